@@ -1,0 +1,57 @@
+"""torchlap: how fast does PyTorch train on your machine, and can you believe the number?
+
+The names below are loaded when they are first used, so that importing torchlap costs nothing; none of them imports torch.
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from torchlap.api import Listener, Options, load, measure
+    from torchlap.records import Run
+    from torchlap.results import figures
+    from torchlap.stats import Interval, Ratio
+    from torchlap.suites import parse_recipe
+    from torchlap.trust import judge
+
+_HOMES = {
+    "Interval": "stats",
+    "Listener": "api",
+    "Options": "api",
+    "Ratio": "stats",
+    "Run": "records",
+    "figures": "results",
+    "judge": "trust",
+    "load": "api",
+    "measure": "api",
+    "parse_recipe": "suites",
+}
+
+__all__ = [
+    "Interval",
+    "Listener",
+    "Options",
+    "Ratio",
+    "Run",
+    "__version__",
+    "figures",
+    "judge",
+    "load",
+    "measure",
+    "parse_recipe",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'torchlap' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415  nothing is imported before it is needed
+
+    return getattr(import_module(f"torchlap.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return list(__all__)

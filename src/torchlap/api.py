@@ -1,0 +1,224 @@
+"""The public functions: what the command line does, for Python."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import platformdirs
+from msgspec import Struct
+
+from torchlap import __version__, facts, runfile, suites
+from torchlap.errors import RunFileError, UsageError
+from torchlap.isolate import CellFailedError, Launcher, launcher
+from torchlap.protocol import Check, Checked, Describe, Description
+from torchlap.records import (
+    SCHEMA,
+    DataName,
+    Event,
+    Facts,
+    Header,
+    Phase,
+    Plan,
+    Recipe,
+    Run,
+    Weights,
+)
+from torchlap.session import HANG_SECONDS, Session, Status
+
+DESCRIBE_SECONDS = 180.0
+CHECK_SECONDS = 600.0
+"""Pretrained weights may have to be downloaded."""
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What to measure. None stands for what the suite says; the names are those of the command line."""
+
+    models: tuple[str, ...] = ()
+    devices: str = "all"
+    batches: tuple[int, ...] | None = None
+    phases: tuple[Phase, ...] | None = None
+    recipes: tuple[Recipe, ...] = (Recipe(),)
+    suite: str = "quick"
+    data: DataName = "mnist-1k"
+    weights: Weights = "random"
+    precision_target: float = 0.02
+    budget_seconds: float | None = None
+    out: Path | None = None
+    resume: Path | None = None
+    hang_seconds: float = HANG_SECONDS
+
+
+class Listener(Struct, frozen=True):
+    """Whom to tell while a run goes on: `opened` at its start, `event` at each event, `status` ever so often."""
+
+    opened: Callable[[Header, Path], None] = lambda _header, _path: None
+    event: Callable[[Event], None] = lambda _: None
+    status: Callable[[Status], None] = lambda _: None
+
+
+def measure(options: Options | None = None, listener: Listener | None = None) -> Run:
+    """Measure, and write a run file.
+
+    Args:
+        options: what to measure; the default suite when left out.
+        listener: whom to tell meanwhile.
+
+    Returns:
+        The run, as `load` reads it from its file; of a resumed run, the earlier events too.
+
+    Raises:
+        UsageError: for a model, device or recipe that does not exist, told before anything is measured.
+        InstallError: when torch or torchvision cannot be used.
+        RunFileError: when the run file cannot be written.
+        KeyboardInterrupt: when interrupted; what was measured until then is in the file.
+    """
+    started = time.monotonic()
+    options, listener = options or Options(), listener or Listener()
+    earlier = runfile.load(options.resume) if options.resume else None
+    path = options.resume or options.out or default_path()
+    _check_path(options, path)
+    facts.check_installation()
+    processes = launcher()
+    try:
+        description = _describe(processes)
+        machine = facts.gather(description)
+        plan = _same_plan(earlier, machine) if earlier else _plan(options, description)
+        _check_models(processes, plan, description)
+        header = earlier.header if earlier else _header(machine, plan)
+        return _measure(processes, header, earlier, path, listener, started, options.hang_seconds)
+    finally:
+        processes.close()
+
+
+def load(path: str | Path) -> Run:
+    """Read a run file.
+
+    Raises:
+        RunFileError: when it cannot be read, is damaged, or was written by a newer torchlap.
+    """
+    return runfile.load(Path(path))
+
+
+def default_path() -> Path:
+    """Where a run file goes when no name is given: the user's data folder, named by the time."""
+    return platformdirs.user_data_path("torchlap") / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
+
+
+def _check_path(options: Options, path: Path) -> None:
+    """Say at once what would otherwise be said after torch was imported."""
+    if options.resume:
+        return
+    if options.out is None:
+        _make_folder(path.parent)
+    elif not path.parent.is_dir():
+        raise RunFileError(f"The folder {path.parent} does not exist: make it, or name another file with --out.")
+    elif path.is_dir():
+        raise RunFileError(f"{path} is a folder: name a file in it with --out.")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFileError(f"The folder {folder} cannot be made ({error.strerror}): name a file with --out.") from None
+
+
+def _describe(processes: Launcher) -> Description:
+    worker = processes.start()
+    try:
+        return worker.ask(Describe(), Description, DESCRIBE_SECONDS)
+    except CellFailedError as failure:
+        raise UsageError(f"torch's devices cannot be listed ({failure.reason}): check the driver.") from None
+    finally:
+        worker.kill()
+
+
+def _plan(options: Options, description: Description) -> Plan:
+    suite = suites.parse_suite(options.suite)
+    models = options.models or suite.models
+    for model in models:
+        if not suites.is_own_file(model):
+            suites.check_model(model, description.models)
+    comparisons = suites.comparisons(
+        models,
+        options.batches or suite.batches,
+        options.phases or suite.phases,
+        options.recipes,
+        suites.parse_devices(options.devices, description.devices),
+    )
+    return Plan(
+        suite=options.suite if not options.models else "own",
+        comparisons=comparisons,
+        data=options.data,
+        weights=options.weights,
+        precision_target=options.precision_target,
+        budget_seconds=options.budget_seconds or suite.budget_seconds,
+    )
+
+
+def _same_plan(earlier: Run, machine: Facts) -> Plan:
+    differs = facts.difference(machine, earlier.header.facts)
+    if differs:
+        raise UsageError(f"The run was begun on another machine ({differs}): start a new one without --resume.")
+    return earlier.header.plan
+
+
+def _check_models(processes: Launcher, plan: Plan, description: Description) -> None:
+    """Build each model that may fail for reasons of its own, once, before anything is measured."""
+    workloads = {each.cells[0].workload.model: each.cells[0].workload for each in plan.comparisons}
+    for model, workload in workloads.items():
+        if model in description.models and plan.weights == "random":
+            continue
+        worker = processes.start()
+        try:
+            worker.ask(Check(model, workload.batch, workload.phase, plan.weights), Checked, CHECK_SECONDS)
+        except CellFailedError as failure:
+            raise UsageError(failure.reason) from None
+        finally:
+            worker.kill()
+
+
+def _header(machine: Facts, plan: Plan) -> Header:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Header(schema=SCHEMA, torchlap=__version__, started=now, facts=machine, plan=plan)
+
+
+def _measure(
+    processes: Launcher,
+    header: Header,
+    earlier: Run | None,
+    path: Path,
+    listener: Listener,
+    started: float,
+    hang_seconds: float,
+) -> Run:
+    file = runfile.RunFile.reopen(path) if earlier else runfile.RunFile.create(path)
+    before: Sequence[Event] = earlier.events if earlier else ()
+    events = list(before)
+
+    def emit(event: Event) -> None:
+        file.append(event)
+        events.append(event)
+        listener.event(event)
+
+    session = Session(
+        header.plan,
+        processes,
+        emit=emit,
+        watch=listener.status,
+        clock=time.monotonic,
+        started=started,
+        hang_seconds=hang_seconds,
+    )
+    try:
+        if not earlier:
+            file.append(header)
+        listener.opened(header, path)
+        for event in before:
+            listener.event(event)
+        session.replay(tuple(before))
+        session.measure()
+    finally:
+        file.close()
+    return Run(header, tuple(events))

@@ -1,0 +1,342 @@
+"""The commands: the only place that prints or exits.
+
+Figures go to the standard output; what happens meanwhile, and errors, to the standard error. What a command needs is
+imported inside it, so that `--help` answers at once.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from torchlap import __version__
+from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED, TorchlapError, UsageError
+
+if TYPE_CHECKING:
+    from torchlap.api import Listener, Options
+    from torchlap.records import Event, Header, Run
+    from torchlap.session import Status
+
+EPILOG = (
+    "Exit codes: 0 every cell has a figure or was too slow for the budget; 1 some cells failed; 2 the command asks for "
+    "something that does not exist; 3 torch or torchvision cannot be used; 4 the run file cannot be written or read; "
+    "130 interrupted."
+)
+FALLBACK_WIDTH = 80
+
+app = typer.Typer(
+    rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+class Format(StrEnum):
+    """How figures are written."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+class Data(StrEnum):
+    """Which images."""
+
+    mnist_1k = "mnist-1k"
+    mnist = "mnist"
+    synthetic = "synthetic"
+
+
+class Through(StrEnum):
+    """How images reach the device."""
+
+    resident = "resident"
+    loader = "loader"
+
+
+class Weights(StrEnum):
+    """What a model starts from."""
+
+    random = "random"
+    pretrained = "pretrained"
+
+
+Models = Annotated[
+    list[str] | None, typer.Argument(metavar="[MODEL]...", help="torchvision names, or path/to/file.py:function.")
+]
+Devices = Annotated[str, typer.Option(help="Devices, like cpu,cuda:0,mps; all for every one. The first is the baseline.")]
+Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
+PhaseOption = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
+SuiteOption = Annotated[str, typer.Option("--suite", help="Which workloads: quick, experiment-2022.")]
+RecipeOption = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        help="How they are run: fp32, tf32, bf16 or fp16, joined by + with contiguous, channels_last, compile, fused; "
+        "several with commas, like fp32,bf16+channels_last.",
+    ),
+]
+DataOption = Annotated[Data, typer.Option("--data", help="Images: the embedded 1,000 digits, all of MNIST, or random.")]
+ThroughOption = Annotated[
+    Through, typer.Option("--data-through", help="Data resident on the device, or through a DataLoader.")
+]
+Workers = Annotated[str | None, typer.Option(help="DataLoader processes, with --data-through loader. [default: 4]")]
+WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads torchvision's weights.")]
+Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is this narrow either way.")]
+Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
+HangLimit = Annotated[str, typer.Option("--hang-limit", help="A worker silent for so long counts as hanging.")]
+Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
+Resume = Annotated[Path | None, typer.Option(help="Continue this run file; it says what to measure.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How the figures are written to the standard output.")]
+
+
+@app.callback(invoke_without_command=True, epilog=EPILOG)
+def torchlap(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,  # noqa: FBT002
+) -> None:
+    """Measure how fast PyTorch trains on this machine, and whether the number can be believed.
+
+    Without a command it runs the default suite: torchlap run.
+    """
+    if version:
+        print(f"torchlap {__version__}")
+    elif context.invoked_subcommand is None:
+        run()
+
+
+@app.command(epilog=EPILOG)
+def run(
+    models: Models = None,
+    devices: Devices = "all",
+    batch: Batch = None,
+    phase: PhaseOption = None,
+    suite: SuiteOption = "quick",
+    recipe: RecipeOption = "fp32",
+    data: DataOption = Data.mnist_1k,
+    data_through: ThroughOption = Through.resident,
+    workers: Workers = None,
+    weights: WeightsOption = Weights.random,
+    precision_target: Target = "2%",
+    budget: Budget = None,
+    hang_limit: HangLimit = "120s",
+    out: Out = None,
+    resume: Resume = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Train real models on every device and print the speed-up with its interval."""
+    from torchlap import suites  # noqa: PLC0415  see the module's docstring
+    from torchlap.api import Options  # noqa: PLC0415
+
+    with _one_sentence():
+        loader_workers = _loader_workers(data_through, workers)
+        options = Options(
+            models=tuple(models or ()),
+            devices=devices,
+            batches=suites.parse_batches(batch) if batch is not None else None,
+            phases=suites.parse_phases(phase) if phase is not None else None,
+            recipes=tuple(suites.parse_recipe(word, loader_workers) for word in suites.split_words(recipe) or [recipe]),
+            suite=suite,
+            data=data.value,
+            weights=weights.value,
+            precision_target=suites.parse_target(precision_target),
+            budget_seconds=suites.parse_seconds(budget, "budget") if budget is not None else None,
+            out=out,
+            resume=resume,
+            hang_seconds=suites.parse_seconds(hang_limit, "time limit"),
+        )
+        _nothing_beside_resume(options)
+        _measure(options, output)
+
+
+def _loader_workers(through: Through, workers: str | None) -> int | None:
+    if through is Through.resident:
+        if workers is not None:
+            raise UsageError("--workers counts DataLoader processes: give it together with --data-through loader.")
+        return None
+    if workers is None:
+        return 4
+    if not (workers.isdecimal() and int(workers) <= 256):  # noqa: PLR2004  more help no loader
+        raise UsageError(f"{workers!r} is no number of workers: give a whole number from 0 to 256.")
+    return int(workers)
+
+
+def _nothing_beside_resume(options: "Options") -> None:
+    """A resumed run is measured as it was planned."""
+    from torchlap.api import Options  # noqa: PLC0415  see the module's docstring
+
+    planned = Options(resume=options.resume, hang_seconds=options.hang_seconds)
+    if options.resume is not None and options != planned:
+        raise UsageError("--resume continues a run as it was planned: leave out the models and the other options.")
+
+
+def _measure(options: "Options", output: Format) -> None:
+    """Measure with a live display, print the figures, exit with the code that says how it went."""
+    from torchlap.api import measure  # noqa: PLC0415  see the module's docstring
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    with _Display(output) as display:
+        try:
+            measure(options, display.listener())
+        except KeyboardInterrupt:
+            display.show_figures()
+            where = f"continue with torchlap run --resume {display.path}" if display.path else "nothing was measured"
+            _say(f"Interrupted: {where}.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except TorchlapError:
+            display.show_figures()
+            raise
+        display.show_figures()
+    raise typer.Exit(_exit_code(display.run))
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _exit_code(run: "Run | None") -> int:
+    from torchlap.results import figures  # noqa: PLC0415  see the module's docstring
+
+    cells = [cell for comparison in figures(run) for cell in comparison.cells] if run else []
+    failed = any(cell.failure and cell.failure.kind != "too_slow" for cell in cells)
+    return EXIT_SOME_CELLS_FAILED if failed else EXIT_FINE
+
+
+class _Display:
+    """What the user sees: the machine, a progress line on the standard error, the figures on the standard output."""
+
+    def __init__(self, output: Format) -> None:
+        self._output = output
+        self._header: Header | None = None
+        self._events: list[Event] = []
+        self.path: Path | None = None
+
+    def __enter__(self) -> "_Display":
+        from rich.console import Console  # noqa: PLC0415  see the module's docstring
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: F401, PLC0415
+
+        self._console = Console(stderr=True) if sys.stderr else Console(file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+        self._progress = Progress(
+            TextColumn("{task.completed}/{task.total}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=None)
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def listener(self) -> "Listener":
+        """What the measuring is to call."""
+        from torchlap.api import Listener  # noqa: PLC0415  see the module's docstring
+
+        return Listener(opened=self._opened, event=self._event, status=self._status)
+
+    def _opened(self, header: "Header", path: Path) -> None:
+        from torchlap.reports import terminal  # noqa: PLC0415  see the module's docstring
+
+        self._header, self.path = header, path
+        if self._output is Format.table and self.run:
+            _print(terminal.machine(self.run, _width(), color=_color()))
+        self._progress.update(self._task, total=len(header.plan.comparisons))
+
+    def _event(self, event: "Event") -> None:
+        from torchlap.records import ComparisonFinished  # noqa: PLC0415  see the module's docstring
+
+        self._events.append(event)
+        if isinstance(event, ComparisonFinished) and not self._console.is_terminal and self.run:
+            _say(_progress_line(self.run, event.comparison))
+
+    def _status(self, status: "Status") -> None:
+        from torchlap.reports.rows import clean  # noqa: PLC0415  see the module's docstring
+
+        left = f"{int(status.left_seconds) // 60}:{int(status.left_seconds) % 60:02} left at most"
+        self._progress.update(self._task, completed=status.done, description=f"{left} · {clean(status.doing)}")
+
+    @property
+    def run(self) -> "Run | None":
+        """The run so far; None before it has begun."""
+        from torchlap.records import Run  # noqa: PLC0415  see the module's docstring
+
+        return Run(self._header, tuple(self._events)) if self._header else None
+
+    def show_figures(self) -> None:
+        """Print the figures there are, in the format asked for."""
+        from torchlap.reports import plain, terminal  # noqa: PLC0415  see the module's docstring
+
+        self._progress.stop()
+        if self.run is None:
+            return
+        writers: dict[Format, Callable[[Run], str]] = {
+            Format.table: lambda run: terminal.report(run, self.path, _width(), color=_color()),
+            Format.markdown: plain.as_markdown,
+            Format.csv: plain.as_csv,
+            Format.json: lambda run: plain.as_json(run, self.path),
+        }
+        _print(writers[self._output](self.run))
+
+
+def _progress_line(run: "Run", number: int) -> str:
+    """One finished comparison in one line, for a log."""
+    from torchlap.reports.rows import clean, rows  # noqa: PLC0415  see the module's docstring
+
+    comparison = run.header.plan.comparisons[number]
+    mine = [row for row in rows(run) if row.result.cell in comparison.cells]
+    cells = ", ".join(f"{row.device} {row.recipe} {row.throughput}" for row in mine)
+    workload = comparison.cells[0].workload
+    return f"{clean(workload.model)}, batch {workload.batch}, {workload.phase}: {cells}"
+
+
+def _width() -> int:
+    """The terminal's columns; 80 where there is no terminal and none are set."""
+    import shutil  # noqa: PLC0415  see the module's docstring
+
+    return shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns
+
+
+def _color() -> bool:
+    """A terminal that may be coloured (https://no-color.org)."""
+    return bool(sys.stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+
+
+def _print(text: str) -> None:
+    if sys.stdout:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    if sys.stderr:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn an expected error into its sentence and its exit code."""
+    try:
+        yield
+    except TorchlapError as error:
+        _say(f"torchlap: {error}")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _say("Interrupted: nothing was measured.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def main() -> None:
+    """Run the command line; a reader that stops reading (`| head`) is no error."""
+    try:
+        app(prog_name="torchlap")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FINE)

@@ -1,0 +1,41 @@
+"""What can go wrong before or around a measurement, each message naming its remedy.
+
+    TorchlapError            exit code
+    ├── UsageError           2    the command asks for something that does not exist
+    ├── InstallError         3    torch or torchvision cannot be used
+    └── RunFileError         4    a run file cannot be read or written
+
+What goes wrong inside a cell is not an exception but a record: `torchlap.records.Failure`. `CellFailedError` carries it
+from the place where it is seen to the session that writes it down.
+"""
+
+EXIT_FINE = 0
+EXIT_SOME_CELLS_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INSTALL = 3
+EXIT_RUN_FILE = 4
+EXIT_INTERRUPTED = 130
+
+
+class TorchlapError(Exception):
+    """One clear sentence with its remedy, and the exit code that goes with it."""
+
+    exit_code = EXIT_SOME_CELLS_FAILED
+
+
+class UsageError(TorchlapError):
+    """The command asks for a model, device, number or file that does not exist."""
+
+    exit_code = EXIT_USAGE
+
+
+class InstallError(TorchlapError):
+    """Torch or torchvision is missing, mismatched, or crashes when imported."""
+
+    exit_code = EXIT_INSTALL
+
+
+class RunFileError(TorchlapError):
+    """A run file cannot be written, or what it holds cannot be used."""
+
+    exit_code = EXIT_RUN_FILE

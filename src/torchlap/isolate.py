@@ -1,0 +1,376 @@
+"""Start a worker, talk to it, survive it.
+
+A worker is a process of its own that holds one cell. On Linux a template process imports torch once and forks a worker
+in milliseconds, before any device is touched and with no threads of its own; elsewhere each worker starts afresh, for
+a fork there can break the device's runtime. What this does not cover: a worker stuck in the kernel (state D) outlives
+its SIGKILL until the kernel lets go of it.
+"""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Protocol, TypeVar
+
+import msgspec
+import psutil
+
+from torchlap.errors import InstallError
+from torchlap.protocol import LONGEST_LINE, Failed, Hello, Progress, Ready, Reply, Request, decode_reply, encode
+from torchlap.records import FailureKind
+
+START_LIMIT_SECONDS = 180.0
+"""Importing torch takes 3 to 10 s on a slow machine, and minutes on a cold network disk."""
+
+REAP_LIMIT_SECONDS = 10.0
+"""A dying process may write a core file first."""
+
+DETAIL_BYTES = 4000
+Answer = TypeVar("Answer")
+
+
+class CellFailedError(Exception):
+    """A worker could not do what it was asked; it is gone. Becomes a `torchlap.records.Failure`."""
+
+    def __init__(self, kind: FailureKind, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.kind, self.reason, self.detail = kind, reason, detail
+
+
+class Process(Protocol):
+    """What a worker needs to know of its process: its number, and how it ended."""
+
+    pid: int
+
+    def reap(self) -> int:
+        """Wait for the end; the exit status, negative for a signal."""
+
+
+class Worker:
+    """One process that holds one cell."""
+
+    def __init__(self, process: Process, connection: socket.socket, log: IO[bytes]) -> None:
+        self._process = process
+        self._connection = connection
+        self._log = log
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._alive = True
+        self._kills_before = _out_of_memory_kills()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The worker's process number."""
+        return self._process.pid
+
+    def _read(self) -> None:
+        with self._connection.makefile("rb") as stream:
+            try:
+                while line := stream.readline(LONGEST_LINE):
+                    self._lines.put(line)
+            except OSError:
+                pass  # the connection broke: the same as its end
+        self._lines.put(None)
+
+    def ask(
+        self,
+        request: Request,
+        answer: type[Answer],
+        limit_seconds: float,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> Answer:
+        """Send a request and wait for its answer, at most `limit_seconds` from one sign of life to the next.
+
+        Raises:
+            CellFailedError: when the worker fails, dies, or does not answer in time; it is gone then.
+        """
+        doing = type(request).__name__.lower()
+        try:
+            self._connection.sendall(encode(request) + b"\n")
+        except OSError:
+            raise self._death(doing) from None
+        while True:
+            reply = self._next(doing, limit_seconds)
+            match reply:
+                case Progress(doing=doing):
+                    on_progress(doing)
+                case Failed(kind=kind, reason=reason, detail=detail):
+                    self.kill()
+                    raise CellFailedError(kind, reason, detail)
+                case _ if isinstance(reply, answer):
+                    return reply
+                case _:
+                    self.kill()
+                    raise CellFailedError("error", f"The worker answered {type(reply).__name__} to {doing}.")
+
+    def _next(self, doing: str, limit_seconds: float) -> Reply:
+        try:
+            line = self._lines.get(timeout=limit_seconds)
+        except queue.Empty:
+            used = self._cpu_seconds()
+            self.kill()
+            raise CellFailedError(
+                "hang",
+                f"No answer for {limit_seconds:.0f} s ({doing}; {used:.1f} s of CPU time used since its start).",
+                self._tail(),
+            ) from None
+        if line is None:
+            raise self._death(doing)
+        try:
+            return decode_reply(line)
+        except msgspec.DecodeError as error:
+            self.kill()
+            raise CellFailedError("error", f"The worker's answer cannot be read ({error}).", self._tail()) from None
+
+    def _death(self, doing: str) -> CellFailedError:
+        status = self._end()
+        if status < 0:
+            name = signal.Signals(-status).name
+            if status == -signal.SIGKILL and _out_of_memory_kills() > self._kills_before:
+                return CellFailedError("out_of_memory", f"The kernel killed the worker to free memory ({doing}).")
+            return CellFailedError("crash", f"The worker was killed by {name} ({doing}).", self._tail())
+        return CellFailedError("crash", f"The worker exited with status {status} ({doing}).", self._tail())
+
+    def _cpu_seconds(self) -> float:
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    def _tail(self) -> str:
+        """The end of what the worker printed."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
+
+    def kill(self) -> None:
+        """End the worker and all that it started; do nothing when it is gone."""
+        if self._alive:
+            for process in _descendants(self.pid):
+                _kill(process)
+            self._end()
+
+    def _end(self) -> int:
+        if not self._alive:
+            return 0
+        self._alive = False
+        self._kill_group()  # with all that the worker started
+        status = self._process.reap()
+        self._connection.close()
+        return status
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return  # gone already (macOS says EPERM of a zombie)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.Error:
+        return
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for lack of memory since it started; 0 where it does not tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+class Launcher(Protocol):
+    """Starts workers; close it to end them all."""
+
+    start_up_seconds: float
+
+    def start(self) -> Worker:
+        """Start a worker and return it without waiting for its first answer."""
+
+    def close(self) -> None:
+        """End every worker and the launcher's own processes."""
+
+
+def launcher() -> Launcher:
+    """The launcher that suits this system.
+
+    Raises:
+        InstallError: when torch cannot be imported.
+    """
+    return ForkLauncher() if sys.platform == "linux" else SpawnLauncher()
+
+
+def _command(mode: str, descriptor: int) -> list[str]:
+    """`-P` keeps a torch.py in the working folder from being taken for torch."""
+    return [sys.executable, "-P", "-m", "torchlap.worker", mode, str(descriptor)]
+
+
+class _Spawned:
+    """A worker's process that is this process's child."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self.pid = popen.pid
+
+    def reap(self) -> int:
+        try:
+            return self._popen.wait(REAP_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            return self._popen.wait()
+
+
+def _spawn(mode: str, connection: socket.socket, log: IO[bytes]) -> _Spawned:
+    """Start `python -m torchlap.worker MODE` in a session of its own: Ctrl-C reaches the judge alone."""
+    popen = subprocess.Popen(
+        _command(mode, connection.fileno()),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=(connection.fileno(),),
+        start_new_session=True,
+    )
+    connection.close()
+    return _Spawned(popen)
+
+
+class SpawnLauncher:
+    """Starts each worker as a new interpreter."""
+
+    def __init__(self) -> None:
+        self.start_up_seconds = 0.0
+        self._workers: list[Worker] = []
+
+    def start(self) -> Worker:
+        """Start a worker."""
+        begun = time.monotonic()
+        ours, theirs = socket.socketpair()
+        log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
+        worker = Worker(_spawn("serve", theirs, log), ours, log)
+        self._workers.append(worker)
+        try:
+            worker.ask(Hello(), Ready, START_LIMIT_SECONDS)
+        except CellFailedError as failure:
+            raise import_failure(failure.detail or failure.reason) from None
+        self.start_up_seconds += time.monotonic() - begun
+        return worker
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker in self._workers:
+            worker.kill()
+
+
+class _Forked:
+    """A worker's process that is the template's child."""
+
+    def __init__(self, pid: int, template: "ForkLauncher") -> None:
+        self.pid = pid
+        self._template = template
+
+    def reap(self) -> int:
+        return self._template.reap(self.pid)
+
+
+class ForkLauncher:
+    """Starts a template that has torch imported, and forks each worker from it."""
+
+    def __init__(self) -> None:
+        begun = time.monotonic()
+        self._workers: list[Worker] = []
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the template
+        self._process = _spawn("template", theirs, self._log)
+        self._control.settimeout(START_LIMIT_SECONDS)
+        try:
+            if self._hear() != "ready":
+                raise self._broken()
+        except BaseException:
+            self.close()
+            raise
+        self.start_up_seconds = time.monotonic() - begun
+
+    def _hear(self) -> str:
+        try:
+            return self._control.recv(1000).decode()
+        except OSError:
+            return ""
+
+    def _broken(self) -> InstallError:
+        size = os.fstat(self._log.fileno()).st_size
+        said = os.pread(self._log.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
+        return import_failure(said)
+
+    def start(self) -> Worker:
+        """Fork a worker."""
+        begun = time.monotonic()
+        ours, theirs = socket.socketpair()
+        log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
+        try:
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), log.fileno()])
+            pid = int(self._hear() or 0)
+        except OSError:
+            pid = 0
+        finally:
+            theirs.close()
+        if pid == 0:
+            raise CellFailedError("crash", "The template process that starts workers is gone; start the run again.")
+        worker = Worker(_Forked(pid, self), ours, log)
+        self._workers.append(worker)
+        self.start_up_seconds += time.monotonic() - begun
+        return worker
+
+    def reap(self, pid: int) -> int:
+        """Wait for the end of a worker; the exit status, negative for a signal."""
+        try:
+            self._control.send(f"reap {pid}".encode())
+        except OSError:
+            return -signal.SIGKILL
+        return int(self._hear() or -signal.SIGKILL)
+
+    def close(self) -> None:
+        """End every worker, and the template."""
+        for worker in self._workers:
+            worker.kill()
+        self._control.close()
+        _kill_and_reap(self._process)
+
+
+def _kill_and_reap(process: _Spawned) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # gone already
+    process.reap()
+
+
+def import_failure(said: str) -> InstallError:
+    """Explain why the process that imports torch ended, from the end of what it printed."""
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")
+    if "torchvision::nms" in said:
+        cause = "torch and torchvision come from different builds"
+    elif "No module named 'torch" in said:
+        cause = "torch or torchvision is not installed"
+    else:
+        cause = "importing torch and torchvision failed"
+    return InstallError(
+        f"{cause[0].upper()}{cause[1:]} ({last}): install both in one command, "
+        f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision."
+    )

@@ -1,0 +1,111 @@
+"""What the judge and a worker say to each other: one JSON line a message, requests down, replies up."""
+
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder
+
+from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, Phase, Weights
+
+LONGEST_LINE = 1 << 20
+"""Bytes: a worker that says more in one line is not one of ours."""
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """Ask a new worker whether it is up."""
+
+
+class Describe(Struct, frozen=True, tag="describe"):
+    """Ask which devices and models torch and torchvision have here."""
+
+
+class Check(Struct, frozen=True, tag="check"):
+    """Ask to build a model once, on the CPU, so that a wrong one is told before anything is measured."""
+
+    model: str
+    batch: int
+    phase: Phase
+    weights: Weights
+
+
+class Prepare(Struct, frozen=True, tag="prepare", kw_only=True):
+    """Ask to build a cell and to warm it up, within about `warm_up_seconds` once the first step is done."""
+
+    cell: Cell
+    data: DataName
+    weights: Weights
+    threads: int
+    threads_reason: str
+    warm_up_seconds: float
+    memory_format_hint: MemoryFormat = "auto"
+
+
+class RunLap(Struct, frozen=True, tag="lap"):
+    """Ask for one lap of `steps`, after `lead_in` steps that are not timed."""
+
+    steps: int
+    lead_in: int
+
+
+Request = Hello | Describe | Check | Prepare | RunLap
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The worker has torch imported."""
+
+
+class Description(Struct, frozen=True, tag="description"):
+    """What torch and torchvision offer here; `looked_for` says in words which accelerators were looked for."""
+
+    devices: tuple[DeviceFacts, ...]
+    models: tuple[str, ...]
+    looked_for: str
+
+
+class Checked(Struct, frozen=True, tag="checked"):
+    """The model can be built."""
+
+    parameters: int
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """A sign of life from a long preparation."""
+
+    doing: str
+
+
+class Prepared(Struct, frozen=True, tag="prepared", kw_only=True):
+    """The cell is warm; the fields are those of `torchlap.records.CellPrepared`."""
+
+    first_step_seconds: float
+    warm_up_steps: int
+    warm_up_seconds: float
+    steady: bool
+    step_seconds: float
+    synchronize_seconds: float
+    first_loss: float
+    memory_format: MemoryFormat
+    threads: int
+    input_shape: tuple[int, ...]
+    parameters: int
+    choices: tuple[str, ...]
+
+
+class LapDone(Struct, frozen=True, tag="lap_done"):
+    """A lap's time, and the loss of its last step."""
+
+    seconds: float
+    loss: float
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """The request could not be fulfilled; the worker is of no further use."""
+
+    kind: FailureKind
+    reason: str
+    detail: str
+
+
+Reply = Ready | Description | Checked | Progress | Prepared | LapDone | Failed
+
+encode = Encoder().encode
+decode_request = Decoder(Request).decode
+decode_reply = Decoder(Reply).decode

@@ -1,0 +1,200 @@
+"""The vocabulary as types: what is measured, what was seen, and what a run file's lines mean.
+
+Units are in the names; every string and number is bounded, because a run file is untrusted input.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+SCHEMA = 1
+"""The run file's schema. It rises when a reader of the old one would misread the new one."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=500)]
+Text = Annotated[str, Meta(max_length=20_000)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Span = Annotated[float, Meta(gt=0, le=1e9)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
+Positive = Annotated[int, Meta(ge=1, le=10**9)]
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+
+Phase = Literal["train", "eval"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+DataName = Literal["mnist-1k", "mnist", "synthetic"]
+Weights = Literal["random", "pretrained"]
+FailureKind = Literal["crash", "hang", "out_of_memory", "refused", "not_finite", "error", "too_slow"]
+
+
+class Workload(Struct, frozen=True):
+    """A model, its batch size and phase; the input's shape follows from the model."""
+
+    model: Name
+    batch: Positive
+    phase: Phase = "train"
+
+
+class Recipe(Struct, frozen=True, omit_defaults=True):
+    """How a workload is run. `workers` counts DataLoader processes; None keeps the data resident on the device."""
+
+    precision: Precision = "fp32"
+    memory_format: MemoryFormat = "auto"
+    compile: bool = False
+    fused: bool = False
+    workers: Annotated[int, Meta(ge=0, le=1024)] | None = None
+
+    def __str__(self) -> str:
+        """The words that `--recipe` takes, joined by plus signs; the data's way last."""
+        words: list[str] = [self.precision]
+        words += [self.memory_format] * (self.memory_format != "auto")
+        words += ["compile"] * self.compile
+        words += ["fused"] * self.fused
+        words += [] if self.workers is None else [f"loader({self.workers})"]
+        return "+".join(words)
+
+
+class Cell(Struct, frozen=True):
+    """Workload x recipe x device: what gets a row."""
+
+    workload: Workload
+    recipe: Recipe
+    device: Name
+
+    def __str__(self) -> str:
+        """One line that names the cell among all others."""
+        workload = self.workload
+        return f"{workload.model}, batch {workload.batch}, {workload.phase}, {self.recipe}, {self.device}"
+
+
+class Comparison(Struct, frozen=True):
+    """Cells that are alive together and take turns; the first is the baseline of every speed-up."""
+
+    cells: Annotated[tuple[Cell, ...], Meta(min_length=1, max_length=1000)]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """All that a run will measure, and how precisely."""
+
+    suite: Name
+    comparisons: Annotated[tuple[Comparison, ...], Meta(min_length=1, max_length=10_000)]
+    data: DataName = "mnist-1k"
+    weights: Weights = "random"
+    precision_target: Annotated[float, Meta(gt=0, lt=1)] = 0.02
+    budget_seconds: Span = 100.0
+    confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
+
+
+class DeviceFacts(Struct, frozen=True):
+    """One device as torch sees it: `name` is what `--devices` takes."""
+
+    name: Name
+    kind: Name
+    model: Text = ""
+    memory_bytes: Count | None = None
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What machine, what torch: everything that a figure depends on and that can be read without rights."""
+
+    cpu: Text
+    physical_cores: Count
+    usable_cores: Count
+    memory_bytes: Count
+    system: Text
+    architecture: Text
+    python: Text
+    packages: dict[Name, Text] = {}
+    environment: dict[Name, Text] = {}
+    devices: tuple[DeviceFacts, ...] = ()
+    looked_for: Text = ""
+
+
+class Header(Struct, frozen=True, tag="run", tag_field="event", kw_only=True):
+    """A run file's first line."""
+
+    schema: int
+    torchlap: Text
+    started: Text
+    facts: Facts
+    plan: Plan
+
+
+class ComparisonStarted(Struct, frozen=True, tag="comparison_started", tag_field="event"):
+    """From here on the comparison's events count; earlier ones of the same comparison are void (a run was resumed)."""
+
+    comparison: Count
+
+
+class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", kw_only=True):
+    """A cell is warm. `choices` says what was set on the device and why."""
+
+    comparison: Count
+    cell: Count
+    first_step_seconds: Span
+    warm_up_steps: Positive
+    warm_up_seconds: Span
+    steady: bool
+    step_seconds: Span
+    synchronize_seconds: Seconds
+    first_loss: Finite
+    memory_format: MemoryFormat
+    threads: Positive
+    input_shape: tuple[Count, ...]
+    parameters: Count
+    choices: tuple[Text, ...] = ()
+
+
+class Lap(Struct, frozen=True):
+    """A timed block of steps, closed by one device synchronisation. `loss` is that of its last step."""
+
+    cell: Count
+    steps: Positive
+    seconds: Span
+    loss: Finite
+
+
+class Round(Struct, frozen=True, tag="round", tag_field="event"):
+    """One lap of every living cell of a comparison, in the order in which they ran."""
+
+    comparison: Count
+    laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
+
+
+class Failure(Struct, frozen=True, tag="failure", tag_field="event", kw_only=True):
+    """Why a cell has no figure. `estimate_seconds` is a step's, where one could be made."""
+
+    comparison: Count
+    cell: Count
+    kind: FailureKind
+    reason: Text
+    detail: Text = ""
+    estimate_seconds: Span | None = None
+
+
+StopReason = Literal["precise", "budget", "plateau", "failed"]
+
+
+class ComparisonFinished(Struct, frozen=True, tag="comparison_finished", tag_field="event"):
+    """Why the measuring of a comparison stopped."""
+
+    comparison: Count
+    reason: StopReason
+
+
+class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="event", kw_only=True):
+    """The end, also of an interrupted run. `start_up_seconds` went into starting workers, within `wall_seconds`."""
+
+    reason: Literal["complete", "interrupted"]
+    wall_seconds: Seconds
+    start_up_seconds: Seconds
+
+
+Event = Header | ComparisonStarted | CellPrepared | Round | Failure | ComparisonFinished | RunFinished
+
+
+class Run(Struct, frozen=True):
+    """A run file in memory: its header, its events in order, and a remark for each thing that had to be left out."""
+
+    header: Header
+    events: tuple[Event, ...] = ()
+    remarks: tuple[str, ...] = ()

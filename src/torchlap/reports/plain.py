@@ -1,0 +1,179 @@
+"""The formats for other programs: Markdown for a page or a bug report, CSV for a spreadsheet, JSON for scripts."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from torchlap.facts import machine_line
+from torchlap.findings import Finding
+from torchlap.records import CellPrepared, Facts, Failure, Plan, Run, RunFinished
+from torchlap.reports.rows import Row, baseline, clean, compares, rows
+from torchlap.results import CellResult
+from torchlap.stats import Interval
+from torchlap.trust import judge
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+"""A spreadsheet takes a cell that starts so for a formula."""
+
+CSV_COLUMNS = (
+    "model",
+    "batch",
+    "phase",
+    "recipe",
+    "device",
+    "images_per_second",
+    "images_per_second_low",
+    "images_per_second_high",
+    "speed_up",
+    "speed_up_low",
+    "speed_up_high",
+    "laps",
+    "first_step_seconds",
+    "warm_up_seconds",
+    "failure",
+    "reason",
+)
+
+
+class CellReport(Struct, frozen=True, kw_only=True):
+    """One cell of the JSON format. Times are in seconds; `speed_up` is over the comparison's baseline."""
+
+    model: str
+    batch: int
+    phase: str
+    recipe: str
+    device: str
+    is_baseline: bool
+    images_per_second: Interval | None
+    speed_up: Interval | None
+    laps: int
+    first_loss: float | None
+    last_loss: float | None
+    prepared: CellPrepared | None
+    failure: Failure | None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The JSON format: one object. `schema` rises when a field changes its meaning."""
+
+    schema: int
+    torchlap: str
+    started: str
+    finished: str | None
+    wall_seconds: float | None
+    start_up_seconds: float | None
+    run_file: str | None
+    machine: Facts
+    plan: Plan
+    cells: tuple[CellReport, ...]
+    findings: tuple[Finding, ...]
+    remarks: tuple[str, ...]
+
+
+def as_json(run: Run, path: Path | None) -> str:
+    """One JSON object; docs/json.md has its schema."""
+    ended = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
+    report = Report(
+        schema=run.header.schema,
+        torchlap=run.header.torchlap,
+        started=run.header.started,
+        finished=ended.reason if ended else None,
+        wall_seconds=ended.wall_seconds if ended else None,
+        start_up_seconds=ended.start_up_seconds if ended else None,
+        run_file=str(path) if path else None,
+        machine=run.header.facts,
+        plan=run.header.plan,
+        cells=tuple(_cell(row.result) for row in rows(run)),
+        findings=judge(run),
+        remarks=run.remarks,
+    )
+    return msgspec.json.format(msgspec.json.encode(report)).decode() + "\n"
+
+
+def _cell(result: CellResult) -> CellReport:
+    workload = result.cell.workload
+    return CellReport(
+        model=workload.model,
+        batch=workload.batch,
+        phase=workload.phase,
+        recipe=str(result.cell.recipe),
+        device=result.cell.device,
+        is_baseline=result.is_baseline,
+        images_per_second=result.throughput,
+        speed_up=result.speed_up,
+        laps=len(result.laps),
+        first_loss=result.prepared.first_loss if result.prepared else None,
+        last_loss=result.laps[-1].loss if result.laps else None,
+        prepared=result.prepared,
+        failure=result.failure,
+    )
+
+
+def as_csv(run: Run) -> str:
+    """One line a cell, plain numbers, empty where there is none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows(run):
+        result, prepared = row.result, row.result.prepared
+        writer.writerow(
+            [
+                *(_no_formula(text) for text in (row.model, row.batch, row.phase, row.recipe, row.device)),
+                *_three(result.throughput),
+                *_three(result.speed_up),
+                len(result.laps),
+                prepared.first_step_seconds if prepared else "",
+                prepared.warm_up_seconds if prepared else "",
+                result.failure.kind if result.failure else "",
+                _no_formula(clean(result.failure.reason)) if result.failure else "",
+            ]
+        )
+    return out.getvalue()
+
+
+def _three(interval: Interval | None) -> tuple[float | str, float | str, float | str]:
+    return (interval.value, interval.low, interval.high) if interval else ("", "", "")
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def as_markdown(run: Run) -> str:
+    """The table with the machine and the findings, to paste into a page."""
+    heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
+    lines = [_escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
+    lines += [_line(_fields(row, compares(run))) for row in rows(run)]
+    first = baseline(run)
+    lines += ["", f"In brackets: the {run.header.plan.confidence:.0%} interval."]
+    if compares(run):
+        lines[-1] += f" Speed-up: over {_escape(clean(first.device))} in {first.recipe}, from paired rounds."
+    failed = [row.result for row in rows(run) if row.result.failure]
+    lines += [""] * bool(failed)
+    for result in failed:
+        reason = result.failure.reason if result.failure else ""
+        lines.append(f"- {_escape(clean(f'{result.cell}: {reason}'))}")
+    all_findings = judge(run)
+    lines += [""] * bool(all_findings)
+    for finding in all_findings:
+        where = f"{finding.where}: " * bool(finding.where)
+        lines.append(f"- **{finding.code}** {_escape(clean(f'{where}{finding.evidence}. {finding.remedy}'))}")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(row: Row, compared: bool) -> list[str]:  # noqa: FBT001  whether there is a column for it
+    speed_up = [row.speed_up] * compared
+    return [row.model, row.batch, row.phase, row.recipe, row.device, row.throughput, *speed_up, row.laps]
+
+
+def _line(fields: list[str]) -> str:
+    return f"| {' | '.join(field if field == '---' else _escape(field) for field in fields)} |"
+
+
+def _escape(text: str) -> str:
+    """Keep text from being read as Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", text)

@@ -1,0 +1,112 @@
+"""What every format shows: one row a cell, and how its figures are written. Text from a run file is not trusted."""
+
+import unicodedata
+from math import floor, log10
+
+from msgspec import Struct
+
+from torchlap.findings import Finding
+from torchlap.records import Cell, Failure, Run
+from torchlap.results import CellResult, figures
+from torchlap.stats import Interval
+
+MOST_DECIMALS = 4
+LONGEST_TEXT = 2000
+FAILURE_WORDS = {
+    "crash": "crashed",
+    "hang": "hung",
+    "out_of_memory": "out of memory",
+    "refused": "refused",
+    "not_finite": "loss not finite",
+    "error": "failed",
+    "too_slow": "too slow",
+}
+
+
+class Row(Struct, frozen=True):
+    """A cell in words. `speed_up` is empty for the baseline and where there is none."""
+
+    result: CellResult
+    model: str
+    batch: str
+    phase: str
+    recipe: str
+    device: str
+    throughput: str
+    speed_up: str
+    laps: str
+
+
+def clean(text: str) -> str:
+    """Text without what steers a terminal or turns the reading direction, and not longer than is useful."""
+    kept = (char if char == " " or unicodedata.category(char)[0] not in "CZ" else " " for char in text[:LONGEST_TEXT])
+    return "".join(kept)
+
+
+def number(value: float, spread: float) -> str:
+    """A figure with the digits that its spread justifies, at least two."""
+    digits = 1 - floor(log10(value))
+    justified = -floor(log10(spread)) if spread > 0 else digits + 1
+    return f"{value:.{min(MOST_DECIMALS, max(0, digits, justified))}f}"
+
+
+def with_interval(interval: Interval, unit: str = "") -> str:
+    """A figure as `6.1x (5.9 to 6.3)`; limits beyond sense, as of two laps that disagree, are cut to 0 and 'any'."""
+    spread = min(interval.value - interval.low, interval.high - interval.value)
+    decimals = len(number(interval.value, spread).partition(".")[2])
+    high = "any" if interval.high > 1000 * interval.value else f"{interval.high:.{decimals}f}"
+    return f"{interval.value:.{decimals}f}{unit} ({interval.low:.{decimals}f} to {high})"
+
+
+def short_failure(failure: Failure) -> str:
+    """A failure in two or three words, with the step's time where it was too slow."""
+    words = FAILURE_WORDS[failure.kind]
+    if failure.kind == "too_slow" and failure.estimate_seconds:
+        return f"{words}: ~{number(failure.estimate_seconds, 0.1 * failure.estimate_seconds)} s a step"
+    return words
+
+
+def rows(run: Run) -> tuple[Row, ...]:
+    """One row a cell, in the plan's order."""
+    return tuple(_row(result) for comparison in figures(run) for result in comparison.cells)
+
+
+def _row(result: CellResult) -> Row:
+    workload = result.cell.workload
+    if result.throughput:
+        throughput = with_interval(result.throughput)
+    else:
+        throughput = short_failure(result.failure) if result.failure else "not measured"
+    return Row(
+        result=result,
+        model=clean(workload.model),
+        batch=str(workload.batch),
+        phase=workload.phase,
+        recipe=str(result.cell.recipe),
+        device=clean(result.cell.device),
+        throughput=throughput,
+        speed_up=with_interval(result.speed_up, "x") if result.speed_up else "",
+        laps=str(len(result.laps)) if result.throughput else "",
+    )
+
+
+def varying(all_rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """Which of phase and recipe differ between rows, or are not the usual, and so need a column."""
+    usual = {"phase": "train", "recipe": "fp32"}
+    return tuple(name for name, value in usual.items() if {getattr(row, name) for row in all_rows} != {value})
+
+
+def baseline(run: Run) -> Cell:
+    """The cell that speed-ups refer to: the first of its comparison, on the same device and recipe in each."""
+    return run.header.plan.comparisons[0].cells[0]
+
+
+def compares(run: Run) -> bool:
+    """Tell whether there is anything to compare."""
+    return any(len(comparison.cells) > 1 for comparison in run.header.plan.comparisons)
+
+
+def grouped(all_findings: tuple[Finding, ...]) -> dict[str, tuple[Finding, ...]]:
+    """The findings by code, in order."""
+    codes = dict.fromkeys(finding.code for finding in all_findings)
+    return {code: tuple(finding for finding in all_findings if finding.code == code) for code in codes}

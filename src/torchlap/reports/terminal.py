@@ -1,0 +1,140 @@
+"""The table for a terminal: in columns where it is wide enough, as a list where it is narrow."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from torchlap.facts import machine_line
+from torchlap.findings import CATALOGUE, Finding
+from torchlap.records import Run
+from torchlap.reports.rows import Row, baseline, clean, compares, grouped, rows, varying
+from torchlap.trust import judge
+
+NARROW = 72
+"""Columns: below, the table would break its figures."""
+
+MOST_EXAMPLES = 3
+
+
+def machine(run: Run, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
+    """The machine in one line (wrapped where the terminal is narrower)."""
+    return _text([Text(clean(machine_line(run.header.facts)))], width, color)
+
+
+def report(run: Run, path: Path | None, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
+    """Everything after the machine's line: figures, failures, findings, where the file is, what to try next."""
+    return _text(_parts(run, path, width), width, color)
+
+
+def _text(parts: "list[Text] | Iterator[RenderableType]", width: int, color: bool) -> str:  # noqa: FBT001
+    console = Console(
+        file=io.StringIO(), width=max(20, width), force_terminal=color, no_color=not color, highlight=False, emoji=False
+    )
+    for part in parts:
+        console.print(part)
+    text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
+    all_rows = rows(run)
+    yield from _table(run, all_rows) if width >= NARROW else _list(run, all_rows)
+    yield Text(_legend(run))
+    failed = [row for row in all_rows if row.result.failure]
+    if failed:
+        yield Text("\nWithout a figure", style="bold")
+        yield from (_failure(row) for row in failed)
+    all_findings = judge(run)
+    if all_findings:
+        yield Text("\nFindings", style="bold")
+        yield from (_finding(found) for found in grouped(all_findings).values())
+    for remark in run.remarks:
+        yield Text(clean(remark))
+    if path is not None:
+        yield Text("\nRun file: ", style="bold").append(clean(str(path)), style="not bold")
+    yield Text("Try next: ", style="bold").append(next_step(run), style="not bold")
+
+
+def _table(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    extra, compared = varying(all_rows), compares(run)
+    for name, justify in (("model", "left"), ("batch", "right"), *((name, "left") for name in extra), ("device", "left")):
+        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("images/s", no_wrap=True)
+    if compared:
+        table.add_column("speed-up", no_wrap=True)
+    table.add_column("laps", justify="right")
+    before = ("", "")
+    for row in all_rows:
+        name = (row.model, row.batch)
+        first = ("", "") if name == before else (row.model if row.model != before[0] else "", row.batch)
+        cells = [*first, *(getattr(row, each) for each in extra), row.device, row.throughput]
+        table.add_row(*map(Text, [*cells, *([row.speed_up] if compared else []), row.laps]))
+        before = name
+    yield table
+
+
+def _list(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
+    extra = varying(all_rows)
+    before = ""
+    for row in all_rows:
+        title = f"{row.model}, batch {row.batch}"
+        if title != before:
+            yield Text(title, style="bold")
+        before = title
+        words = [row.device, *(getattr(row, each) for each in extra)]
+        unit = " images/s" if row.result.throughput else ""
+        yield Padding(Text(f"{' '.join(words)}: {row.throughput}{unit}"), (0, 0, 0, 2))
+        if row.speed_up:
+            yield Padding(Text(f"{row.speed_up} {clean(baseline(run).device)}"), (0, 0, 0, 2))
+    yield Text("")
+
+
+def _legend(run: Run) -> str:
+    plan, first = run.header.plan, baseline(run)
+    lines = [f"In brackets: the {plan.confidence:.0%} interval. Train: forward, backward, Adam on {plan.data} digits."]
+    if compares(run):
+        lines.append(f"Speed-up: over {clean(first.device)} in {first.recipe}, from paired rounds.")
+    precisions = {cell.recipe.precision for comparison in plan.comparisons for cell in comparison.cells}
+    if "fp32" in precisions and any(device.kind == "cuda" for device in run.header.facts.devices):
+        lines.append("fp32: TF32 off.")
+    return " ".join(lines)
+
+
+def _failure(row: Row) -> Padding:
+    failure = row.result.failure
+    reason = clean(failure.reason) if failure else ""
+    return Padding(Text(f"{clean(str(row.result.cell))}: {row.throughput.partition(':')[0]}. {reason}"), (0, 0, 0, 2))
+
+
+def _finding(found: tuple[Finding, ...]) -> Padding:
+    """One code with its cells: the first few by name, the others by number."""
+    first = found[0]
+    title = next(rule.title for rule in CATALOGUE if rule.code == first.code)
+    places = [f"{clean(each.where)}: {clean(each.evidence)}" if each.where else clean(each.evidence) for each in found]
+    shown = "; ".join(places[:MOST_EXAMPLES])
+    more = f"; and {len(places) - MOST_EXAMPLES} more" if len(places) > MOST_EXAMPLES else ""
+    style = {"note": "cyan", "warning": "yellow", "error": "red"}[first.severity]
+    text = Text(f"{first.code} ", style=style).append(f"{title}: {shown}{more}. {first.remedy}".replace(".. ", ". "), "default")
+    return Padding(text, (0, 0, 0, 2))
+
+
+def next_step(run: Run) -> str:
+    """The command that most likely tells more."""
+    kinds = {row.result.failure.kind for row in rows(run) if row.result.failure}
+    model = clean(baseline(run).workload.model)
+    if run.events and getattr(run.events[-1], "reason", "") == "interrupted":
+        return "continue this run with --resume and its file."
+    if "too_slow" in kinds:
+        return "more time for what was too slow: torchlap run --budget 10m"
+    if any(device.kind == "cuda" for device in run.header.facts.devices):
+        return f"other settings: torchlap run {model} --recipe fp32,tf32,bf16+channels_last+fused"
+    if any(device.kind != "cpu" for device in run.header.facts.devices):
+        return f"other settings: torchlap run {model} --recipe fp32,bf16,channels_last"
+    return f"other settings: torchlap run {model} --devices cpu --recipe fp32,bf16"

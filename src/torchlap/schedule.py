@@ -1,0 +1,115 @@
+"""How the budget is shared out: which comparison is next, how long it may take, how long a lap is. Arithmetic only."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
+
+from msgspec import Struct
+
+from torchlap.records import Cell, Comparison
+
+LAP_SECONDS = 0.05
+"""No lap is shorter: the clock and the synchronisation must not count."""
+
+LONGEST_LAP_SECONDS = 0.5
+LAP_SHARE = 0.1
+"""A fast cell beside a slow one gets longer laps, as long as they stay under a tenth of the slow one's step."""
+
+SYNCHRONIZE_SHARE = 0.01
+"""The closing synchronisation may cost this share of a lap."""
+
+LEAST_STEPS = 3
+"""What a figure costs at least: one step to warm up, and two laps of one step."""
+
+HOPELESS = 3
+"""A first step expected to take this many times what is left is not tried: the expectation is linear in the batch,
+which small batches make too long, so less is worth a try."""
+
+
+class Pending(Struct, frozen=True):
+    """A comparison still to be measured; `step_seconds` is its round of single steps, where that can be estimated."""
+
+    number: int
+    batch: int
+    step_seconds: float | None
+
+    @property
+    def least_seconds(self) -> float:
+        """What it takes at least; 0 where nothing is known."""
+        return LEAST_STEPS * (self.step_seconds or 0.0)
+
+
+def estimate_step(cell: Cell, known: Mapping[Cell, float]) -> float | None:
+    """Seconds a step is expected to take, from the nearest batch of the same cell: linear, so an upper bound for larger.
+
+    Args:
+        cell: whose step is asked for.
+        known: seconds a step, by cells measured in the same run.
+    """
+
+    def same(other: Cell) -> bool:
+        mine, its = cell.workload, other.workload
+        return (mine.model, mine.phase, cell.recipe, cell.device) == (its.model, its.phase, other.recipe, other.device)
+
+    kin = [other for other in known if same(other)]
+    if not kin:
+        return None
+    nearest = min(kin, key=lambda other: abs(other.workload.batch - cell.workload.batch))
+    return known[nearest] * max(1.0, cell.workload.batch / nearest.workload.batch)
+
+
+def pending(number: int, comparison: Comparison, known: Mapping[Cell, float]) -> Pending:
+    """Describe a comparison by what is known of its cells so far."""
+    steps = [estimate_step(cell, known) for cell in comparison.cells]
+    seen = [step for step in steps if step is not None]
+    batch = max(cell.workload.batch for cell in comparison.cells)
+    return Pending(number, batch, sum(seen) if seen else None)
+
+
+def next_up(waiting: Sequence[Pending]) -> Pending:
+    """Small batches first, for they tell what the large ones will cost; then the cheapest, so that most get a figure."""
+    return min(waiting, key=lambda one: (one.batch, one.step_seconds or 0.0, one.number))
+
+
+def share(mine: Pending, waiting: Sequence[Pending], left_seconds: float) -> float:
+    """Seconds that a comparison may take, of what is left for all that wait (itself among them).
+
+    What the others need at least is kept for them where it fits; the rest is shared by the square root of the batch.
+    """
+    reserved, weight = 0.0, 0.0
+    for one in sorted(waiting, key=lambda other: other.least_seconds):
+        if one is mine or reserved + one.least_seconds <= left_seconds:
+            reserved += one.least_seconds
+            weight += sqrt(one.batch)
+    spare = max(0.0, left_seconds - reserved)
+    return min(left_seconds, mine.least_seconds + spare * sqrt(mine.batch) / weight)
+
+
+def is_hopeless(step_seconds: float | None, left_seconds: float) -> bool:
+    """Tell whether a cell's first step is not worth starting."""
+    return left_seconds <= 0 or (step_seconds is not None and step_seconds > HOPELESS * left_seconds)
+
+
+def lap_steps(step_seconds: float, synchronize_seconds: float, slowest_step_seconds: float) -> int:
+    """How many steps make a lap of a cell: long enough to trust the clock, short enough not to slow the rounds.
+
+    Args:
+        step_seconds: of this cell.
+        synchronize_seconds: what a synchronisation costs when the device is idle.
+        slowest_step_seconds: of the slowest cell that it takes turns with.
+    """
+    wanted = min(max(LAP_SECONDS, LAP_SHARE * slowest_step_seconds), LONGEST_LAP_SECONDS)
+    wanted = max(wanted, synchronize_seconds / SYNCHRONIZE_SHARE)
+    return max(1, ceil(wanted / step_seconds))
+
+
+def lead_in_steps(step_seconds: float, steps: int) -> int:
+    """Steps before the clock starts: they bring clocks and caches back after the other cells' turns.
+
+    A lap of many short steps gets a lead-in of `LAP_SECONDS`; a lap of one long step is its own.
+    """
+    return 0 if steps == 1 else min(steps, ceil(LAP_SECONDS / step_seconds))
+
+
+def turn_order(cells: Sequence[int], round_number: int) -> list[int]:
+    """A B, B A, A B ...: the order of a round, so that a trend hits all alike."""
+    return list(cells) if round_number % 2 == 0 else list(reversed(cells))

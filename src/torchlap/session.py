@@ -1,0 +1,281 @@
+"""Which cells in which order; rounds; when to stop. The session drives the workers and hands on records as they come."""
+
+from collections.abc import Callable
+
+from msgspec import Struct, structs
+
+from torchlap.facts import cpu_threads
+from torchlap.isolate import CellFailedError, Launcher, Worker
+from torchlap.protocol import LapDone, Prepare, Prepared, RunLap
+from torchlap.records import (
+    Cell,
+    CellPrepared,
+    ComparisonFinished,
+    ComparisonStarted,
+    Event,
+    Failure,
+    FailureKind,
+    Lap,
+    MemoryFormat,
+    Plan,
+    Round,
+    RunFinished,
+    StopReason,
+)
+from torchlap.results import TWO, Tally
+from torchlap.schedule import (
+    Pending,
+    estimate_step,
+    is_hopeless,
+    lap_steps,
+    lead_in_steps,
+    next_up,
+    pending,
+    share,
+    turn_order,
+)
+from torchlap.stats import verdict
+
+HANG_SECONDS = 120.0
+"""A worker that gives no sign of life for so long hangs. Compiling is given `COMPILE_FACTOR` times as long."""
+
+COMPILE_FACTOR = 10
+SLOW_LAP_FACTOR = 10
+"""A lap may take this many times what was expected before it counts as hanging."""
+
+WARM_UP_SHARE = 0.4
+"""Of a comparison's time, for the warm-up of all its cells."""
+
+GRACE = 0.1
+"""A second lap may overrun the budget by this share: without it the first would be lost."""
+
+
+class Status(Struct, frozen=True):
+    """What is going on, for a display: the comparison's place in the plan, and the most time that may be left."""
+
+    done: int
+    of: int
+    doing: str
+    left_seconds: float
+
+
+class Session:
+    """Measures a plan. Everything seen is given to `emit` at once; what goes on is told to `watch`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        launcher: Launcher,
+        *,
+        emit: Callable[[Event], None],
+        watch: Callable[[Status], None],
+        clock: Callable[[], float],
+        started: float,
+        hang_seconds: float = HANG_SECONDS,
+    ) -> None:
+        self.plan = plan
+        self._launcher = launcher
+        self._emit_outside = emit
+        self._watch = watch
+        self._clock = clock
+        self._started = started
+        self._end = started + plan.budget_seconds
+        self._hang_seconds = hang_seconds
+        self.tallies = [Tally(comparison) for comparison in plan.comparisons]
+        self._step_seconds: dict[Cell, float] = {}
+        """The shortest step seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
+        self._formats: dict[Cell, MemoryFormat] = {}
+
+    def replay(self, events: tuple[Event, ...]) -> None:
+        """Take in what an earlier session has measured of the same plan: finished comparisons are not measured again."""
+        for event in events:
+            self._learn(event)
+
+    def measure(self) -> None:
+        """Measure what is still to be measured; the last event says whether it was all.
+
+        Raises:
+            KeyboardInterrupt: when interrupted; every event until then was emitted, and no worker is left.
+            RunFileError: when an event could not be written down.
+        """
+        try:
+            waiting = [number for number, each in enumerate(self.tallies) if each.stopped is None]
+            while waiting:
+                candidates = [pending(n, self.plan.comparisons[n], self._step_seconds) for n in waiting]
+                mine = next_up(candidates)
+                self._compare(mine, share(mine, candidates, self._left()))
+                waiting.remove(mine.number)
+        except KeyboardInterrupt:
+            self._finish("interrupted")
+            raise
+        self._finish("complete")
+
+    def _finish(self, reason: StopReason | str) -> None:
+        wall = self._clock() - self._started
+        ended = RunFinished(
+            reason="complete" if reason == "complete" else "interrupted",
+            wall_seconds=wall,
+            start_up_seconds=min(wall, self._launcher.start_up_seconds),
+        )
+        self._emit(ended)
+
+    def _left(self) -> float:
+        return self._end - self._clock()
+
+    def _emit(self, event: Event) -> None:
+        self._emit_outside(event)
+        self._learn(event)
+
+    def _learn(self, event: Event) -> None:
+        number = getattr(event, "comparison", None)
+        if number is None:
+            return
+        tally = self.tallies[number]
+        tally.add(event)
+        match event:
+            case CellPrepared(cell=position, step_seconds=seconds, memory_format=memory_format):
+                self._step_seconds[tally.comparison.cells[position]] = seconds
+                self._formats[tally.comparison.cells[position]] = memory_format
+            case Round(laps=laps):
+                for lap in laps:
+                    cell = tally.comparison.cells[lap.cell]
+                    self._step_seconds[cell] = min(self._step_seconds[cell], lap.seconds / lap.steps)
+            case _:
+                pass
+
+    def _say(self, doing: str) -> None:
+        done = sum(each.stopped is not None for each in self.tallies)
+        self._watch(Status(done, len(self.tallies), doing, max(0.0, self._left())))
+
+    def _fail(self, number: int, position: int, kind: FailureKind, reason: str, detail: str = "") -> None:
+        estimate = estimate_step(self.plan.comparisons[number].cells[position], self._step_seconds)
+        self._emit(
+            Failure(
+                comparison=number,
+                cell=position,
+                kind=kind,
+                reason=reason[:20_000],
+                detail=detail[-20_000:],
+                estimate_seconds=estimate if kind == "too_slow" else None,
+            )
+        )
+
+    def _compare(self, mine: Pending, seconds: float) -> None:
+        """Measure one comparison within about `seconds`: prepare its cells, then let them take turns."""
+        end = self._clock() + seconds
+        number, workers = mine.number, dict[int, Worker]()
+        self._emit(ComparisonStarted(number))
+        try:
+            cells = self.plan.comparisons[number].cells
+            for position in range(len(cells)):
+                self._prepare(number, position, seconds * WARM_UP_SHARE / len(cells), workers)
+            reason = self._take_turns(number, workers, end)
+        finally:
+            for worker in workers.values():
+                worker.kill()
+        self._emit(ComparisonFinished(number, reason))
+
+    def _prepare(self, number: int, position: int, warm_up_seconds: float, workers: dict[int, Worker]) -> None:
+        cell = self.plan.comparisons[number].cells[position]
+        expected, left = estimate_step(cell, self._step_seconds), self._left()
+        if is_hopeless(expected, left):
+            self._fail(number, position, "too_slow", _too_slow(expected))
+            return
+        hang = self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
+        limit = min(hang, max(left, 1.0))
+        self._say(f"{cell}: preparing")
+        try:
+            workers[position] = self._launcher.start()
+            request = self._request(cell, warm_up_seconds)
+            prepared = workers[position].ask(request, Prepared, limit, lambda doing: self._say(f"{cell}: {doing}"))
+        except CellFailedError as failure:
+            slow = failure.kind == "hang" and limit < hang
+            reason = _too_slow(expected, limit) if slow else failure.reason
+            self._fail(number, position, "too_slow" if slow else failure.kind, reason, failure.detail)
+            return
+        self._emit(CellPrepared(comparison=number, cell=position, **structs.asdict(prepared)))
+
+    def _request(self, cell: Cell, warm_up_seconds: float) -> Prepare:
+        threads, reason = cpu_threads()
+        return Prepare(
+            cell=cell,
+            data=self.plan.data,
+            weights=self.plan.weights,
+            threads=threads,
+            threads_reason=reason,
+            warm_up_seconds=warm_up_seconds,
+            memory_format_hint=self._hint(cell),
+        )
+
+    def _hint(self, cell: Cell) -> MemoryFormat:
+        """The memory format that the same cell was found to like best at another batch."""
+        for other, memory_format in self._formats.items():
+            same_workload = (other.workload.model, other.workload.phase) == (cell.workload.model, cell.workload.phase)
+            if same_workload and (other.recipe, other.device) == (cell.recipe, cell.device):
+                return memory_format
+        return "auto"
+
+    def _take_turns(self, number: int, workers: dict[int, Worker], end: float) -> StopReason:
+        """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
+        tally = self.tallies[number]
+        while living := tally.living():
+            rounds = len(tally.rounds)
+            if rounds >= TWO:
+                decided = verdict(tally.series(), self.plan.precision_target, self.plan.confidence)
+                if decided:
+                    return decided
+            if not self._another_round_fits(number, living, end):
+                self._give_up_on_figures(number)
+                return "budget" if tally.living() else "failed"
+            self._say(f"{tally.comparison.cells[0].workload.model}: round {rounds + 1}")
+            self._round(number, workers, turn_order(living, rounds))
+        return "failed"
+
+    def _another_round_fits(self, number: int, living: list[int], end: float) -> bool:
+        cells, rounds = self.plan.comparisons[number].cells, len(self.tallies[number].rounds)
+        needed = sum(sum(self._lap_of(number, position)) * self._step_seconds[cells[position]] for position in living)
+        if rounds >= TWO:
+            return self._clock() + needed <= end
+        grace = GRACE * self.plan.budget_seconds
+        return self._clock() + needed * (TWO - rounds) <= self._end + grace
+
+    def _lap_of(self, number: int, position: int) -> tuple[int, int]:
+        """Steps of a lap, and of its lead-in, by what is known of the step's time now."""
+        cells, tally = self.plan.comparisons[number].cells, self.tallies[number]
+        step = self._step_seconds[cells[position]]
+        slowest = max(self._step_seconds[cells[other]] for other in tally.living())
+        steps = lap_steps(step, tally.prepared[position].synchronize_seconds, slowest)
+        return steps, lead_in_steps(step, steps)
+
+    def _give_up_on_figures(self, number: int) -> None:
+        """A cell without two laps has no spread, so no figure."""
+        tally = self.tallies[number]
+        if len(tally.rounds) >= TWO:
+            return
+        for position in tally.living():
+            step = self._step_seconds[tally.comparison.cells[position]]
+            self._fail(number, position, "too_slow", f"One step takes {step:.2g} s: two laps did not fit. {MORE_TIME}")
+
+    def _round(self, number: int, workers: dict[int, Worker], order: list[int]) -> None:
+        laps = []
+        for position in order:
+            steps, lead_in = self._lap_of(number, position)
+            expected = (steps + lead_in) * self._step_seconds[self.plan.comparisons[number].cells[position]]
+            limit = max(self._hang_seconds, SLOW_LAP_FACTOR * expected)
+            try:
+                done = workers[position].ask(RunLap(steps, lead_in), LapDone, limit)
+            except CellFailedError as failure:
+                self._fail(number, position, failure.kind, failure.reason, failure.detail)
+            else:
+                laps.append(Lap(position, steps, done.seconds, done.loss))
+        if laps:
+            self._emit(Round(number, tuple(laps)))
+
+
+MORE_TIME = "Give it more time: --budget 10m."
+
+
+def _too_slow(expected: float | None, waited: float | None = None) -> str:
+    seen = f"No step ended within {waited:.0f} s." if waited else "Not started."
+    hope = f" One is expected to take up to {expected:.2g} s (from a smaller batch)." if expected else ""
+    return f"{seen}{hope} {MORE_TIME}"

@@ -1,0 +1,236 @@
+"""A worker: obey the judge. `python -m torchlap.worker serve FD`, or `template FD` to fork workers on demand.
+
+Requests and replies travel over the socket FD; what the user's code prints goes to the log that is this process's
+output. When the judge is gone, so is the worker, with all that it started.
+"""
+
+import gc
+import os
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import BinaryIO, NoReturn
+
+import torch
+import torchvision  # noqa: F401  imported before forking, so that workers need not
+
+from torchlap.protocol import (
+    Check,
+    Checked,
+    Describe,
+    Description,
+    Failed,
+    Hello,
+    LapDone,
+    Prepare,
+    Prepared,
+    Progress,
+    Ready,
+    Reply,
+    Request,
+    RunLap,
+    decode_request,
+    encode,
+)
+from torchlap.records import FailureKind
+from torchlap.worker import devices, timing
+from torchlap.worker.data import DataError
+from torchlap.worker.models import ModelError, build, known, parameters
+from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
+
+LONGEST_DETAIL = 8000
+REAP_SECONDS = 5.0
+REAP_LOOK_SECONDS = 0.01
+CONTROL_BYTES = 1000
+OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+REFUSED_WORDS = ("doesn't support", "does not support", "not supported", "not implemented for", "not currently implemented")
+
+
+class Cell:
+    """The one cell that this worker holds."""
+
+    def __init__(self, connection: BinaryIO) -> None:
+        self._connection = connection
+        self._step: Step | None = None
+        self._synchronize = devices.synchronizer(torch.device("cpu"))
+
+    def say(self, reply: Reply) -> None:
+        """Send a reply to the judge."""
+        self._connection.write(encode(reply) + b"\n")
+        self._connection.flush()
+
+    def obey(self, request: Request) -> Reply:
+        """Do what is asked."""
+        match request:
+            case Hello():
+                return Ready()
+            case Describe():
+                return Description(devices.found(), known(), devices.looked_for())
+            case Check(model=model, batch=batch, weights=weights):
+                return Checked(parameters(build(model, batch, weights).module))
+            case Prepare():
+                return self._prepare(request)
+            case RunLap(steps=steps, lead_in=lead_in):
+                return self._lap(steps, lead_in)
+
+    def _prepare(self, request: Prepare) -> Prepared:
+        bench = Bench(request)
+        self._synchronize = bench.synchronize
+        batch, limit = request.cell.workload.batch, request.warm_up_seconds
+        choice = choose_format(bench, request.cell.recipe, batch, request.memory_format_hint, limit, self._timed)
+        step = choice.step or bench.step(choice.memory_format)
+        self._step = step
+        first_loss: list[float] = []
+
+        def run_lap(steps: int) -> float:
+            seconds = timing.lap(step, bench.synchronize, steps)
+            first_loss.append(step.loss())
+            return seconds
+
+        warm = timing.warm_up(run_lap, limit, lambda doing: self.say(Progress(doing)), choice.seen)
+        gc.collect()
+        gc.freeze()  # what stays until the end need not be looked through before every lap
+        return Prepared(
+            first_step_seconds=warm.first_step_seconds,
+            warm_up_steps=warm.steps,
+            warm_up_seconds=warm.seconds,
+            steady=warm.steady,
+            step_seconds=warm.step_seconds,
+            synchronize_seconds=timing.synchronize_seconds(bench.synchronize),
+            first_loss=first_loss[0] if first_loss else step.loss(),
+            memory_format=choice.memory_format,
+            threads=torch.get_num_threads(),
+            input_shape=bench.input_shape,
+            parameters=parameters(bench.module),
+            choices=(*bench.choices, choice.reason),
+        )
+
+    def _timed(self, step: Step) -> float:
+        seconds = timing.lap(step, self._synchronize, 1)
+        step.loss()
+        self.say(Progress("choosing the memory format"))
+        return seconds
+
+    def _lap(self, steps: int, lead_in: int) -> LapDone:
+        if self._step is None:
+            raise ModelError("A lap was asked for before the cell was prepared.")
+        seconds = timing.lap(self._step, self._synchronize, steps, lead_in)
+        loss = self._step.loss()
+        timing.settle()
+        return LapDone(seconds, loss)
+
+
+def failure(error: BaseException) -> Failed:
+    """What went wrong, in the judge's words."""
+    text = str(error).strip()
+    first = text.splitlines()[0][:500] if text else type(error).__name__
+    detail = "".join(traceback.format_exception(error))[-LONGEST_DETAIL:]
+    if isinstance(error, ModelError | DataError):
+        return Failed("error", text, "")
+    if isinstance(error, NotFiniteError):
+        return Failed("not_finite", text, "")
+    if isinstance(error, devices.RefusedError):
+        return Failed("refused", text, "")
+    return Failed(_kind(error), f"{type(error).__name__}: {first}", detail)
+
+
+def _kind(error: BaseException) -> FailureKind:
+    text = str(error).lower()
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in text for word in OUT_OF_MEMORY_WORDS):
+        return "out_of_memory"
+    if isinstance(error, NotImplementedError) or any(word in text for word in REFUSED_WORDS):
+        return "refused"
+    return "error"
+
+
+def serve(connection: socket.socket) -> NoReturn:
+    """Answer requests until the judge hangs up."""
+    requests: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_listen, args=(connection.makefile("rb"), requests), daemon=True).start()
+    cell = Cell(connection.makefile("wb"))
+    while True:
+        request = decode_request(requests.get())
+        try:
+            reply = cell.obey(request)
+        except BaseException as error:  # noqa: BLE001  whatever a user's code raises is the answer
+            reply = failure(error)
+        cell.say(reply)
+
+
+def _listen(stream: BinaryIO, requests: "queue.Queue[bytes]") -> None:
+    """Pass requests on; when the judge is gone, end this worker, whatever it is doing, and all that it started."""
+    while line := stream.readline():
+        requests.put(line)
+    os.killpg(0, signal.SIGKILL)
+
+
+def template(control: socket.socket) -> NoReturn:
+    """Fork a worker for each `fork` message; wait for the end of one for each `reap` message; end with the judge."""
+    control.send(b"ready")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, CONTROL_BYTES, 2)
+        word, _, argument = message.decode().partition(" ")
+        if word == "fork":
+            control.send(str(_fork(control, *descriptors)).encode())
+        elif word == "reap":
+            control.send(str(_reap(int(argument))).encode())
+        else:
+            os._exit(0)  # the judge is gone; its workers see the same
+
+
+def _fork(control: socket.socket, connection: int, log: int) -> int:
+    """Fork a worker onto a connection and a log; its process number."""
+    pid = os.fork()
+    if pid:
+        os.close(connection)
+        os.close(log)
+        return pid
+    try:
+        control.close()
+        os.setsid()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        _prefer_for_the_kernel_to_kill()
+        serve(socket.socket(fileno=connection))
+    finally:
+        os._exit(1)
+
+
+def _prefer_for_the_kernel_to_kill() -> None:
+    """When memory runs out, the worker goes, not the judge nor the user's other programs."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123  one write to the kernel
+            file.write("1000")
+    except OSError:
+        return
+
+
+def _reap(pid: int) -> int:
+    """The exit status of a child that is ending, negative for a signal; it is killed if it does not end."""
+    end = time.monotonic() + REAP_SECONDS
+    while time.monotonic() < end:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        select.select([], [], [], REAP_LOOK_SECONDS)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main() -> NoReturn:
+    """Take the mode and the socket's number from the command line."""
+    mode, descriptor = sys.argv[1], int(sys.argv[2])
+    connection = socket.socket(fileno=descriptor)
+    if mode == "template":
+        template(connection)
+    _prefer_for_the_kernel_to_kill()
+    serve(connection)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Devices: which there are, how to wait for one, how its arithmetic is set. The CPU and whatever torch.accelerator names.
+
+Waiting goes through the device's own module (torch.cuda, torch.mps, torch.xpu, or a third party's), which every backend
+has; `torch.accelerator.synchronize` raises on some.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from torchlap.records import DeviceFacts, Precision
+
+WITHOUT_INDEX = ("cpu", "mps")
+"""Kinds of which a machine has one."""
+
+
+class RefusedError(Exception):
+    """The device cannot do what the recipe asks; one sentence."""
+
+
+def found() -> tuple[DeviceFacts, ...]:
+    """The CPU, then every device of the machine's accelerator."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    cpu = DeviceFacts("cpu", "cpu")
+    if accelerator is None:
+        return (cpu,)
+    kind = accelerator.type
+    return (cpu, *(_facts(kind, index) for index in range(torch.accelerator.device_count())))
+
+
+def _facts(kind: str, index: int) -> DeviceFacts:
+    module = torch.get_device_module(kind)
+    name = kind if kind in WITHOUT_INDEX else f"{kind}:{index}"
+    model = str(module.get_device_name(index)) if hasattr(module, "get_device_name") else ""
+    if hasattr(module, "get_device_properties"):
+        memory = getattr(module.get_device_properties(index), "total_memory", None)
+    elif hasattr(module, "recommended_max_memory"):
+        memory = module.recommended_max_memory()
+    else:
+        memory = None
+    return DeviceFacts(name, kind, model, memory)
+
+
+def looked_for() -> str:
+    """In words: which accelerators this torch was built for, and what it said of each."""
+    cuda = torch.version.cuda or torch.version.hip
+    lines = [
+        f"CUDA (this torch is built for {cuda}: "
+        + ("available)" if torch.cuda.is_available() else "no GPU or driver found)")
+        if cuda
+        else "CUDA (not in this torch)",
+        "MPS (" + _built(torch.backends.mps.is_built(), torch.backends.mps.is_available()),
+        "XPU (" + _built(torch.xpu._is_compiled(), torch.xpu.is_available()),  # noqa: SLF001  there is no public name
+    ]
+    return f"Looked for {', '.join(lines)}."
+
+
+def _built(built: bool, available: bool) -> str:  # noqa: FBT001  two plain answers
+    return "available)" if available else "in this torch, but not available)" if built else "not in this torch)"
+
+
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """A function that waits until everything enqueued on the device is done."""
+    if device.type == "cpu":
+        return lambda: None
+    module = torch.get_device_module(device)
+    if device.type in WITHOUT_INDEX:
+        return lambda: module.synchronize()
+    index = device.index or 0
+    return lambda: module.synchronize(index)
+
+
+def select(name: str) -> torch.device:
+    """Make the named device the current one.
+
+    Raises:
+        RefusedError: when torch does not have it (any more).
+    """
+    device = torch.device(name)
+    if device.type != "cpu" and device.index is not None:
+        try:
+            torch.accelerator.set_device_index(device.index)
+        except RuntimeError as error:
+            raise RefusedError(f"{name} cannot be used ({error}).") from None
+    return device
+
+
+def set_precision(precision: Precision, device: torch.device) -> str:
+    """Set how float32 is multiplied, and say what was set.
+
+    Raises:
+        RefusedError: for TF32 on a device that has no such mode.
+    """
+    if device.type != "cuda":
+        if precision == "tf32":
+            raise RefusedError(f"TF32 is a mode of NVIDIA GPUs; {device.type} has none. Leave tf32 out for it.")
+        return f"{precision}: float32 is multiplied as float32"
+    mode = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = mode
+    torch.backends.cudnn.conv.fp32_precision = mode
+    torch.backends.cudnn.rnn.fp32_precision = mode
+    return "TF32 on" if mode == "tf32" else "TF32 off"
+
+
+def set_threads(threads: int, reason: str) -> str:
+    """Set the CPU's threads and flush its denormals, which slow training down gradually; say what was set."""
+    torch.set_num_threads(threads)
+    flushed = torch.set_flush_denormal(True)
+    return f"{threads} threads ({reason}), denormals {'flushed' if flushed else 'kept: this CPU cannot flush them'}"

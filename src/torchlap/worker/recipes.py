@@ -1,0 +1,197 @@
+"""A recipe to a step that is ready to run: model, optimizer, data and arithmetic on the device, as asked for."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
+from typing import Any
+
+import torch
+from msgspec import Struct
+from torch import Tensor, nn
+
+from torchlap.protocol import Prepare
+from torchlap.records import MemoryFormat, Recipe
+from torchlap.worker import devices
+from torchlap.worker.data import CHANNELS, Fixed, Loaded, Make, Pictures, Resident, Source, digits
+from torchlap.worker.models import Subject, build
+
+LEARNING_RATE = 1e-3
+SEED = 1
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+TRIAL_BATCH = 16
+"""The CPU's memory format is chosen at this batch at most: it is the same at larger ones, and cheaper to find here."""
+
+IMAGE_DIMENSIONS = 4
+
+
+class NotFiniteError(Exception):
+    """The loss is NaN or infinite: the figure would be void."""
+
+
+class Step:
+    """One optimizer update (train) or one forward pass (eval); calling it enqueues the work and waits for nothing."""
+
+    def __init__(self, subject: Subject, source: Source, recipe: Recipe, device: torch.device, phase: str) -> None:
+        self._source, self._loss_function = source, subject.loss
+        self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+        if recipe.precision in AUTOCAST:
+            dtype = AUTOCAST[recipe.precision]
+            self._autocast = lambda: torch.autocast(device.type, dtype=dtype)
+        self._model = torch.compile(subject.module) if recipe.compile else subject.module
+        self._trains = phase == "train"
+        self._loss = torch.zeros(())
+        self._outputs: Any = None
+        self._targets: Any = None
+        self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
+        if self._trains:
+            self._optimizer = torch.optim.Adam(subject.module.parameters(), lr=LEARNING_RATE, fused=recipe.fused or None)
+
+    def __call__(self) -> None:
+        """Enqueue one step."""
+        if self._trains:
+            self._train()
+        else:
+            self._evaluate()
+
+    def _train(self) -> None:
+        inputs, targets = self._source.next()
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss = self._loss_function(self._model(inputs), targets)
+        if self._scaler is None:
+            loss.backward()
+            self._optimizer.step()
+        else:
+            self._scaler.scale(loss).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        self._loss = loss.detach()
+
+    def _evaluate(self) -> None:
+        inputs, self._targets = self._source.next()
+        with torch.inference_mode(), self._autocast():
+            self._outputs = self._model(inputs)
+
+    def loss(self) -> float:
+        """The last step's loss; this waits for the device, so never inside a lap.
+
+        Raises:
+            NotFiniteError: when it is NaN or infinite.
+        """
+        if not self._trains:
+            with torch.inference_mode():
+                self._loss = self._loss_function(self._outputs, self._targets)
+        value = float(self._loss.float().mean().cpu())
+        if not isfinite(value):
+            raise NotFiniteError(f"The loss is {value}: the model computes no number, so its speed means nothing.")
+        return value
+
+
+class Bench:
+    """A model on its device with all that a recipe sets; `step` makes a step of any batch size and memory format."""
+
+    def __init__(self, request: Prepare) -> None:
+        self._cell = request.cell
+        recipe, workload = self._cell.recipe, self._cell.workload
+        self.device = devices.select(self._cell.device)
+        self.synchronize = devices.synchronizer(self.device)
+        torch.manual_seed(SEED)
+        self.choices = [devices.set_threads(request.threads, request.threads_reason)]
+        self.choices.append(devices.set_precision(recipe.precision, self.device))
+        self._subject = build(workload.model, workload.batch, request.weights)
+        self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self._source, self.input_shape = self._sources(request)
+
+    def _sources(self, request: Prepare) -> tuple[Make, tuple[int, ...]]:
+        """How to make a source, and the shape of its inputs at the batch that is asked for."""
+        subject, workload, device = self._subject, self._cell.workload, self.device
+        if subject.batch is not None:
+            own = subject.batch
+            shape = tuple(own[0].shape) if isinstance(own[0], Tensor) else (workload.batch,)
+            return lambda rows, layout: Fixed(_head(own, rows, workload.batch), device, layout), shape
+        images, labels = digits(request.data)
+        size = subject.image_size or 0
+        shape = (workload.batch, CHANNELS, size, size)
+        workers = self._cell.recipe.workers
+        if workers is None:
+            return lambda rows, layout: Resident(images, labels, size, rows, device, layout), shape
+        repeats = -(-workload.batch // len(images))
+        pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
+        return lambda rows, layout: Loaded(pictures, rows, workers, device, layout), shape
+
+    def step(self, memory_format: MemoryFormat, batch: int | None = None) -> Step:
+        """A step of the model in that memory format, with a fresh optimizer."""
+        layout = FORMATS[memory_format]
+        self.module.to(memory_format=layout)
+        source = self._source(batch or self._cell.workload.batch, layout)
+        return Step(self._subject, source, self._cell.recipe, self.device, self._cell.workload.phase)
+
+    def may_try_formats(self) -> bool:
+        """Only the CPU chooses its memory format, only when none is asked for, and only for images."""
+        images = len(self.input_shape) == IMAGE_DIMENSIONS
+        recipe = self._cell.recipe
+        return self.device.type == "cpu" and recipe.memory_format == "auto" and images and not recipe.compile
+
+
+def _head(batch: tuple[Any, Any], rows: int, whole: int) -> tuple[Any, Any]:
+    """The first rows of a batch, where it is cut for a trial."""
+    if rows == whole:
+        return batch
+    return batch[0][:rows], batch[1][:rows]
+
+
+class Choice(Struct, frozen=True):
+    """A memory format and why; `seen` holds the seconds of steps that already were of the final kind."""
+
+    memory_format: MemoryFormat
+    reason: str
+    step: Step | None = None
+    seen: Sequence[float] = ()
+
+
+def choose_format(
+    bench: Bench, recipe: Recipe, batch: int, hint: MemoryFormat, limit_seconds: float, timed: Callable[[Step], float]
+) -> Choice:
+    """Choose the memory format: the one asked for, or for the CPU the faster of both, each tried with two steps.
+
+    Args:
+        bench: the model on its device.
+        recipe: whose format may be `auto`.
+        batch: the workload's.
+        hint: what the same cell chose at another batch; taken where trying would take too long.
+        limit_seconds: for all steps of the trial but the first.
+        timed: runs one step and returns its seconds.
+    """
+    if recipe.memory_format != "auto":
+        return Choice(recipe.memory_format, f"{recipe.memory_format}: asked for")
+    if not bench.may_try_formats():
+        return Choice("contiguous", "contiguous: torch's default")
+    if hint != "auto" and batch > TRIAL_BATCH and limit_seconds <= 0:
+        return Choice(hint, f"{hint}: the faster at another batch")
+    rows = min(batch, TRIAL_BATCH)
+    step = bench.step("contiguous", rows)
+    first = timed(step)
+    if 3 * first > limit_seconds:
+        return _untried(hint, step, rows == batch, first)
+    contiguous = timed(step)
+    other = bench.step("channels_last", rows)
+    timed(other)
+    channels_last = timed(other)
+    best: MemoryFormat = "contiguous" if contiguous <= channels_last else "channels_last"
+    reason = f"{best}: a step of batch {rows} took {contiguous:.3g} s contiguous, {channels_last:.3g} s channels_last"
+    seen = [first, min(contiguous, channels_last)] if rows == batch else []
+    return Choice(best, reason, None, seen)
+
+
+def _untried(hint: MemoryFormat, step: Step, whole: bool, first: float) -> Choice:  # noqa: FBT001  a plain answer
+    chosen: MemoryFormat = "contiguous" if hint == "auto" else hint
+    why = "torch's default" if hint == "auto" else "the faster at another batch"
+    reason = f"{chosen}: {why} (trying both would take too long)"
+    kept = whole and chosen == "contiguous"
+    return Choice(chosen, reason, step if kept else None, [first] if kept else [])
+
+
+def module_of(bench: Bench) -> nn.Module:
+    """The model that is measured."""
+    return bench.module
