@@ -69,7 +69,9 @@ class Weights(StrEnum):
 Models = Annotated[
     list[str] | None, typer.Argument(metavar="[MODEL]...", help="torchvision names, or path/to/file.py:function.")
 ]
-Devices = Annotated[str, typer.Option(help="Devices, like cpu,cuda:0,mps; all for every one. The first is the baseline.")]
+Devices = Annotated[
+    str, typer.Option(help="Devices, like cpu,cuda:0,mps; all for every one. The first is the baseline.")
+]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 PhaseOption = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
 SuiteOption = Annotated[str, typer.Option("--suite", help="Which workloads: quick, experiment-2022.")]
@@ -306,7 +308,9 @@ def _width() -> int:
 
 def _color() -> bool:
     """A terminal that may be coloured (https://no-color.org)."""
-    return bool(sys.stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+    return bool(
+        sys.stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 def _print(text: str) -> None:

@@ -23,6 +23,11 @@ ENVIRONMENT = (
     "GOMP_CPU_AFFINITY",
     "KMP_AFFINITY",
     "KMP_BLOCKTIME",
+    "LD_PRELOAD",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
     "MKL_NUM_THREADS",
     "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS",
@@ -56,7 +61,9 @@ def check_installation() -> None:
     wanted = [Requirement(line) for line in metadata.requires("torchvision") or ()]
     wants = next((one for one in wanted if one.name == "torch"), None)
     if wants and not wants.specifier.contains(torch, prereleases=True):
-        raise InstallError(f"torchvision {torchvision} needs torch{wants.specifier}, but torch {torch} is here: {REINSTALL}.")
+        raise InstallError(
+            f"torchvision {torchvision} needs torch{wants.specifier}, but torch {torch} is here: {REINSTALL}."
+        )
     builds = Version(torch).local, Version(torchvision).local
     if all(builds) and builds[0] != builds[1]:
         raise InstallError(f"torch {torch} and torchvision {torchvision} come from different builds: {REINSTALL}.")
@@ -110,7 +117,9 @@ def cpu_name() -> str:
 
 def _sysctl(name: str) -> str:
     try:
-        return run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, timeout=2, check=True).stdout.strip()
+        return run(
+            ["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, timeout=2, check=True
+        ).stdout.strip()
     except (OSError, SubprocessError):
         return ""
 

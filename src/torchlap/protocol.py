@@ -80,6 +80,7 @@ class Prepared(Struct, frozen=True, tag="prepared", kw_only=True):
     warm_up_seconds: float
     steady: bool
     step_seconds: float
+    optimizer_seconds: float
     synchronize_seconds: float
     first_loss: float
     memory_format: MemoryFormat

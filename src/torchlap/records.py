@@ -126,7 +126,7 @@ class ComparisonStarted(Struct, frozen=True, tag="comparison_started", tag_field
 
 
 class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", kw_only=True):
-    """A cell is warm. `choices` says what was set on the device and why."""
+    """A cell is warm. `choices` says what was set on the device and why; `optimizer_seconds` is the update alone."""
 
     comparison: Count
     cell: Count
@@ -135,6 +135,7 @@ class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", 
     warm_up_seconds: Span
     steady: bool
     step_seconds: Span
+    optimizer_seconds: Seconds
     synchronize_seconds: Seconds
     first_loss: Finite
     memory_format: MemoryFormat

@@ -72,7 +72,9 @@ class Tally:
 
     def living(self) -> list[int]:
         """The cells that are prepared and have not failed, in the plan's order."""
-        return [cell for cell in range(len(self.comparison.cells)) if cell in self.prepared and cell not in self.failures]
+        return [
+            cell for cell in range(len(self.comparison.cells)) if cell in self.prepared and cell not in self.failures
+        ]
 
     def throughputs(self, cell: int, beside: int | None = None) -> list[float]:
         """Images a second of the cell's laps; with `beside`, only of the rounds in which that cell has a lap too."""

@@ -103,7 +103,9 @@ class RunFile:
 
 
 def _unwritable(path: Path, error: OSError) -> RunFileError:
-    remedy = "make room, then continue with --resume" if path.is_file() else "name a file that can be written with --out"
+    remedy = (
+        "make room, then continue with --resume" if path.is_file() else "name a file that can be written with --out"
+    )
     return RunFileError(f"The run file {path} cannot be written ({error.strerror or error}): {remedy}.")
 
 

@@ -1,7 +1,7 @@
 """How the budget is shared out: which comparison is next, how long it may take, how long a lap is. Arithmetic only."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, sqrt
+from math import ceil
 
 from msgspec import Struct
 
@@ -17,12 +17,33 @@ LAP_SHARE = 0.1
 SYNCHRONIZE_SHARE = 0.01
 """The closing synchronisation may cost this share of a lap."""
 
+OVERRUN = 0.1
+"""To reach rounds enough for a fair interval, a comparison may overrun its share by this part of what is left."""
+
+WARM_UP_SHARE, WARM_UP_FLOOR = 0.4, 0.05
+"""The warm-up of all cells of a comparison may take this part of its share, or of all that is left."""
+
+BATCH_POWER = 0.25
+"""Larger batches get more time, but not in proportion: their laps are longer, and fewer tell as much."""
+
 LEAST_STEPS = 3
 """What a figure costs at least: one step to warm up, and two laps of one step."""
 
 HOPELESS = 3
 """A first step expected to take this many times what is left is not tried: the expectation is linear in the batch,
 which small batches make too long, so less is worth a try."""
+
+
+class StepTime(Struct, frozen=True):
+    """Seconds of a step, and of the part of it that does not grow with the batch: the optimizer's update."""
+
+    seconds: float
+    fixed: float = 0.0
+
+    def at(self, factor: float) -> float:
+        """Seconds at a batch so many times larger: linear but for the fixed part, so rather too long than too short."""
+        fixed = min(self.fixed, self.seconds)
+        return fixed + (self.seconds - fixed) * max(1.0, factor)
 
 
 class Pending(Struct, frozen=True):
@@ -38,12 +59,12 @@ class Pending(Struct, frozen=True):
         return LEAST_STEPS * (self.step_seconds or 0.0)
 
 
-def estimate_step(cell: Cell, known: Mapping[Cell, float]) -> float | None:
-    """Seconds a step is expected to take, from the nearest batch of the same cell: linear, so an upper bound for larger.
+def estimate_step(cell: Cell, known: Mapping[Cell, StepTime]) -> float | None:
+    """Seconds a step is expected to take, from the nearest batch of the same cell.
 
     Args:
         cell: whose step is asked for.
-        known: seconds a step, by cells measured in the same run.
+        known: the time of a step, by cells measured in the same run.
     """
 
     def same(other: Cell) -> bool:
@@ -54,10 +75,10 @@ def estimate_step(cell: Cell, known: Mapping[Cell, float]) -> float | None:
     if not kin:
         return None
     nearest = min(kin, key=lambda other: abs(other.workload.batch - cell.workload.batch))
-    return known[nearest] * max(1.0, cell.workload.batch / nearest.workload.batch)
+    return known[nearest].at(cell.workload.batch / nearest.workload.batch)
 
 
-def pending(number: int, comparison: Comparison, known: Mapping[Cell, float]) -> Pending:
+def pending(number: int, comparison: Comparison, known: Mapping[Cell, StepTime]) -> Pending:
     """Describe a comparison by what is known of its cells so far."""
     steps = [estimate_step(cell, known) for cell in comparison.cells]
     seen = [step for step in steps if step is not None]
@@ -73,15 +94,20 @@ def next_up(waiting: Sequence[Pending]) -> Pending:
 def share(mine: Pending, waiting: Sequence[Pending], left_seconds: float) -> float:
     """Seconds that a comparison may take, of what is left for all that wait (itself among them).
 
-    What the others need at least is kept for them where it fits; the rest is shared by the square root of the batch.
+    What the others need at least is kept for them where it fits; the rest is shared by a slow function of the batch.
     """
     reserved, weight = 0.0, 0.0
     for one in sorted(waiting, key=lambda other: other.least_seconds):
         if one is mine or reserved + one.least_seconds <= left_seconds:
             reserved += one.least_seconds
-            weight += sqrt(one.batch)
+            weight += one.batch**BATCH_POWER
     spare = max(0.0, left_seconds - reserved)
-    return min(left_seconds, mine.least_seconds + spare * sqrt(mine.batch) / weight)
+    return min(left_seconds, mine.least_seconds + spare * mine.batch**BATCH_POWER / weight)
+
+
+def warm_up_seconds(share_seconds: float, left_seconds: float, cells: int) -> float:
+    """How long each of a comparison's cells may warm up, after its first step."""
+    return max(WARM_UP_SHARE * share_seconds, WARM_UP_FLOOR * left_seconds) / cells
 
 
 def is_hopeless(step_seconds: float | None, left_seconds: float) -> bool:

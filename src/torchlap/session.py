@@ -26,6 +26,8 @@ from torchlap.results import TWO, Tally
 from torchlap.schedule import (
     Pending,
     estimate_step,
+    OVERRUN,
+    StepTime,
     is_hopeless,
     lap_steps,
     lead_in_steps,
@@ -33,8 +35,9 @@ from torchlap.schedule import (
     pending,
     share,
     turn_order,
+    warm_up_seconds,
 )
-from torchlap.stats import verdict
+from torchlap.stats import MIN_ROUNDS, verdict
 
 HANG_SECONDS = 120.0
 """A worker that gives no sign of life for so long hangs. Compiling is given `COMPILE_FACTOR` times as long."""
@@ -42,9 +45,6 @@ HANG_SECONDS = 120.0
 COMPILE_FACTOR = 10
 SLOW_LAP_FACTOR = 10
 """A lap may take this many times what was expected before it counts as hanging."""
-
-WARM_UP_SHARE = 0.4
-"""Of a comparison's time, for the warm-up of all its cells."""
 
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
@@ -82,8 +82,8 @@ class Session:
         self._end = started + plan.budget_seconds
         self._hang_seconds = hang_seconds
         self.tallies = [Tally(comparison) for comparison in plan.comparisons]
-        self._step_seconds: dict[Cell, float] = {}
-        """The shortest step seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
+        self._steps: dict[Cell, StepTime] = {}
+        """The shortest seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
         self._formats: dict[Cell, MemoryFormat] = {}
 
     def replay(self, events: tuple[Event, ...]) -> None:
@@ -101,7 +101,7 @@ class Session:
         try:
             waiting = [number for number, each in enumerate(self.tallies) if each.stopped is None]
             while waiting:
-                candidates = [pending(n, self.plan.comparisons[n], self._step_seconds) for n in waiting]
+                candidates = [pending(n, self.plan.comparisons[n], self._steps) for n in waiting]
                 mine = next_up(candidates)
                 self._compare(mine, share(mine, candidates, self._left()))
                 waiting.remove(mine.number)
@@ -133,13 +133,14 @@ class Session:
         tally = self.tallies[number]
         tally.add(event)
         match event:
-            case CellPrepared(cell=position, step_seconds=seconds, memory_format=memory_format):
-                self._step_seconds[tally.comparison.cells[position]] = seconds
+            case CellPrepared(cell=position, memory_format=memory_format):
+                self._steps[tally.comparison.cells[position]] = StepTime(event.step_seconds, event.optimizer_seconds)
                 self._formats[tally.comparison.cells[position]] = memory_format
             case Round(laps=laps):
                 for lap in laps:
                     cell = tally.comparison.cells[lap.cell]
-                    self._step_seconds[cell] = min(self._step_seconds[cell], lap.seconds / lap.steps)
+                    known = self._steps[cell]
+                    self._steps[cell] = StepTime(min(known.seconds, lap.seconds / lap.steps), known.fixed)
             case _:
                 pass
 
@@ -148,7 +149,7 @@ class Session:
         self._watch(Status(done, len(self.tallies), doing, max(0.0, self._left())))
 
     def _fail(self, number: int, position: int, kind: FailureKind, reason: str, detail: str = "") -> None:
-        estimate = estimate_step(self.plan.comparisons[number].cells[position], self._step_seconds)
+        estimate = estimate_step(self.plan.comparisons[number].cells[position], self._steps)
         self._emit(
             Failure(
                 comparison=number,
@@ -162,22 +163,22 @@ class Session:
 
     def _compare(self, mine: Pending, seconds: float) -> None:
         """Measure one comparison within about `seconds`: prepare its cells, then let them take turns."""
-        end = self._clock() + seconds
+        begun, left = self._clock(), self._left()
         number, workers = mine.number, dict[int, Worker]()
         self._emit(ComparisonStarted(number))
         try:
             cells = self.plan.comparisons[number].cells
             for position in range(len(cells)):
-                self._prepare(number, position, seconds * WARM_UP_SHARE / len(cells), workers)
-            reason = self._take_turns(number, workers, end)
+                self._prepare(number, position, warm_up_seconds(seconds, left, len(cells)), workers)
+            reason = self._take_turns(number, workers, begun + seconds, OVERRUN * left)
         finally:
             for worker in workers.values():
                 worker.kill()
         self._emit(ComparisonFinished(number, reason))
 
-    def _prepare(self, number: int, position: int, warm_up_seconds: float, workers: dict[int, Worker]) -> None:
+    def _prepare(self, number: int, position: int, warm_up: float, workers: dict[int, Worker]) -> None:
         cell = self.plan.comparisons[number].cells[position]
-        expected, left = estimate_step(cell, self._step_seconds), self._left()
+        expected, left = estimate_step(cell, self._steps), self._left()
         if is_hopeless(expected, left):
             self._fail(number, position, "too_slow", _too_slow(expected))
             return
@@ -186,7 +187,7 @@ class Session:
         self._say(f"{cell}: preparing")
         try:
             workers[position] = self._launcher.start()
-            request = self._request(cell, warm_up_seconds)
+            request = self._request(cell, warm_up)
             prepared = workers[position].ask(request, Prepared, limit, lambda doing: self._say(f"{cell}: {doing}"))
         except CellFailedError as failure:
             slow = failure.kind == "hang" and limit < hang
@@ -195,7 +196,7 @@ class Session:
             return
         self._emit(CellPrepared(comparison=number, cell=position, **structs.asdict(prepared)))
 
-    def _request(self, cell: Cell, warm_up_seconds: float) -> Prepare:
+    def _request(self, cell: Cell, warm_up: float) -> Prepare:
         threads, reason = cpu_threads()
         return Prepare(
             cell=cell,
@@ -203,7 +204,7 @@ class Session:
             weights=self.plan.weights,
             threads=threads,
             threads_reason=reason,
-            warm_up_seconds=warm_up_seconds,
+            warm_up_seconds=warm_up,
             memory_format_hint=self._hint(cell),
         )
 
@@ -215,7 +216,7 @@ class Session:
                 return memory_format
         return "auto"
 
-    def _take_turns(self, number: int, workers: dict[int, Worker], end: float) -> StopReason:
+    def _take_turns(self, number: int, workers: dict[int, Worker], end: float, overrun: float) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         tally = self.tallies[number]
         while living := tally.living():
@@ -224,7 +225,7 @@ class Session:
                 decided = verdict(tally.series(), self.plan.precision_target, self.plan.confidence)
                 if decided:
                     return decided
-            if not self._another_round_fits(number, living, end):
+            if not self._another_round_fits(number, living, end + overrun * (rounds < MIN_ROUNDS)):
                 self._give_up_on_figures(number)
                 return "budget" if tally.living() else "failed"
             self._say(f"{tally.comparison.cells[0].workload.model}: round {rounds + 1}")
@@ -233,7 +234,7 @@ class Session:
 
     def _another_round_fits(self, number: int, living: list[int], end: float) -> bool:
         cells, rounds = self.plan.comparisons[number].cells, len(self.tallies[number].rounds)
-        needed = sum(sum(self._lap_of(number, position)) * self._step_seconds[cells[position]] for position in living)
+        needed = sum(sum(self._lap_of(number, position)) * self._steps[cells[position]].seconds for position in living)
         if rounds >= TWO:
             return self._clock() + needed <= end
         grace = GRACE * self.plan.budget_seconds
@@ -242,8 +243,8 @@ class Session:
     def _lap_of(self, number: int, position: int) -> tuple[int, int]:
         """Steps of a lap, and of its lead-in, by what is known of the step's time now."""
         cells, tally = self.plan.comparisons[number].cells, self.tallies[number]
-        step = self._step_seconds[cells[position]]
-        slowest = max(self._step_seconds[cells[other]] for other in tally.living())
+        step = self._steps[cells[position]].seconds
+        slowest = max(self._steps[cells[other]].seconds for other in tally.living())
         steps = lap_steps(step, tally.prepared[position].synchronize_seconds, slowest)
         return steps, lead_in_steps(step, steps)
 
@@ -253,14 +254,14 @@ class Session:
         if len(tally.rounds) >= TWO:
             return
         for position in tally.living():
-            step = self._step_seconds[tally.comparison.cells[position]]
-            self._fail(number, position, "too_slow", f"One step takes {step:.2g} s: two laps did not fit. {MORE_TIME}")
+            step = self._steps[tally.comparison.cells[position]].seconds
+            self._fail(number, position, "too_slow", f"One step took {step:.2g} s: two laps did not fit.")
 
     def _round(self, number: int, workers: dict[int, Worker], order: list[int]) -> None:
         laps = []
         for position in order:
             steps, lead_in = self._lap_of(number, position)
-            expected = (steps + lead_in) * self._step_seconds[self.plan.comparisons[number].cells[position]]
+            expected = (steps + lead_in) * self._steps[self.plan.comparisons[number].cells[position]].seconds
             limit = max(self._hang_seconds, SLOW_LAP_FACTOR * expected)
             try:
                 done = workers[position].ask(RunLap(steps, lead_in), LapDone, limit)
@@ -272,10 +273,7 @@ class Session:
             self._emit(Round(number, tuple(laps)))
 
 
-MORE_TIME = "Give it more time: --budget 10m."
-
-
 def _too_slow(expected: float | None, waited: float | None = None) -> str:
     seen = f"No step ended within {waited:.0f} s." if waited else "Not started."
-    hope = f" One is expected to take up to {expected:.2g} s (from a smaller batch)." if expected else ""
-    return f"{seen}{hope} {MORE_TIME}"
+    hope = f" One is expected to take up to {expected:.0f} s (from a smaller batch)." if expected else ""
+    return f"{seen}{hope}"

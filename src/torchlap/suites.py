@@ -61,7 +61,9 @@ def parse_batches(text: str) -> tuple[int, ...]:
     words = split_words(text)
     bad = [word for word in words if not (re.fullmatch(r"[0-9]{1,6}", word) and 1 <= int(word) <= LARGEST_BATCH)]
     if bad or not words:
-        raise UsageError(f"{(bad or [text])[0]!r} is no batch size: give whole numbers from 1 to {LARGEST_BATCH}, like 4,64.")
+        raise UsageError(
+            f"{(bad or [text])[0]!r} is no batch size: give whole numbers from 1 to {LARGEST_BATCH}, like 4,64."
+        )
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
@@ -96,7 +98,9 @@ def parse_recipe(text: str, workers: int | None = None) -> Recipe:
     formats = [word for word in ("contiguous", "channels_last") if word in words]
     if len(precisions) > 1 or len(formats) > 1:
         clash = precisions if len(precisions) > 1 else formats
-        raise UsageError(f"The recipe {text!r} names both {clash[0]} and {clash[1]}: give one, or two recipes with a comma.")
+        raise UsageError(
+            f"The recipe {text!r} names both {clash[0]} and {clash[1]}: give one, or two recipes with a comma."
+        )
     return Recipe(
         precision=precisions[0] if precisions else "fp32",
         memory_format=formats[0] if formats else "auto",  # type: ignore[arg-type]  # one of the two words above
@@ -167,7 +171,9 @@ def check_model(name: str, known: Sequence[str]) -> None:
             f"{name!r} cannot be measured: give a torchvision model such as resnet18, or your own as path/to/file.py:function."
         )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"torchvision has {', '.join(SIX)} and {len(known)} in all."
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else f"torchvision has {', '.join(SIX)} and {len(known)} in all."
+    )
     raise UsageError(f"There is no torchvision model {name!r}: {hint}")
 
 

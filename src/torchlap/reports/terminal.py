@@ -64,7 +64,12 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
 def _table(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     extra, compared = varying(all_rows), compares(run)
-    for name, justify in (("model", "left"), ("batch", "right"), *((name, "left") for name in extra), ("device", "left")):
+    for name, justify in (
+        ("model", "left"),
+        ("batch", "right"),
+        *((name, "left") for name in extra),
+        ("device", "left"),
+    ):
         table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
     table.add_column("images/s", no_wrap=True)
     if compared:
@@ -121,7 +126,9 @@ def _finding(found: tuple[Finding, ...]) -> Padding:
     shown = "; ".join(places[:MOST_EXAMPLES])
     more = f"; and {len(places) - MOST_EXAMPLES} more" if len(places) > MOST_EXAMPLES else ""
     style = {"note": "cyan", "warning": "yellow", "error": "red"}[first.severity]
-    text = Text(f"{first.code} ", style=style).append(f"{title}: {shown}{more}. {first.remedy}".replace(".. ", ". "), "default")
+    text = Text(f"{first.code} ", style=style).append(
+        f"{title}: {shown}{more}. {first.remedy}".replace(".. ", ". "), "default"
+    )
     return Padding(text, (0, 0, 0, 2))
 
 

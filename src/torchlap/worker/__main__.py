@@ -48,7 +48,13 @@ REAP_SECONDS = 5.0
 REAP_LOOK_SECONDS = 0.01
 CONTROL_BYTES = 1000
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-REFUSED_WORDS = ("doesn't support", "does not support", "not supported", "not implemented for", "not currently implemented")
+REFUSED_WORDS = (
+    "doesn't support",
+    "does not support",
+    "not supported",
+    "not implemented for",
+    "not currently implemented",
+)
 
 
 class Cell:
@@ -85,6 +91,7 @@ class Cell:
         choice = choose_format(bench, request.cell.recipe, batch, request.memory_format_hint, limit, self._timed)
         step = choice.step or bench.step(choice.memory_format)
         self._step = step
+        trains = request.cell.workload.phase == "train"
         first_loss: list[float] = []
 
         def run_lap(steps: int) -> float:
@@ -101,6 +108,7 @@ class Cell:
             warm_up_seconds=warm.seconds,
             steady=warm.steady,
             step_seconds=warm.step_seconds,
+            optimizer_seconds=timing.lap(step.update, bench.synchronize, 1) if trains else 0.0,
             synchronize_seconds=timing.synchronize_seconds(bench.synchronize),
             first_loss=first_loss[0] if first_loss else step.loss(),
             memory_format=choice.memory_format,

@@ -75,7 +75,13 @@ class Resident:
     """The images stay on the device as uint8; each batch is resized and normalised there, into a buffer made once."""
 
     def __init__(
-        self, images: Tensor, labels: Tensor, size: int, batch: int, device: torch.device, memory_format: torch.memory_format
+        self,
+        images: Tensor,
+        labels: Tensor,
+        size: int,
+        batch: int,
+        device: torch.device,
+        memory_format: torch.memory_format,
     ) -> None:
         repeats = -(-batch // len(images))
         self._images = images.repeat(repeats, 1, 1).to(device)

@@ -4,11 +4,17 @@ Waiting goes through the device's own module (torch.cuda, torch.mps, torch.xpu, 
 has; `torch.accelerator.synchronize` raises on some.
 """
 
+import ctypes
+import os
+import platform
 from collections.abc import Callable
 
 import torch
 
 from torchlap.records import DeviceFacts, Precision
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""glibc's numbers for mallopt(3)."""
 
 WITHOUT_INDEX = ("cpu", "mps")
 """Kinds of which a machine has one."""
@@ -100,6 +106,21 @@ def set_precision(precision: Precision, device: torch.device) -> str:
     torch.backends.cudnn.conv.fp32_precision = mode
     torch.backends.cudnn.rnn.fp32_precision = mode
     return "TF32 on" if mode == "tf32" else "TF32 off"
+
+
+def keep_freed_memory() -> str:
+    """Let glibc keep freed memory for the next step instead of handing it back; say what was set.
+
+    By default every large tensor is mapped anew, and the kernel clears it page by page: with large batches that can
+    take longer than the arithmetic. Other systems' allocators keep memory by themselves (mallopt(3)).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None or platform.libc_ver()[0] != "glibc":
+        return "the system's memory allocator"
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return "the memory allocator as the environment's MALLOC_ variables set it"
+    done = mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1)
+    return "freed memory kept for the next step (mallopt)" if done else "the system's memory allocator"
 
 
 def set_threads(threads: int, reason: str) -> str:

@@ -110,10 +110,14 @@ def _from_file(model: str, batch: int) -> Subject:
         raise ModelError(f"There is no file {path}: check the path.")
     made = _call(path, name, batch)
     if not isinstance(made, tuple) or len(made) not in (MODULE_AND_BATCH, MODULE_BATCH_AND_LOSS):
-        raise ModelError(f"{model} returned {_kind(made)}; it must return module, (inputs, targets) and perhaps a loss.")
+        raise ModelError(
+            f"{model} returned {_kind(made)}; it must return module, (inputs, targets) and perhaps a loss."
+        )
     module, pair, loss = made if len(made) == MODULE_BATCH_AND_LOSS else (*made, nn.functional.cross_entropy)
     if not isinstance(module, nn.Module):
-        raise ModelError(f"{model} returned {_kind(module)} where the module belongs: return module, (inputs, targets).")
+        raise ModelError(
+            f"{model} returned {_kind(module)} where the module belongs: return module, (inputs, targets)."
+        )
     if not isinstance(pair, tuple | list) or len(pair) != MODULE_AND_BATCH:
         raise ModelError(f"{model} returned {_kind(pair)} where (inputs, targets) belongs.")
     if not callable(loss):

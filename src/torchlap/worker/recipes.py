@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from msgspec import Struct
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchlap.protocol import Prepare
 from torchlap.records import MemoryFormat, Recipe
@@ -45,7 +45,9 @@ class Step:
         self._targets: Any = None
         self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         if self._trains:
-            self._optimizer = torch.optim.Adam(subject.module.parameters(), lr=LEARNING_RATE, fused=recipe.fused or None)
+            self._optimizer = torch.optim.Adam(
+                subject.module.parameters(), lr=LEARNING_RATE, fused=recipe.fused or None
+            )
 
     def __call__(self) -> None:
         """Enqueue one step."""
@@ -73,6 +75,10 @@ class Step:
         with torch.inference_mode(), self._autocast():
             self._outputs = self._model(inputs)
 
+    def update(self) -> None:
+        """Enqueue the optimizer's part of a step alone, with the gradients that are there."""
+        self._optimizer.step()
+
     def loss(self) -> float:
         """The last step's loss; this waits for the device, so never inside a lap.
 
@@ -99,6 +105,8 @@ class Bench:
         torch.manual_seed(SEED)
         self.choices = [devices.set_threads(request.threads, request.threads_reason)]
         self.choices.append(devices.set_precision(recipe.precision, self.device))
+        if self.device.type == "cpu":
+            self.choices.append(devices.keep_freed_memory())
         self._subject = build(workload.model, workload.batch, request.weights)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
         self._source, self.input_shape = self._sources(request)
@@ -190,8 +198,3 @@ def _untried(hint: MemoryFormat, step: Step, whole: bool, first: float) -> Choic
     reason = f"{chosen}: {why} (trying both would take too long)"
     kept = whole and chosen == "contiguous"
     return Choice(chosen, reason, step if kept else None, [first] if kept else [])
-
-
-def module_of(bench: Bench) -> nn.Module:
-    """The model that is measured."""
-    return bench.module

@@ -32,7 +32,11 @@ class WarmUp(Struct, frozen=True):
 
 
 def lap(
-    step: Callable[[], None], synchronize: Callable[[], None], steps: int, lead_in: int = 0, clock: Clock = time.perf_counter
+    step: Callable[[], None],
+    synchronize: Callable[[], None],
+    steps: int,
+    lead_in: int = 0,
+    clock: Clock = time.perf_counter,
 ) -> float:
     """Run `steps` steps after `lead_in` untimed ones; seconds from an idle device to an idle device."""
     gc.collect()
