@@ -1,6 +1,6 @@
 """torchlap: how fast does PyTorch train on your machine, and can you believe the number?
 
-The names below are loaded when they are first used, so that importing torchlap costs nothing; none of them imports torch.
+The names below are loaded when first used, so that importing torchlap costs nothing; none of them imports torch.
 """
 
 from typing import TYPE_CHECKING

@@ -1,9 +1,10 @@
 """The public functions: what the command line does, for Python."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import platformdirs
 from msgspec import Struct
@@ -24,6 +25,7 @@ from torchlap.records import (
     Run,
     Weights,
 )
+from torchlap.runfile import RunFile
 from torchlap.session import HANG_SECONDS, Session, Status
 
 DESCRIBE_SECONDS = 180.0
@@ -85,10 +87,53 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
         machine = facts.gather(description)
         plan = _same_plan(earlier, machine) if earlier else _plan(options, description)
         _check_models(processes, plan, description)
-        header = earlier.header if earlier else _header(machine, plan)
-        return _measure(processes, header, earlier, path, listener, started, options.hang_seconds)
+        before = earlier or Run(_header(machine, plan))
+        with _Record(before, path, listener, resumed=earlier is not None) as record:
+            session = Session(
+                plan,
+                processes,
+                emit=record.add,
+                watch=listener.status,
+                clock=time.monotonic,
+                started=started,
+                hang_seconds=options.hang_seconds,
+            )
+            session.replay(before.events)
+            session.measure()
+        return record.run
     finally:
         processes.close()
+
+
+class _Record:
+    """The run file being written: each event is on the disk before anyone is told of it."""
+
+    def __init__(self, before: Run, path: Path, listener: Listener, *, resumed: bool) -> None:
+        self._before, self._listener = before, listener
+        self._events = list(before.events)
+        self._file = RunFile.reopen(path) if resumed else RunFile.create(path)
+        if not resumed:
+            self._file.append(before.header)
+        listener.opened(before.header, path)
+        for event in before.events:
+            listener.event(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, event: Event) -> None:
+        """Write an event down, and pass it on."""
+        self._file.append(event)
+        self._events.append(event)
+        self._listener.event(event)
+
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return Run(self._before.header, tuple(self._events), self._before.remarks)
 
 
 def load(path: str | Path) -> Run:
@@ -182,43 +227,3 @@ def _check_models(processes: Launcher, plan: Plan, description: Description) -> 
 def _header(machine: Facts, plan: Plan) -> Header:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Header(schema=SCHEMA, torchlap=__version__, started=now, facts=machine, plan=plan)
-
-
-def _measure(
-    processes: Launcher,
-    header: Header,
-    earlier: Run | None,
-    path: Path,
-    listener: Listener,
-    started: float,
-    hang_seconds: float,
-) -> Run:
-    file = runfile.RunFile.reopen(path) if earlier else runfile.RunFile.create(path)
-    before: Sequence[Event] = earlier.events if earlier else ()
-    events = list(before)
-
-    def emit(event: Event) -> None:
-        file.append(event)
-        events.append(event)
-        listener.event(event)
-
-    session = Session(
-        header.plan,
-        processes,
-        emit=emit,
-        watch=listener.status,
-        clock=time.monotonic,
-        started=started,
-        hang_seconds=hang_seconds,
-    )
-    try:
-        if not earlier:
-            file.append(header)
-        listener.opened(header, path)
-        for event in before:
-            listener.event(event)
-        session.replay(tuple(before))
-        session.measure()
-    finally:
-        file.close()
-    return Run(header, tuple(events))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, Self
 
 import typer
 
@@ -218,11 +218,11 @@ class _Display:
         self._events: list[Event] = []
         self.path: Path | None = None
 
-    def __enter__(self) -> "_Display":
+    def __enter__(self) -> Self:
         from rich.console import Console  # noqa: PLC0415  see the module's docstring
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: F401, PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-        self._console = Console(stderr=True) if sys.stderr else Console(file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+        self._console = Console(stderr=True) if sys.stderr else Console(file=open(os.devnull, "w"))  # noqa: PTH123
         self._progress = Progress(
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(bar_width=12),
@@ -290,13 +290,13 @@ class _Display:
 
 def _progress_line(run: "Run", number: int) -> str:
     """One finished comparison in one line, for a log."""
-    from torchlap.reports.rows import clean, rows  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports.rows import model_name, rows  # noqa: PLC0415  see the module's docstring
 
     comparison = run.header.plan.comparisons[number]
     mine = [row for row in rows(run) if row.result.cell in comparison.cells]
     cells = ", ".join(f"{row.device} {row.recipe} {row.throughput}" for row in mine)
     workload = comparison.cells[0].workload
-    return f"{clean(workload.model)}, batch {workload.batch}, {workload.phase}: {cells}"
+    return f"{model_name(workload.model)}, batch {workload.batch}, {workload.phase}: {cells}"
 
 
 def _width() -> int:

@@ -161,16 +161,17 @@ class Worker:
         if not self._alive:
             return 0
         self._alive = False
-        self._kill_group()  # with all that the worker started
+        _kill_group(self.pid)  # with all that the worker started
         status = self._process.reap()
         self._connection.close()
         return status
 
-    def _kill_group(self) -> None:
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return  # gone already (macOS says EPERM of a zombie)
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # gone already (macOS says EPERM of a zombie)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -300,11 +301,13 @@ class ForkLauncher:
         self._process = _spawn("template", theirs, self._log)
         self._control.settimeout(START_LIMIT_SECONDS)
         try:
-            if self._hear() != "ready":
-                raise self._broken()
+            ready = self._hear() == "ready"
         except BaseException:
             self.close()
             raise
+        if not ready:
+            self.close()
+            raise self._broken()
         self.start_up_seconds = time.monotonic() - begun
 
     def _hear(self) -> str:
@@ -354,10 +357,7 @@ class ForkLauncher:
 
 
 def _kill_and_reap(process: _Spawned) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # gone already
+    _kill_group(process.pid)
     process.reap()
 
 

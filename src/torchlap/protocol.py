@@ -108,5 +108,7 @@ class Failed(Struct, frozen=True, tag="failed"):
 Reply = Ready | Description | Checked | Progress | Prepared | LapDone | Failed
 
 encode = Encoder().encode
-decode_request = Decoder(Request).decode
-decode_reply = Decoder(Reply).decode
+_requests: Decoder[Request] = Decoder(Request)
+_replies: Decoder[Reply] = Decoder(Reply)
+decode_request = _requests.decode
+decode_reply = _replies.decode

@@ -61,9 +61,12 @@ class Cell(Struct, frozen=True):
     device: Name
 
     def __str__(self) -> str:
-        """One line that names the cell among all others."""
+        """One line that names the cell among all others; what is usual (train, fp32) is left out."""
         workload = self.workload
-        return f"{workload.model}, batch {workload.batch}, {workload.phase}, {self.recipe}, {self.device}"
+        words = [workload.model, f"batch {workload.batch}", self.device]
+        words += [workload.phase] * (workload.phase != "train")
+        words += [str(self.recipe)] * (self.recipe != Recipe())
+        return ", ".join(words)
 
 
 class Comparison(Struct, frozen=True):

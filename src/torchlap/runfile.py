@@ -22,7 +22,7 @@ LARGEST_FILE = 1 << 30
 """Bytes. A day of laps takes about 100 MiB."""
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 class _Schema(Struct):

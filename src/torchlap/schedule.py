@@ -87,7 +87,7 @@ def pending(number: int, comparison: Comparison, known: Mapping[Cell, StepTime])
 
 
 def next_up(waiting: Sequence[Pending]) -> Pending:
-    """Small batches first, for they tell what the large ones will cost; then the cheapest, so that most get a figure."""
+    """Small batches first, for they tell what large ones will cost; then the cheapest, so that most get a figure."""
     return min(waiting, key=lambda one: (one.batch, one.step_seconds or 0.0, one.number))
 
 
@@ -100,9 +100,13 @@ def share(mine: Pending, waiting: Sequence[Pending], left_seconds: float) -> flo
     for one in sorted(waiting, key=lambda other: other.least_seconds):
         if one is mine or reserved + one.least_seconds <= left_seconds:
             reserved += one.least_seconds
-            weight += one.batch**BATCH_POWER
+            weight += _weight(one)
     spare = max(0.0, left_seconds - reserved)
-    return min(left_seconds, mine.least_seconds + spare * mine.batch**BATCH_POWER / weight)
+    return min(left_seconds, mine.least_seconds + spare * _weight(mine) / weight)
+
+
+def _weight(one: Pending) -> float:
+    return float(one.batch**BATCH_POWER)
 
 
 def warm_up_seconds(share_seconds: float, left_seconds: float, cells: int) -> float:

@@ -1,4 +1,4 @@
-"""Which cells in which order; rounds; when to stop. The session drives the workers and hands on records as they come."""
+"""Which cells in which order; rounds; when to stop. Drives the workers and hands on records as they come."""
 
 from collections.abc import Callable
 
@@ -24,10 +24,10 @@ from torchlap.records import (
 )
 from torchlap.results import TWO, Tally
 from torchlap.schedule import (
-    Pending,
-    estimate_step,
     OVERRUN,
+    Pending,
     StepTime,
+    estimate_step,
     is_hopeless,
     lap_steps,
     lead_in_steps,
@@ -87,7 +87,7 @@ class Session:
         self._formats: dict[Cell, MemoryFormat] = {}
 
     def replay(self, events: tuple[Event, ...]) -> None:
-        """Take in what an earlier session has measured of the same plan: finished comparisons are not measured again."""
+        """Take in what an earlier session has measured: finished comparisons are not measured again."""
         for event in events:
             self._learn(event)
 

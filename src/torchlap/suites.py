@@ -103,7 +103,7 @@ def parse_recipe(text: str, workers: int | None = None) -> Recipe:
         )
     return Recipe(
         precision=precisions[0] if precisions else "fp32",
-        memory_format=formats[0] if formats else "auto",  # type: ignore[arg-type]  # one of the two words above
+        memory_format=formats[0] if formats else "auto",
         compile="compile" in words,
         fused="fused" in words,
         workers=workers,
@@ -118,7 +118,7 @@ def parse_seconds(text: str, what: str) -> float:
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if not 0 < seconds <= 7 * 24 * 3600:  # noqa: PLR2004  a week
+    if not 0 < seconds <= 7 * 24 * 3600:
         raise UsageError(f"{text!r} is no {what}: give a time over zero, like 90s, 5m or 1h (a week at most).")
     return seconds
 
@@ -168,7 +168,8 @@ def check_model(name: str, known: Sequence[str]) -> None:
         return
     if ":" in name:
         raise UsageError(
-            f"{name!r} cannot be measured: give a torchvision model such as resnet18, or your own as path/to/file.py:function."
+            f"{name!r} cannot be measured: give a torchvision model such as resnet18, "
+            "or your own as path/to/file.py:function."
         )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = (

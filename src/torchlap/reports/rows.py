@@ -2,6 +2,7 @@
 
 import unicodedata
 from math import floor, log10
+from pathlib import PurePath
 
 from msgspec import Struct
 
@@ -11,6 +12,9 @@ from torchlap.results import CellResult, figures
 from torchlap.stats import Interval
 
 MOST_DECIMALS = 4
+WIDE = 1.0
+"""A half-width on the log scale: limits that are a factor of 7 apart tell nothing, and are not written out."""
+
 LONGEST_TEXT = 2000
 FAILURE_WORDS = {
     "crash": "crashed",
@@ -43,6 +47,12 @@ def clean(text: str) -> str:
     return "".join(kept)
 
 
+def model_name(model: str) -> str:
+    """A model's name; of a user's own file without the folders."""
+    path, colon, function = model.rpartition(":")
+    return clean(f"{PurePath(path).name}{colon}{function}")
+
+
 def number(value: float, spread: float) -> str:
     """A figure with the digits that its spread justifies, at least two."""
     digits = 1 - floor(log10(value))
@@ -51,11 +61,12 @@ def number(value: float, spread: float) -> str:
 
 
 def with_interval(interval: Interval, unit: str = "") -> str:
-    """A figure as `6.1x (5.9 to 6.3)`; limits beyond sense, as of two laps that disagree, are cut to 0 and 'any'."""
+    """A figure as `6.1x (5.9 to 6.3)`; as `~6.1x (n = 2, wide)` where its limits are beyond sense."""
+    if interval.half_width > WIDE:
+        return f"~{number(interval.value, interval.value)}{unit} (n = {interval.count}, wide)"
     spread = min(interval.value - interval.low, interval.high - interval.value)
     decimals = len(number(interval.value, spread).partition(".")[2])
-    high = "any" if interval.high > 1000 * interval.value else f"{interval.high:.{decimals}f}"
-    return f"{interval.value:.{decimals}f}{unit} ({interval.low:.{decimals}f} to {high})"
+    return f"{interval.value:.{decimals}f}{unit} ({interval.low:.{decimals}f} to {interval.high:.{decimals}f})"
 
 
 def short_failure(failure: Failure) -> str:
@@ -79,7 +90,7 @@ def _row(result: CellResult) -> Row:
         throughput = short_failure(result.failure) if result.failure else "not measured"
     return Row(
         result=result,
-        model=clean(workload.model),
+        model=model_name(workload.model),
         batch=str(workload.batch),
         phase=workload.phase,
         recipe=str(result.cell.recipe),

@@ -12,12 +12,13 @@ from rich.text import Text
 
 from torchlap.facts import machine_line
 from torchlap.findings import CATALOGUE, Finding
-from torchlap.records import Run
-from torchlap.reports.rows import Row, baseline, clean, compares, grouped, rows, varying
+from torchlap.records import FailureKind, Run
+from torchlap.reports.rows import FAILURE_WORDS, Row, baseline, clean, compares, grouped, rows, varying
+from torchlap.suites import is_own_file
 from torchlap.trust import judge
 
-NARROW = 72
-"""Columns: below, the table would break its figures."""
+NUMBERS = ("batch", "laps")
+"""Columns that are aligned to the right."""
 
 MOST_EXAMPLES = 3
 
@@ -44,12 +45,14 @@ def _text(parts: "list[Text] | Iterator[RenderableType]", width: int, color: boo
 
 def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     all_rows = rows(run)
-    yield from _table(run, all_rows) if width >= NARROW else _list(run, all_rows)
+    table = _table(run, all_rows)
+    wide_enough = Console(width=10_000).measure(table).maximum <= width
+    yield from [table] if wide_enough else _list(run, all_rows)
     yield Text(_legend(run))
     failed = [row for row in all_rows if row.result.failure]
     if failed:
         yield Text("\nWithout a figure", style="bold")
-        yield from (_failure(row) for row in failed)
+        yield from _failures(run, failed)
     all_findings = judge(run)
     if all_findings:
         yield Text("\nFindings", style="bold")
@@ -57,32 +60,27 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     for remark in run.remarks:
         yield Text(clean(remark))
     if path is not None:
-        yield Text("\nRun file: ", style="bold").append(clean(str(path)), style="not bold")
-    yield Text("Try next: ", style="bold").append(next_step(run), style="not bold")
+        yield _labelled("\nRun file", clean(str(path)))
+    yield _labelled("Try next", next_step(run))
 
 
-def _table(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
+def _labelled(label: str, text: str) -> Text:
+    return Text(f"{label}: ", style="bold").append(text, style="not bold")
+
+
+def _table(run: Run, all_rows: tuple[Row, ...]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     extra, compared = varying(all_rows), compares(run)
-    for name, justify in (
-        ("model", "left"),
-        ("batch", "right"),
-        *((name, "left") for name in extra),
-        ("device", "left"),
-    ):
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
-    table.add_column("images/s", no_wrap=True)
-    if compared:
-        table.add_column("speed-up", no_wrap=True)
-    table.add_column("laps", justify="right")
+    heads = ["model", "batch", *extra, "device", "images/s", *["speed-up"] * compared, "laps"]
+    for head in heads:
+        table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)
     before = ("", "")
     for row in all_rows:
-        name = (row.model, row.batch)
-        first = ("", "") if name == before else (row.model if row.model != before[0] else "", row.batch)
-        cells = [*first, *(getattr(row, each) for each in extra), row.device, row.throughput]
-        table.add_row(*map(Text, [*cells, *([row.speed_up] if compared else []), row.laps]))
-        before = name
-    yield table
+        name = ("" if row.model == before[0] else row.model, "" if (row.model, row.batch) == before else row.batch)
+        cells = [*name, *(getattr(row, each) for each in extra), row.device, row.throughput]
+        table.add_row(*map(Text, [*cells, *[row.speed_up] * compared, row.laps]))
+        before = (row.model, row.batch)
+    return table
 
 
 def _list(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
@@ -103,19 +101,30 @@ def _list(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
 
 def _legend(run: Run) -> str:
     plan, first = run.header.plan, baseline(run)
-    lines = [f"In brackets: the {plan.confidence:.0%} interval. Train: forward, backward, Adam on {plan.data} digits."]
+    lines = [f"In brackets: the {plan.confidence:.0%} interval."]
     if compares(run):
         lines.append(f"Speed-up: over {clean(first.device)} in {first.recipe}, from paired rounds.")
-    precisions = {cell.recipe.precision for comparison in plan.comparisons for cell in comparison.cells}
-    if "fp32" in precisions and any(device.kind == "cuda" for device in run.header.facts.devices):
+    cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
+    if any(not is_own_file(cell.workload.model) for cell in cells):
+        lines.append(f"Data: {plan.data} digits. Training is forward, backward and Adam.")
+    on_cuda = any(device.kind == "cuda" for device in run.header.facts.devices)
+    if on_cuda and any(cell.recipe.precision == "fp32" for cell in cells):
         lines.append("fp32: TF32 off.")
     return " ".join(lines)
 
 
-def _failure(row: Row) -> Padding:
-    failure = row.result.failure
-    reason = clean(failure.reason) if failure else ""
-    return Padding(Text(f"{clean(str(row.result.cell))}: {row.throughput.partition(':')[0]}. {reason}"), (0, 0, 0, 2))
+def _failures(run: Run, failed: list[Row]) -> Iterator[RenderableType]:
+    """A line for each failure; what was too slow shares its remedy."""
+    for row in failed:
+        reason = clean(row.result.failure.reason) if row.result.failure else ""
+        yield Padding(Text(f"{clean(str(row.result.cell))}: {FAILURE_WORDS[_kind(row)]}. {reason}"), (0, 0, 0, 2))
+    if any(_kind(row) == "too_slow" for row in failed):
+        budget = f"{run.header.plan.budget_seconds:.0f} s"
+        yield Padding(Text(f"What was too slow for the budget of {budget} needs more: --budget 10m."), (0, 0, 0, 2))
+
+
+def _kind(row: Row) -> FailureKind:
+    return row.result.failure.kind if row.result.failure else "error"
 
 
 def _finding(found: tuple[Finding, ...]) -> Padding:

@@ -87,8 +87,7 @@ class Cell:
     def _prepare(self, request: Prepare) -> Prepared:
         bench = Bench(request)
         self._synchronize = bench.synchronize
-        batch, limit = request.cell.workload.batch, request.warm_up_seconds
-        choice = choose_format(bench, request.cell.recipe, batch, request.memory_format_hint, limit, self._timed)
+        choice = choose_format(bench, request, self._timed)
         step = choice.step or bench.step(choice.memory_format)
         self._step = step
         trains = request.cell.workload.phase == "train"
@@ -99,7 +98,7 @@ class Cell:
             first_loss.append(step.loss())
             return seconds
 
-        warm = timing.warm_up(run_lap, limit, lambda doing: self.say(Progress(doing)), choice.seen)
+        warm = timing.warm_up(run_lap, request.warm_up_seconds, lambda doing: self.say(Progress(doing)), choice.seen)
         gc.collect()
         gc.freeze()  # what stays until the end need not be looked through before every lap
         return Prepared(

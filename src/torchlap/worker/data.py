@@ -49,9 +49,9 @@ def digits(name: DataName) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(SEED)
         images = torch.randint(0, 256, (SYNTHETIC_IMAGES, SIDE, SIDE), dtype=torch.uint8, generator=generator)
         return images, torch.randint(0, 10, (SYNTHETIC_IMAGES,), generator=generator)
-    images = _embedded("train-images-idx3-ubyte.gz")[IDX_IMAGES_HEADER:].reshape(-1, SIDE, SIDE)
-    labels = _embedded("train-labels-idx1-ubyte.gz")[IDX_LABELS_HEADER:]
-    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
+    pixels = _embedded("train-images-idx3-ubyte.gz")[IDX_IMAGES_HEADER:].reshape(-1, SIDE, SIDE)
+    classes = _embedded("train-labels-idx1-ubyte.gz")[IDX_LABELS_HEADER:]
+    return torch.from_numpy(pixels.copy()), torch.from_numpy(classes.astype(np.int64))
 
 
 def _embedded(name: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -76,13 +76,13 @@ class Resident:
 
     def __init__(
         self,
-        images: Tensor,
-        labels: Tensor,
+        pool: tuple[Tensor, Tensor],
         size: int,
         batch: int,
         device: torch.device,
         memory_format: torch.memory_format,
     ) -> None:
+        images, labels = pool
         repeats = -(-batch // len(images))
         self._images = images.repeat(repeats, 1, 1).to(device)
         self._labels = labels.repeat(repeats).to(device)
@@ -91,7 +91,7 @@ class Resident:
         self._inputs = buffer.contiguous(memory_format=memory_format)
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """The next N x 3 x size x size of float32 and N of int64; the incomplete batch at an epoch's end is left out."""
+        """The next N x 3 x size x size of float32 and N of int64; an epoch's incomplete batch is left out."""
         if self._at + self._batch > len(self._images):
             self._at = 0
         rows = slice(self._at, self._at + self._batch)
@@ -104,7 +104,7 @@ class Resident:
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Digits as users' own code has them: each read as a PIL image, resized and normalised by torchvision's transforms."""
+    """Digits as users' own code has them: PIL images, resized and normalised by torchvision's transforms."""
 
     def __init__(self, images: Tensor, labels: Tensor, size: int) -> None:
         self._images, self._labels = images, labels

@@ -1,4 +1,4 @@
-"""Devices: which there are, how to wait for one, how its arithmetic is set. The CPU and whatever torch.accelerator names.
+"""Devices, the CPU and whatever torch.accelerator names: which there are, how to wait for one, how it computes.
 
 Waiting goes through the device's own module (torch.cuda, torch.mps, torch.xpu, or a third party's), which every backend
 has; `torch.accelerator.synchronize` raises on some.
@@ -8,8 +8,10 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable
+from typing import cast
 
 import torch
+from torch.backends import cudnn
 
 from torchlap.records import DeviceFacts, Precision
 
@@ -71,7 +73,7 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
         return lambda: None
     module = torch.get_device_module(device)
     if device.type in WITHOUT_INDEX:
-        return lambda: module.synchronize()
+        return cast("Callable[[], None]", module.synchronize)
     index = device.index or 0
     return lambda: module.synchronize(index)
 
@@ -100,12 +102,13 @@ def set_precision(precision: Precision, device: torch.device) -> str:
     if device.type != "cuda":
         if precision == "tf32":
             raise RefusedError(f"TF32 is a mode of NVIDIA GPUs; {device.type} has none. Leave tf32 out for it.")
-        return f"{precision}: float32 is multiplied as float32"
+        return "float32 is multiplied as float32" if precision == "fp32" else f"{precision} autocast"
     mode = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.conv.fp32_precision = mode
-    torch.backends.cudnn.rnn.fp32_precision = mode
-    return "TF32 on" if mode == "tf32" else "TF32 off"
+    for operators in ("conv", "rnn"):
+        getattr(cudnn, operators).fp32_precision = mode  # torch's types do not know them
+    autocast = f"{precision} autocast, " * (precision in ("bf16", "fp16"))
+    return f"{autocast}TF32 {'on' if mode == 'tf32' else 'off'}"
 
 
 def keep_freed_memory() -> str:

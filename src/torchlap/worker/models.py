@@ -88,7 +88,11 @@ def _replace_heads(module: nn.Module) -> None:
             if isinstance(child, nn.Linear) and child.out_features == IMAGENET_CLASSES:
                 setattr(parent, name, nn.Linear(child.in_features, CLASSES, bias=child.bias is not None))
             elif isinstance(child, nn.Conv2d) and child.out_channels == IMAGENET_CLASSES:
-                setattr(parent, name, nn.Conv2d(child.in_channels, CLASSES, kernel_size=child.kernel_size))
+                setattr(parent, name, nn.Conv2d(child.in_channels, CLASSES, kernel_size=_pair(child.kernel_size)))
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    return sizes[0], sizes[1]
 
 
 def _image_size(model: str, module: nn.Module) -> int:
@@ -125,7 +129,8 @@ def _from_file(model: str, batch: int) -> Subject:
     rows = _rows(pair[0])
     if rows is not None and rows != batch:
         raise ModelError(
-            f"{model} returned {rows} inputs where the batch is {batch}: take a parameter named batch, or give --batch {rows}."
+            f"{model} returned {rows} inputs where the batch is {batch}: "
+            f"take a parameter named batch, or give --batch {rows}."
         )
     return Subject(module, loss, batch=(pair[0], pair[1]))
 

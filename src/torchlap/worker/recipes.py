@@ -22,6 +22,9 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TRIAL_BATCH = 16
 """The CPU's memory format is chosen at this batch at most: it is the same at larger ones, and cheaper to find here."""
 
+TRIAL_STEPS = 4
+"""Two in each format: the first of each is cold."""
+
 IMAGE_DIMENSIONS = 4
 
 
@@ -62,10 +65,10 @@ class Step:
         with self._autocast():
             loss = self._loss_function(self._model(inputs), targets)
         if self._scaler is None:
-            loss.backward()
+            torch.autograd.backward(loss)
             self._optimizer.step()
         else:
-            self._scaler.scale(loss).backward()
+            torch.autograd.backward(self._scaler.scale(loss))
             self._scaler.step(self._optimizer)
             self._scaler.update()
         self._loss = loss.detach()
@@ -123,7 +126,7 @@ class Bench:
         shape = (workload.batch, CHANNELS, size, size)
         workers = self._cell.recipe.workers
         if workers is None:
-            return lambda rows, layout: Resident(images, labels, size, rows, device, layout), shape
+            return lambda rows, layout: Resident((images, labels), size, rows, device, layout), shape
         repeats = -(-workload.batch // len(images))
         pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
         return lambda rows, layout: Loaded(pictures, rows, workers, device, layout), shape
@@ -158,29 +161,24 @@ class Choice(Struct, frozen=True):
     seen: Sequence[float] = ()
 
 
-def choose_format(
-    bench: Bench, recipe: Recipe, batch: int, hint: MemoryFormat, limit_seconds: float, timed: Callable[[Step], float]
-) -> Choice:
+def choose_format(bench: Bench, request: Prepare, timed: Callable[[Step], float]) -> Choice:
     """Choose the memory format: the one asked for, or for the CPU the faster of both, each tried with two steps.
 
     Args:
         bench: the model on its device.
-        recipe: whose format may be `auto`.
-        batch: the workload's.
-        hint: what the same cell chose at another batch; taken where trying would take too long.
-        limit_seconds: for all steps of the trial but the first.
+        request: its hint is what the same cell chose at another batch, taken where trying would take too long;
+            its warm-up limit holds for all steps of the trial but the first.
         timed: runs one step and returns its seconds.
     """
+    recipe, batch, hint = request.cell.recipe, request.cell.workload.batch, request.memory_format_hint
     if recipe.memory_format != "auto":
         return Choice(recipe.memory_format, f"{recipe.memory_format}: asked for")
     if not bench.may_try_formats():
         return Choice("contiguous", "contiguous: torch's default")
-    if hint != "auto" and batch > TRIAL_BATCH and limit_seconds <= 0:
-        return Choice(hint, f"{hint}: the faster at another batch")
     rows = min(batch, TRIAL_BATCH)
     step = bench.step("contiguous", rows)
     first = timed(step)
-    if 3 * first > limit_seconds:
+    if (TRIAL_STEPS - 1) * first > request.warm_up_seconds:
         return _untried(hint, step, rows == batch, first)
     contiguous = timed(step)
     other = bench.step("channels_last", rows)

@@ -1,0 +1,148 @@
+"""Models of the tests' own, as a user would write them: each function returns a module and a batch."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+STEP_SECONDS = 0.02
+
+
+def digits(batch: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(batch, 3, 16, 16, generator=generator), torch.randint(0, 10, (batch,), generator=generator)
+
+
+def small(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A small convolutional network."""
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
+    return nn.Sequential(*layers), digits(batch)
+
+
+class Does(nn.Module):
+    """A linear layer that does something else as well, from its n-th forward pass on."""
+
+    def __init__(self, what: Callable[[], None], after: int = 0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 10)
+        self.what, self.left = what, after
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            self.what()
+        outputs: Tensor = self.layer(inputs)
+        return outputs
+
+
+def linear_batch(batch: int) -> tuple[Tensor, Tensor]:
+    return torch.ones(batch, 4), torch.zeros(batch, dtype=torch.int64)
+
+
+def wait() -> None:
+    """Take exactly `STEP_SECONDS`: a sleep alone would end late."""
+    end = time.perf_counter() + STEP_SECONDS
+    time.sleep(STEP_SECONDS - 0.002)
+    while time.perf_counter() < end:
+        pass
+
+
+def sleeps(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return Does(wait), linear_batch(batch)
+
+
+def after_warm_up(what: Callable[[], None]) -> nn.Module:
+    """Paced at 20 ms a step, so that some rounds are measured before it happens."""
+
+    class Paced(Does):
+        def forward(self, inputs: Tensor) -> Tensor:
+            wait()
+            return super().forward(inputs)
+
+    return Paced(what, after=30)
+
+
+def killed(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(lambda: os.kill(os.getpid(), signal.SIGKILL)), linear_batch(batch)
+
+
+def segmentation_fault(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(lambda: os.kill(os.getpid(), signal.SIGSEGV)), linear_batch(batch)
+
+
+def aborts(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(os.abort), linear_batch(batch)
+
+
+def hangs(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(lambda: time.sleep(3600)), linear_batch(batch)
+
+
+def fill_memory() -> None:
+    torch.empty(10**15).zero_()
+
+
+def raise_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("SIM out of memory. Tried to allocate 20.00 GiB")
+
+
+def device_out_of_memory(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(raise_out_of_memory), linear_batch(batch)
+
+
+def host_out_of_memory(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(fill_memory), linear_batch(batch)
+
+
+def refuse() -> None:
+    raise NotImplementedError("The operator 'aten::nothing' is not currently implemented for the SIM device.")
+
+
+def refused(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return after_warm_up(refuse), linear_batch(batch)
+
+
+class NotANumber(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(inputs) * float("nan")
+        return outputs
+
+
+def nan(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return NotANumber(), linear_batch(batch)
+
+
+def very_slow(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """Ten seconds a step of batch 64, a sixteenth of that at 4."""
+    return Does(lambda: time.sleep(10 * batch / 64)), linear_batch(batch)
+
+
+def without_batch() -> tuple[nn.Module, tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    """Takes no batch, brings a loss of its own."""
+    return nn.Linear(4, 1), (torch.ones(4, 4), torch.zeros(4, 1)), nn.functional.mse_loss
+
+
+def returns_nothing(batch: int) -> None:
+    return
+
+
+def returns_no_module(batch: int) -> tuple[str, tuple[Tensor, Tensor]]:
+    return "a model", linear_batch(batch)
+
+
+def raises(batch: int) -> None:
+    raise ValueError("this model cannot be built")
+
+
+def exits(batch: int) -> None:
+    raise SystemExit(3)
+
+
+not_a_function = 3

@@ -1,0 +1,131 @@
+"""A simulated asynchronous accelerator of known speed, on which real PyTorch modules train.
+
+Every operator adds `COST` seconds to the device's queue and returns at once; `synchronize` sleeps until the queue is
+empty. So the true time of a step is known: operators x cost. It computes on the CPU. With this folder on PYTHONPATH,
+torch loads it as it loads any third party's device: by the entry point in the group `torch.backends`.
+"""
+
+import os
+import sys
+import time
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils import backend_registration
+
+NAME = "sim"
+COST = float(os.environ.get("SIMULATED_COST", "0.002"))
+DEVICES = 2
+
+
+class Queue:
+    """The device's queue: when it will be empty, and how many operators were ever put into it."""
+
+    def __init__(self) -> None:
+        self.empty_at = 0.0
+        self.operators = 0
+
+    def put(self) -> None:
+        self.operators += 1
+        self.empty_at = max(self.empty_at, time.perf_counter()) + COST
+
+    def wait(self) -> None:
+        """Sleep until shortly before, then look at the clock: a sleep alone would end late."""
+        time.sleep(max(0.0, self.empty_at - time.perf_counter() - 0.001))
+        while time.perf_counter() < self.empty_at:
+            pass
+
+
+queue = Queue()
+
+
+class SimTensor(Tensor):
+    """A tensor of the simulated device; `raw` holds its values on the CPU."""
+
+    raw: Tensor
+
+    @staticmethod
+    def __new__(cls, raw: Tensor) -> Self:
+        made: Self = Tensor._make_wrapper_subclass(
+            cls,
+            raw.shape,
+            strides=raw.stride(),
+            storage_offset=raw.storage_offset(),
+            dtype=raw.dtype,
+            device=torch.device(NAME, 0),
+        )
+        made.raw = raw
+        return made
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]  # torch passes more than its own signature says
+        cls, op: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        return dispatch(op, args, kwargs or {})
+
+
+def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operator on the CPU, and charge the device for it."""
+    queue.put()
+    if op is torch.ops.aten._local_scalar_dense.default:  # .item() waits for the device
+        queue.wait()
+    raw_args, raw_kwargs = pytree.tree_map(
+        lambda x: x.raw if isinstance(x, SimTensor) else x, (tuple(args), dict(kwargs))
+    )
+    leaves_device = False
+    if raw_kwargs.get("device") is not None:
+        leaves_device = torch.device(raw_kwargs["device"]).type == "cpu"
+        raw_kwargs["device"] = torch.device("cpu")
+    out = op(*raw_args, **raw_kwargs)
+    if leaves_device:
+        queue.wait()
+        return out
+    in_place = {id(x.raw): x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, SimTensor)}
+
+    def wrap(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        return in_place[id(x)] if id(x) in in_place else SimTensor(x)
+
+    return pytree.tree_map(wrap, out)
+
+
+class Backend(backend_registration._DummyBackendModule):
+    """What `torch.sim` is."""
+
+    def device_count(self) -> int:
+        return DEVICES
+
+    def synchronize(self, device: Any = None) -> None:
+        queue.wait()
+
+    def get_device_name(self, index: int = 0) -> str:
+        return f"Simulated accelerator, {COST * 1e3:g} ms an operator"
+
+
+class Guard(backend_registration._DummyDeviceGuard):
+    """There is one stream and one current device."""
+
+    def exchange_device(self, device: int) -> int:
+        return 0
+
+    def set_device(self, device: int) -> None:
+        return
+
+
+_kept: list[torch.library.Library] = []
+
+
+def register() -> None:
+    """Make the device known to torch."""
+    if _kept:
+        return
+    sys.modules.setdefault("simulated_accelerator", sys.modules[__name__])
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
+    library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
+    library.fallback(  # type: ignore[no-untyped-call]
+        lambda op, *args, **kwargs: dispatch(op, args, kwargs), "PrivateUse1"
+    )
+    _kept.append(library)
