@@ -337,8 +337,18 @@ def _one_sentence() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
+def _open_closed_streams() -> None:
+    """Give a closed standard stream the null device: otherwise its number would go to a socket of ours."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest free number, which is this one
+
+
 def main() -> None:
     """Run the command line; a reader that stops reading (`| head`) is no error."""
+    _open_closed_streams()
     try:
         app(prog_name="torchlap")
     except BrokenPipeError:

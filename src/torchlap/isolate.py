@@ -115,28 +115,28 @@ class Worker:
             line = self._lines.get(timeout=limit_seconds)
         except queue.Empty:
             used = self._cpu_seconds()
-            self.kill()
+            said = self.kill()
             raise CellFailedError(
                 "hang",
                 f"No answer for {limit_seconds:.0f} s ({doing}; {used:.1f} s of CPU time used since its start).",
-                self._tail(),
+                said,
             ) from None
         if line is None:
             raise self._death(doing)
         try:
             return decode_reply(line)
         except msgspec.DecodeError as error:
-            self.kill()
-            raise CellFailedError("error", f"The worker's answer cannot be read ({error}).", self._tail()) from None
+            said = self.kill()
+            raise CellFailedError("error", f"The worker's answer cannot be read ({error}).", said) from None
 
     def _death(self, doing: str) -> CellFailedError:
-        status = self._end()
+        status, said = self._end()
         if status < 0:
             name = signal.Signals(-status).name
             if status == -signal.SIGKILL and _out_of_memory_kills() > self._kills_before:
                 return CellFailedError("out_of_memory", f"The kernel killed the worker to free memory ({doing}).")
-            return CellFailedError("crash", f"The worker was killed by {name} ({doing}).", self._tail())
-        return CellFailedError("crash", f"The worker exited with status {status} ({doing}).", self._tail())
+            return CellFailedError("crash", f"The worker was killed by {name} ({doing}).", said)
+        return CellFailedError("crash", f"The worker exited with status {status} ({doing}).", said)
 
     def _cpu_seconds(self) -> float:
         try:
@@ -145,26 +145,22 @@ class Worker:
             return 0.0
         return float(times.user + times.system)
 
-    def _tail(self) -> str:
-        """The end of what the worker printed."""
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
-
-    def kill(self) -> None:
-        """End the worker and all that it started; do nothing when it is gone."""
-        if self._alive:
-            for process in _descendants(self.pid):
-                _kill(process)
-            self._end()
-
-    def _end(self) -> int:
+    def kill(self) -> str:
+        """End the worker and all that it started, and return the end of what it printed; nothing when it is gone."""
         if not self._alive:
-            return 0
+            return ""
+        for process in _descendants(self.pid):
+            _kill(process)
+        return self._end()[1]
+
+    def _end(self) -> tuple[int, str]:
+        """Clear up behind a worker that is ending: its exit status, and the end of what it printed."""
         self._alive = False
         _kill_group(self.pid)  # with all that the worker started
         status = self._process.reap()
         self._connection.close()
-        return status
+        with self._log:
+            return status, _tail(self._log)
 
 
 def _kill_group(pid: int) -> None:
@@ -172,6 +168,12 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return  # gone already (macOS says EPERM of a zombie)
+
+
+def _tail(log: IO[bytes]) -> str:
+    """The end of what a process printed into its log."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -306,8 +308,7 @@ class ForkLauncher:
             self.close()
             raise
         if not ready:
-            self.close()
-            raise self._broken()
+            raise import_failure(self._closed())
         self.start_up_seconds = time.monotonic() - begun
 
     def _hear(self) -> str:
@@ -315,11 +316,6 @@ class ForkLauncher:
             return self._control.recv(1000).decode()
         except OSError:
             return ""
-
-    def _broken(self) -> InstallError:
-        size = os.fstat(self._log.fileno()).st_size
-        said = os.pread(self._log.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
-        return import_failure(said)
 
     def start(self) -> Worker:
         """Fork a worker."""
@@ -350,10 +346,18 @@ class ForkLauncher:
 
     def close(self) -> None:
         """End every worker, and the template."""
+        self._closed()
+
+    def _closed(self) -> str:
+        """End all, and return the end of what the template printed."""
         for worker in self._workers:
             worker.kill()
         self._control.close()
         _kill_and_reap(self._process)
+        if self._log.closed:
+            return ""
+        with self._log:
+            return _tail(self._log)
 
 
 def _kill_and_reap(process: _Spawned) -> None:

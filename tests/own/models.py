@@ -50,8 +50,20 @@ def wait() -> None:
         pass
 
 
+class Sleeps(nn.Module):
+    """Does nothing but take its time: no operator blurs the truth."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.outputs = torch.zeros(batch, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        wait()
+        return self.outputs
+
+
 def sleeps(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    return Does(wait), linear_batch(batch)
+    return Sleeps(batch), linear_batch(batch)
 
 
 def after_warm_up(what: Callable[[], None]) -> nn.Module:
@@ -146,3 +158,9 @@ def exits(batch: int) -> None:
 
 
 not_a_function = 3
+
+
+def digits_network(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A small network on a fixed batch: it must learn it by heart."""
+    layers = nn.Flatten(), nn.Linear(768, 64), nn.ReLU(), nn.Linear(64, 10)
+    return nn.Sequential(*layers), digits(batch)

@@ -23,13 +23,15 @@ DEVICES = 2
 class Queue:
     """The device's queue: when it will be empty, and how many operators were ever put into it."""
 
+    cost = COST
+
     def __init__(self) -> None:
         self.empty_at = 0.0
         self.operators = 0
 
     def put(self) -> None:
         self.operators += 1
-        self.empty_at = max(self.empty_at, time.perf_counter()) + COST
+        self.empty_at = max(self.empty_at, time.perf_counter()) + self.cost
 
     def wait(self) -> None:
         """Sleep until shortly before, then look at the clock: a sleep alone would end late."""
@@ -94,6 +96,8 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
 
 class Backend(backend_registration._DummyBackendModule):
     """What `torch.sim` is."""
+
+    queue = queue
 
     def device_count(self) -> int:
         return DEVICES

@@ -1,0 +1,53 @@
+"""What the tests share: one template of workers that knows the simulated accelerator, and the command in process."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from torchlap import api
+from torchlap.cli import app
+from torchlap.isolate import Launcher, Worker, launcher
+
+HERE = Path(__file__).parent
+SIMULATED = HERE / "simulated"
+OWN = HERE / "own" / "models.py"
+Command = Callable[..., Result]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the simulated accelerator where torch finds it."""
+    return os.environ | {"PYTHONPATH": str(SIMULATED)}
+
+
+class Shared:
+    """A launcher that outlives the runs that close it, for importing torch takes seconds."""
+
+    def __init__(self, inner: Launcher) -> None:
+        self._inner = inner
+        self.start_up_seconds = 0.0
+
+    def start(self) -> Worker:
+        return self._inner.start()
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Shared]:
+    """A launcher whose workers know the simulated accelerator, beside the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(SIMULATED))
+        inner = launcher()
+    yield Shared(inner)
+    inner.close()
+
+
+@pytest.fixture
+def torchlap(workers: Shared, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in process, `torchlap("run", ...)`, with workers that are up already."""
+    monkeypatch.setattr(api, "launcher", lambda: workers)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], prog_name="torchlap")

@@ -1,0 +1,120 @@
+"""Builders for the tests: facts, a plan, a header, and a run from lists of lap seconds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from torchlap.records import (
+    SCHEMA,
+    Cell,
+    CellPrepared,
+    Comparison,
+    DeviceFacts,
+    Event,
+    Facts,
+    Failure,
+    FailureKind,
+    Header,
+    Lap,
+    Phase,
+    Plan,
+    Recipe,
+    Round,
+    Run,
+    Workload,
+)
+
+FP32 = Recipe()
+CPU = DeviceFacts("cpu", "cpu")
+CUDA = DeviceFacts("cuda:0", "cuda", "NVIDIA H200", 139 * 2**30)
+MPS = DeviceFacts("mps", "mps", "Apple M1 Max")
+
+FACTS = Facts(
+    cpu="Fast Processor 9",
+    physical_cores=8,
+    usable_cores=8,
+    memory_bytes=32 * 2**30,
+    system="Linux 6.8",
+    architecture="x86_64",
+    python="3.11.9",
+    packages={"torch": "2.13.0", "torchvision": "0.28.0"},
+    environment={},
+    devices=(CPU, CUDA),
+    looked_for="Looked for CUDA (available).",
+)
+
+
+def facts(**changes: Any) -> Facts:
+    """The facts of a machine with one CUDA device, but for what is given."""
+    return replace(FACTS, **changes)
+
+
+def cell(
+    device: str = "cpu", *, model: str = "resnet18", batch: int = 4, phase: Phase = "train", recipe: Recipe = FP32
+) -> Cell:
+    """A cell in fp32, but for what is given."""
+    return Cell(Workload(model, batch, phase), recipe, device)
+
+
+def pair(*, model: str = "resnet18", batch: int = 4) -> Comparison:
+    """The CPU, which is the baseline, and the CUDA device."""
+    return Comparison((cell("cpu", model=model, batch=batch), cell("cuda:0", model=model, batch=batch)))
+
+
+def plan(*comparisons: Comparison, **changes: Any) -> Plan:
+    """A plan of these comparisons, or of one pair."""
+    return replace(Plan(suite="quick", comparisons=comparisons or (pair(),)), **changes)
+
+
+def header(of: Plan | None = None, machine: Facts = FACTS) -> Header:
+    """A run file's first line."""
+    return Header(
+        schema=SCHEMA, torchlap="0.1.0", started="2026-01-02T03:04:05Z", facts=machine, plan=of if of else plan()
+    )
+
+
+def rounds(
+    *lap_seconds: Sequence[float | None], comparison: int = 0, steps: int = 1, loss: float = 2.5
+) -> tuple[Round, ...]:
+    """Rounds from one list of lap seconds a cell, in the plan's order; None where a cell has no lap in a round."""
+    return tuple(
+        Round(
+            comparison,
+            tuple(Lap(number, steps, seconds, loss) for number, seconds in enumerate(of_round) if seconds is not None),
+        )
+        for of_round in zip(*lap_seconds, strict=True)
+    )
+
+
+def prepared(number: int = 0, *, comparison: int = 0, **changes: Any) -> CellPrepared:
+    """A cell that is warm, and steady unless said otherwise."""
+    warm = CellPrepared(
+        comparison=comparison,
+        cell=number,
+        first_step_seconds=0.25,
+        warm_up_steps=10,
+        warm_up_seconds=1.5,
+        steady=True,
+        step_seconds=0.1,
+        optimizer_seconds=0.01,
+        synchronize_seconds=1e-5,
+        first_loss=2.75,
+        memory_format="contiguous",
+        threads=8,
+        input_shape=(4, 3, 224, 224),
+        parameters=11_689_512,
+    )
+    return replace(warm, **changes)
+
+
+def failure(
+    number: int = 0, kind: FailureKind = "crash", reason: str = "It stopped.", *, comparison: int = 0, **changes: Any
+) -> Failure:
+    """Why a cell has no figure."""
+    return replace(Failure(comparison=comparison, cell=number, kind=kind, reason=reason), **changes)
+
+
+def run(events: Sequence[Event] = (), of: Plan | None = None, machine: Facts = FACTS, remarks: Sequence[str] = ()) -> Run:
+    """A run of that plan with these events."""
+    return Run(header(of, machine), tuple(events), tuple(remarks))

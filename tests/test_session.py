@@ -1,0 +1,231 @@
+"""The whole session on a fake clock: workers that take exactly the time they are told to."""
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from torchlap.isolate import CellFailedError, Launcher
+from torchlap.protocol import LapDone, Prepare, Prepared, Request, RunLap
+from torchlap.records import Cell, Comparison, Event, Failure, Plan, Recipe, Round, RunFinished, Workload
+from torchlap.session import Session, Status
+
+Speed = Callable[[Cell], float]
+
+
+class World:
+    """A clock that only work moves on, and workers whose steps take `seconds(cell)`."""
+
+    def __init__(self, seconds: Speed, first: float = 1.0) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+        self.first = first
+        self.order: list[tuple[str, str]] = []
+        self.alive: set[int] = set()
+        self.start_up_seconds = 0.0
+        self.break_at: dict[str, int] = {}
+
+    def start(self) -> "FakeWorker":
+        worker = FakeWorker(self, len(self.order))
+        self.alive.add(id(worker))
+        return worker
+
+    def close(self) -> None:
+        self.alive.clear()
+
+
+class FakeWorker:
+    def __init__(self, world: World, number: int) -> None:
+        self.world, self.laps = world, 0
+        self.pid = number
+
+    def kill(self) -> None:
+        self.world.alive.discard(id(self))
+
+    def ask(self, request: Request, answer: object, limit_seconds: float, _: object = None) -> Prepared | LapDone:
+        if isinstance(request, Prepare):
+            return self.prepare(request, limit_seconds)
+        return self.lap(cast("RunLap", request))
+
+    def prepare(self, request: Prepare, limit_seconds: float) -> Prepared:
+        self.cell = request.cell
+        step = self.world.seconds(self.cell)
+        self.world.order.append(("prepare", str(self.cell)))
+        if step * self.world.first > limit_seconds:
+            self.world.now += limit_seconds
+            raise CellFailedError("hang", "no answer")
+        self.world.now += step * self.world.first
+        return Prepared(
+            first_step_seconds=step,
+            warm_up_steps=3,
+            warm_up_seconds=3 * step,
+            steady=True,
+            step_seconds=step,
+            optimizer_seconds=0.0,
+            synchronize_seconds=0.0,
+            first_loss=2.3,
+            memory_format="contiguous",
+            threads=1,
+            input_shape=(4, 3, 8, 8),
+            parameters=10,
+            choices=(),
+        )
+
+    def lap(self, request: RunLap) -> LapDone:
+        self.laps += 1
+        if self.world.break_at.get(self.cell.device) == self.laps:
+            raise CellFailedError("crash", "The worker was killed by SIGSEGV (runlap).")
+        self.world.order.append(("lap", self.cell.device))
+        noise = 1 + 0.001 * (self.laps % 3)
+        seconds = request.steps * self.world.seconds(self.cell) * noise
+        self.world.now += seconds + request.lead_in * self.world.seconds(self.cell)
+        return LapDone(seconds, 2.0)
+
+
+def comparison(model: str, batch: int, devices: tuple[str, ...]) -> Comparison:
+    return Comparison(tuple(Cell(Workload(model, batch), Recipe(), device) for device in devices))
+
+
+def measured(world: World, plan: Plan, earlier: tuple[Event, ...] = ()) -> tuple[Session, list[Event]]:
+    events: list[Event] = []
+    said: list[Status] = []
+    session = Session(
+        plan, cast("Launcher", world), emit=events.append, watch=said.append, clock=lambda: world.now, started=0.0
+    )
+    session.replay(earlier)
+    session.measure()
+    return session, events
+
+
+def plan_of(*comparisons: Comparison, budget: float = 100.0) -> Plan:
+    return Plan(suite="own", comparisons=comparisons, budget_seconds=budget)
+
+
+def fast(_: Cell) -> float:
+    return 0.01
+
+
+def failures(events: list[Event]) -> list[Failure]:
+    return [event for event in events if isinstance(event, Failure)]
+
+
+def test_cells_take_turns_in_an_order_that_reverses_every_round() -> None:
+    world = World(fast)
+    measured(world, plan_of(comparison("a", 4, ("cpu", "sim:0"))))
+    laps = [device for what, device in world.order if what == "lap"]
+    assert laps[:6] == ["cpu", "sim:0", "sim:0", "cpu", "cpu", "sim:0"]
+
+
+def test_a_quiet_machine_is_done_at_the_first_look() -> None:
+    session, _ = measured(World(fast), plan_of(comparison("a", 4, ("cpu", "sim:0"))))
+    assert (session.tallies[0].stopped, len(session.tallies[0].rounds)) == ("precise", 5)
+
+
+def test_no_worker_is_left_when_the_run_ends() -> None:
+    world = World(fast)
+    measured(world, plan_of(comparison("a", 4, ("cpu", "sim:0")), comparison("b", 4, ("cpu", "sim:0"))))
+    assert world.alive == set()
+
+
+def test_small_batches_are_measured_first_though_the_plan_names_them_last() -> None:
+    world = World(fast)
+    measured(world, plan_of(comparison("a", 64, ("cpu",)), comparison("a", 4, ("cpu",)), comparison("b", 4, ("cpu",))))
+    prepared = [cell for what, cell in world.order if what == "prepare"]
+    assert prepared == ["a, batch 4, cpu", "b, batch 4, cpu", "a, batch 64, cpu"]
+
+
+def test_the_budget_ends_a_run_whose_steps_are_slow() -> None:
+    world = World(lambda cell: 2.0 * cell.workload.batch)
+    _, events = measured(world, plan_of(comparison("a", 4, ("cpu",)), budget=50.0))
+    rounds = [event for event in events if isinstance(event, Round)]
+    assert len(rounds) >= 2
+    assert world.now <= 55.0
+
+
+def test_a_step_that_does_not_end_in_the_budget_is_too_slow_and_the_others_are_measured() -> None:
+    world = World(lambda cell: 500.0 if cell.workload.model == "slow" else 0.01)
+    session, events = measured(world, plan_of(comparison("fast", 4, ("cpu",)), comparison("slow", 4, ("cpu",))))
+    assert [failure.kind for failure in failures(events)] == ["too_slow"]
+    assert "No step ended within" in failures(events)[0].reason
+    assert [tally.stopped for tally in session.tallies] == ["precise", "failed"]
+
+
+def test_a_hopeless_batch_is_not_started_but_estimated_from_the_smaller_one() -> None:
+    world = World(lambda cell: 5.0 * cell.workload.batch)
+    _, events = measured(world, plan_of(comparison("a", 4, ("cpu",)), comparison("a", 64, ("cpu",))))
+    (failure,) = failures(events)
+    assert failure.estimate_seconds == pytest.approx(320.0)
+    assert failure.reason.startswith("Not started. One is expected to take up to 320 s")
+    assert ("prepare", "a, batch 64, cpu") not in world.order
+
+
+def test_a_single_lap_is_no_figure() -> None:
+    world = World(lambda cell: 40.0)
+    _, events = measured(world, plan_of(comparison("a", 4, ("cpu",)), budget=100.0))
+    assert [failure.kind for failure in failures(events)] == ["too_slow"]
+    assert "two laps did not fit" in failures(events)[0].reason
+
+
+def test_a_crash_in_a_lap_is_a_record_and_the_other_cell_goes_on() -> None:
+    world = World(fast)
+    world.break_at["sim:0"] = 3
+    session, events = measured(world, plan_of(comparison("a", 4, ("cpu", "sim:0"))))
+    assert [(failure.cell, failure.kind) for failure in failures(events)] == [(1, "crash")]
+    cpu, sim = session.tallies[0].result(0.95).cells
+    assert cpu.throughput is not None
+    assert sim.throughput is None
+
+
+def test_when_the_baseline_crashes_the_others_have_a_throughput_but_no_speed_up() -> None:
+    world = World(fast)
+    world.break_at["cpu"] = 4
+    session, _ = measured(world, plan_of(comparison("a", 4, ("cpu", "sim:0"))))
+    _, sim = session.tallies[0].result(0.95).cells
+    assert (sim.throughput is not None, sim.speed_up) == (True, None)
+
+
+def test_a_silent_worker_hangs_when_there_was_time_enough() -> None:
+    world = World(lambda cell: 200.0)
+    _, events = measured(world, plan_of(comparison("a", 4, ("cpu",)), budget=1000.0))
+    assert [failure.kind for failure in failures(events)] == ["hang"]
+
+
+def test_a_fast_device_beside_a_slow_one_gets_longer_laps() -> None:
+    world = World(lambda cell: 3.0 if cell.device == "cpu" else 0.001)
+    session, _ = measured(world, plan_of(comparison("a", 4, ("cpu", "sim:0"))))
+    laps = session.tallies[0].rounds[0]
+    assert laps[1].seconds == pytest.approx(0.3, rel=0.02)
+
+
+def test_an_interrupted_run_says_so_and_resumes_where_it_was() -> None:
+    plan = plan_of(comparison("a", 4, ("cpu",)), comparison("b", 4, ("cpu",)))
+    world = World(fast)
+    events: list[Event] = []
+
+    def emit(event: Event) -> None:
+        if len(events) == 12:
+            raise KeyboardInterrupt
+        events.append(event)
+
+    def emit_once(event: Event) -> None:
+        try:
+            emit(event)
+        except KeyboardInterrupt:
+            events.append(event)
+            raise
+
+    session = Session(
+        plan, cast("Launcher", world), emit=emit_once, watch=lambda _: None, clock=lambda: world.now, started=0.0
+    )
+    with pytest.raises(KeyboardInterrupt):
+        session.measure()
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].reason == "interrupted"
+    assert world.alive == set()
+
+    later = World(fast)
+    resumed, more = measured(later, plan, tuple(events))
+    assert [cell for what, cell in later.order if what == "prepare"] == ["b, batch 4, cpu"]
+    assert [tally.stopped for tally in resumed.tallies] == ["precise", "precise"]
+    assert isinstance(more[-1], RunFinished)
+    assert more[-1].reason == "complete"
