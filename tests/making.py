@@ -69,9 +69,7 @@ def plan(*comparisons: Comparison, **changes: Any) -> Plan:
 
 def header(of: Plan | None = None, machine: Facts = FACTS) -> Header:
     """A run file's first line."""
-    return Header(
-        schema=SCHEMA, torchlap="0.1.0", started="2026-01-02T03:04:05Z", facts=machine, plan=of if of else plan()
-    )
+    return Header(schema=SCHEMA, torchlap="0.1.0", started="2026-01-02T03:04:05Z", facts=machine, plan=of or plan())
 
 
 def rounds(
@@ -115,6 +113,8 @@ def failure(
     return replace(Failure(comparison=comparison, cell=number, kind=kind, reason=reason), **changes)
 
 
-def run(events: Sequence[Event] = (), of: Plan | None = None, machine: Facts = FACTS, remarks: Sequence[str] = ()) -> Run:
+def run(
+    events: Sequence[Event] = (), of: Plan | None = None, machine: Facts = FACTS, remarks: Sequence[str] = ()
+) -> Run:
     """A run of that plan with these events."""
     return Run(header(of, machine), tuple(events), tuple(remarks))

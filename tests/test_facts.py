@@ -13,6 +13,7 @@ from torchlap import facts as module
 from torchlap.errors import EXIT_INSTALL, InstallError
 from torchlap.facts import check_installation, cpu_name, cpu_threads, difference, gather, machine_line, usable_cores
 from torchlap.protocol import Description
+from torchlap.records import Facts
 
 REINSTALL = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
 
@@ -87,9 +88,7 @@ def test_an_earlier_torchvision_that_needs_an_earlier_torch_is_refused(monkeypat
 
 def test_different_local_builds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, {"torch": "2.13.0+cu130", "torchvision": "0.28.0+cpu"}, ["torch==2.13.0"])
-    assert refusal() == (
-        f"torch 2.13.0+cu130 and torchvision 0.28.0+cpu come from different builds: {REINSTALL}."
-    )
+    assert refusal() == (f"torch 2.13.0+cu130 and torchvision 0.28.0+cpu come from different builds: {REINSTALL}.")
 
 
 @pytest.fixture
@@ -203,7 +202,7 @@ def test_facts_are_gathered_from_the_machine_and_the_workers_answer(monkeypatch:
     assert seen.packages == {"torch": "2.13.0", "numpy": "2.4.0"}
     assert seen.environment == {"OMP_NUM_THREADS": "4" * 1000}
     assert seen.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
-    assert 1 <= seen.usable_cores
+    assert seen.usable_cores >= 1
     assert seen.memory_bytes > 2**20
 
 
@@ -221,7 +220,7 @@ def test_machines_that_are_alike_in_what_counts_do_not_differ() -> None:
         (facts(packages={"torch": "2.12.0"}), "torch 2.12.0 there, 2.13.0 here; torchvision none there, 0.28.0 here"),
     ],
 )
-def test_what_makes_two_machines_differ_is_said_theirs_first(theirs: module.Facts, said: str) -> None:
+def test_what_makes_two_machines_differ_is_said_theirs_first(theirs: Facts, said: str) -> None:
     assert difference(facts(), theirs) == said
 
 

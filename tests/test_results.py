@@ -1,21 +1,27 @@
 import pytest
-from making import cell, failure, pair, plan, prepared, rounds, run
+from making import cell, failure, header, pair, plan, prepared, rounds, run
 
-from torchlap.records import Comparison, ComparisonFinished, ComparisonStarted, Failure, Header, RunFinished
+from torchlap.records import Comparison, ComparisonFinished, ComparisonStarted, Event, Failure, RunFinished
 from torchlap.results import ComparisonResult, Tally, figures, tally
 
 SLOW, FAST = [0.1, 0.1, 0.2], [0.02, 0.02, 0.04]
 
 
-def only(*events: object) -> ComparisonResult:
+def only(*events: Event) -> ComparisonResult:
     """The figures of a run with one comparison, of the CPU and the CUDA device, at batch 4."""
-    return figures(run(events))[0]  # type: ignore[arg-type]
+    return figures(run(events))[0]
+
+
+def tallied(*events: Event, of: Comparison | None = None) -> Tally:
+    """A tally of these events, of the CPU and the CUDA device unless another comparison is given."""
+    laps = Tally(of or pair())
+    for event in events:
+        laps.add(event)
+    return laps
 
 
 def test_throughput_is_the_images_of_a_lap_over_its_seconds() -> None:
-    laps = Tally(pair(batch=64))
-    for each in rounds([0.5, 0.8], [0.1, 0.2], steps=10):
-        laps.add(each)
+    laps = tallied(*rounds([0.5, 0.8], [0.1, 0.2], steps=10), of=pair(batch=64))
     assert laps.throughputs(0) == pytest.approx([1280, 800])
     assert laps.throughputs(1) == pytest.approx([6400, 3200])
 
@@ -44,9 +50,7 @@ def test_a_round_without_a_lap_of_either_cell_is_left_out_of_the_speed_up_only()
 
 
 def test_the_laps_pair_up_by_round_and_not_by_position() -> None:
-    laps = Tally(pair())
-    for each in rounds([None, 0.1, 0.2], [0.1, 0.02, 0.04]):
-        laps.add(each)
+    laps = tallied(*rounds([None, 0.1, 0.2], [0.1, 0.02, 0.04]))
     assert laps.ratios(1) == pytest.approx([5, 5])
 
 
@@ -104,30 +108,32 @@ def test_what_was_measured_before_a_comparison_started_again_is_void() -> None:
 
 def test_a_start_voids_only_its_own_comparison() -> None:
     both = plan(pair(), pair(batch=64))
-    events = [*rounds(SLOW, FAST), *rounds(SLOW, FAST, comparison=1), ComparisonStarted(0)]
+    events: list[Event] = [*rounds(SLOW, FAST), *rounds(SLOW, FAST, comparison=1), ComparisonStarted(0)]
     assert [each.rounds for each in figures(run(events, both))] == [0, 3]
 
 
 def test_events_are_sorted_by_comparison_and_the_others_are_passed_over() -> None:
     both = plan(pair(), pair(batch=64))
     ended = RunFinished(reason="complete", wall_seconds=1, start_up_seconds=0)
-    events = [*rounds(SLOW, FAST, comparison=1), ComparisonFinished(1, "budget"), ended]
+    events: list[Event] = [*rounds(SLOW, FAST, comparison=1), ComparisonFinished(1, "budget"), ended]
     first, second = tally(run(events, both))
     assert (len(first.rounds), first.stopped) == (0, None)
     assert (len(second.rounds), second.stopped) == (3, "budget")
 
 
 def test_the_living_are_prepared_and_have_not_failed() -> None:
-    three = Tally(Comparison((cell("cpu"), cell("cuda:0"), cell("cuda:1"), cell("mps"))))
-    for event in (prepared(3), prepared(1), prepared(0), failure(1)):
-        three.add(event)
+    three = tallied(
+        prepared(3),
+        prepared(1),
+        prepared(0),
+        failure(1),
+        of=Comparison((cell("cpu"), cell("cuda:0"), cell("cuda:1"), cell("mps"))),
+    )
     assert three.living() == [0, 3]
 
 
 def test_what_must_be_known_is_the_throughput_of_each_and_the_speed_ups() -> None:
-    laps = Tally(pair())
-    for event in (prepared(0), prepared(1), *rounds(SLOW, FAST)):
-        laps.add(event)
+    laps = tallied(prepared(0), prepared(1), *rounds(SLOW, FAST))
     slow, fast, ratio = laps.series()
     assert slow == pytest.approx([40, 40, 20])
     assert fast == pytest.approx([200, 200, 100])
@@ -136,9 +142,7 @@ def test_what_must_be_known_is_the_throughput_of_each_and_the_speed_ups() -> Non
 
 @pytest.mark.parametrize("dead", [0, 1])
 def test_with_one_cell_left_no_speed_up_must_be_known(dead: int) -> None:
-    laps = Tally(pair())
-    for event in (prepared(0), prepared(1), *rounds(SLOW, FAST), failure(dead)):
-        laps.add(event)
+    laps = tallied(prepared(0), prepared(1), *rounds(SLOW, FAST), failure(dead))
     assert laps.series() == [laps.throughputs(1 - dead)]
 
 
@@ -157,15 +161,8 @@ def test_a_run_without_events_has_every_planned_cell_and_no_figure() -> None:
     assert result.stopped is None
 
 
-def test_a_second_header_among_the_events_changes_nothing() -> None:
-    laps = Tally(pair())
-    for event in (*rounds(SLOW, FAST), header_event()):
-        laps.add(event)
-    assert len(laps.rounds) == 3
-
-
-def header_event() -> Header:
-    return run().header
+def test_a_header_among_the_events_changes_nothing() -> None:
+    assert len(tallied(*rounds(SLOW, FAST), header()).rounds) == 3
 
 
 def test_the_last_failure_of_a_cell_is_the_one_that_is_told() -> None:

@@ -101,7 +101,9 @@ def test_a_file_may_be_torn_anywhere_after_its_header(path: Path) -> None:
         assert load(path).events == EVENTS[:whole]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\x00\xff\xfe\x80 junk\n", b"\x89PNG\r\n\x1a\n", b"[]\n", b"{}\n", b"7"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\x00\xff\xfe\x80 junk\n", b"\x89PNG\r\n\x1a\n", b"[]\n", b"{}\n", b"7"]
+)
 def test_what_is_no_run_file_is_refused(path: Path, content: bytes) -> None:
     assert refusal(path, content) == "FILE is not a torchlap run file: its first line is no header."
 

@@ -223,7 +223,7 @@ def test_a_name_with_a_colon_is_told_how_own_models_are_given() -> None:
 @pytest.mark.parametrize(
     ("model", "own"), [("net.py:build", True), ("a/b.py", True), ("resnet18", False), ("net:build", False)]
 )
-def test_an_own_file_is_told_from_a_torchvision_name(model: str, own: bool) -> None:
+def test_an_own_file_is_told_from_a_torchvision_name(model: str, own: object) -> None:
     assert is_own_file(model) is own
 
 

@@ -1,9 +1,8 @@
+from making import CPU, CUDA, MPS, facts, failure, header, pair, plan, prepared, rounds, run
 from msgspec.structs import replace
 
-from making import CPU, CUDA, MPS, facts, failure, header, pair, plan, prepared, rounds, run
-
 from torchlap.findings import CATALOGUE, Finding
-from torchlap.records import Run
+from torchlap.records import Event, Run
 from torchlap.trust import judge
 
 WHERE = "resnet18, batch 4, cpu", "resnet18, batch 4, cuda:0"
@@ -37,9 +36,7 @@ def test_any_accelerator_is_company() -> None:
 
 def test_fewer_than_five_laps_are_few() -> None:
     few = run([*rounds([0.1] * 5, [0.02, 0.02, 0.02, None, None])])
-    assert judge(few) == (
-        Finding("TL201", "note", WHERE[1], "n = 3", "Give it more time: --budget 10m."),
-    )
+    assert judge(few) == (Finding("TL201", "note", WHERE[1], "n = 3", "Give it more time: --budget 10m."),)
 
 
 def test_a_cell_without_a_figure_is_not_said_to_have_few_laps() -> None:
@@ -82,7 +79,7 @@ def test_a_cold_cell_without_a_figure_is_not_told() -> None:
 
 
 def test_findings_come_in_the_catalogues_order() -> None:
-    events = [prepared(0, steady=False), prepared(1, steady=False), *rounds([0.1, 0.2], [0.02] * 2)]
+    events: list[Event] = [prepared(0, steady=False), prepared(1, steady=False), *rounds([0.1, 0.2], [0.02] * 2)]
     both = plan(pair(), pair(batch=64), precision_target=0.001)
     events += rounds([0.1, 0.2, 0.1, 0.2, 0.1], [0.02] * 5, comparison=1)
     found = [finding.code for finding in judge(run(events, both, facts(devices=(CPU,))))]
