@@ -29,7 +29,7 @@ if device.type == "cpu":
 else:
     tf32 = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = tf32
-    torch.backends.cudnn.conv.fp32_precision = tf32
+    torch.backends.cudnn.conv.fp32_precision = tf32  # type: ignore[attr-defined]  # made when torch is imported
 memory_format = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[layout]
 
 folder = Path(__file__).parents[1] / "src" / "torchlap" / "data" / "mnist-1k"
@@ -44,6 +44,7 @@ optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 
 
 def fresh(at: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take the next digits, resized and normalised."""
     start = at * rows % (len(images) // rows * rows)
     grey = interpolate(images[start : start + rows, None].float(), size=(size, size), mode="bilinear")
     grey = (grey / 255 - 0.1307) / 0.3081
@@ -54,6 +55,7 @@ kept = fresh(0)
 
 
 def steps(count: int) -> None:
+    """Train."""
     for at in range(count):
         inputs, targets = kept if data == "fixed" else fresh(at)
         optimizer.zero_grad(set_to_none=True)
@@ -62,6 +64,7 @@ def steps(count: int) -> None:
 
 
 def synchronize() -> None:
+    """Wait for the device."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 

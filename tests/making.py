@@ -79,6 +79,7 @@ def rounds(
     return tuple(
         Round(
             comparison,
+            0.0,
             tuple(Lap(number, steps, seconds, loss) for number, seconds in enumerate(of_round) if seconds is not None),
         )
         for of_round in zip(*lap_seconds, strict=True)

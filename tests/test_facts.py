@@ -129,7 +129,6 @@ def test_a_variable_that_is_no_number_of_threads_is_passed_over(machine: pytest.
     assert cpu_threads() == (8, "its physical cores")
 
 
-@pytest.mark.xfail(reason="facts.cpu_threads asks isdigit(), which holds of digits that int() refuses", strict=True)
 def test_a_superscript_is_no_number_of_threads(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("OMP_NUM_THREADS", "²")
     assert cpu_threads() == (8, "its physical cores")

@@ -387,7 +387,6 @@ def test_markdown_of_one_device_has_no_speed_up() -> None:
     assert "Speed-up" not in "".join(lines)
 
 
-@pytest.mark.xfail(reason="plain.as_markdown ends what was looked for with two full stops", strict=True)
 def test_no_sentence_of_the_markdown_ends_twice() -> None:
     assert ".." not in as_markdown(OWN)
 
@@ -525,10 +524,6 @@ def test_the_next_step_is_the_one_that_tells_more(of: Run, step: str) -> None:
     assert terminal.next_step(of) == step
 
 
-@pytest.mark.xfail(
-    reason="terminal.next_step does not quote the model: a name from a run file can hold '; rm -rf ~' to be pasted",
-    strict=True,
-)
 @pytest.mark.parametrize("model", ["my models/net.py:build", "resnet18; rm -rf ~", "$(reboot)"])
 def test_the_command_to_try_next_is_quoted_for_the_shell(model: str) -> None:
     assert f"torchlap run '{model}' " in terminal.next_step(run(of=plan(pair(model=model))))
@@ -617,7 +612,7 @@ def test_what_looks_like_markup_is_shown_as_it_is() -> None:
         f"\n{markup}\n",
         f"Run file: {markup}\n",
         f"failed. {markup}\n",
-        f"torchlap run {markup} ",
+        f"torchlap run '{markup}' ",
     ):
         assert part in text
 

@@ -249,11 +249,6 @@ def test_a_missing_folder_is_told_with_the_option_that_names_another(tmp_path: P
     )
 
 
-@pytest.mark.xfail(
-    reason="runfile._unwritable asks path.is_file(), which itself raises (name too long, folder not searchable)",
-    raises=OSError,
-    strict=True,
-)
 def test_a_name_too_long_for_the_file_system_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match="cannot be written"):
         RunFile.create(tmp_path / ("a" * 300))
@@ -335,10 +330,6 @@ def test_a_disk_that_takes_half_a_line_keeps_the_earlier_lines_whole(path: Path)
     assert load(path) == Run(HEADER, EVENTS[:1])
 
 
-@pytest.mark.xfail(
-    reason="runfile._cut truncates first and closes then: closing flushes the rest of the line behind a hole of zeros",
-    strict=True,
-)
 def test_room_that_comes_too_late_does_not_let_the_rest_of_a_line_in(path: Path) -> None:
     disk = SmallDisk(path, "xb")
     disk.room_afterwards = 10**9

@@ -142,11 +142,11 @@ def _cpu_quota() -> float | None:
 def cpu_threads() -> tuple[int, str]:
     """How many threads give the CPU its fair chance, and why."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
             return int(os.environ[name]), f"{name} is set"
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     performance = _sysctl("hw.perflevel0.physicalcpu") if sys.platform == "darwin" else ""
-    if performance.isdigit() and int(performance) > 0:
+    if performance.isdecimal() and int(performance) > 0:
         return int(performance), "its performance cores"
     usable = usable_cores()
     return (physical, "its physical cores") if physical <= usable else (usable, "the cores that this process may use")
@@ -161,7 +161,7 @@ def machine_line(facts: Facts) -> str:
         cores += f" ({facts.usable_cores} usable)"
     memory = f"{facts.memory_bytes / 2**30:.0f} GiB"
     parts = [facts.cpu, cores, memory, ", ".join(accelerators) or "no accelerator", facts.system]
-    return " · ".join([*parts, f"Python {facts.python}", packages])
+    return " · ".join(part for part in [*parts, f"Python {facts.python}", packages] if part)
 
 
 def difference(ours: Facts, theirs: Facts) -> str:

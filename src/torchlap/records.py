@@ -13,7 +13,7 @@ SCHEMA = 1
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Text = Annotated[str, Meta(max_length=20_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-Span = Annotated[float, Meta(gt=0, le=1e9)]
+Span = Annotated[float, Meta(ge=1e-9, le=1e9)]
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
@@ -158,9 +158,10 @@ class Lap(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True, tag="round", tag_field="event"):
-    """One lap of every living cell of a comparison, in the order in which they ran."""
+    """One lap of every living cell of a comparison, in the order in which they ran; `at_seconds` is since the start."""
 
     comparison: Count
+    at_seconds: Seconds
     laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
 
 

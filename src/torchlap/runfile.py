@@ -4,8 +4,10 @@ One writer appends a line an event and flushes it to the disk, so that a crash l
 trusts nothing: sizes are bounded, types are checked, a torn last line is left out with a remark.
 """
 
+import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -20,6 +22,9 @@ LONGEST_LINE = 4 << 20
 
 LARGEST_FILE = 1 << 30
 """Bytes. A day of laps takes about 100 MiB."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The errors of a disk, a quota or a file that is full."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -91,11 +96,10 @@ class RunFile:
 
     def _cut(self, length: int) -> None:
         """Take back a line that was written in part. The file is closed: nothing more can be appended."""
-        try:
-            os.truncate(self.path, length)
-            self._file.close()
-        except OSError:
-            return  # a torn last line: `load` leaves it out
+        with suppress(OSError):
+            self._file.close()  # first: closing writes what is still held back
+        with suppress(OSError):
+            os.truncate(self.path, length)  # if not, the last line is torn: `load` leaves it out
 
     def close(self) -> None:
         """Close the file; every line is on the disk already."""
@@ -103,9 +107,8 @@ class RunFile:
 
 
 def _unwritable(path: Path, error: OSError) -> RunFileError:
-    remedy = (
-        "make room, then continue with --resume" if path.is_file() else "name a file that can be written with --out"
-    )
+    full = error.errno in FULL
+    remedy = "make room, then continue with --resume" if full else "name a file that can be written with --out"
     return RunFileError(f"The run file {path} cannot be written ({error.strerror or error}): {remedy}.")
 
 

@@ -17,6 +17,9 @@ LAP_SHARE = 0.1
 SYNCHRONIZE_SHARE = 0.01
 """The closing synchronisation may cost this share of a lap."""
 
+FAIR_ROUNDS = 8
+"""With so many, one disturbed lap does not decide the interval."""
+
 OVERRUN = 0.1
 """To reach rounds enough for a fair interval, a comparison may overrun its share by this part of what is left."""
 

@@ -24,6 +24,7 @@ from torchlap.records import (
 )
 from torchlap.results import TWO, Tally
 from torchlap.schedule import (
+    FAIR_ROUNDS,
     OVERRUN,
     Pending,
     StepTime,
@@ -37,7 +38,7 @@ from torchlap.schedule import (
     turn_order,
     warm_up_seconds,
 )
-from torchlap.stats import MIN_ROUNDS, verdict
+from torchlap.stats import verdict
 
 HANG_SECONDS = 120.0
 """A worker that gives no sign of life for so long hangs. Compiling is given `COMPILE_FACTOR` times as long."""
@@ -139,7 +140,7 @@ class Session:
             case Round(laps=laps):
                 for lap in laps:
                     cell = tally.comparison.cells[lap.cell]
-                    known = self._steps[cell]
+                    known = self._steps.get(cell) or StepTime(lap.seconds / lap.steps)
                     self._steps[cell] = StepTime(min(known.seconds, lap.seconds / lap.steps), known.fixed)
             case _:
                 pass
@@ -225,9 +226,11 @@ class Session:
                 decided = verdict(tally.series(), self.plan.precision_target, self.plan.confidence)
                 if decided:
                     return decided
-            if not self._another_round_fits(number, living, end + overrun * (rounds < MIN_ROUNDS)):
-                self._give_up_on_figures(number)
-                return "budget" if tally.living() else "failed"
+            if not self._another_round_fits(number, living, end + overrun * (rounds < FAIR_ROUNDS)):
+                if rounds >= TWO:
+                    return "budget"
+                self._give_up_on_the_slowest(number, living)
+                continue
             self._say(f"{tally.comparison.cells[0].workload.model}: round {rounds + 1}")
             self._round(number, workers, turn_order(living, rounds))
         return "failed"
@@ -248,14 +251,12 @@ class Session:
         steps = lap_steps(step, tally.prepared[position].synchronize_seconds, slowest)
         return steps, lead_in_steps(step, steps)
 
-    def _give_up_on_figures(self, number: int) -> None:
-        """A cell without two laps has no spread, so no figure."""
-        tally = self.tallies[number]
-        if len(tally.rounds) >= TWO:
-            return
-        for position in tally.living():
-            step = self._steps[tally.comparison.cells[position]].seconds
-            self._fail(number, position, "too_slow", f"One step took {step:.2g} s: two laps did not fit.")
+    def _give_up_on_the_slowest(self, number: int, living: list[int]) -> None:
+        """A cell without two laps has no spread, so no figure; the others, which are faster, may still get theirs."""
+        cells = self.plan.comparisons[number].cells
+        slowest = max(living, key=lambda position: self._steps[cells[position]].seconds)
+        step = self._steps[cells[slowest]].seconds
+        self._fail(number, slowest, "too_slow", f"One step took {step:.2g} s: two laps did not fit.")
 
     def _round(self, number: int, workers: dict[int, Worker], order: list[int]) -> None:
         laps = []
@@ -270,7 +271,7 @@ class Session:
             else:
                 laps.append(Lap(position, steps, done.seconds, done.loss))
         if laps:
-            self._emit(Round(number, tuple(laps)))
+            self._emit(Round(number, self._clock() - self._started, tuple(laps)))
 
 
 def _too_slow(expected: float | None, waited: float | None = None) -> str:

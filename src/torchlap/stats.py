@@ -8,7 +8,7 @@ Methods, 3rd edition, section 3.3).
 
 from collections.abc import Sequence
 from functools import cache
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -73,7 +73,7 @@ def signed_rank_margin(count: int, confidence: float) -> int:
     for rank in range(1, count + 1):
         ways[rank:] += ways[:-rank].copy()
     below = np.cumsum(ways) / 2.0**count
-    return int(np.searchsorted(below, tail, side="right"))
+    return max(0, int(np.searchsorted(below, tail, side="right")) - 1)
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -84,6 +84,8 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """
     if len(values) < 2:  # noqa: PLR2004  one value has no spread
         raise ValueError("an interval needs at least two values")
+    if not all(0 < value < inf for value in values):
+        raise ValueError("an interval needs positive, finite values")
     logs = [log(value) for value in values[-MANY:]]
     centre, low, high = _few(logs, confidence) if len(logs) < FEW else _many(logs, confidence)
     return Interval(exp(centre), exp(low), exp(min(high, 700.0)), len(values))

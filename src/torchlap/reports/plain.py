@@ -11,7 +11,7 @@ from msgspec import Struct
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import CellPrepared, Facts, Failure, Plan, Run, RunFinished
-from torchlap.reports.rows import Row, baseline, clean, compares, rows
+from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence
 from torchlap.results import CellResult
 from torchlap.stats import Interval
 from torchlap.trust import judge
@@ -161,7 +161,7 @@ def as_markdown(run: Run) -> str:
     lines += [""] * bool(all_findings)
     for finding in all_findings:
         where = f"{finding.where}: " * bool(finding.where)
-        lines.append(f"- **{finding.code}** {_escape(clean(f'{where}{finding.evidence}. {finding.remedy}'))}")
+        lines.append(f"- **{finding.code}** {_escape(clean(f'{where}{sentence(finding.evidence)} {finding.remedy}'))}")
     return "\n".join(lines) + "\n"
 
 

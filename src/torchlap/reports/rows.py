@@ -53,6 +53,11 @@ def model_name(model: str) -> str:
     return clean(f"{PurePath(path).name}{colon}{function}")
 
 
+def sentence(text: str) -> str:
+    """Text that ends with one full stop."""
+    return f"{text.rstrip('. ')}." if text.strip(". ") else ""
+
+
 def number(value: float, spread: float) -> str:
     """A figure with the digits that its spread justifies, at least two."""
     digits = 1 - floor(log10(value))

@@ -1,6 +1,7 @@
 """The table for a terminal: in columns where it is wide enough, as a list where it is narrow."""
 
 import io
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.text import Text
 from torchlap.facts import machine_line
 from torchlap.findings import CATALOGUE, Finding
 from torchlap.records import FailureKind, Run
-from torchlap.reports.rows import FAILURE_WORDS, Row, baseline, clean, compares, grouped, rows, varying
+from torchlap.reports.rows import FAILURE_WORDS, Row, baseline, clean, compares, grouped, rows, sentence, varying
 from torchlap.suites import is_own_file
 from torchlap.trust import judge
 
@@ -135,16 +136,14 @@ def _finding(found: tuple[Finding, ...]) -> Padding:
     shown = "; ".join(places[:MOST_EXAMPLES])
     more = f"; and {len(places) - MOST_EXAMPLES} more" if len(places) > MOST_EXAMPLES else ""
     style = {"note": "cyan", "warning": "yellow", "error": "red"}[first.severity]
-    text = Text(f"{first.code} ", style=style).append(
-        f"{title}: {shown}{more}. {first.remedy}".replace(".. ", ". "), "default"
-    )
+    text = Text(f"{first.code} ", style=style).append(f"{title}: {sentence(shown + more)} {first.remedy}", "default")
     return Padding(text, (0, 0, 0, 2))
 
 
 def next_step(run: Run) -> str:
     """The command that most likely tells more."""
     kinds = {row.result.failure.kind for row in rows(run) if row.result.failure}
-    model = clean(baseline(run).workload.model)
+    model = shlex.quote(clean(baseline(run).workload.model))
     if run.events and getattr(run.events[-1], "reason", "") == "interrupted":
         return "continue this run with --resume and its file."
     if "too_slow" in kinds:
