@@ -26,7 +26,7 @@ if device.type == "cpu":
     libc = ctypes.CDLL(None)
     libc.mallopt(-4, 0)
     libc.mallopt(-1, -1)
-else:
+elif device.type == "cuda":
     tf32 = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = tf32
     torch.backends.cudnn.conv.fp32_precision = tf32  # type: ignore[attr-defined]  # made when torch is imported
@@ -69,6 +69,7 @@ def synchronize() -> None:
         torch.accelerator.synchronize(device)
 
 
+gc.freeze()
 for line in sys.stdin:
     lead_in, count = map(int, line.split())
     gc.collect()

@@ -2,26 +2,32 @@
 
     python benchmarks/overhead.py [--device cuda:0] [--model resnet18] [--batch 64] [--recipe fp32] [--rounds 20]
 
-It prints two ratios with their intervals: over the loop that resizes fresh digits at every step, as torchlap does (at
-least 0.99), and over the loop whose one batch is resident and ready (at least 0.95 on a GPU): so much of a step's speed
-is left to an epoch.
+It prints three ratios with their intervals: over the loop that resizes fresh digits at every step, as torchlap does (at
+least 0.99), over the loop whose one batch is resident and ready (at least 0.95 on a GPU): so much of a step's speed is
+left to an epoch, and of the hand-written loop over itself, in two processes: what two equal processes differ by.
 """
 
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from torchlap.facts import cpu_threads
-from torchlap.isolate import launcher
+from torchlap.isolate import Worker, launcher
 from torchlap.protocol import LapDone, Prepare, Prepared, RunLap
 from torchlap.records import Cell, Workload
 from torchlap.schedule import lap_steps, lead_in_steps
-from torchlap.stats import paired_ratio
+from torchlap.stats import interval, paired_ratio
 from torchlap.suites import parse_recipe
 
 BARE = Path(__file__).with_name("bare.py")
 LIMIT = 600.0
+REST_SECONDS = 0.1
+"""Between turns: a hand-written loop's idle threads spin on for a while, and would take the next turn's cores."""
+
+LOOPS = {"fresh": "fresh", "again": "fresh", "fixed": "fixed"}
+"""The hand-written loops by name, with the data that each uses."""
 
 
 class Bare:
@@ -66,22 +72,31 @@ def main() -> None:
     prepared = worker.ask(request, Prepared, LIMIT)
     steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds, prepared.step_seconds)
     lead_in = lead_in_steps(prepared.step_seconds, steps)
-    bares = {data: Bare(cell, prepared, data) for data in ("fresh", "fixed")}
-    for bare in bares.values():
-        bare.lap(max(3, 2 * steps), steps)  # warm
-    laps: dict[str, list[float]] = {"torchlap": [], "fresh": [], "fixed": []}
-    for number in range(words.rounds):
-        for name in list(laps)[:: 1 if number % 2 == 0 else -1]:
-            if name == "torchlap":
-                laps[name].append(worker.ask(RunLap(steps, lead_in), LapDone, LIMIT).seconds)
-            else:
-                laps[name].append(bares[name].lap(lead_in, steps))
-    for bare in bares.values():
-        bare.close()
+    turn = RunLap(steps, lead_in)
+    laps = _take_turns(worker, {name: Bare(cell, prepared, data) for name, data in LOOPS.items()}, words.rounds, turn)
     processes.close()
-    print(f"{cell}: {words.rounds} rounds of {steps} steps, lead-in {lead_in}")
+    speed = interval([words.batch * steps / seconds for seconds in laps["torchlap"]])
+    print(f"{cell}: {words.rounds} rounds of {steps} steps, lead-in {lead_in}; images/s in torchlap: {speed}")
     print(f"throughput over a hand-written loop of the same step: {paired_ratio(laps['fresh'], laps['torchlap'])}")
     print(f"throughput over the resident step:                    {paired_ratio(laps['fixed'], laps['torchlap'])}")
+    print(f"the hand-written loop over itself:                    {paired_ratio(laps['fresh'], laps['again'])}")
+
+
+def _take_turns(worker: Worker, bares: dict[str, Bare], rounds: int, turn: RunLap) -> dict[str, list[float]]:
+    """Seconds of every lap, by name."""
+    for bare in bares.values():
+        bare.lap(max(3, 2 * turn.steps), turn.steps)  # warm
+    laps: dict[str, list[float]] = {name: [] for name in ("torchlap", *bares)}
+    for number in range(rounds):
+        for name in list(laps)[:: 1 if number % 2 == 0 else -1]:
+            time.sleep(REST_SECONDS)
+            if name == "torchlap":
+                laps[name].append(worker.ask(turn, LapDone, LIMIT).seconds)
+            else:
+                laps[name].append(bares[name].lap(turn.lead_in, turn.steps))
+    for bare in bares.values():
+        bare.close()
+    return laps
 
 
 if __name__ == "__main__":

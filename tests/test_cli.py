@@ -185,13 +185,13 @@ def test_a_run_cut_off_by_sigkill_leaves_no_worker_and_resumes_to_the_end(torchl
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    limit = 6000
+    limit = 6000  # bytes: the header takes about 2,500, and all that there is to measure over 10,000
 
     def small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    done = run("run", own("small"), "--devices", "cpu", "--batch", 4, "--out", out, "--precision-target", "0.1%",
-               preexec_fn=small_disk)  # fmt: skip
+    done = run("run", own("small"), "--devices", "cpu", "--batch", "1,2,3,4,5,6,7,8", "--out", out,
+               "--precision-target", "0.1%", preexec_fn=small_disk)  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert "make room, then continue with --resume" in done.stderr
     assert "Traceback" not in done.stderr

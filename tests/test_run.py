@@ -120,17 +120,13 @@ def test_a_model_may_bring_its_own_loss_and_take_no_batch(torchlap: Command, tmp
     assert torchlap("run", own("without_batch"), *options).exit_code == 0
 
 
-def test_every_recipe_of_the_cpu_runs_and_one_it_cannot_do_is_refused(torchlap: Command, tmp_path: Path) -> None:
+def test_every_recipe_of_the_cpu_runs(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    recipes = "fp32,bf16+channels_last,contiguous+fused,fp16,tf32"
+    recipes = "fp32,bf16+channels_last,contiguous+fused,fp16"
     options = ("--devices", "cpu", "--batch", 4, "--recipe", recipes, "--precision-target", "20%", "--out", out)
     result = torchlap("run", own("small"), *options)
-    assert result.exit_code == 1, result.output
-    cells = figures(load(out))[0].cells
-    assert [cell.throughput is not None for cell in cells] == [True, True, True, True, False]
-    assert cells[4].failure is not None
-    assert cells[4].failure.kind == "refused"
-    assert "TF32 is a mode of NVIDIA GPUs" in cells[4].failure.reason
+    assert result.exit_code == 0, result.output
+    assert all(cell.throughput for cell in figures(load(out))[0].cells)
 
 
 @pytest.mark.models

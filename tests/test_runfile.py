@@ -350,11 +350,9 @@ def test_a_line_that_cannot_be_taken_back_is_a_torn_one(path: Path, monkeypatch:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "truncate", refuse)
-    file = fill_up(path, SmallDisk(path, "xb"))
+    fill_up(path, SmallDisk(path, "xb")).close()
     seen = load(path)
     assert (seen.events, len(seen.remarks)) == (EVENTS[:1], 1)
-    with pytest.raises(OSError, match="No space left"):
-        file.close()
 
 
 VALID = b"".join(msgspec.json.encode(each) + b"\n" for each in (HEADER, *EVENTS))

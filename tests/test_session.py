@@ -155,7 +155,8 @@ def test_a_hopeless_batch_is_not_started_but_estimated_from_the_smaller_one() ->
     _, events = measured(world, plan_of(comparison("a", 4, ("cpu",)), comparison("a", 64, ("cpu",))))
     (failure,) = failures(events)
     assert failure.estimate_seconds == pytest.approx(320.0)
-    assert failure.reason.startswith("Not started. One is expected to take up to 320 s")
+    assert failure.reason.startswith("Not started: ")
+    assert failure.reason.endswith("s were left. A step is expected to take up to 320 s, by the smaller batch.")
     assert ("prepare", "a, batch 64, cpu") not in world.order
 
 

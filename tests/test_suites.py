@@ -240,3 +240,14 @@ def test_there_is_one_comparison_a_workload_of_every_device_in_every_recipe() ->
         )
     )
     assert [each.cells[0].workload.model for each in made] == ["resnet18", "resnet18", "vgg16", "vgg16"]
+
+
+def test_tf32_is_left_out_for_a_device_that_has_not_got_it_but_has_another_recipe() -> None:
+    tf32 = Recipe("tf32")
+    (made,) = comparisons(["resnet18"], [4], ["train"], [Recipe(), tf32], ["cpu", "cuda:0"])
+    assert made == Comparison((cell("cpu"), cell("cuda:0"), cell("cuda:0", recipe=tf32)))
+
+
+def test_a_device_that_has_none_of_the_recipes_is_refused() -> None:
+    said = refusal(comparisons, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
+    assert said.startswith("TF32 is a mode of NVIDIA GPUs, which cpu has not: add a recipe for it")

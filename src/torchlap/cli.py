@@ -290,13 +290,13 @@ class _Display:
 
 def _progress_line(run: "Run", number: int) -> str:
     """One finished comparison in one line, for a log."""
-    from torchlap.reports.rows import model_name, rows  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports.rows import rows  # noqa: PLC0415  see the module's docstring
 
     comparison = run.header.plan.comparisons[number]
     mine = [row for row in rows(run) if row.result.cell in comparison.cells]
     cells = ", ".join(f"{row.device} {row.recipe} {row.throughput}" for row in mine)
     workload = comparison.cells[0].workload
-    return f"{model_name(workload.model)}, batch {workload.batch}, {workload.phase}: {cells}"
+    return f"{mine[0].model}, batch {workload.batch}, {workload.phase}: {cells}"
 
 
 def _width() -> int:

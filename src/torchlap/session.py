@@ -181,7 +181,7 @@ class Session:
         cell = self.plan.comparisons[number].cells[position]
         expected, left = estimate_step(cell, self._steps), self._left()
         if is_hopeless(expected, left):
-            self._fail(number, position, "too_slow", _too_slow(expected))
+            self._fail(number, position, "too_slow", _too_slow(expected, left))
             return
         hang = self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
         limit = min(hang, max(left, 1.0))
@@ -192,7 +192,7 @@ class Session:
             prepared = workers[position].ask(request, Prepared, limit, lambda doing: self._say(f"{cell}: {doing}"))
         except CellFailedError as failure:
             slow = failure.kind == "hang" and limit < hang
-            reason = _too_slow(expected, limit) if slow else failure.reason
+            reason = _too_slow(expected, left, limit) if slow else failure.reason
             self._fail(number, position, "too_slow" if slow else failure.kind, reason, failure.detail)
             return
         self._emit(CellPrepared(comparison=number, cell=position, **structs.asdict(prepared)))
@@ -256,7 +256,7 @@ class Session:
         cells = self.plan.comparisons[number].cells
         slowest = max(living, key=lambda position: self._steps[cells[position]].seconds)
         step = self._steps[cells[slowest]].seconds
-        self._fail(number, slowest, "too_slow", f"One step took {step:.2g} s: two laps did not fit.")
+        self._fail(number, slowest, "too_slow", f"A step took {step:.2g} s: two laps did not fit into the budget.")
 
     def _round(self, number: int, workers: dict[int, Worker], order: list[int]) -> None:
         laps = []
@@ -274,7 +274,13 @@ class Session:
             self._emit(Round(number, self._clock() - self._started, tuple(laps)))
 
 
-def _too_slow(expected: float | None, waited: float | None = None) -> str:
-    seen = f"No step ended within {waited:.0f} s." if waited else "Not started."
-    hope = f" One is expected to take up to {expected:.0f} s (from a smaller batch)." if expected else ""
+def _too_slow(expected: float | None, left: float, waited: float | None = None) -> str:
+    if waited:
+        seen = f"No step ended within {waited:.0f} s."
+    elif left <= 0:
+        seen = "Not started: the budget was spent."
+    else:
+        seen = f"Not started: {left:.0f} s were left."
+    decimals = 0 if expected is None or expected >= 10 else 1  # noqa: PLR2004  two digits tell enough
+    hope = f" A step is expected to take up to {expected:.{decimals}f} s, by the smaller batch." if expected else ""
     return f"{seen}{hope}"

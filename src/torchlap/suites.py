@@ -190,9 +190,21 @@ def comparisons(
     recipes: Sequence[Recipe],
     devices: Sequence[str],
 ) -> tuple[Comparison, ...]:
-    """One comparison a workload, of every device in every recipe; the first of each is the baseline."""
+    """One comparison a workload, of every device in every recipe that it has; the first of each is the baseline.
+
+    Raises:
+        UsageError: for a device that has none of the recipes.
+    """
+    ways = [(device, recipe) for device in devices for recipe in recipes if _has(device, recipe)]
+    left_out = [device for device in devices if device not in dict(ways)]
+    if left_out:
+        raise UsageError(
+            f"TF32 is a mode of NVIDIA GPUs, which {left_out[0]} has not: add a recipe for it, such as "
+            "--recipe fp32,tf32, or name the GPU alone with --devices."
+        )
     workloads = [Workload(model, batch, phase) for model in models for batch in batches for phase in phases]
-    return tuple(
-        Comparison(tuple(Cell(workload, recipe, device) for device in devices for recipe in recipes))
-        for workload in workloads
-    )
+    return tuple(Comparison(tuple(Cell(workload, recipe, device) for device, recipe in ways)) for workload in workloads)
+
+
+def _has(device: str, recipe: Recipe) -> bool:
+    return recipe.precision != "tf32" or device.startswith("cuda")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def as_json(run: Run, path: Path | None) -> str:
         findings=judge(run),
         remarks=run.remarks,
     )
-    return msgspec.json.format(msgspec.json.encode(report)).decode() + "\n"
+    text = json.dumps(msgspec.to_builtins(report), indent=2)  # ASCII alone: nothing in it can steer a terminal
+    return text.replace("\x7f", "\\u007f") + "\n"
 
 
 def _cell(result: CellResult) -> CellReport:

@@ -47,10 +47,17 @@ def clean(text: str) -> str:
     return "".join(kept)
 
 
-def model_name(model: str) -> str:
-    """A model's name; of a user's own file without the folders."""
+def model_names(run: Run) -> dict[str, str]:
+    """What each model of a run is called: a user's own file without its folders, unless they tell two files apart."""
+    models = dict.fromkeys(comparison.cells[0].workload.model for comparison in run.header.plan.comparisons)
+    short = {model: _without_folders(model) for model in models}
+    names = list(short.values())
+    return {model: clean(name if names.count(name) == 1 else model) for model, name in short.items()}
+
+
+def _without_folders(model: str) -> str:
     path, colon, function = model.rpartition(":")
-    return clean(f"{PurePath(path).name}{colon}{function}")
+    return f"{PurePath(path).name}{colon}{function}"
 
 
 def sentence(text: str) -> str:
@@ -84,10 +91,15 @@ def short_failure(failure: Failure) -> str:
 
 def rows(run: Run) -> tuple[Row, ...]:
     """One row a cell, in the plan's order."""
-    return tuple(_row(result) for comparison in figures(run) for result in comparison.cells)
+    names = model_names(run)
+    return tuple(
+        _row(result, names[comparison.cells[0].cell.workload.model])
+        for comparison in figures(run)
+        for result in comparison.cells
+    )
 
 
-def _row(result: CellResult) -> Row:
+def _row(result: CellResult, model: str) -> Row:
     workload = result.cell.workload
     if result.throughput:
         throughput = with_interval(result.throughput)
@@ -95,7 +107,7 @@ def _row(result: CellResult) -> Row:
         throughput = short_failure(result.failure) if result.failure else "not measured"
     return Row(
         result=result,
-        model=model_name(workload.model),
+        model=model,
         batch=str(workload.batch),
         phase=workload.phase,
         recipe=str(result.cell.recipe),

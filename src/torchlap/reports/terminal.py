@@ -1,4 +1,4 @@
-"""The table for a terminal: in columns where it is wide enough, as a list where it is narrow."""
+"""The table for a terminal: in columns where it is wide enough, without some where less so, as a list where narrow."""
 
 import io
 import shlex
@@ -46,9 +46,9 @@ def _text(parts: "list[Text] | Iterator[RenderableType]", width: int, color: boo
 
 def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     all_rows = rows(run)
-    table = _table(run, all_rows)
-    wide_enough = Console(width=10_000).measure(table).maximum <= width
-    yield from [table] if wide_enough else _list(run, all_rows)
+    tables = _table(run, all_rows), _table(run, all_rows, without="laps")
+    fitting = [table for table in tables if Console(width=10_000).measure(table).maximum <= width]
+    yield from fitting[:1] or _list(run, all_rows)
     yield Text(_legend(run))
     failed = [row for row in all_rows if row.result.failure]
     if failed:
@@ -69,17 +69,17 @@ def _labelled(label: str, text: str) -> Text:
     return Text(f"{label}: ", style="bold").append(text, style="not bold")
 
 
-def _table(run: Run, all_rows: tuple[Row, ...]) -> Table:
+def _table(run: Run, all_rows: tuple[Row, ...], without: str = "") -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    extra, compared = varying(all_rows), compares(run)
-    heads = ["model", "batch", *extra, "device", "images/s", *["speed-up"] * compared, "laps"]
-    for head in heads:
+    columns = {"model": "model", "batch": "batch", **{name: name for name in varying(all_rows)}, "device": "device"}
+    columns |= {"images/s": "throughput", **({"speed-up": "speed_up"} if compares(run) else {}), "laps": "laps"}
+    columns.pop(without, None)
+    for head in columns:
         table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)
     before = ("", "")
     for row in all_rows:
-        name = ("" if row.model == before[0] else row.model, "" if (row.model, row.batch) == before else row.batch)
-        cells = [*name, *(getattr(row, each) for each in extra), row.device, row.throughput]
-        table.add_row(*map(Text, [*cells, *[row.speed_up] * compared, row.laps]))
+        repeated = {"model": row.model == before[0], "batch": (row.model, row.batch) == before}
+        table.add_row(*(Text("" if repeated.get(head) else getattr(row, name)) for head, name in columns.items()))
         before = (row.model, row.batch)
     return table
 
@@ -109,8 +109,11 @@ def _legend(run: Run) -> str:
     if any(not is_own_file(cell.workload.model) for cell in cells):
         lines.append(f"Data: {plan.data} digits. Training is forward, backward and Adam.")
     on_cuda = any(device.kind == "cuda" for device in run.header.facts.devices)
-    if on_cuda and any(cell.recipe.precision == "fp32" for cell in cells):
+    precisions = {cell.recipe.precision for cell in cells}
+    if on_cuda and "fp32" in precisions:
         lines.append("fp32: TF32 off.")
+    if "tf32" in precisions and not all(cell.device.startswith("cuda") for cell in cells):
+        lines.append("tf32: a mode of NVIDIA GPUs, so there alone.")
     return " ".join(lines)
 
 
@@ -148,8 +151,8 @@ def next_step(run: Run) -> str:
         return "continue this run with --resume and its file."
     if "too_slow" in kinds:
         return "more time for what was too slow: torchlap run --budget 10m"
-    if any(device.kind == "cuda" for device in run.header.facts.devices):
-        return f"other settings: torchlap run {model} --recipe fp32,tf32,bf16+channels_last+fused"
-    if any(device.kind != "cpu" for device in run.header.facts.devices):
-        return f"other settings: torchlap run {model} --recipe fp32,bf16,channels_last"
-    return f"other settings: torchlap run {model} --devices cpu --recipe fp32,bf16"
+    accelerators = [device for device in run.header.facts.devices if device.kind != "cpu"]
+    device, recipes = (accelerators[0].name, "fp32,bf16,channels_last") if accelerators else ("cpu", "fp32,bf16")
+    if device.startswith("cuda"):
+        recipes = "fp32,tf32,bf16+channels_last+fused"
+    return f"other settings: torchlap run {model} --devices {shlex.quote(clean(device))} --recipe {recipes}"
