@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torchlap.facts import cpu_threads
 from torchlap.isolate import Worker, launcher
-from torchlap.protocol import LapDone, Prepare, Prepared, RunLap
+from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
 from torchlap.records import Cell, Workload
 from torchlap.schedule import lap_steps, lead_in_steps
 from torchlap.stats import interval, paired_ratio
@@ -66,10 +66,10 @@ def main() -> None:
     threads, reason = cpu_threads()
     processes = launcher()
     worker = processes.start()
-    request = Prepare(
-        cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason, warm_up_seconds=20.0
+    worker.ask(
+        Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
     )
-    prepared = worker.ask(request, Prepared, LIMIT)
+    prepared = worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT)
     steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds, prepared.step_seconds)
     lead_in = lead_in_steps(prepared.step_seconds, steps)
     turn = RunLap(steps, lead_in)

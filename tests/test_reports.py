@@ -18,6 +18,7 @@ from torchlap.records import (
     DeviceFacts,
     Event,
     FailureKind,
+    Plan,
     Recipe,
     Run,
     RunFinished,
@@ -99,12 +100,12 @@ def test_a_report_in_80_columns() -> None:
         table(run(events, singles, ALONE, ["The last line was torn off."]), 80, Path("runs/a.jsonl"))
         == """
 
- model      batch   device   images/s              laps
- ──────────────────────────────────────────────────────
- resnet18       4   cpu      40.0 (39.6 to 40.4)      8
-               64   cpu      64.0 (63.4 to 64.6)      8
- vgg16          4   cpu      1.32 (1.26 to 1.38)      3
-               64   cpu      out of memory
+ model     batch  device  images/s             laps
+ ──────────────────────────────────────────────────
+ resnet18      4  cpu     40.0 (39.6 to 40.4)     8
+              64  cpu     64.0 (63.4 to 64.6)     8
+ vgg16         4  cpu     1.32 (1.26 to 1.38)     3
+              64  cpu     out of memory
 
 In brackets: the 95% interval. Data: mnist-1k digits. Training is forward,
 backward and Adam.
@@ -116,9 +117,9 @@ Findings
   TL101 no accelerator: Only the CPU was measured. Looked for CUDA (no driver).
   If this machine has a GPU, check its driver, and that the installed torch was
   built for it.
-  TL201 few rounds: vgg16, batch 4, cpu: n = 3. Give it more time: --budget 10m.
+  TL201 few rounds: vgg16, batch 4, cpu: n = 3. Give it more time with --budget.
   TL203 warm-up cut short: resnet18, batch 64, cpu: 10 steps in 1.5 s. Give it
-  more time: --budget 10m.
+  more time with --budget.
 The last line was torn off.
 
 Run file: runs/a.jsonl
@@ -132,60 +133,66 @@ def test_a_report_of_two_devices_in_100_columns() -> None:
         table(TYPICAL, 100, Path("runs/a.jsonl"))
         == """
 
- model      batch   device   images/s                  speed-up               laps
- ─────────────────────────────────────────────────────────────────────────────────
- resnet18       4   cpu      40.0 (39.6 to 40.4)                                 8
-                    cuda:0   200.0 (199.0 to 201.0)    5.00x (4.96 to 5.04)      8
-               64   cpu      too slow: ~160 s a step
-                    cuda:0   315 (294 to 338)                                    3
+ model     batch  device  images/s                 speed-up              laps
+ ────────────────────────────────────────────────────────────────────────────
+ resnet18      4  cpu     40.0 (39.6 to 40.4)                               8
+                  cuda:0  200.0 (199.0 to 201.0)   5.00x (4.96 to 5.04)     8
+              64  cpu     too slow: ~160 s a step
+                  cuda:0  315 (294 to 338)                                  3
 
 In brackets: the 95% interval. Speed-up: over cpu in fp32, from paired rounds. Data: mnist-1k
 digits. Training is forward, backward and Adam. fp32: TF32 off.
 
 Without a figure
   resnet18, batch 64, cpu: too slow. A step would take longer than what is left.
-  What was too slow for the budget of 100 s needs more: --budget 10m.
+  What did not fit into the budget of 100 s needs more: --budget 10m.
 
 Findings
-  TL201 few rounds: resnet18, batch 64, cuda:0: n = 3. Give it more time: --budget 10m.
-  TL203 warm-up cut short: resnet18, batch 64, cuda:0: 1 step in 1.5 s. Give it more time: --budget
-  10m.
+  TL201 few rounds: resnet18, batch 64, cuda:0: n = 3. Give it more time with --budget.
+  TL203 warm-up cut short: resnet18, batch 64, cuda:0: 1 step in 1.5 s. Give it more time with
+  --budget.
 
 Run file: runs/a.jsonl
-Try next: more time for what was too slow: torchlap run --budget 10m
+Try next: more time for what did not fit: torchlap run --budget 10m
 """
     )
 
 
-def test_where_the_table_does_not_fit_80_columns_it_leaves_out_the_laps() -> None:
+def test_a_report_of_two_devices_in_80_columns() -> None:
     assert (
         table(TYPICAL, 80, Path("runs/a.jsonl"))
         == """
 
- model      batch   device   images/s                  speed-up
- ──────────────────────────────────────────────────────────────────────────
- resnet18       4   cpu      40.0 (39.6 to 40.4)
-                    cuda:0   200.0 (199.0 to 201.0)    5.00x (4.96 to 5.04)
-               64   cpu      too slow: ~160 s a step
-                    cuda:0   315 (294 to 338)
+ model     batch  device  images/s                 speed-up              laps
+ ────────────────────────────────────────────────────────────────────────────
+ resnet18      4  cpu     40.0 (39.6 to 40.4)                               8
+                  cuda:0  200.0 (199.0 to 201.0)   5.00x (4.96 to 5.04)     8
+              64  cpu     too slow: ~160 s a step
+                  cuda:0  315 (294 to 338)                                  3
 
 In brackets: the 95% interval. Speed-up: over cpu in fp32, from paired rounds.
 Data: mnist-1k digits. Training is forward, backward and Adam. fp32: TF32 off.
 
 Without a figure
   resnet18, batch 64, cpu: too slow. A step would take longer than what is left.
-  What was too slow for the budget of 100 s needs more: --budget 10m.
+  What did not fit into the budget of 100 s needs more: --budget 10m.
 
 Findings
-  TL201 few rounds: resnet18, batch 64, cuda:0: n = 3. Give it more time:
-  --budget 10m.
+  TL201 few rounds: resnet18, batch 64, cuda:0: n = 3. Give it more time with
+  --budget.
   TL203 warm-up cut short: resnet18, batch 64, cuda:0: 1 step in 1.5 s. Give it
-  more time: --budget 10m.
+  more time with --budget.
 
 Run file: runs/a.jsonl
-Try next: more time for what was too slow: torchlap run --budget 10m
+Try next: more time for what did not fit: torchlap run --budget 10m
 """
     )
+
+
+def test_where_the_table_does_not_fit_it_leaves_out_the_laps_and_then_it_is_a_list() -> None:
+    assert " laps\n" in table(TYPICAL, 80)
+    assert " speed-up\n" in table(TYPICAL, 75)
+    assert "\n  cpu: 40.0" in table(TYPICAL, 60)
 
 
 def test_a_report_in_40_columns() -> None:
@@ -211,20 +218,20 @@ Without a figure
   resnet18, batch 64, cpu: too slow. A
   step would take longer than what is
   left.
-  What was too slow for the budget of
+  What did not fit into the budget of
   100 s needs more: --budget 10m.
 
 Findings
   TL201 few rounds: resnet18, batch 64,
-  cuda:0: n = 3. Give it more time:
-  --budget 10m.
+  cuda:0: n = 3. Give it more time with
+  --budget.
   TL203 warm-up cut short: resnet18,
   batch 64, cuda:0: 1 step in 1.5 s.
-  Give it more time: --budget 10m.
+  Give it more time with --budget.
 
 Run file: runs/a.jsonl
-Try next: more time for what was too
-slow: torchlap run --budget 10m
+Try next: more time for what did not
+fit: torchlap run --budget 10m
 """
     )
 
@@ -263,8 +270,8 @@ Without a figure
   A step would take
   longer than what
   is left.
-  What was too slow
-  for the budget of
+  What did not fit
+  into the budget of
   100 s needs more:
   --budget 10m.
 
@@ -272,20 +279,20 @@ Findings
   TL201 few rounds:
   resnet18, batch
   64, cuda:0: n = 3.
-  Give it more time:
-  --budget 10m.
+  Give it more time
+  with --budget.
   TL203 warm-up cut
   short: resnet18,
   batch 64, cuda:0:
   1 step in 1.5 s.
-  Give it more time:
-  --budget 10m.
+  Give it more time
+  with --budget.
 
 Run file:
 runs/a.jsonl
 Try next: more time
-for what was too
-slow: torchlap run
+for what did not
+fit: torchlap run
 --budget 10m
 """
     )
@@ -371,8 +378,8 @@ In brackets: the 95% interval. Speed-up: over cpu in fp32, from paired rounds.
 
 - resnet18, batch 64, cpu: A step would take longer than what is left.
 
-- **TL201** resnet18, batch 64, cuda:0: n = 3. Give it more time: --budget 10m.
-- **TL203** resnet18, batch 64, cuda:0: 1 step in 1.5 s. Give it more time: --budget 10m.
+- **TL201** resnet18, batch 64, cuda:0: n = 3. Give it more time with --budget.
+- **TL203** resnet18, batch 64, cuda:0: 1 step in 1.5 s. Give it more time with --budget.
 """
     )
 
@@ -512,7 +519,7 @@ INTERRUPTED = RunFinished(reason="interrupted", wall_seconds=1, start_up_seconds
             run([INTERRUPTED, ENDED]),
             "other settings: torchlap run resnet18 --devices cuda:0 --recipe fp32,tf32,bf16+channels_last+fused",
         ),
-        (TYPICAL, "more time for what was too slow: torchlap run --budget 10m"),
+        (TYPICAL, "more time for what did not fit: torchlap run --budget 10m"),
         (
             run(machine=facts(devices=(CPU, MPS))),
             "other settings: torchlap run resnet18 --devices mps --recipe fp32,bf16,channels_last",
@@ -522,6 +529,31 @@ INTERRUPTED = RunFinished(reason="interrupted", wall_seconds=1, start_up_seconds
 )
 def test_the_next_step_is_the_one_that_tells_more(of: Run, step: str) -> None:
     assert terminal.next_step(of) == step
+
+
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        (plan(), "torchlap run --batch 4"),
+        (plan(pair(), pair(batch=64)), "torchlap run"),
+        (plan(pair(), pair(batch=64), suite="experiment-2022"), "torchlap run --suite experiment-2022"),
+        (
+            plan(pair(model="a b.py:c"), suite="own", data="synthetic", weights="pretrained"),
+            "torchlap run 'a b.py:c' --batch 4 --data synthetic --weights pretrained",
+        ),
+        (
+            plan(Comparison((cell(model="alexnet", phase="eval", recipe=Recipe("bf16", workers=2)),)), suite="own"),
+            "torchlap run alexnet --devices cpu --batch 4 --phase eval --recipe bf16 --data-through loader --workers 2",
+        ),
+    ],
+)
+def test_a_run_can_be_planned_again_by_its_command(of: Plan, words: str) -> None:
+    assert terminal.command(run(of=of)) == words
+
+
+def test_a_larger_budget_is_three_times_the_last_and_ten_minutes_at_least() -> None:
+    budgets = {seconds: terminal.larger_budget(plan(budget_seconds=seconds)) for seconds in (100.0, 600.0, 3600.0)}
+    assert list(budgets.values()) == ["10m", "30m", "180m"]
 
 
 @pytest.mark.parametrize("model", ["my models/net.py:build", "resnet18; rm -rf ~", "$(reboot)"])

@@ -86,6 +86,12 @@ def test_a_figure_costs_at_least_three_steps() -> None:
     assert Pending(0, 4, 2.0).least_seconds == LEAST_STEPS * 2.0 == 6.0
 
 
+def test_a_comparison_costs_what_it_takes_to_start_as_well() -> None:
+    known = {cell(batch=4): StepTime(1.0)}
+    one = pending(0, Comparison((cell(batch=4),)), known, [1.0, 2.0, 30.0])
+    assert (one.start_seconds, one.least_seconds) == (2.0, 5.0)
+
+
 def test_small_batches_go_first_then_the_cheapest_then_the_plans_order() -> None:
     waiting = [
         Pending(0, 64, 0.1),

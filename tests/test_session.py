@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from torchlap.isolate import CellFailedError, Launcher
-from torchlap.protocol import LapDone, Prepare, Prepared, Request, RunLap
+from torchlap.protocol import Build, Built, LapDone, Prepared, Request, RunLap, WarmUp
 from torchlap.records import Cell, Comparison, Event, Failure, Plan, Recipe, Round, RunFinished, Workload
 from torchlap.session import Session, Status
 
@@ -20,6 +20,7 @@ class World:
         self.now = 0.0
         self.seconds = seconds
         self.first = first
+        self.build_seconds = 0.0
         self.order: list[tuple[str, str]] = []
         self.alive: set[int] = set()
         self.start_up_seconds = 0.0
@@ -42,13 +43,19 @@ class FakeWorker:
     def kill(self) -> None:
         self.world.alive.discard(id(self))
 
+    def tell(self, request: Request) -> None:
+        self.cell = cast("Build", request).cell
+
+    def hear(self, answer: object, limit_seconds: float) -> Built:
+        self.world.now += self.world.build_seconds
+        return Built()
+
     def ask(self, request: Request, answer: object, limit_seconds: float, _: object = None) -> Prepared | LapDone:
-        if isinstance(request, Prepare):
-            return self.prepare(request, limit_seconds)
+        if isinstance(request, WarmUp):
+            return self.prepare(limit_seconds)
         return self.lap(cast("RunLap", request))
 
-    def prepare(self, request: Prepare, limit_seconds: float) -> Prepared:
-        self.cell = request.cell
+    def prepare(self, limit_seconds: float) -> Prepared:
         step = self.world.seconds(self.cell)
         self.world.order.append(("prepare", str(self.cell)))
         if step * self.world.first > limit_seconds:
@@ -196,6 +203,32 @@ def test_a_fast_device_beside_a_slow_one_gets_longer_laps() -> None:
     session, _ = measured(world, plan_of(comparison("a", 4, ("cpu", "sim:0"))))
     laps = session.tallies[0].rounds[0]
     assert laps[1].seconds == pytest.approx(0.3, rel=0.02)
+
+
+def test_a_slow_cell_does_not_take_the_time_of_one_that_needs_little() -> None:
+    world = World(lambda cell: (1.0 if cell.device == "cpu" else 0.01) * cell.workload.batch)
+    devices = ("cpu", "sim:0")
+    session, events = measured(world, plan_of(*(comparison("a", batch, devices) for batch in (4, 64)), budget=60.0))
+    prepared = [cell for what, cell in world.order if what == "prepare"]
+    assert prepared == ["a, batch 4, cpu", "a, batch 4, sim:0", "a, batch 64, sim:0", "a, batch 64, cpu"]
+    assert [(failure.comparison, failure.cell, failure.kind) for failure in failures(events)] == [(1, 0, "too_slow")]
+    assert session.tallies[1].result(0.95).cells[1].throughput is not None
+
+
+def test_what_comes_after_the_budget_had_no_time_and_is_not_called_slow() -> None:
+    world = World(fast)
+    world.build_seconds = 30.0
+    _, events = measured(world, plan_of(*(comparison(name, 4, ("cpu",)) for name in "ab"), budget=25.0))
+    assert [(failure.comparison, failure.kind) for failure in failures(events)] == [(0, "no_time"), (1, "no_time")]
+    assert failures(events)[1].reason == "Not started: the budget was spent."
+
+
+def test_the_time_that_starting_takes_is_kept_for_the_comparisons_to_come() -> None:
+    world = World(lambda cell: 0.5 + 0.4 * (len(world.order) % 2))  # so noisy that only the budget ends a comparison
+    world.build_seconds = 10.0
+    _, events = measured(world, plan_of(*(comparison(name, 4, ("cpu",)) for name in "abcde"), budget=90.0))
+    assert failures(events) == []
+    assert world.now <= 99.0
 
 
 def test_an_interrupted_run_says_so_and_resumes_where_it_was() -> None:

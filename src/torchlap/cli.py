@@ -202,10 +202,11 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 def _exit_code(run: "Run | None") -> int:
-    from torchlap.results import figures  # noqa: PLC0415  see the module's docstring
+    from torchlap.records import OUT_OF_TIME  # noqa: PLC0415  see the module's docstring
+    from torchlap.results import figures  # noqa: PLC0415
 
     cells = [cell for comparison in figures(run) for cell in comparison.cells] if run else []
-    failed = any(cell.failure and cell.failure.kind != "too_slow" for cell in cells)
+    failed = any(cell.failure and cell.failure.kind not in OUT_OF_TIME for cell in cells)
     return EXIT_SOME_CELLS_FAILED if failed else EXIT_FINE
 
 

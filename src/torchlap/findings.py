@@ -39,7 +39,7 @@ FEW_ROUNDS = Rule(
     "note",
     "few rounds",
     "An interval from two or three laps is honest but wide.",
-    "Give it more time: --budget 10m.",
+    "Give it more time with --budget.",
 )
 WIDE = Rule(
     "TL202",
@@ -53,7 +53,7 @@ COLD = Rule(
     "note",
     "warm-up cut short",
     "The first laps may hold what only happens once, so the figure may be too low.",
-    "Give it more time: --budget 10m.",
+    "Give it more time with --budget.",
 )
 CATALOGUE = (ALONE, FEW_ROUNDS, WIDE, COLD)
 

@@ -23,7 +23,22 @@ import msgspec
 import psutil
 
 from torchlap.errors import InstallError
-from torchlap.protocol import LONGEST_LINE, Failed, Hello, Progress, Ready, Reply, Request, decode_reply, encode
+from torchlap.protocol import (
+    LONGEST_LINE,
+    Build,
+    Check,
+    Describe,
+    Failed,
+    Hello,
+    Progress,
+    Ready,
+    Reply,
+    Request,
+    RunLap,
+    WarmUp,
+    decode_reply,
+    encode,
+)
 from torchlap.records import FailureKind
 
 START_LIMIT_SECONDS = 180.0
@@ -33,6 +48,16 @@ REAP_LIMIT_SECONDS = 10.0
 """A dying process may write a core file first."""
 
 DETAIL_BYTES = 4000
+DOING: dict[type[Request], str] = {
+    Hello: "starting",
+    Describe: "listing the devices",
+    Check: "building the model",
+    Build: "building the model",
+    WarmUp: "warming up",
+    RunLap: "running a lap",
+}
+"""What a worker is busy with, in the words of a failure."""
+
 Answer = TypeVar("Answer")
 
 
@@ -62,6 +87,7 @@ class Worker:
         self._log = log
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._alive = True
+        self._doing = DOING[Hello]
         self._kills_before = _out_of_memory_kills()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -86,16 +112,31 @@ class Worker:
         limit_seconds: float,
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> Answer:
-        """Send a request and wait for its answer, at most `limit_seconds` from one sign of life to the next.
+        """Send a request and wait for its answer: `tell`, then `hear`."""
+        self.tell(request)
+        return self.hear(answer, limit_seconds, on_progress)
+
+    def tell(self, request: Request) -> None:
+        """Send a request without waiting for its answer; of each worker one at a time.
+
+        Raises:
+            CellFailedError: when the worker is gone.
+        """
+        self._doing = DOING[type(request)]
+        try:
+            self._connection.sendall(encode(request) + b"\n")
+        except OSError:
+            raise self._death(self._doing) from None
+
+    def hear(
+        self, answer: type[Answer], limit_seconds: float, on_progress: Callable[[str], None] = lambda _: None
+    ) -> Answer:
+        """Wait for the answer to what was told, at most `limit_seconds` from one sign of life to the next.
 
         Raises:
             CellFailedError: when the worker fails, dies, or does not answer in time; it is gone then.
         """
-        doing = type(request).__name__.lower()
-        try:
-            self._connection.sendall(encode(request) + b"\n")
-        except OSError:
-            raise self._death(doing) from None
+        doing = self._doing
         while True:
             reply = self._next(doing, limit_seconds)
             match reply:

@@ -26,15 +26,23 @@ class Check(Struct, frozen=True, tag="check"):
     weights: Weights
 
 
-class Prepare(Struct, frozen=True, tag="prepare", kw_only=True):
-    """Ask to build a cell and to warm it up, within about `warm_up_seconds` once the first step is done."""
+class Build(Struct, frozen=True, tag="build", kw_only=True):
+    """Ask to put a cell's model and data on its device; no step is run yet."""
 
     cell: Cell
     data: DataName
     weights: Weights
     threads: int
     threads_reason: str
-    warm_up_seconds: float
+
+
+class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
+    """Ask to warm up what was built, within about `limit_seconds` once the first step is done.
+
+    The hint is the memory format that the same cell was found to like best at another batch.
+    """
+
+    limit_seconds: float
     memory_format_hint: MemoryFormat = "auto"
 
 
@@ -45,7 +53,7 @@ class RunLap(Struct, frozen=True, tag="lap"):
     lead_in: int
 
 
-Request = Hello | Describe | Check | Prepare | RunLap
+Request = Hello | Describe | Check | Build | WarmUp | RunLap
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -64,6 +72,10 @@ class Checked(Struct, frozen=True, tag="checked"):
     """The model can be built."""
 
     parameters: int
+
+
+class Built(Struct, frozen=True, tag="built"):
+    """The model and its data are on the device."""
 
 
 class Progress(Struct, frozen=True, tag="progress"):
@@ -105,7 +117,7 @@ class Failed(Struct, frozen=True, tag="failed"):
     detail: str
 
 
-Reply = Ready | Description | Checked | Progress | Prepared | LapDone | Failed
+Reply = Ready | Description | Checked | Built | Progress | Prepared | LapDone | Failed
 
 encode = Encoder().encode
 _requests: Decoder[Request] = Decoder(Request)

@@ -23,7 +23,10 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 DataName = Literal["mnist-1k", "mnist", "synthetic"]
 Weights = Literal["random", "pretrained"]
-FailureKind = Literal["crash", "hang", "out_of_memory", "refused", "not_finite", "error", "too_slow"]
+FailureKind = Literal["crash", "hang", "out_of_memory", "refused", "not_finite", "error", "too_slow", "no_time"]
+
+OUT_OF_TIME: tuple[FailureKind, ...] = ("too_slow", "no_time")
+"""What a larger budget mends: nothing is wrong with the cell."""
 
 
 class Workload(Struct, frozen=True):

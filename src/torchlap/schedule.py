@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from statistics import median
 
 from msgspec import Struct
 
@@ -50,16 +51,21 @@ class StepTime(Struct, frozen=True):
 
 
 class Pending(Struct, frozen=True):
-    """A comparison still to be measured; `step_seconds` is its round of single steps, where that can be estimated."""
+    """A comparison still to be measured.
+
+    `step_seconds` is its round of single steps, where that can be estimated; `start_seconds` what it takes to get its
+    cells ready.
+    """
 
     number: int
     batch: int
     step_seconds: float | None
+    start_seconds: float = 0.0
 
     @property
     def least_seconds(self) -> float:
-        """What it takes at least; 0 where nothing is known."""
-        return LEAST_STEPS * (self.step_seconds or 0.0)
+        """What it takes at least, as far as that is known."""
+        return self.start_seconds + LEAST_STEPS * (self.step_seconds or 0.0)
 
 
 def estimate_step(cell: Cell, known: Mapping[Cell, StepTime]) -> float | None:
@@ -81,12 +87,14 @@ def estimate_step(cell: Cell, known: Mapping[Cell, StepTime]) -> float | None:
     return known[nearest].at(cell.workload.batch / nearest.workload.batch)
 
 
-def pending(number: int, comparison: Comparison, known: Mapping[Cell, StepTime]) -> Pending:
-    """Describe a comparison by what is known of its cells so far."""
+def pending(
+    number: int, comparison: Comparison, known: Mapping[Cell, StepTime], starts: Sequence[float] = ()
+) -> Pending:
+    """Describe a comparison by what is known so far: of its cells' steps, and of how long others took to start."""
     steps = [estimate_step(cell, known) for cell in comparison.cells]
     seen = [step for step in steps if step is not None]
     batch = max(cell.workload.batch for cell in comparison.cells)
-    return Pending(number, batch, sum(seen) if seen else None)
+    return Pending(number, batch, sum(seen) if seen else None, median(starts) if starts else 0.0)
 
 
 def next_up(waiting: Sequence[Pending]) -> Pending:

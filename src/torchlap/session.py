@@ -1,12 +1,13 @@
 """Which cells in which order; rounds; when to stop. Drives the workers and hands on records as they come."""
 
 from collections.abc import Callable
+from math import floor, log10
 
 from msgspec import Struct, structs
 
 from torchlap.facts import cpu_threads
 from torchlap.isolate import CellFailedError, Launcher, Worker
-from torchlap.protocol import LapDone, Prepare, Prepared, RunLap
+from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
 from torchlap.records import (
     Cell,
     CellPrepared,
@@ -47,6 +48,9 @@ COMPILE_FACTOR = 10
 SLOW_LAP_FACTOR = 10
 """A lap may take this many times what was expected before it counts as hanging."""
 
+LEAST_WAIT_SECONDS = 1.0
+"""A cell that was started may take so long although the budget is spent."""
+
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
 
@@ -86,6 +90,8 @@ class Session:
         self._steps: dict[Cell, StepTime] = {}
         """The shortest seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
         self._formats: dict[Cell, MemoryFormat] = {}
+        self._starts: list[float] = []
+        """Seconds that each comparison took to get its cells ready, their warm-up left out."""
 
     def replay(self, events: tuple[Event, ...]) -> None:
         """Take in what an earlier session has measured: finished comparisons are not measured again."""
@@ -102,7 +108,7 @@ class Session:
         try:
             waiting = [number for number, each in enumerate(self.tallies) if each.stopped is None]
             while waiting:
-                candidates = [pending(n, self.plan.comparisons[n], self._steps) for n in waiting]
+                candidates = [pending(n, self.plan.comparisons[n], self._steps, self._starts) for n in waiting]
                 mine = next_up(candidates)
                 self._compare(mine, share(mine, candidates, self._left()))
                 waiting.remove(mine.number)
@@ -158,56 +164,78 @@ class Session:
                 kind=kind,
                 reason=reason[:20_000],
                 detail=detail[-20_000:],
-                estimate_seconds=estimate if kind == "too_slow" else None,
+                estimate_seconds=estimate if kind in ("too_slow", "no_time") else None,
             )
         )
 
     def _compare(self, mine: Pending, seconds: float) -> None:
-        """Measure one comparison within about `seconds`: prepare its cells, then let them take turns."""
+        """Measure one comparison within about `seconds`: make its cells ready, then let them take turns."""
         begun, left = self._clock(), self._left()
         number, workers = mine.number, dict[int, Worker]()
         self._emit(ComparisonStarted(number))
         try:
-            cells = self.plan.comparisons[number].cells
-            for position in range(len(cells)):
-                self._prepare(number, position, warm_up_seconds(seconds, left, len(cells)), workers)
+            self._build(number, workers)
+            spare = max(0.0, seconds - mine.start_seconds)
+            for position in self._cheapest_first(number, self._hear_built(number, workers)):
+                limit = warm_up_seconds(spare, left, len(self.plan.comparisons[number].cells))
+                self._warm_up(number, position, workers[position], limit)
+            warm = sum(each.warm_up_seconds for each in self.tallies[number].prepared.values())
+            self._starts.append(max(0.0, self._clock() - begun - warm))
             reason = self._take_turns(number, workers, begun + seconds, OVERRUN * left)
         finally:
             for worker in workers.values():
                 worker.kill()
         self._emit(ComparisonFinished(number, reason))
 
-    def _prepare(self, number: int, position: int, warm_up: float, workers: dict[int, Worker]) -> None:
+    def _build(self, number: int, workers: dict[int, Worker]) -> None:
+        """Start a worker for each cell that has a hope, and let all of them build at the same time."""
+        threads, why = cpu_threads()
+        for position, cell in enumerate(self.plan.comparisons[number].cells):
+            expected, left = estimate_step(cell, self._steps), self._left()
+            if is_hopeless(expected, left):
+                self._fail(number, position, "no_time" if left <= 0 else "too_slow", _not_started(expected, left))
+                continue
+            self._say(f"{cell}: preparing")
+            request = Build(
+                cell=cell, data=self.plan.data, weights=self.plan.weights, threads=threads, threads_reason=why
+            )
+            try:
+                workers[position] = self._launcher.start()
+                workers[position].tell(request)
+            except CellFailedError as failure:
+                self._fail(number, position, failure.kind, failure.reason, failure.detail)
+
+    def _hear_built(self, number: int, workers: dict[int, Worker]) -> list[int]:
+        """The cells that are on their devices."""
+        built = []
+        for position in set(workers) - set(self.tallies[number].failures):
+            try:
+                workers[position].hear(Built, self._hang_seconds)
+            except CellFailedError as failure:
+                self._fail(number, position, failure.kind, failure.reason, failure.detail)
+            else:
+                built.append(position)
+        return built
+
+    def _cheapest_first(self, number: int, positions: list[int]) -> list[int]:
+        """A slow cell must not take the time of those that need little."""
+        cells = self.plan.comparisons[number].cells
+        return sorted(positions, key=lambda position: estimate_step(cells[position], self._steps) or 0.0)
+
+    def _warm_up(self, number: int, position: int, worker: Worker, limit_seconds: float) -> None:
         cell = self.plan.comparisons[number].cells[position]
-        expected, left = estimate_step(cell, self._steps), self._left()
-        if is_hopeless(expected, left):
-            self._fail(number, position, "too_slow", _too_slow(expected, left))
-            return
+        expected = estimate_step(cell, self._steps)
         hang = self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
-        limit = min(hang, max(left, 1.0))
-        self._say(f"{cell}: preparing")
+        limit = min(hang, max(self._left(), LEAST_WAIT_SECONDS))
+        request = WarmUp(limit_seconds=limit_seconds, memory_format_hint=self._hint(cell))
         try:
-            workers[position] = self._launcher.start()
-            request = self._request(cell, warm_up)
-            prepared = workers[position].ask(request, Prepared, limit, lambda doing: self._say(f"{cell}: {doing}"))
+            prepared = worker.ask(request, Prepared, limit, lambda doing: self._say(f"{cell}: {doing}"))
         except CellFailedError as failure:
             slow = failure.kind == "hang" and limit < hang
-            reason = _too_slow(expected, left, limit) if slow else failure.reason
+            reason = f"No step ended within {limit:.0f} s.{_hope(expected)}" if slow else failure.reason
             self._fail(number, position, "too_slow" if slow else failure.kind, reason, failure.detail)
             return
         self._emit(CellPrepared(comparison=number, cell=position, **structs.asdict(prepared)))
-
-    def _request(self, cell: Cell, warm_up: float) -> Prepare:
-        threads, reason = cpu_threads()
-        return Prepare(
-            cell=cell,
-            data=self.plan.data,
-            weights=self.plan.weights,
-            threads=threads,
-            threads_reason=reason,
-            warm_up_seconds=warm_up,
-            memory_format_hint=self._hint(cell),
-        )
 
     def _hint(self, cell: Cell) -> MemoryFormat:
         """The memory format that the same cell was found to like best at another batch."""
@@ -256,7 +284,8 @@ class Session:
         cells = self.plan.comparisons[number].cells
         slowest = max(living, key=lambda position: self._steps[cells[position]].seconds)
         step = self._steps[cells[slowest]].seconds
-        self._fail(number, slowest, "too_slow", f"A step took {step:.2g} s: two laps did not fit into the budget.")
+        kind: FailureKind = "too_slow" if TWO * step > GRACE * self.plan.budget_seconds else "no_time"
+        self._fail(number, slowest, kind, f"A step took {step:.2g} s: two laps did not fit into what was left.")
 
     def _round(self, number: int, workers: dict[int, Worker], order: list[int]) -> None:
         laps = []
@@ -274,13 +303,14 @@ class Session:
             self._emit(Round(number, self._clock() - self._started, tuple(laps)))
 
 
-def _too_slow(expected: float | None, left: float, waited: float | None = None) -> str:
-    if waited:
-        seen = f"No step ended within {waited:.0f} s."
-    elif left <= 0:
-        seen = "Not started: the budget was spent."
-    else:
-        seen = f"Not started: {left:.0f} s were left."
-    decimals = 0 if expected is None or expected >= 10 else 1  # noqa: PLR2004  two digits tell enough
-    hope = f" A step is expected to take up to {expected:.{decimals}f} s, by the smaller batch." if expected else ""
-    return f"{seen}{hope}"
+def _not_started(expected: float | None, left: float) -> str:
+    why = "the budget was spent" if left <= 0 else f"{left:.0f} s were left"
+    return f"Not started: {why}.{_hope(expected)}"
+
+
+def _hope(expected: float | None) -> str:
+    """What a step is expected to take, with two digits at least."""
+    if expected is None:
+        return ""
+    decimals = max(0, 1 - floor(log10(expected)))
+    return f" A step is expected to take up to {expected:.{decimals}f} s, by the smaller batch."

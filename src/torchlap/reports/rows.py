@@ -24,6 +24,7 @@ FAILURE_WORDS = {
     "not_finite": "loss not finite",
     "error": "failed",
     "too_slow": "too slow",
+    "no_time": "no time left",
 }
 
 
@@ -82,7 +83,7 @@ def with_interval(interval: Interval, unit: str = "") -> str:
 
 
 def short_failure(failure: Failure) -> str:
-    """A failure in two or three words, with the step's time where it was too slow."""
+    """A failure in two or three words, with the step's time where it was too slow; what had no time may be fast."""
     words = FAILURE_WORDS[failure.kind]
     if failure.kind == "too_slow" and failure.estimate_seconds:
         return f"{words}: ~{number(failure.estimate_seconds, 0.1 * failure.estimate_seconds)} s a step"

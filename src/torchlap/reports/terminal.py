@@ -2,9 +2,11 @@
 
 import io
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import ceil
 from pathlib import Path
 
+from msgspec.structs import replace
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -13,9 +15,9 @@ from rich.text import Text
 
 from torchlap.facts import machine_line
 from torchlap.findings import CATALOGUE, Finding
-from torchlap.records import FailureKind, Run
+from torchlap.records import OUT_OF_TIME, FailureKind, Plan, Run
 from torchlap.reports.rows import FAILURE_WORDS, Row, baseline, clean, compares, grouped, rows, sentence, varying
-from torchlap.suites import is_own_file
+from torchlap.suites import SUITES, is_own_file
 from torchlap.trust import judge
 
 NUMBERS = ("batch", "laps")
@@ -70,7 +72,7 @@ def _labelled(label: str, text: str) -> Text:
 
 
 def _table(run: Run, all_rows: tuple[Row, ...], without: str = "") -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = {"model": "model", "batch": "batch", **{name: name for name in varying(all_rows)}, "device": "device"}
     columns |= {"images/s": "throughput", **({"speed-up": "speed_up"} if compares(run) else {}), "laps": "laps"}
     columns.pop(without, None)
@@ -118,13 +120,13 @@ def _legend(run: Run) -> str:
 
 
 def _failures(run: Run, failed: list[Row]) -> Iterator[RenderableType]:
-    """A line for each failure; what was too slow shares its remedy."""
+    """A line for each failure; what the budget left out shares its remedy."""
     for row in failed:
         reason = clean(row.result.failure.reason) if row.result.failure else ""
         yield Padding(Text(f"{clean(str(row.result.cell))}: {FAILURE_WORDS[_kind(row)]}. {reason}"), (0, 0, 0, 2))
-    if any(_kind(row) == "too_slow" for row in failed):
-        budget = f"{run.header.plan.budget_seconds:.0f} s"
-        yield Padding(Text(f"What was too slow for the budget of {budget} needs more: --budget 10m."), (0, 0, 0, 2))
+    if any(_kind(row) in OUT_OF_TIME for row in failed):
+        budget, more = f"{run.header.plan.budget_seconds:.0f} s", larger_budget(run.header.plan)
+        yield Padding(Text(f"What did not fit into the budget of {budget} needs more: --budget {more}."), (0, 0, 0, 2))
 
 
 def _kind(row: Row) -> FailureKind:
@@ -149,10 +151,45 @@ def next_step(run: Run) -> str:
     model = shlex.quote(clean(baseline(run).workload.model))
     if run.events and getattr(run.events[-1], "reason", "") == "interrupted":
         return "continue this run with --resume and its file."
-    if "too_slow" in kinds:
-        return "more time for what was too slow: torchlap run --budget 10m"
+    if kinds & set(OUT_OF_TIME):
+        plan = run.header.plan
+        return f"more time for what did not fit: {command(run)} --budget {larger_budget(plan)}"
     accelerators = [device for device in run.header.facts.devices if device.kind != "cpu"]
     device, recipes = (accelerators[0].name, "fp32,bf16,channels_last") if accelerators else ("cpu", "fp32,bf16")
     if device.startswith("cuda"):
         recipes = "fp32,tf32,bf16+channels_last+fused"
     return f"other settings: torchlap run {model} --devices {shlex.quote(clean(device))} --recipe {recipes}"
+
+
+def larger_budget(plan: Plan) -> str:
+    """A budget that may well be enough where this one was not."""
+    return f"{max(10, ceil(3 * plan.budget_seconds / 60))}m"
+
+
+def command(run: Run) -> str:
+    """The command that plans what this run planned; what is the default is left out."""
+    plan, suite = run.header.plan, SUITES.get(run.header.plan.suite)
+    cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
+    workers = cells[0].recipe.workers
+    found = [device.name for device in run.header.facts.devices]
+    options = {
+        "suite": (plan.suite, "quick" if suite else plan.suite),
+        "devices": (_listed(cell.device for cell in cells), _listed(found)),
+        "batch": (_listed(cell.workload.batch for cell in cells), _listed(suite.batches) if suite else ""),
+        "phase": (_listed(cell.workload.phase for cell in cells), "train"),
+        "recipe": (_listed(replace(cell.recipe, workers=None) for cell in cells), "fp32"),
+        "data": (plan.data, "mnist-1k"),
+        "data-through": ("resident" if workers is None else "loader", "resident"),
+        "workers": ("" if workers is None else str(workers), ""),
+        "weights": (plan.weights, "random"),
+    }
+    models = (
+        [] if suite else [shlex.quote(word) for word in dict.fromkeys(clean(cell.workload.model) for cell in cells)]
+    )
+    chosen = [f"--{name} {shlex.quote(clean(value))}" for name, (value, usual) in options.items() if value != usual]
+    return " ".join(["torchlap run", *models, *chosen])
+
+
+def _listed(values: Iterable[object]) -> str:
+    """As an option takes several: each once, with commas."""
+    return ",".join(dict.fromkeys(map(str, values)))

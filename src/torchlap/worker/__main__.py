@@ -20,6 +20,8 @@ import torch
 import torchvision  # noqa: F401  imported before forking, so that workers need not
 
 from torchlap.protocol import (
+    Build,
+    Built,
     Check,
     Checked,
     Describe,
@@ -27,13 +29,13 @@ from torchlap.protocol import (
     Failed,
     Hello,
     LapDone,
-    Prepare,
     Prepared,
     Progress,
     Ready,
     Reply,
     Request,
     RunLap,
+    WarmUp,
     decode_request,
     encode,
 )
@@ -62,6 +64,7 @@ class Cell:
 
     def __init__(self, connection: BinaryIO) -> None:
         self._connection = connection
+        self._bench: Bench | None = None
         self._step: Step | None = None
         self._synchronize = devices.synchronizer(torch.device("cpu"))
 
@@ -79,26 +82,32 @@ class Cell:
                 return Description(devices.found(), known(), devices.looked_for())
             case Check(model=model, batch=batch, weights=weights):
                 return Checked(parameters(build(model, batch, weights).module))
-            case Prepare():
-                return self._prepare(request)
+            case Build():
+                self._bench = Bench(request)
+                self._synchronize = self._bench.synchronize
+                return Built()
+            case WarmUp():
+                return self._warm_up(self._built(), request)
             case RunLap(steps=steps, lead_in=lead_in):
                 return self._lap(steps, lead_in)
 
-    def _prepare(self, request: Prepare) -> Prepared:
-        bench = Bench(request)
-        self._synchronize = bench.synchronize
+    def _built(self) -> Bench:
+        if self._bench is None:
+            raise ModelError("A cell was to be warmed up before it was built.")
+        return self._bench
+
+    def _warm_up(self, bench: Bench, request: WarmUp) -> Prepared:
         choice = choose_format(bench, request, self._timed)
         step = choice.step or bench.step(choice.memory_format)
         self._step = step
-        trains = request.cell.workload.phase == "train"
-        first_loss: list[float] = []
+        losses = [] if choice.first_loss is None else [choice.first_loss]
 
         def run_lap(steps: int) -> float:
             seconds = timing.lap(step, bench.synchronize, steps)
-            first_loss.append(step.loss())
+            losses.append(step.loss())
             return seconds
 
-        warm = timing.warm_up(run_lap, request.warm_up_seconds, lambda doing: self.say(Progress(doing)), choice.seen)
+        warm = timing.warm_up(run_lap, request.limit_seconds, lambda doing: self.say(Progress(doing)), choice.seen)
         gc.collect()
         gc.freeze()  # what stays until the end need not be looked through before every lap
         return Prepared(
@@ -107,9 +116,9 @@ class Cell:
             warm_up_seconds=warm.seconds,
             steady=warm.steady,
             step_seconds=warm.step_seconds,
-            optimizer_seconds=timing.lap(step.update, bench.synchronize, 1) if trains else 0.0,
+            optimizer_seconds=timing.lap(step.update, bench.synchronize, 1) if step.trains else 0.0,
             synchronize_seconds=timing.synchronize_seconds(bench.synchronize),
-            first_loss=first_loss[0] if first_loss else step.loss(),
+            first_loss=losses[0],
             memory_format=choice.memory_format,
             threads=torch.get_num_threads(),
             input_shape=bench.input_shape,

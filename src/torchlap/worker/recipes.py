@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from math import isfinite
 from typing import Any
 
 import torch
 from msgspec import Struct
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from torchlap.protocol import Prepare
+from torchlap.protocol import Build, WarmUp
 from torchlap.records import MemoryFormat, Recipe
 from torchlap.worker import devices
 from torchlap.worker.data import CHANNELS, Fixed, Loaded, Make, Pictures, Resident, Source, digits
@@ -42,19 +44,19 @@ class Step:
             dtype = AUTOCAST[recipe.precision]
             self._autocast = lambda: torch.autocast(device.type, dtype=dtype)
         self._model = torch.compile(subject.module) if recipe.compile else subject.module
-        self._trains = phase == "train"
+        self.trains = phase == "train"
         self._loss = torch.zeros(())
         self._outputs: Any = None
         self._targets: Any = None
         self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
-        if self._trains:
+        if self.trains:
             self._optimizer = torch.optim.Adam(
                 subject.module.parameters(), lr=LEARNING_RATE, fused=recipe.fused or None
             )
 
     def __call__(self) -> None:
         """Enqueue one step."""
-        if self._trains:
+        if self.trains:
             self._train()
         else:
             self._evaluate()
@@ -88,7 +90,7 @@ class Step:
         Raises:
             NotFiniteError: when it is NaN or infinite.
         """
-        if not self._trains:
+        if not self.trains:
             with torch.inference_mode():
                 self._loss = self._loss_function(self._outputs, self._targets)
         value = float(self._loss.float().mean().cpu())
@@ -100,10 +102,10 @@ class Step:
 class Bench:
     """A model on its device with all that a recipe sets; `step` makes a step of any batch size and memory format."""
 
-    def __init__(self, request: Prepare) -> None:
-        self._cell = request.cell
-        recipe, workload = self._cell.recipe, self._cell.workload
-        self.device = devices.select(self._cell.device)
+    def __init__(self, request: Build) -> None:
+        self.cell = request.cell
+        recipe, workload = self.cell.recipe, self.cell.workload
+        self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
         torch.manual_seed(SEED)
         self.choices = [devices.set_threads(request.threads, request.threads_reason)]
@@ -114,9 +116,9 @@ class Bench:
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
         self._source, self.input_shape = self._sources(request)
 
-    def _sources(self, request: Prepare) -> tuple[Make, tuple[int, ...]]:
+    def _sources(self, request: Build) -> tuple[Make, tuple[int, ...]]:
         """How to make a source, and the shape of its inputs at the batch that is asked for."""
-        subject, workload, device = self._subject, self._cell.workload, self.device
+        subject, workload, device = self._subject, self.cell.workload, self.device
         if subject.batch is not None:
             own = subject.batch
             shape = tuple(own[0].shape) if isinstance(own[0], Tensor) else (workload.batch,)
@@ -124,7 +126,7 @@ class Bench:
         images, labels = digits(request.data)
         size = subject.image_size or 0
         shape = (workload.batch, CHANNELS, size, size)
-        workers = self._cell.recipe.workers
+        workers = self.cell.recipe.workers
         if workers is None:
             return lambda rows, layout: Resident((images, labels), size, rows, device, layout), shape
         repeats = -(-workload.batch // len(images))
@@ -135,14 +137,15 @@ class Bench:
         """A step of the model in that memory format, with a fresh optimizer."""
         layout = FORMATS[memory_format]
         self.module.to(memory_format=layout)
-        source = self._source(batch or self._cell.workload.batch, layout)
-        return Step(self._subject, source, self._cell.recipe, self.device, self._cell.workload.phase)
+        source = self._source(batch or self.cell.workload.batch, layout)
+        return Step(self._subject, source, self.cell.recipe, self.device, self.cell.workload.phase)
 
     def may_try_formats(self) -> bool:
         """Only the CPU chooses its memory format, only when none is asked for, and only for images."""
         images = len(self.input_shape) == IMAGE_DIMENSIONS
-        recipe = self._cell.recipe
-        return self.device.type == "cpu" and recipe.memory_format == "auto" and images and not recipe.compile
+        lazy = any(is_lazy(each) for each in self.module.parameters())  # there is no state yet to go back to
+        recipe = self.cell.recipe
+        return self.device.type == "cpu" and recipe.memory_format == "auto" and images and not (recipe.compile or lazy)
 
 
 def _head(batch: tuple[Any, Any], rows: int, whole: int) -> tuple[Any, Any]:
@@ -153,46 +156,59 @@ def _head(batch: tuple[Any, Any], rows: int, whole: int) -> tuple[Any, Any]:
 
 
 class Choice(Struct, frozen=True):
-    """A memory format and why; `seen` holds the seconds of steps that already were of the final kind."""
+    """A memory format and why.
+
+    `seen` holds the seconds of steps that already were of the final kind, `first_loss` the loss of the first of them.
+    """
 
     memory_format: MemoryFormat
     reason: str
     step: Step | None = None
     seen: Sequence[float] = ()
+    first_loss: float | None = None
 
 
-def choose_format(bench: Bench, request: Prepare, timed: Callable[[Step], float]) -> Choice:
+def choose_format(bench: Bench, request: WarmUp, timed: Callable[[Step], float]) -> Choice:
     """Choose the memory format: the one asked for, or for the CPU the faster of both, each tried with two steps.
+
+    After a trial of both the model is as it was before.
 
     Args:
         bench: the model on its device.
-        request: its hint is what the same cell chose at another batch, taken where trying would take too long;
-            its warm-up limit holds for all steps of the trial but the first.
+        request: its hint is taken where trying would take too long; its limit holds for all steps of the trial but the
+            first.
         timed: runs one step and returns its seconds.
     """
-    recipe, batch, hint = request.cell.recipe, request.cell.workload.batch, request.memory_format_hint
+    recipe, batch = bench.cell.recipe, bench.cell.workload.batch
     if recipe.memory_format != "auto":
         return Choice(recipe.memory_format, f"{recipe.memory_format}: asked for")
     if not bench.may_try_formats():
         return Choice("contiguous", "contiguous: torch's default")
-    rows = min(batch, TRIAL_BATCH)
+    rows, untouched = min(batch, TRIAL_BATCH), deepcopy(bench.module.state_dict())
     step = bench.step("contiguous", rows)
     first = timed(step)
-    if (TRIAL_STEPS - 1) * first > request.warm_up_seconds:
-        return _untried(hint, step, rows == batch, first)
+    first_loss = step.loss() if rows == batch else None
+    if (TRIAL_STEPS - 1) * first > request.limit_seconds:
+        choice = _untried(request.memory_format_hint, step if rows == batch else None, first, first_loss)
+        if choice.step is None:
+            bench.module.load_state_dict(untouched)
+        return choice
     contiguous = timed(step)
     other = bench.step("channels_last", rows)
     timed(other)
     channels_last = timed(other)
+    bench.module.load_state_dict(untouched)
     best: MemoryFormat = "contiguous" if contiguous <= channels_last else "channels_last"
     reason = f"{best}: a step of batch {rows} took {contiguous:.3g} s contiguous, {channels_last:.3g} s channels_last"
     seen = [first, min(contiguous, channels_last)] if rows == batch else []
-    return Choice(best, reason, None, seen)
+    return Choice(best, reason, None, seen, first_loss)
 
 
-def _untried(hint: MemoryFormat, step: Step, whole: bool, first: float) -> Choice:  # noqa: FBT001  a plain answer
+def _untried(hint: MemoryFormat, step: Step | None, first: float, first_loss: float | None) -> Choice:
+    """The format without a trial; the step that was run is kept where it was one of the final kind."""
     chosen: MemoryFormat = "contiguous" if hint == "auto" else hint
     why = "torch's default" if hint == "auto" else "the faster at another batch"
     reason = f"{chosen}: {why} (trying both would take too long)"
-    kept = whole and chosen == "contiguous"
-    return Choice(chosen, reason, step if kept else None, [first] if kept else [])
+    if step is None or chosen != "contiguous":
+        return Choice(chosen, reason)
+    return Choice(chosen, reason, step, [first], first_loss)
