@@ -37,10 +37,13 @@ class Shared:
 
 
 @pytest.fixture(scope="session")
-def workers() -> Iterator[Shared]:
-    """A launcher whose workers know the simulated accelerator, beside the CPU."""
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A launcher whose workers know the simulated accelerator, beside the CPU, and neither a network nor a cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(SIMULATED))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for name in ("http_proxy", "https_proxy"):
+            patch.setenv(name, "http://127.0.0.1:9")  # the port named discard, where nobody answers
         inner = launcher()
     yield Shared(inner)
     inner.close()

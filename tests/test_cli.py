@@ -74,6 +74,8 @@ BAD_INPUT = [
     (["--workers", "2"], "--data-through loader"),
     (["--data-through", "loader", "--workers", "many"], "'many' is no number of workers"),
     (["--weights", "none"], "none"),
+    (["resnet18", "--data", "mnist"], "check the network, or use --data mnist-1k"),
+    (["resnet18", "--weights", "pretrained"], "check the network, or leave out --weights pretrained"),
     (["no/such/file.py:make"], "There is no file no/such/file.py"),
     ([own("no_such")], "has no function 'no_such'"),
     ([own("not_a_function")], "has no function 'not_a_function'"),

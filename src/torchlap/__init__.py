@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from torchlap.api import Listener, Options, load, measure
+    from torchlap.api import Listener, Options, load, measure, reference
     from torchlap.records import Run
     from torchlap.results import figures
     from torchlap.stats import Interval, Ratio
@@ -26,6 +26,7 @@ _HOMES = {
     "load": "api",
     "measure": "api",
     "parse_recipe": "suites",
+    "reference": "api",
 }
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "load",
     "measure",
     "parse_recipe",
+    "reference",
 ]
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Self
 
@@ -145,6 +146,20 @@ def load(path: str | Path) -> Run:
     return runfile.load(Path(path))
 
 
+def reference(name: str) -> Run:
+    """Load a reference run that comes with torchlap, such as `experiment-2022-h100`.
+
+    Raises:
+        UsageError: when there is none of that name.
+    """
+    folder = files("torchlap").joinpath("data", "references")
+    names = sorted(entry.name.removesuffix(".jsonl") for entry in folder.iterdir() if entry.name.endswith(".jsonl"))
+    if name not in names:
+        raise UsageError(f"There is no reference run {name!r}: choose one of {', '.join(names)}.")
+    with as_file(folder.joinpath(f"{name}.jsonl")) as path:
+        return runfile.load(path)
+
+
 def default_path() -> Path:
     """Where a run file goes when no name is given: the user's data folder, named by the time."""
     return platformdirs.user_data_path("torchlap") / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
@@ -210,14 +225,14 @@ def _same_plan(earlier: Run, machine: Facts) -> Plan:
 
 
 def _check_models(processes: Launcher, plan: Plan, description: Description) -> None:
-    """Build each model that may fail for reasons of its own, once, before anything is measured."""
+    """Build each model, and have the data, where that may fail for reasons of its own, before anything is measured."""
     workloads = {each.cells[0].workload.model: each.cells[0].workload for each in plan.comparisons}
     for model, workload in workloads.items():
-        if model in description.models and plan.weights == "random":
+        if model in description.models and plan.weights == "random" and plan.data != "mnist":
             continue
         worker = processes.start()
         try:
-            worker.ask(Check(model, workload.batch, workload.phase, plan.weights), Checked, CHECK_SECONDS)
+            worker.ask(Check(model, workload.batch, plan.weights, plan.data), Checked, CHECK_SECONDS)
         except CellFailedError as failure:
             raise UsageError(failure.reason) from None
         finally:

@@ -67,7 +67,7 @@ class Weights(StrEnum):
 
 
 Models = Annotated[
-    list[str] | None, typer.Argument(metavar="[MODEL]...", help="torchvision names, or path/to/file.py:function.")
+    list[str] | None, typer.Argument(metavar="MODEL", help="torchvision names, or path/to/file.py:function.")
 ]
 Devices = Annotated[
     str, typer.Option(help="Devices, like cpu,cuda:0,mps; all for every one. The first is the baseline.")

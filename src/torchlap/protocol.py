@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, Phase, Weights
+from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, Weights
 
 LONGEST_LINE = 1 << 20
 """Bytes: a worker that says more in one line is not one of ours."""
@@ -18,12 +18,12 @@ class Describe(Struct, frozen=True, tag="describe"):
 
 
 class Check(Struct, frozen=True, tag="check"):
-    """Ask to build a model once, on the CPU, so that a wrong one is told before anything is measured."""
+    """Ask to build a model once, on the CPU, and to have its data, so that what is wrong is told before measuring."""
 
     model: str
     batch: int
-    phase: Phase
     weights: Weights
+    data: DataName
 
 
 class Build(Struct, frozen=True, tag="build", kw_only=True):

@@ -76,7 +76,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def as_json(run: Run, path: Path | None) -> str:
-    """One JSON object; docs/json.md has its schema."""
+    """One JSON object; docs/output.md has its schema."""
     ended = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
     report = Report(
         schema=run.header.schema,

@@ -41,7 +41,7 @@ from torchlap.protocol import (
 )
 from torchlap.records import FailureKind
 from torchlap.worker import devices, timing
-from torchlap.worker.data import DataError
+from torchlap.worker.data import DataError, digits
 from torchlap.worker.models import ModelError, build, known, parameters
 from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
 
@@ -80,8 +80,11 @@ class Cell:
                 return Ready()
             case Describe():
                 return Description(devices.found(), known(), devices.looked_for())
-            case Check(model=model, batch=batch, weights=weights):
-                return Checked(parameters(build(model, batch, weights).module))
+            case Check(model=model, batch=batch, weights=weights, data=data):
+                subject = build(model, batch, weights)
+                if subject.image_size is not None:
+                    digits(data)
+                return Checked(parameters(subject.module))
             case Build():
                 self._bench = Bench(request)
                 self._synchronize = self._bench.synchronize

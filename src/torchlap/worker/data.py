@@ -64,7 +64,7 @@ def _mnist() -> tuple[Tensor, Tensor]:
     try:
         mnist = datasets.MNIST(folder, train=True, download=True)
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
         raise DataError(
             f"MNIST is not in {folder} and cannot be downloaded ({reason}): check the network, or use --data mnist-1k."
         ) from None
