@@ -125,7 +125,7 @@ def test_cells_take_turns_in_an_order_that_reverses_every_round() -> None:
 
 def test_a_quiet_machine_is_done_at_the_first_look() -> None:
     session, _ = measured(World(fast), plan_of(comparison("a", 4, ("cpu", "sim:0"))))
-    assert (session.tallies[0].stopped, len(session.tallies[0].rounds)) == ("precise", 5)
+    assert (session.tallies[0].stopped, len(session.tallies[0].rounds)) == ("precise", 8)
 
 
 def test_no_worker_is_left_when_the_run_ends() -> None:

@@ -98,6 +98,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
                 clock=time.monotonic,
                 started=started,
                 hang_seconds=options.hang_seconds,
+                devices=machine.devices,
             )
             session.replay(before.events)
             session.measure()

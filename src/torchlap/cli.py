@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from torchlap.session import Status
 
 EPILOG = (
-    "Exit codes: 0 every cell has a figure or was too slow for the budget; 1 some cells failed; 2 the command asks for "
-    "something that does not exist; 3 torch or torchvision cannot be used; 4 the run file cannot be written or read; "
-    "130 interrupted."
+    "Exit codes: 0 every cell has a figure or was too slow for the budget; 1 some cells failed or are void; 2 the "
+    "command asks for something that does not exist; 3 torch or torchvision cannot be used; 4 the run file cannot "
+    "be written or read; 130 interrupted."
 )
 FALLBACK_WIDTH = 80
 
@@ -204,10 +204,11 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 def _exit_code(run: "Run | None") -> int:
     from torchlap.records import OUT_OF_TIME  # noqa: PLC0415  see the module's docstring
     from torchlap.results import figures  # noqa: PLC0415
+    from torchlap.trust import judge, void  # noqa: PLC0415
 
     cells = [cell for comparison in figures(run) for cell in comparison.cells] if run else []
     failed = any(cell.failure and cell.failure.kind not in OUT_OF_TIME for cell in cells)
-    return EXIT_SOME_CELLS_FAILED if failed else EXIT_FINE
+    return EXIT_SOME_CELLS_FAILED if failed or (run and void(judge(run))) else EXIT_FINE
 
 
 class _Display:

@@ -100,6 +100,9 @@ class Prepared(Struct, frozen=True, tag="prepared", kw_only=True):
     input_shape: tuple[int, ...]
     parameters: int
     choices: tuple[str, ...]
+    fallbacks: tuple[str, ...] = ()
+    enqueue_seconds: float | None = None
+    input_wait_seconds: float | None = None
 
 
 class LapDone(Struct, frozen=True, tag="lap_done"):

@@ -16,6 +16,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Span = Annotated[float, Meta(ge=1e-9, le=1e9)]
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 
 Phase = Literal["train", "eval"]
@@ -132,7 +133,12 @@ class ComparisonStarted(Struct, frozen=True, tag="comparison_started", tag_field
 
 
 class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", kw_only=True):
-    """A cell is warm. `choices` says what was set on the device and why; `optimizer_seconds` is the update alone."""
+    """A cell is warm.
+
+    `choices` says what was set on the device and why; `optimizer_seconds` is the update alone. Of one more lap: the
+    host's time to enqueue a step, and of it the wait for a batch; None where it was not looked at. `fallbacks` are the
+    device's warnings that an operator runs on the CPU.
+    """
 
     comparison: Count
     cell: Count
@@ -149,6 +155,9 @@ class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", 
     input_shape: tuple[Count, ...]
     parameters: Count
     choices: tuple[Text, ...] = ()
+    fallbacks: tuple[Text, ...] = ()
+    enqueue_seconds: Seconds | None = None
+    input_wait_seconds: Seconds | None = None
 
 
 class Lap(Struct, frozen=True):
@@ -197,7 +206,31 @@ class RunFinished(Struct, frozen=True, tag="run_finished", tag_field="event", kw
     start_up_seconds: Seconds
 
 
-Event = Header | ComparisonStarted | CellPrepared | Round | Failure | ComparisonFinished | RunFinished
+class GpuConditions(Struct, frozen=True, kw_only=True):
+    """What the driver tells of one device: before the comparison who used it, during its rounds what slowed it."""
+
+    device: Name
+    busy_before: Share | None = None
+    processes_before: Count = 0
+    throttled_by: tuple[Text, ...] = ()
+
+
+class Conditions(Struct, frozen=True, tag="conditions", tag_field="event", kw_only=True):
+    """What else went on on the machine during a comparison's rounds; None where it could not be read.
+
+    `others_cpu_share` is what all other processes, and other machines of the same host, took of all cores.
+    """
+
+    comparison: Count
+    seconds: Seconds
+    others_cpu_share: Share | None = None
+    swap_grown_bytes: Annotated[int, Meta(ge=-(10**15), le=10**15)] | None = None
+    on_battery: bool | None = None
+    power_saving: bool | None = None
+    gpus: tuple[GpuConditions, ...] = ()
+
+
+Event = Header | ComparisonStarted | CellPrepared | Round | Conditions | Failure | ComparisonFinished | RunFinished
 
 
 class Run(Struct, frozen=True):

@@ -8,6 +8,7 @@ from torchlap.records import (
     Comparison,
     ComparisonFinished,
     ComparisonStarted,
+    Conditions,
     Event,
     Failure,
     Lap,
@@ -15,19 +16,23 @@ from torchlap.records import (
     Run,
     StopReason,
 )
-from torchlap.stats import Interval, Ratio, interval, paired_ratio
+from torchlap.stats import Interval, Ratio, lap_interval, paired_ratio
 
 TWO = 2
 """A figure needs a spread, and a spread needs two laps."""
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
-    """What is known of one cell. `throughput` is in images a second; `speed_up` is over the comparison's baseline."""
+    """What is known of one cell. `throughput` is in images a second; `speed_up` is over the comparison's baseline.
+
+    `ratios` holds the speed-up of each round.
+    """
 
     cell: Cell
     is_baseline: bool
     prepared: CellPrepared | None
     laps: tuple[Lap, ...]
+    ratios: tuple[float, ...]
     throughput: Interval | None
     speed_up: Ratio | None
     failure: Failure | None
@@ -39,6 +44,7 @@ class ComparisonResult(Struct, frozen=True):
     cells: tuple[CellResult, ...]
     rounds: int
     stopped: StopReason | None
+    conditions: Conditions | None = None
 
 
 class Tally:
@@ -53,6 +59,7 @@ class Tally:
         self.failures: dict[int, Failure] = {}
         self.rounds: list[dict[int, Lap]] = []
         self.stopped: StopReason | None = None
+        self.conditions: Conditions | None = None
 
     def add(self, event: Event) -> None:
         """Take in one event of this comparison."""
@@ -65,6 +72,8 @@ class Tally:
                 self.failures[cell] = event
             case Round(laps=laps):
                 self.rounds.append({lap.cell: lap for lap in laps})
+            case Conditions():
+                self.conditions = event
             case ComparisonFinished(reason=reason):
                 self.stopped = reason
             case _:
@@ -96,12 +105,13 @@ class Tally:
     def result(self, confidence: float) -> ComparisonResult:
         """The figures, with intervals at `confidence`."""
         cells = tuple(self._cell(number, confidence) for number in range(len(self.comparison.cells)))
-        return ComparisonResult(cells, len(self.rounds), self.stopped)
+        return ComparisonResult(cells, len(self.rounds), self.stopped, self.conditions)
 
     def _cell(self, number: int, confidence: float) -> CellResult:
         failure = self.failures.get(number)
         laps = self.throughputs(number)
-        throughput = interval(laps, confidence) if failure is None and len(laps) >= TWO else None
+        shown = failure is None or failure.kind == "not_finite"  # of those there is a figure, but a void one
+        throughput = lap_interval(laps, confidence) if shown and len(laps) >= TWO else None
         speed_up = None
         if number != 0 and throughput and 0 not in self.failures and len(self.ratios(number)) >= TWO:
             mine, baseline = self.throughputs(number, beside=0), self.throughputs(0, beside=number)
@@ -111,6 +121,7 @@ class Tally:
             is_baseline=number == 0,
             prepared=self.prepared.get(number),
             laps=tuple(laps[number] for laps in self.rounds if number in laps),
+            ratios=tuple(self.ratios(number)) if number != 0 else (),
             throughput=throughput,
             speed_up=speed_up,
             failure=failure,

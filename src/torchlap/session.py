@@ -1,10 +1,11 @@
 """Which cells in which order; rounds; when to stop. Drives the workers and hands on records as they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import floor, log10
 
 from msgspec import Struct, structs
 
+from torchlap.conditions import Watch
 from torchlap.facts import cpu_threads
 from torchlap.isolate import CellFailedError, Launcher, Worker
 from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
@@ -13,6 +14,7 @@ from torchlap.records import (
     CellPrepared,
     ComparisonFinished,
     ComparisonStarted,
+    DeviceFacts,
     Event,
     Failure,
     FailureKind,
@@ -77,6 +79,7 @@ class Session:
         clock: Callable[[], float],
         started: float,
         hang_seconds: float = HANG_SECONDS,
+        devices: Sequence[DeviceFacts] = (),
     ) -> None:
         self.plan = plan
         self._launcher = launcher
@@ -86,6 +89,7 @@ class Session:
         self._started = started
         self._end = started + plan.budget_seconds
         self._hang_seconds = hang_seconds
+        self._devices = devices
         self.tallies = [Tally(comparison) for comparison in plan.comparisons]
         self._steps: dict[Cell, StepTime] = {}
         """The shortest seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
@@ -172,6 +176,7 @@ class Session:
         """Measure one comparison within about `seconds`: make its cells ready, then let them take turns."""
         begun, left = self._clock(), self._left()
         number, workers = mine.number, dict[int, Worker]()
+        watch = Watch(self._devices, first=not self._starts, clock=self._clock)
         self._emit(ComparisonStarted(number))
         try:
             self._build(number, workers)
@@ -181,7 +186,9 @@ class Session:
                 self._warm_up(number, position, workers[position], limit)
             warm = sum(each.warm_up_seconds for each in self.tallies[number].prepared.values())
             self._starts.append(max(0.0, self._clock() - begun - warm))
-            reason = self._take_turns(number, workers, begun + seconds, OVERRUN * left)
+            watch.begin()
+            reason = self._take_turns(number, workers, begun + seconds, OVERRUN * left, watch.glance)
+            self._emit(watch.end(number))
         finally:
             for worker in workers.values():
                 worker.kill()
@@ -245,7 +252,9 @@ class Session:
                 return memory_format
         return "auto"
 
-    def _take_turns(self, number: int, workers: dict[int, Worker], end: float, overrun: float) -> StopReason:
+    def _take_turns(
+        self, number: int, workers: dict[int, Worker], end: float, overrun: float, glance: Callable[[], None]
+    ) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         tally = self.tallies[number]
         while living := tally.living():
@@ -261,6 +270,7 @@ class Session:
                 continue
             self._say(f"{tally.comparison.cells[0].workload.model}: round {rounds + 1}")
             self._round(number, workers, turn_order(living, rounds))
+            glance()
         return "failed"
 
     def _another_round_fits(self, number: int, living: list[int], end: float) -> bool:

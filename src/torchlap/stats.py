@@ -3,7 +3,8 @@
 Few values (under `FEW`): the mean of the logarithms with Student's t interval. From `FEW` on: the Hodges-Lehmann
 estimate (the median of the pairwise means) with the exact interval of Wilcoxon's signed-rank test, which a few laps
 disturbed by something else on the machine cannot pull away (Hollander, Wolfe, Chicken: Nonparametric Statistical
-Methods, 3rd edition, section 3.3).
+Methods, 3rd edition, section 3.3). Laps that resemble the ones before them tell less than their number says: intervals
+of laps in the order of time are widened by what their autocorrelation takes away.
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,11 @@ EXACT = 60
 MANY = 1000
 """Pairwise means of more values than this would cost more than they tell: the latest are used."""
 
-MIN_ROUNDS = 5
+MIN_ROUNDS = 8
 """No interval of fewer rounds may end a measurement: a lucky few agree too often."""
+
+MOST_DEPENDENCE = 0.8
+"""A lag-1 autocorrelation is not taken for more: beyond, the laps have a trend, which is a finding and no interval."""
 
 PLATEAU_ROUNDS = 18
 """From here on a half-width that does not shrink is called a plateau."""
@@ -107,17 +111,52 @@ def _many(logs: list[float], confidence: float) -> tuple[float, float, float]:
     return float(np.median(means)), float(means[margin]), float(means[-1 - margin])
 
 
+def autocorrelation(logs: Sequence[float]) -> float:
+    """The lag-1 autocorrelation of a series, its bias in short ones taken out, from 0 to `MOST_DEPENDENCE`.
+
+    A short series' own estimate is too low by (1 + 3 r) / n (Kendall: Biometrika 41, 1954, page 403).
+    """
+    deviations = np.asarray(logs) - np.mean(logs)
+    power = float(deviations @ deviations)
+    if power <= 0:
+        return 0.0
+    seen = float(deviations[1:] @ deviations[:-1]) / power
+    return min(MOST_DEPENDENCE, max(0.0, seen + (1 + 3 * seen) / len(logs)))
+
+
+def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Estimate the centre of positive values that were measured one after the other.
+
+    The interval is that of `interval`, widened to that of as many independent values as these are worth: with a lag-1
+    autocorrelation r, n (1 - r) / (1 + r).
+
+    Raises:
+        ValueError: for fewer than two values, or one that is not positive.
+    """
+    plain = interval(values, confidence)
+    kept = values[-MANY:]
+    alike = autocorrelation([log(value) for value in kept]) if len(kept) >= FEW else 0.0
+    if alike == 0:
+        return plain
+    worth = len(kept) * (1 - alike) / (1 + alike)
+    tail = (1 + confidence) / 2
+    quantiles = float(stdtrit(max(2.0, worth - 1), tail)) / float(stdtrit(len(kept) - 1, tail))
+    factor = sqrt((1 + alike) / (1 - alike)) * quantiles
+    reach_low, reach_high = log(plain.value / plain.low) * factor, log(plain.high / plain.value) * factor
+    return Interval(plain.value, plain.value * exp(-reach_low), plain.value * exp(min(reach_high, 300.0)), plain.count)
+
+
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Ratio:
     """Estimate how many times larger the numerators are, from values measured in the same rounds.
 
     Raises:
         ValueError: when the two differ in length, have fewer than two values, or one that is not positive.
     """
-    return interval([a / b for a, b in zip(numerators, denominators, strict=True)], confidence)
+    return lap_interval([a / b for a, b in zip(numerators, denominators, strict=True)], confidence)
 
 
 def is_look(rounds: int) -> bool:
-    """Tell whether to look at the intervals after so many rounds: 5, 8, 12, 18, 27, 41 ...
+    """Tell whether to look at the intervals after so many rounds: 8, 12, 18, 27, 41 ...
 
     Looking on a geometric schedule keeps repeated looking from spoiling the coverage.
     """
@@ -144,11 +183,65 @@ def verdict(
     rounds = len(series[0])
     if not is_look(rounds):
         return None
-    now = max(interval(values, confidence).half_width for values in series)
+    now = max(lap_interval(values, confidence).half_width for values in series)
     if now <= target:
         return "precise"
     earlier = int(rounds / LOOK_FACTOR**2)
     if rounds < PLATEAU_ROUNDS:
         return None
-    before = max(interval(values[:earlier], confidence).half_width for values in series)
+    before = max(lap_interval(values[:earlier], confidence).half_width for values in series)
     return "plateau" if now > PLATEAU_SHRINKAGE * before else None
+
+
+class Trend(Struct, frozen=True):
+    """How a series moved: `change` is the factor from its first to its last value, `p` the chance to see as much."""
+
+    change: float
+    p: float
+
+
+def trend(values: Sequence[float]) -> Trend:
+    """Estimate how much positive values rose or fell over the series, whatever a few disturbed ones say.
+
+    The change is by the Theil-Sen slope of the logarithms, the chance that of Kendall's tau test against no trend.
+    """
+    from scipy.stats import kendalltau, theilslopes  # noqa: PLC0415  half a second, needed at the end of a run alone
+
+    logs, places = np.log(np.asarray(values)), np.arange(len(values))
+    if np.ptp(logs) == 0:
+        return Trend(1.0, 1.0)
+    slope = float(theilslopes(logs, places).slope)
+    return Trend(exp(slope * (len(values) - 1)), float(kendalltau(places, logs).pvalue))
+
+
+class Levels(Struct, frozen=True):
+    """Two speeds instead of one: the centre of either group, and the share of the values in the upper one."""
+
+    low: float
+    high: float
+    share: float
+
+
+LEVELS_APART = 6.0
+"""Ashman's D that makes two groups: two halves of one normal series have 2.7, of a uniform one 3.5 (Ashman, Bird, Zepf:
+Astronomical Journal 108, 1994, page 2348, ask for 2 of an established mixture; here the groups are sought first)."""
+
+LEVELS_FROM, LEVELS_MIN = 12, 3
+"""Fewer values fall into two groups by chance too often; a group of one or two is but disturbed laps."""
+
+
+def two_levels(values: Sequence[float]) -> Levels | None:
+    """Tell whether positive values fall into two groups with a gap between them, and where these are."""
+    if len(values) < LEVELS_FROM:
+        return None
+    logs = np.sort(np.log(np.asarray(values)))
+
+    def within(split: int) -> float:
+        return split * float(logs[:split].var()) + (len(logs) - split) * float(logs[split:].var())
+
+    best = min(range(LEVELS_MIN, len(logs) - LEVELS_MIN + 1), key=within)
+    low, high = logs[:best], logs[best:]
+    spread = sqrt((float(low.var()) + float(high.var())) / 2)
+    if float(high.mean() - low.mean()) <= LEVELS_APART * spread:
+        return None
+    return Levels(exp(float(low.mean())), exp(float(high.mean())), len(high) / len(logs))

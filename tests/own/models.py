@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -115,6 +116,60 @@ def refuse() -> None:
 
 def refused(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return after_warm_up(refuse), linear_batch(batch)
+
+
+class SlowsDown(nn.Module):
+    """Each forward pass takes a little longer than the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 10)
+        self.seconds = 0.01
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seconds *= 1.01
+        time.sleep(self.seconds)
+        outputs: Tensor = self.layer(inputs)
+        return outputs
+
+
+def slows_down(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return SlowsDown(), linear_batch(batch)
+
+
+def never_learns(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    """Its loss is that of the 2022 experiment: one output an image against the labels as floats, over the batch."""
+    layers = nn.Flatten(), nn.Linear(768, 10)
+    inputs, _ = digits(batch)
+    return (
+        nn.Sequential(*layers),
+        (inputs, torch.full((batch,), 1.0 / batch)),
+        lambda outputs, targets: nn.functional.cross_entropy(0.0 * outputs[:, 0], targets),
+    )
+
+
+def turns_nan(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """Trains for some rounds, then its parameters are no numbers any more."""
+
+    class Turns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 10)
+            self.passes = 0
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            wait()
+            self.passes += 1
+            outputs: Tensor = self.layer(inputs) * (float("nan") if self.passes > 40 else 1.0)
+            return outputs
+
+    return Turns(), linear_batch(batch)
+
+
+def falls_back(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """Warns as torch does where an operator of MPS is left to the CPU."""
+    warned = "The operator 'aten::nothing' is not supported on the MPS backend and will fall back to run on the CPU."
+    return Does(lambda: warnings.warn(warned, stacklevel=1)), linear_batch(batch)
 
 
 class NotANumber(nn.Module):

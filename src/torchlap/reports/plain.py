@@ -13,7 +13,6 @@ from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import CellPrepared, Facts, Failure, Plan, Run, RunFinished
 from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence
-from torchlap.results import CellResult
 from torchlap.stats import Interval
 from torchlap.trust import judge
 
@@ -32,6 +31,7 @@ CSV_COLUMNS = (
     "speed_up",
     "speed_up_low",
     "speed_up_high",
+    "void",
     "laps",
     "first_step_seconds",
     "warm_up_seconds",
@@ -41,7 +41,10 @@ CSV_COLUMNS = (
 
 
 class CellReport(Struct, frozen=True, kw_only=True):
-    """One cell of the JSON format. Times are in seconds; `speed_up` is over the comparison's baseline."""
+    """One cell of the JSON format. Times are in seconds; `speed_up` is over the comparison's baseline.
+
+    `void` is the code of the finding by which the figures mean nothing, or null.
+    """
 
     model: str
     batch: int
@@ -51,6 +54,7 @@ class CellReport(Struct, frozen=True, kw_only=True):
     is_baseline: bool
     images_per_second: Interval | None
     speed_up: Interval | None
+    void: str | None
     laps: int
     first_loss: float | None
     last_loss: float | None
@@ -88,7 +92,7 @@ def as_json(run: Run, path: Path | None) -> str:
         run_file=str(path) if path else None,
         machine=run.header.facts,
         plan=run.header.plan,
-        cells=tuple(_cell(row.result) for row in rows(run)),
+        cells=tuple(_cell(row) for row in rows(run)),
         findings=judge(run),
         remarks=run.remarks,
     )
@@ -96,8 +100,8 @@ def as_json(run: Run, path: Path | None) -> str:
     return text.replace("\x7f", "\\u007f") + "\n"
 
 
-def _cell(result: CellResult) -> CellReport:
-    workload = result.cell.workload
+def _cell(row: Row) -> CellReport:
+    result, workload = row.result, row.result.cell.workload
     return CellReport(
         model=workload.model,
         batch=workload.batch,
@@ -107,6 +111,7 @@ def _cell(result: CellResult) -> CellReport:
         is_baseline=result.is_baseline,
         images_per_second=result.throughput,
         speed_up=result.speed_up,
+        void=row.void or None,
         laps=len(result.laps),
         first_loss=result.prepared.first_loss if result.prepared else None,
         last_loss=result.laps[-1].loss if result.laps else None,
@@ -127,6 +132,7 @@ def as_csv(run: Run) -> str:
                 *(_no_formula(text) for text in (row.model, row.batch, row.phase, row.recipe, row.device)),
                 *_three(result.throughput),
                 *_three(result.speed_up),
+                row.void,
                 len(result.laps),
                 prepared.first_step_seconds if prepared else "",
                 prepared.warm_up_seconds if prepared else "",
@@ -168,12 +174,14 @@ def as_markdown(run: Run) -> str:
 
 
 def _fields(row: Row, compared: bool) -> list[str]:  # noqa: FBT001  whether there is a column for it
-    speed_up = [row.speed_up] * compared
-    return [row.model, row.batch, row.phase, row.recipe, row.device, row.throughput, *speed_up, row.laps]
+    names = map(_escape, (row.model, row.batch, row.phase, row.recipe, row.device))
+    figures = [_escape(figure) for figure in [row.throughput, *[row.speed_up] * compared]]
+    struck = [f"~~{figure}~~" if row.void and figure else figure for figure in figures]
+    return [*names, *struck, row.laps]
 
 
 def _line(fields: list[str]) -> str:
-    return f"| {' | '.join(field if field == '---' else _escape(field) for field in fields)} |"
+    return f"| {' | '.join(fields)} |"
 
 
 def _escape(text: str) -> str:

@@ -10,6 +10,7 @@ from torchlap.findings import Finding
 from torchlap.records import Cell, Failure, Run
 from torchlap.results import CellResult, figures
 from torchlap.stats import Interval
+from torchlap.trust import judge, void
 
 MOST_DECIMALS = 4
 WIDE = 1.0
@@ -29,7 +30,10 @@ FAILURE_WORDS = {
 
 
 class Row(Struct, frozen=True):
-    """A cell in words. `speed_up` is empty for the baseline and where there is none."""
+    """A cell in words. `speed_up` is empty for the baseline and where there is none.
+
+    `void` is the code of the finding by which the figure means nothing; empty where it means what it says.
+    """
 
     result: CellResult
     model: str
@@ -40,6 +44,7 @@ class Row(Struct, frozen=True):
     throughput: str
     speed_up: str
     laps: str
+    void: str
 
 
 def clean(text: str) -> str:
@@ -92,18 +97,18 @@ def short_failure(failure: Failure) -> str:
 
 def rows(run: Run) -> tuple[Row, ...]:
     """One row a cell, in the plan's order."""
-    names = model_names(run)
+    names, voided = model_names(run), void(judge(run))
     return tuple(
-        _row(result, names[comparison.cells[0].cell.workload.model])
+        _row(result, names[comparison.cells[0].cell.workload.model], voided.get(str(result.cell), ""))
         for comparison in figures(run)
         for result in comparison.cells
     )
 
 
-def _row(result: CellResult, model: str) -> Row:
+def _row(result: CellResult, model: str, voided: str) -> Row:
     workload = result.cell.workload
     if result.throughput:
-        throughput = with_interval(result.throughput)
+        throughput = _unless_void(with_interval(result.throughput), voided)
     else:
         throughput = short_failure(result.failure) if result.failure else "not measured"
     return Row(
@@ -114,9 +119,14 @@ def _row(result: CellResult, model: str) -> Row:
         recipe=str(result.cell.recipe),
         device=clean(result.cell.device),
         throughput=throughput,
-        speed_up=with_interval(result.speed_up, "x") if result.speed_up else "",
+        speed_up=_unless_void(with_interval(result.speed_up, "x"), voided) if result.speed_up else "",
         laps=str(len(result.laps)) if result.throughput else "",
+        void=voided if result.throughput else "",
     )
+
+
+def _unless_void(figure: str, voided: str) -> str:
+    return f"void ({voided}): {figure}" if voided else figure
 
 
 def varying(all_rows: tuple[Row, ...]) -> tuple[str, ...]:

@@ -81,7 +81,8 @@ def _table(run: Run, all_rows: tuple[Row, ...], without: str = "") -> Table:
     before = ("", "")
     for row in all_rows:
         repeated = {"model": row.model == before[0], "batch": (row.model, row.batch) == before}
-        table.add_row(*(Text("" if repeated.get(head) else getattr(row, name)) for head, name in columns.items()))
+        words = ["" if repeated.get(head) else str(getattr(row, name)) for head, name in columns.items()]
+        table.add_row(*(Text(word, style="strike" if row.void and word.startswith("void") else "") for word in words))
         before = (row.model, row.batch)
     return table
 

@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 import traceback
+from math import ceil
 from typing import BinaryIO, NoReturn
 
 import torch
 import torchvision  # noqa: F401  imported before forking, so that workers need not
+from msgspec import structs
 
 from torchlap.protocol import (
     Build,
@@ -47,6 +49,7 @@ from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
 
 LONGEST_DETAIL = 8000
 REAP_SECONDS = 5.0
+WATCHED_STEPS = 3
 REAP_LOOK_SECONDS = 0.01
 CONTROL_BYTES = 1000
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -90,7 +93,9 @@ class Cell:
                 self._synchronize = self._bench.synchronize
                 return Built()
             case WarmUp():
-                return self._warm_up(self._built(), request)
+                with devices.heard() as heard:
+                    prepared = self._warm_up(self._built(), request)
+                return structs.replace(prepared, fallbacks=devices.fallbacks(heard))
             case RunLap(steps=steps, lead_in=lead_in):
                 return self._lap(steps, lead_in)
 
@@ -111,6 +116,7 @@ class Cell:
             return seconds
 
         warm = timing.warm_up(run_lap, request.limit_seconds, lambda doing: self.say(Progress(doing)), choice.seen)
+        enqueue, wait = self._watch(bench, step, warm.step_seconds)
         gc.collect()
         gc.freeze()  # what stays until the end need not be looked through before every lap
         return Prepared(
@@ -127,7 +133,17 @@ class Cell:
             input_shape=bench.input_shape,
             parameters=parameters(bench.module),
             choices=(*bench.choices, choice.reason),
+            enqueue_seconds=enqueue,
+            input_wait_seconds=wait,
         )
+
+    def _watch(self, bench: Bench, step: Step, step_seconds: float) -> tuple[float | None, float | None]:
+        """Of one more lap: a step's enqueuing and its wait for input, where a device could wait for either."""
+        if bench.device.type == "cpu" and bench.cell.recipe.workers is None:
+            return None, None
+        steps = max(WATCHED_STEPS, ceil(timing.LAP_SECONDS / step_seconds))
+        enqueue = timing.enqueue_seconds(step.watched, bench.synchronize, steps)
+        return enqueue, step.input_wait_seconds / steps
 
     def _timed(self, step: Step) -> float:
         seconds = timing.lap(step, self._synchronize, 1)

@@ -71,6 +71,17 @@ def _mnist() -> tuple[Tensor, Tensor]:
     return mnist.data, mnist.targets
 
 
+class Given:
+    """A batch that was fetched before."""
+
+    def __init__(self, batch: tuple[Any, Any]) -> None:
+        self._batch = batch
+
+    def next(self) -> tuple[Any, Any]:
+        """The batch."""
+        return self._batch
+
+
 class Resident:
     """The images stay on the device as uint8; each batch is resized and normalised there, into a buffer made once."""
 

@@ -7,7 +7,10 @@ has; `torch.accelerator.synchronize` raises on some.
 import ctypes
 import os
 import platform
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
@@ -18,6 +21,10 @@ from torchlap.records import DeviceFacts, Precision
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc's numbers for mallopt(3)."""
 
+FALLBACK_WORDS = "fall back to run on the CPU"
+"""What torch says of MPS where PYTORCH_ENABLE_MPS_FALLBACK lets it (aten/src/ATen/mps/MPSFallback.mm)."""
+
+MOST_FALLBACKS = 20
 WITHOUT_INDEX = ("cpu", "mps")
 """Kinds of which a machine has one."""
 
@@ -76,6 +83,20 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
         return cast("Callable[[], None]", module.synchronize)
     index = device.index or 0
     return lambda: module.synchronize(index)
+
+
+def heard() -> AbstractContextManager[list[warnings.WarningMessage]]:
+    """Collect warnings instead of printing them, each kind as often as it comes."""
+    return warnings.catch_warnings(record=True, action="always")
+
+
+def fallbacks(warned: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """Which operators the device left to the CPU, by the warnings that torch gave; the others are printed again."""
+    said = dict.fromkeys(str(each.message) for each in warned)
+    for text in said:
+        if FALLBACK_WORDS not in text:
+            print(text, file=sys.stderr)  # noqa: T201  the worker's log
+    return tuple(text.splitlines()[0][:300] for text in said if FALLBACK_WORDS in text)[:MOST_FALLBACKS]
 
 
 def select(name: str) -> torch.device:

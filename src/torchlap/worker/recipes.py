@@ -1,5 +1,6 @@
 """A recipe to a step that is ready to run: model, optimizer, data and arithmetic on the device, as asked for."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -14,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from torchlap.protocol import Build, WarmUp
 from torchlap.records import MemoryFormat, Recipe
 from torchlap.worker import devices
-from torchlap.worker.data import CHANNELS, Fixed, Loaded, Make, Pictures, Resident, Source, digits
+from torchlap.worker.data import CHANNELS, Fixed, Given, Loaded, Make, Pictures, Resident, Source, digits
 from torchlap.worker.models import Subject, build
 
 LEARNING_RATE = 1e-3
@@ -46,6 +47,7 @@ class Step:
         self._model = torch.compile(subject.module) if recipe.compile else subject.module
         self.trains = phase == "train"
         self._loss = torch.zeros(())
+        self.input_wait_seconds = 0.0
         self._outputs: Any = None
         self._targets: Any = None
         self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
@@ -79,6 +81,17 @@ class Step:
         inputs, self._targets = self._source.next()
         with torch.inference_mode(), self._autocast():
             self._outputs = self._model(inputs)
+
+    def watched(self) -> None:
+        """Enqueue one step, and note how long the host waited for its batch."""
+        source, begun = self._source, time.perf_counter()
+        ready = source.next()
+        self.input_wait_seconds += time.perf_counter() - begun
+        self._source = Given(ready)
+        try:
+            self()
+        finally:
+            self._source = source
 
     def update(self) -> None:
         """Enqueue the optimizer's part of a step alone, with the gradients that are there."""

@@ -88,6 +88,17 @@ def warm_up(
     return WarmUp(spent[0], steps, total, steady, (laps or spent)[-1])
 
 
+def enqueue_seconds(step: Callable[[], None], synchronize: Callable[[], None], steps: int) -> float:
+    """Seconds a step that the host takes to enqueue it, an idle device ahead of it; the lap is waited for."""
+    synchronize()
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step()
+    enqueued = time.perf_counter() - begun
+    synchronize()
+    return enqueued / steps
+
+
 def synchronize_seconds(synchronize: Callable[[], None], clock: Clock = time.perf_counter) -> float:
     """What a synchronisation costs when there is nothing to wait for: the least of a few."""
     synchronize()

@@ -1,0 +1,162 @@
+"""What else goes on on this machine while it is measured: read by the judge, without rights, and never in a lap."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import SubprocessError, run
+from types import ModuleType
+from typing import Any
+
+import psutil
+from msgspec import Struct
+
+from torchlap.records import Conditions, DeviceFacts, GpuConditions
+
+SHORTEST_SECONDS = 0.5
+"""Processor times are counted in hundredths of a second: over less they tell nothing."""
+
+THROTTLED = {
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x20: "software thermal limit",
+    0x40: "hardware thermal limit",
+    0x80: "power brake",
+}
+"""NVML's clocks event reasons that slow a busy GPU down (nvml.h); idle and chosen clocks are none."""
+
+POWER_PROFILE = Path("/sys/firmware/acpi/platform_profile")
+
+
+class _Moment(Struct, frozen=True):
+    """A reading of counters."""
+
+    at_seconds: float
+    busy_seconds: float
+    our_seconds: float
+    swap_bytes: int
+
+
+class Watch:
+    """Watches one comparison: make it before the workers start, `begin` before its rounds, `glance` between, `end`."""
+
+    def __init__(
+        self, devices: Sequence[DeviceFacts], *, first: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._nvml = _nvml(devices)
+        self._gpus = [self._before(device.name, first=first) for device in devices if device.kind == "cuda"]
+        self._throttled: dict[str, set[str]] = {}
+        self._begun: _Moment | None = None
+
+    def begin(self) -> None:
+        """The rounds begin."""
+        self._begun = self._read()
+
+    def glance(self) -> None:
+        """Look at the GPUs' clocks, just after a lap."""
+        for gpu in self._gpus:
+            reasons = self._ask(gpu.device, "nvmlDeviceGetCurrentClocksEventReasons") or 0
+            self._throttled.setdefault(gpu.device, set()).update(
+                word for bit, word in THROTTLED.items() if reasons & bit
+            )
+
+    def end(self, comparison: int) -> Conditions:
+        """The rounds are over, their workers still alive."""
+        now, begun = self._read(), self._begun or self._read()
+        seconds = max(0.0, now.at_seconds - begun.at_seconds)
+        others = (now.busy_seconds - begun.busy_seconds) - (now.our_seconds - begun.our_seconds)
+        capacity = seconds * (psutil.cpu_count() or 1)
+        return Conditions(
+            comparison=comparison,
+            seconds=seconds,
+            others_cpu_share=min(1.0, max(0.0, others / capacity)) if seconds >= SHORTEST_SECONDS else None,
+            swap_grown_bytes=now.swap_bytes - begun.swap_bytes,
+            on_battery=_on_battery(),
+            power_saving=_power_saving(),
+            gpus=tuple(
+                GpuConditions(
+                    device=gpu.device,
+                    busy_before=gpu.busy_before,
+                    processes_before=gpu.processes_before,
+                    throttled_by=tuple(sorted(self._throttled.get(gpu.device, ()))),
+                )
+                for gpu in self._gpus
+            ),
+        )
+
+    def _read(self) -> _Moment:
+        times = psutil.cpu_times()
+        busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+        return _Moment(self._clock(), busy, _our_seconds(), psutil.swap_memory().used)
+
+    def _before(self, device: str, *, first: bool) -> GpuConditions:
+        """Who uses a GPU while we do not; how busy it is only at first, for the driver remembers our own work."""
+        rates = self._ask(device, "nvmlDeviceGetUtilizationRates") if first else None
+        processes = self._ask(device, "nvmlDeviceGetComputeRunningProcesses") or ()
+        busy = None if rates is None else min(1.0, rates.gpu / 100)
+        return GpuConditions(device=device, busy_before=busy, processes_before=len(processes))
+
+    def _ask(self, device: str, function: str) -> Any:  # noqa: ANN401  NVML's answers have many types
+        """NVML's answer about a device, or None where it has none."""
+        if self._nvml is None:
+            return None
+        with suppress(self._nvml.NVMLError, ValueError, IndexError, AttributeError):
+            return getattr(self._nvml, function)(self._nvml.nvmlDeviceGetHandleByIndex(_physical_index(device)))
+        return None
+
+
+def _nvml(devices: Sequence[DeviceFacts]) -> ModuleType | None:
+    """NVML, where there is a CUDA device and the extra `nvidia` is installed."""
+    if all(device.kind != "cuda" for device in devices):
+        return None
+    try:
+        import pynvml  # noqa: PLC0415  an extra
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    found: ModuleType = pynvml
+    return found
+
+
+def _physical_index(device: str) -> int:
+    """The driver's number of torch's device, which CUDA_VISIBLE_DEVICES may change."""
+    index = int(device.partition(":")[2] or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return int(visible.split(",")[index]) if visible else index
+
+
+def _our_seconds() -> float:
+    """Processor seconds of this process and all that it started and that still live."""
+    me = psutil.Process()
+    total = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _on_battery() -> bool | None:
+    if not hasattr(psutil, "sensors_battery"):
+        return None
+    with suppress(OSError, RuntimeError):
+        battery = psutil.sensors_battery()
+        return None if battery is None or battery.power_plugged is None else not battery.power_plugged
+    return None
+
+
+def _power_saving() -> bool | None:
+    """Low-power mode: macOS tells by pmset, Linux by the platform profile; None where neither does."""
+    with suppress(OSError):
+        return POWER_PROFILE.read_text().strip() in ("low-power", "quiet")
+    try:
+        told = run(["/usr/bin/pmset", "-g"], capture_output=True, text=True, timeout=2, check=True).stdout
+    except (OSError, SubprocessError):
+        return None
+    values = [line.split()[-1] for line in told.splitlines() if line.split()[:1] == ["lowpowermode"]]
+    return values[0] == "1" if values else None
