@@ -3,7 +3,8 @@
     python benchmarks/bare.py MODEL BATCH DEVICE fp32|tf32 contiguous|channels_last fresh|fixed THREADS
 
 `fresh` resizes new digits at every step, as torchlap does; `fixed` trains on one batch made before: the resident step.
-A line `LEAD_IN STEPS` is answered with the seconds of the steps.
+A line `LEAD_IN STEPS loop` is answered with the seconds of the steps; with `timer` as its last word they are run by
+torch.utils.benchmark.Timer.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 import torchvision
 from torch.nn.functional import cross_entropy, interpolate
+from torch.utils.benchmark import Timer
 
 model, batch, name, precision, layout, data, threads = sys.argv[1:]
 size, rows, device = 224, int(batch), torch.device(name)
@@ -69,15 +71,26 @@ def synchronize() -> None:
         torch.accelerator.synchronize(device)
 
 
-gc.freeze()
-for line in sys.stdin:
-    lead_in, count = map(int, line.split())
-    gc.collect()
-    gc.disable()
-    steps(lead_in)
+def by_hand(count: int) -> float:
+    """Seconds of the steps, read as torchlap reads them."""
     synchronize()
     begun = time.perf_counter()
     steps(count)
     synchronize()
-    print(time.perf_counter() - begun, flush=True)
+    return time.perf_counter() - begun
+
+
+def by_timer(count: int) -> float:
+    """Seconds of the steps, as torch's own timer reads them."""
+    timer = Timer("steps(1)", globals={"steps": steps}, num_threads=int(threads))
+    return float(timer.timeit(count).mean) * count
+
+
+gc.freeze()
+for line in sys.stdin:
+    lead_in, count, way = line.split()
+    gc.collect()
+    gc.disable()
+    steps(int(lead_in))
+    print({"loop": by_hand, "timer": by_timer}[way](int(count)), flush=True)
     gc.enable()

@@ -11,10 +11,11 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchlap.facts import cpu_threads
-from torchlap.isolate import Worker, launcher
+from torchlap.isolate import launcher
 from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
 from torchlap.records import Cell, Workload
 from torchlap.schedule import lap_steps, lead_in_steps
@@ -26,14 +27,20 @@ LIMIT = 600.0
 REST_SECONDS = 0.1
 """Between turns: a hand-written loop's idle threads spin on for a while, and would take the next turn's cores."""
 
-LOOPS = {"fresh": "fresh", "again": "fresh", "fixed": "fixed"}
-"""The hand-written loops by name, with the data that each uses."""
+LOOPS = {
+    "fresh": ("fresh", "loop"),
+    "again": ("fresh", "loop"),
+    "fixed": ("fixed", "loop"),
+    "timer": ("fresh", "timer"),
+}
+"""The loops beside torchlap's, by name: the data that each uses, and who reads the clock."""
 
 
 class Bare:
     """The hand-written loop in a process of its own."""
 
-    def __init__(self, cell: Cell, prepared: Prepared, data: str) -> None:
+    def __init__(self, cell: Cell, prepared: Prepared, name: str) -> None:
+        data, self._way = LOOPS[name]
         workload = cell.workload
         words = [workload.model, workload.batch, cell.device, cell.recipe.precision, prepared.memory_format, data]
         command = [sys.executable, str(BARE), *map(str, words), str(prepared.threads)]
@@ -43,7 +50,7 @@ class Bare:
         """Run a lap; its seconds."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the loop has no pipes")
-        self._process.stdin.write(f"{lead_in} {steps}\n")
+        self._process.stdin.write(f"{lead_in} {steps} {self._way}\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
 
@@ -51,6 +58,34 @@ class Bare:
         """End the process."""
         self._process.kill()
         self._process.communicate()
+
+
+def take_turns(cell: Cell, rounds: int, loops: Sequence[str]) -> tuple[RunLap, dict[str, list[float]]]:
+    """Let torchlap and the loops run the same laps in turns: what a lap was, and the seconds of each, by name."""
+    threads, reason = cpu_threads()
+    processes = launcher()
+    worker = processes.start()
+    worker.ask(
+        Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
+    )
+    prepared = worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT)
+    steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds, prepared.step_seconds)
+    turn = RunLap(steps, lead_in_steps(prepared.step_seconds, steps))
+    bares = {name: Bare(cell, prepared, name) for name in loops}
+    for bare in bares.values():
+        bare.lap(max(3, 2 * steps), steps)  # warm
+    laps: dict[str, list[float]] = {name: [] for name in ("torchlap", *bares)}
+    for number in range(rounds):
+        for name in list(laps)[:: 1 if number % 2 == 0 else -1]:
+            time.sleep(REST_SECONDS)
+            if name == "torchlap":
+                laps[name].append(worker.ask(turn, LapDone, LIMIT).seconds)
+            else:
+                laps[name].append(bares[name].lap(turn.lead_in, turn.steps))
+    for bare in bares.values():
+        bare.close()
+    processes.close()
+    return turn, laps
 
 
 def main() -> None:
@@ -63,40 +98,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     words = parser.parse_args()
     cell = Cell(Workload(words.model, words.batch), parse_recipe(words.recipe), words.device)
-    threads, reason = cpu_threads()
-    processes = launcher()
-    worker = processes.start()
-    worker.ask(
-        Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
-    )
-    prepared = worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT)
-    steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds, prepared.step_seconds)
-    lead_in = lead_in_steps(prepared.step_seconds, steps)
-    turn = RunLap(steps, lead_in)
-    laps = _take_turns(worker, {name: Bare(cell, prepared, data) for name, data in LOOPS.items()}, words.rounds, turn)
-    processes.close()
-    speed = interval([words.batch * steps / seconds for seconds in laps["torchlap"]])
-    print(f"{cell}: {words.rounds} rounds of {steps} steps, lead-in {lead_in}; images/s in torchlap: {speed}")
+    turn, laps = take_turns(cell, words.rounds, ("fresh", "again", "fixed"))
+    speed = interval([words.batch * turn.steps / seconds for seconds in laps["torchlap"]])
+    print(f"{cell}: {words.rounds} rounds of {turn.steps} steps, lead-in {turn.lead_in}; images/s in torchlap: {speed}")
     print(f"throughput over a hand-written loop of the same step: {paired_ratio(laps['fresh'], laps['torchlap'])}")
     print(f"throughput over the resident step:                    {paired_ratio(laps['fixed'], laps['torchlap'])}")
     print(f"the hand-written loop over itself:                    {paired_ratio(laps['fresh'], laps['again'])}")
-
-
-def _take_turns(worker: Worker, bares: dict[str, Bare], rounds: int, turn: RunLap) -> dict[str, list[float]]:
-    """Seconds of every lap, by name."""
-    for bare in bares.values():
-        bare.lap(max(3, 2 * turn.steps), turn.steps)  # warm
-    laps: dict[str, list[float]] = {name: [] for name in ("torchlap", *bares)}
-    for number in range(rounds):
-        for name in list(laps)[:: 1 if number % 2 == 0 else -1]:
-            time.sleep(REST_SECONDS)
-            if name == "torchlap":
-                laps[name].append(worker.ask(turn, LapDone, LIMIT).seconds)
-            else:
-                laps[name].append(bares[name].lap(turn.lead_in, turn.steps))
-    for bare in bares.values():
-        bare.close()
-    return laps
 
 
 if __name__ == "__main__":

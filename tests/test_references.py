@@ -4,6 +4,7 @@ from torchlap import figures, judge, reference
 from torchlap.errors import UsageError
 from torchlap.records import RunFinished
 from torchlap.suites import SIX
+from torchlap.trust import void
 
 
 def test_the_2022_experiments_workloads_were_measured_on_an_h100() -> None:
@@ -16,7 +17,7 @@ def test_the_2022_experiments_workloads_were_measured_on_an_h100() -> None:
     assert all(cell.throughput for cell in cells)
     assert all(cell.is_baseline or cell.speed_up for cell in cells)
     assert isinstance(run.events[-1], RunFinished)
-    assert {finding.code for finding in judge(run)} == {"TL202"}
+    assert not void(judge(run))
 
 
 def test_its_figures_agree_with_those_of_another_program_within_5_percent() -> None:

@@ -12,13 +12,19 @@ from torchlap.stats import (
     EXACT,
     FEW,
     MANY,
+    SHOWN_ERRORS,
+    STOP_ERRORS,
     Interval,
+    Trend,
+    _widened,
     autocorrelation,
     interval,
     is_look,
     lap_interval,
     paired_ratio,
     signed_rank_margin,
+    trend,
+    two_levels,
     verdict,
 )
 
@@ -177,9 +183,38 @@ def test_the_autocorrelation_of_long_series_is_the_true_one_and_of_short_ones_to
     assert sum(short) / len(short) == pytest.approx(phi, abs=0.07)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.002, -0.01])
+def test_a_trend_is_that_of_scipys_theil_sen_slope_and_kendalls_test(slope: float) -> None:
+    values = [value * exp(slope * place) for place, value in enumerate(noisy(30))]
+    logs, seen = np.log(values), trend(values)
+    assert seen.change == pytest.approx(exp(29 * scipy_stats.theilslopes(logs).slope))
+    expected = scipy_stats.kendalltau(range(30), logs, method="asymptotic").pvalue
+    assert seen.p == pytest.approx(expected, rel=0.25, abs=1e-9)  # scipy makes no correction for continuity
+
+
+def test_values_that_do_not_change_have_no_trend_and_one_speed() -> None:
+    assert trend([40.0] * 12) == Trend(1.0, 1.0)
+    assert two_levels([40.0] * 12) is None
+
+
+def test_one_disturbed_value_is_no_trend() -> None:
+    values = noisy(20)
+    values[-1] *= 5
+    assert trend(values).change == pytest.approx(trend(values[:-1]).change, abs=0.02)
+
+
+def test_two_speeds_are_found_with_their_share_and_one_speed_is_not() -> None:
+    values = [value * (1.2 if place % 3 else 1.0) for place, value in enumerate(noisy(30, 0.005))]
+    levels = two_levels(values)
+    assert levels is not None
+    assert (levels.low, levels.high, levels.share) == pytest.approx((100, 120, 2 / 3), rel=0.01)
+    assert two_levels(values[:11]) is None
+    assert not any(two_levels(noisy(30, seed=seed)) for seed in range(50))
+
+
 def test_laps_that_are_alike_widen_the_interval_and_those_that_alternate_do_not() -> None:
-    alike, alternating = [100.0] * 6 + [104.0] * 6, [100.0, 104.0] * 6
-    assert lap_interval(alike).half_width > 2 * interval(alike).half_width
+    alike, alternating = in_time(0.7, 18, 5), [100.0, 104.0] * 6
+    assert lap_interval(alike).half_width > 1.5 * interval(alike).half_width
     assert lap_interval(alternating) == interval(alternating)
     assert lap_interval(alike).value == interval(alike).value
 
@@ -188,6 +223,13 @@ def test_laps_are_never_worth_more_than_their_number_nor_less_than_three() -> No
     for seed in range(50):
         values = in_time(0.9, 8, seed)
         assert 1 <= lap_interval(values).half_width / interval(values).half_width < 7
+
+
+def test_no_interval_of_laps_reaches_beyond_them() -> None:
+    lasting = sorted(noisy(18, 0.05))
+    seen, wide = lap_interval(lasting), _widened(lasting, 0.95, SHOWN_ERRORS)
+    assert (seen.low, seen.high) == (min(lasting), max(lasting))
+    assert wide.low < seen.low < seen.high < wide.high
 
 
 def test_equal_laps_depend_on_nothing() -> None:
@@ -242,14 +284,14 @@ def test_one_wide_interval_among_narrow_ones_keeps_a_measurement_going() -> None
 
 def test_the_target_decides_what_is_precise() -> None:
     values = noisy(8, 0.02)
-    width = lap_interval(values).half_width
+    width = _widened(values, 0.95, STOP_ERRORS).half_width
     assert verdict([values], width) == "precise"
     assert verdict([values], width * 0.99) is None
 
 
 def test_more_confidence_asks_for_more() -> None:
     values = noisy(8, 0.02)
-    between = (lap_interval(values, 0.8).half_width + lap_interval(values, 0.95).half_width) / 2
+    between = (_widened(values, 0.8, STOP_ERRORS).half_width + _widened(values, 0.95, STOP_ERRORS).half_width) / 2
     assert verdict([values], between, 0.8) == "precise"
     assert verdict([values], between, 0.95) is None
 

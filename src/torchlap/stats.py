@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from msgspec import Struct
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 FEW = 6
 """From six values on, the signed-rank interval exists at 95 %: 1 - 2 / 2**6 = 0.969."""
@@ -30,6 +30,10 @@ MIN_ROUNDS = 8
 
 MOST_DEPENDENCE = 0.8
 """A lag-1 autocorrelation is not taken for more: beyond, the laps have a trend, which is a finding and no interval."""
+
+SHOWN_ERRORS, STOP_ERRORS = 0.4, 1.5
+"""How many standard errors the autocorrelation is taken for larger: in the intervals that are shown, and, so that no
+measurement ends because its few laps happened to look independent, in those that end it (benchmarks/coverage.py)."""
 
 PLATEAU_ROUNDS = 18
 """From here on a half-width that does not shrink is called a plateau."""
@@ -111,39 +115,48 @@ def _many(logs: list[float], confidence: float) -> tuple[float, float, float]:
     return float(np.median(means)), float(means[margin]), float(means[-1 - margin])
 
 
-def autocorrelation(logs: Sequence[float]) -> float:
+def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
     """The lag-1 autocorrelation of a series, its bias in short ones taken out, from 0 to `MOST_DEPENDENCE`.
 
-    A short series' own estimate is too low by (1 + 3 r) / n (Kendall: Biometrika 41, 1954, page 403).
+    A short series' own estimate is too low by (1 + 3 r) / n (Kendall: Biometrika 41, 1954, page 403). Its standard
+    error is about 1 / sqrt(n), of which `errors` are added.
     """
     deviations = np.asarray(logs) - np.mean(logs)
     power = float(deviations @ deviations)
     if power <= 0:
         return 0.0
     seen = float(deviations[1:] @ deviations[:-1]) / power
-    return min(MOST_DEPENDENCE, max(0.0, seen + (1 + 3 * seen) / len(logs)))
+    return min(MOST_DEPENDENCE, max(0.0, seen + (1 + 3 * seen) / len(logs) + errors / sqrt(len(logs))))
 
 
 def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Estimate the centre of positive values that were measured one after the other.
 
     The interval is that of `interval`, widened to that of as many independent values as these are worth: with a lag-1
-    autocorrelation r, n (1 - r) / (1 + r).
+    autocorrelation r, n (1 - r) / (1 + r); but from `FEW` values on never beyond those seen.
 
     Raises:
         ValueError: for fewer than two values, or one that is not positive.
     """
+    wide = _widened(values, confidence, SHOWN_ERRORS)
+    if len(values) < FEW:
+        return wide
+    return Interval(wide.value, max(wide.low, min(values)), min(wide.high, max(values)), wide.count)
+
+
+def _widened(values: Sequence[float], confidence: float, errors: float) -> Interval:
+    """The interval with the autocorrelation taken for larger by `errors` of its standard errors."""
     plain = interval(values, confidence)
     kept = values[-MANY:]
-    alike = autocorrelation([log(value) for value in kept]) if len(kept) >= FEW else 0.0
+    alike = autocorrelation([log(value) for value in kept], errors) if len(kept) >= FEW else 0.0
     if alike == 0:
         return plain
     worth = len(kept) * (1 - alike) / (1 + alike)
     tail = (1 + confidence) / 2
     quantiles = float(stdtrit(max(2.0, worth - 1), tail)) / float(stdtrit(len(kept) - 1, tail))
     factor = sqrt((1 + alike) / (1 - alike)) * quantiles
-    reach_low, reach_high = log(plain.value / plain.low) * factor, log(plain.high / plain.value) * factor
-    return Interval(plain.value, plain.value * exp(-reach_low), plain.value * exp(min(reach_high, 300.0)), plain.count)
+    down, up = log(plain.value / plain.low) * factor, log(plain.high / plain.value) * factor
+    return Interval(plain.value, plain.value * exp(-down), plain.value * exp(min(up, 300.0)), plain.count)
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Ratio:
@@ -183,13 +196,13 @@ def verdict(
     rounds = len(series[0])
     if not is_look(rounds):
         return None
-    now = max(lap_interval(values, confidence).half_width for values in series)
+    now = max(_widened(values, confidence, STOP_ERRORS).half_width for values in series)
     if now <= target:
         return "precise"
     earlier = int(rounds / LOOK_FACTOR**2)
     if rounds < PLATEAU_ROUNDS:
         return None
-    before = max(lap_interval(values[:earlier], confidence).half_width for values in series)
+    before = max(_widened(values[:earlier], confidence, STOP_ERRORS).half_width for values in series)
     return "plateau" if now > PLATEAU_SHRINKAGE * before else None
 
 
@@ -203,15 +216,17 @@ class Trend(Struct, frozen=True):
 def trend(values: Sequence[float]) -> Trend:
     """Estimate how much positive values rose or fell over the series, whatever a few disturbed ones say.
 
-    The change is by the Theil-Sen slope of the logarithms, the chance that of Kendall's tau test against no trend.
+    The change is by the Theil-Sen slope of the logarithms, the chance that of Kendall's test against no trend in its
+    normal approximation (Mann: Econometrica 13, 1945, page 245). scipy.stats has both; importing it takes half a
+    second, which an interrupted run has not.
     """
-    from scipy.stats import kendalltau, theilslopes  # noqa: PLC0415  half a second, needed at the end of a run alone
-
-    logs, places = np.log(np.asarray(values)), np.arange(len(values))
-    if np.ptp(logs) == 0:
-        return Trend(1.0, 1.0)
-    slope = float(theilslopes(logs, places).slope)
-    return Trend(exp(slope * (len(values) - 1)), float(kendalltau(places, logs).pvalue))
+    logs, count = np.log(np.asarray(values[-MANY:])), min(len(values), MANY)
+    first, second = np.triu_indices(count, 1)
+    rises = logs[second] - logs[first]
+    slope = float(np.median(rises / (second - first)))
+    score = abs(float(np.sign(rises).sum()))
+    deviation = sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return Trend(exp(slope * (count - 1)), min(1.0, 2 * float(ndtr(-max(0.0, score - 1) / deviation))))
 
 
 class Levels(Struct, frozen=True):

@@ -1,0 +1,58 @@
+"""How often is a device found faster than itself? The same cell on both sides, over and over, on this machine.
+
+    python benchmarks/a_against_a.py [--device cuda:0] [--comparisons 40] [--model examples/own_model.py:tiny]
+
+Prints a Markdown row: in how many comparisons the 95 % interval of the speed-up missed 1, and the widest and the median
+half-width. Of 40, about two miss.
+"""
+
+import argparse
+import time
+from statistics import median
+
+from torchlap.isolate import launcher
+from torchlap.records import SCHEMA, Cell, Comparison, Event, Facts, Header, Plan, Recipe, Run, Workload
+from torchlap.results import figures
+from torchlap.session import Session
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--comparisons", type=int, default=40)
+    parser.add_argument("--model", default="examples/own_model.py:tiny")
+    parser.add_argument("--batch", type=int, default=32)
+    words = parser.parse_args()
+    cell = Cell(Workload(words.model, words.batch), Recipe(), words.device)
+    plan = Plan(
+        suite="own",
+        comparisons=(Comparison((cell, cell)),) * words.comparisons,
+        precision_target=0.02,
+        budget_seconds=8.0 * words.comparisons,
+    )
+    speed_ups = [each.cells[1].speed_up for each in figures(measured(plan))]
+    known = [speed_up for speed_up in speed_ups if speed_up is not None]
+    missed = [speed_up for speed_up in known if not speed_up.low <= 1 <= speed_up.high]
+    widths = [speed_up.half_width for speed_up in known]
+    print("| cell | comparisons | missed 1 | half-width, median and widest | the misses |\n|---|---|---|---|---|")
+    print(
+        f"| {words.model}, batch {words.batch}, {words.device} | {len(known)} | {len(missed)} "
+        f"| {median(widths):.2%}, {max(widths):.2%} | {'; '.join(map(str, missed)) or 'none'} |"
+    )
+
+
+def measured(plan: Plan) -> Run:
+    """Measure a plan and keep its events."""
+    events: list[Event] = []
+    processes = launcher()
+    begun = time.monotonic()
+    session = Session(plan, processes, emit=events.append, watch=lambda _: None, clock=time.monotonic, started=begun)
+    session.measure()
+    processes.close()
+    facts = Facts(cpu="", physical_cores=1, usable_cores=1, memory_bytes=0, system="", architecture="", python="")
+    return Run(Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan), tuple(events))
+
+
+if __name__ == "__main__":
+    main()

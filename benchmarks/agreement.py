@@ -1,0 +1,78 @@
+"""Do others read the same time? torchlap beside torch.utils.benchmark.Timer, the same step, in turns, in one run.
+
+    python benchmarks/agreement.py [--device cuda:0] [--batch 4] [--rounds 20]
+
+Prints a Markdown table: torchlap's throughput over the Timer's, at most 2 % from 1 within the interval. On a CUDA device
+also a kernel that spins for a known number of clock cycles: torchlap's step over cycles / clock, at most 1 % from 1.
+"""
+
+import argparse
+from pathlib import Path
+
+from overhead import LIMIT, take_turns
+
+from torchlap.facts import cpu_threads
+from torchlap.isolate import launcher
+from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.records import Cell, Recipe, Workload
+from torchlap.stats import interval, paired_ratio
+
+MODELS = ("resnet18", "squeezenet1_0", "mobilenet_v2")
+SPINNER = f"{Path(__file__).with_name('spinner.py')}:spins"
+CYCLES = 10_000_000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=20)
+    words = parser.parse_args()
+    print("| step | device | torchlap over torch.utils.benchmark.Timer |\n|---|---|---|")
+    for model in MODELS:
+        cell = Cell(Workload(model, words.batch), Recipe(), words.device)
+        _, laps = take_turns(cell, words.rounds, ("timer",))
+        ratio = paired_ratio(laps["timer"], laps["torchlap"])
+        print(f"| {model}, batch {words.batch} | {words.device} | {written(*bounds(ratio))} |", flush=True)
+    if words.device.startswith("cuda"):
+        print("\n| step | clock | torchlap over cycles / clock |\n|---|---|---|")
+        spin(words.device, words.rounds)
+
+
+def bounds(ratio: object) -> tuple[float, float, float]:
+    """An interval's three numbers."""
+    return tuple(getattr(ratio, name) for name in ("value", "low", "high"))  # type: ignore[return-value]  # three
+
+
+def written(value: float, low: float, high: float) -> str:
+    """As `0.998 (0.991 to 1.004)`."""
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def spin(device: str, rounds: int) -> None:
+    """Measure a kernel of known cycles, reading the clock that it runs at after each lap."""
+    import pynvml  # noqa: PLC0415  the extra `nvidia`
+
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
+    cell = Cell(Workload(SPINNER, 1, "eval"), Recipe(), device)
+    threads, reason = cpu_threads()
+    processes = launcher()
+    worker = processes.start()
+    worker.ask(
+        Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
+    )
+    worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT)
+    ratios, clocks = [], []
+    for _ in range(rounds):
+        seconds = worker.ask(RunLap(40, 10), LapDone, LIMIT).seconds / 40
+        clocks.append(1e6 * pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+        ratios.append(seconds / (CYCLES / clocks[-1]))
+    processes.close()
+    seen = f"{min(clocks) / 1e6:.0f} to {max(clocks) / 1e6:.0f} MHz"
+    print(f"| torch.cuda._sleep({CYCLES:,}) | {seen} | {written(*bounds(interval(ratios)))} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Simulated laps whose true speed-up is known: what a machine's noise may look like, and torchlap's own stopping rule.
+
+Each model draws the lap seconds of two devices over the rounds; the truth is that one is `TRUTH` times as fast.
+"""
+
+from collections.abc import Callable
+from math import exp, log, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+
+from torchlap.records import (
+    SCHEMA,
+    Cell,
+    Comparison,
+    DeviceFacts,
+    Facts,
+    Header,
+    Lap,
+    Plan,
+    Recipe,
+    Round,
+    Run,
+    Workload,
+)
+from torchlap.stats import Ratio, paired_ratio, verdict
+from torchlap.trust import judge
+
+TRUTH = 5.0
+LAP_SECONDS = 0.1
+SLOW_SHARE = 0.4
+MOST_ROUNDS = 62
+TARGET = 0.02
+
+Logs = NDArray[np.float64]
+Pair = tuple[Logs, Logs]
+"""Of either device: by how much the logarithm of each lap's seconds differs from the true one's."""
+
+
+class Noise(NamedTuple):
+    """A model of noise. The interval must hold the truth in 93 to 97.5 of 100 comparisons.
+
+    Where there is no one truth, the `finding` must be told in 95 of 100 instead.
+    """
+
+    name: str
+    draw: Callable[[Generator, int], Pair]
+    rounds: int = MOST_ROUNDS
+    finding: str = ""
+
+
+def each(one: Callable[[Generator, int], Logs]) -> Callable[[Generator, int], Pair]:
+    """Both devices have noise of the same kind, independent of each other."""
+    return lambda random, count: (one(random, count), one(random, count))
+
+
+def normal(sigma: float) -> Callable[[Generator, int], Logs]:
+    """Seconds are normally distributed."""
+    return lambda random, count: np.log1p(sigma * random.standard_normal(count).clip(-9, 9))
+
+
+def log_normal(sigma: float) -> Callable[[Generator, int], Logs]:
+    """The logarithms are normally distributed."""
+    return lambda random, count: sigma * random.standard_normal(count)
+
+
+def heavy(random: Generator, count: int) -> Logs:
+    """Student's t with three degrees of freedom: now and then a lap is far off."""
+    return np.asarray(0.015 * random.standard_t(3, count))
+
+
+def bimodal(random: Generator, count: int) -> Logs:
+    """Four laps of ten are 4 % slower."""
+    return np.asarray(0.006 * random.standard_normal(count) + 0.04 * (random.random(count) < SLOW_SHARE))
+
+
+def spikes(random: Generator, count: int) -> Logs:
+    """One lap of twelve is disturbed, by 30 % on average."""
+    disturbed = random.random(count) < 1 / 12
+    return np.asarray(0.01 * random.standard_normal(count) + disturbed * random.exponential(0.3, count))
+
+
+def autoregressive(phi: float, sigma: float) -> Callable[[Generator, int], Logs]:
+    """Each value resembles the one before it, with that autocorrelation."""
+
+    def draw(random: Generator, count: int) -> Logs:
+        state, steps = sigma * random.standard_normal(), sigma * sqrt(1 - phi**2) * random.standard_normal(count)
+        values = np.empty(count)
+        for place in range(count):
+            values[place] = state = phi * state + steps[place]
+        return values
+
+    return draw
+
+
+def of_the_machine(phi: float, sigma: float) -> Callable[[Generator, int], Pair]:
+    """What disturbs the machine lasts, and hits whichever device laps: A B, B A, A B ..."""
+
+    def draw(random: Generator, count: int) -> Pair:
+        state = autoregressive(phi, sigma)(random, 2 * count).reshape(count, 2)
+        odd = np.arange(count) % 2
+        rows = np.arange(count)
+        own = log_normal(0.005)
+        return state[rows, odd] + own(random, count), state[rows, 1 - odd] + own(random, count)
+
+    return draw
+
+
+def common_drift(random: Generator, count: int) -> Pair:
+    """Both get slower by 40 % over the rounds, as heat makes them."""
+    drift = np.linspace(0, log(1.4), count)
+    return drift + log_normal(0.01)(random, count), drift + log_normal(0.01)(random, count)
+
+
+def drift_of_one(random: Generator, count: int) -> Pair:
+    """One gets slower by 1 % a round, the other does not: there is no one ratio."""
+    return log_normal(0.01)(random, count), 0.01 * np.arange(count) + log_normal(0.01)(random, count)
+
+
+def quantised(random: Generator, count: int) -> Logs:
+    """The clock ticks every half percent of a lap."""
+    return np.asarray(np.log(np.round(np.exp(0.004 * random.standard_normal(count)) / 0.005) * 0.005))
+
+
+MODELS = (
+    Noise("normal, 1 %", each(normal(0.01))),
+    Noise("normal, 4 %", each(normal(0.04))),
+    Noise("log-normal, 2 %", each(log_normal(0.02))),
+    Noise("log-normal, 10 %", each(log_normal(0.1))),
+    Noise("heavy tail", each(heavy)),
+    Noise("bimodal", each(bimodal)),
+    Noise("spikes", each(spikes)),
+    Noise("autocorrelated, the machine's, 0.8 a lap", of_the_machine(0.8, 0.02)),
+    Noise("autocorrelated, each device's own, 0.3 a round", each(autoregressive(0.3, 0.02))),
+    Noise("common drift", common_drift),
+    Noise("quantised clock", each(quantised)),
+    Noise("very few rounds: 2", each(log_normal(0.02)), rounds=2),
+    Noise("very few rounds: 4", each(log_normal(0.02)), rounds=4),
+    Noise("drift of one side only", drift_of_one, finding="TL207"),
+    Noise("autocorrelated, each device's own, 0.6 a round", each(autoregressive(0.6, 0.02))),
+)
+
+
+class Outcome(NamedTuple):
+    """What one simulated comparison gave."""
+
+    ratio: Ratio
+    findings: frozenset[str]
+
+
+def compare(place: int, seed: int) -> Outcome:
+    """Simulate one comparison: rounds until the stopping rule or the budget ends it, then its figure and findings.
+
+    The model is named by its place in `MODELS`: its functions cannot travel to another process.
+    """
+    noise = MODELS[place]
+    baseline, other = noise.draw(default_rng([place, seed]), noise.rounds)
+    slow = [LAP_SECONDS * TRUTH * exp(value) for value in baseline]
+    fast = [LAP_SECONDS * exp(value) for value in other]
+    rounds = 2
+    while rounds < noise.rounds and not _decided(slow[:rounds], fast[:rounds]):
+        rounds += 1
+    ratio = paired_ratio([1 / lap for lap in fast[:rounds]], [1 / lap for lap in slow[:rounds]])
+    return Outcome(ratio, frozenset(finding.code for finding in judge(as_run(slow[:rounds], fast[:rounds]))))
+
+
+def _decided(slow: list[float], fast: list[float]) -> bool:
+    series = [[1 / lap for lap in slow], [1 / lap for lap in fast], [a / b for a, b in zip(slow, fast, strict=True)]]
+    return verdict(series, TARGET) is not None
+
+
+def as_run(slow: list[float], fast: list[float]) -> Run:
+    """The run file that such laps would have given."""
+    devices = DeviceFacts("cpu", "cpu"), DeviceFacts("sim:0", "sim")
+    cells = tuple(Cell(Workload("simulated", 1), Recipe(), device.name) for device in devices)
+    facts = Facts(
+        cpu="simulated",
+        physical_cores=1,
+        usable_cores=1,
+        memory_bytes=0,
+        system="",
+        architecture="",
+        python="",
+        devices=devices,
+    )
+    plan = Plan(suite="own", comparisons=(Comparison(cells),), precision_target=TARGET)
+    header = Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan)
+    pairs = zip(slow, fast, strict=True)
+    rounds = tuple(Round(0, 0.0, (Lap(0, 1, one, 1.0), Lap(1, 1, other, 1.0))) for one, other in pairs)
+    return Run(header, rounds)

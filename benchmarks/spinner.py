@@ -1,0 +1,24 @@
+"""A module that keeps a CUDA device busy for a known number of its clock's cycles."""
+
+import torch
+from agreement import CYCLES
+from torch import Tensor, nn
+
+
+class Spins(nn.Module):
+    """One kernel that spins."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.outputs = nn.Parameter(torch.zeros(batch, 10))
+
+    def forward(self, _: Tensor) -> Tensor:
+        """Spin, and return what was there before."""
+        torch.cuda._sleep(CYCLES)  # noqa: SLF001  torch's tests use it so
+        outputs: Tensor = self.outputs
+        return outputs
+
+
+def spins(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """Return the module and a batch that it does not look at."""
+    return Spins(batch), (torch.zeros(batch, 4), torch.zeros(batch, dtype=torch.int64))
