@@ -11,8 +11,8 @@ test: .venv/.test check  ## install with the test tools, then all checks
 	$(BIN)/pytest
 
 check: .venv/.test
-	$(BIN)/ruff format --check src tests benchmarks examples
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples docs
+	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

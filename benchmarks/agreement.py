@@ -2,14 +2,16 @@
 
     python benchmarks/agreement.py [--device cuda:0] [--batch 4] [--rounds 20]
 
-Prints a Markdown table: torchlap's throughput over the Timer's, at most 2 % from 1 within the interval. On a CUDA device
-also a kernel that spins for a known number of clock cycles: torchlap's step over cycles / clock, at most 1 % from 1.
+Prints a Markdown table: torchlap's throughput over the Timer's, at most 2 % from 1 within the interval. On a CUDA
+device also a kernel that spins for a known number of clock cycles: torchlap's step over cycles / clock, at most 1 %
+from 1.
 """
 
 import argparse
 from pathlib import Path
 
 from overhead import LIMIT, take_turns
+from spinner import CYCLES
 
 from torchlap.facts import cpu_threads
 from torchlap.isolate import launcher
@@ -19,7 +21,6 @@ from torchlap.stats import interval, paired_ratio
 
 MODELS = ("resnet18", "squeezenet1_0", "mobilenet_v2")
 SPINNER = f"{Path(__file__).with_name('spinner.py')}:spins"
-CYCLES = 10_000_000
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
 
 def bounds(ratio: object) -> tuple[float, float, float]:
     """An interval's three numbers."""
-    return tuple(getattr(ratio, name) for name in ("value", "low", "high"))  # type: ignore[return-value]  # three
+    return tuple(getattr(ratio, name) for name in ("value", "low", "high"))
 
 
 def written(value: float, low: float, high: float) -> str:

@@ -53,8 +53,8 @@ def test_a_device_that_is_given_its_work_in_time_is_not_launch_bound(torchlap: C
     torchlap("run", f"{OWN}:small", *options)
     assert "TL218" not in {finding.code for finding in judge(load(out))}
     (prepared,) = (event for event in load(out).events if isinstance(event, CellPrepared))
-    assert prepared.enqueue_seconds is not None
-    assert prepared.enqueue_seconds < 0.5 * prepared.step_seconds
+    assert prepared.watched is not None
+    assert prepared.watched.enqueue_seconds < 0.5 * prepared.watched.step_seconds
 
 
 @pytest.mark.models
@@ -63,8 +63,8 @@ def test_a_step_through_a_loader_tells_how_long_it_waited(torchlap: Command, tmp
     options = ("--devices", "cpu", "--batch", 4, "--precision-target", "40%", "--budget", "20s", "--out", out)
     torchlap("run", "squeezenet1_0", "--phase", "eval", "--data-through", "loader", "--workers", 0, *options)
     (prepared,) = (event for event in load(out).events if isinstance(event, CellPrepared))
-    assert prepared.input_wait_seconds is not None
-    assert prepared.input_wait_seconds > 0
+    assert prepared.watched is not None
+    assert prepared.watched.input_wait_seconds > 0
 
 
 def test_a_cpu_with_one_thread_is_held_back(tmp_path: Path) -> None:

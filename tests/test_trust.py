@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from numpy.random import default_rng
 
 from torchlap.findings import CATALOGUE, Finding
-from torchlap.records import Comparison, Conditions, Event, Facts, GpuConditions, Lap, Plan, Recipe, Round, Run
+from torchlap.records import Comparison, Conditions, Event, Facts, GpuConditions, Lap, Plan, Recipe, Round, Run, Watched
 from torchlap.trust import judge, void
 
 WHERE = "resnet18, batch 4, cpu", "resnet18, batch 4, cuda:0"
@@ -265,27 +265,28 @@ def test_in_eval_nothing_is_to_be_learned() -> None:
     assert told("TL216", learning([2.3] * 12), plan(eval_pair)) == []
 
 
+def watched(enqueue: float, wait: float = 0.001, step: float = 0.1) -> Watched:
+    return Watched(step_seconds=step, enqueue_seconds=enqueue, input_wait_seconds=wait)
+
+
 def test_a_step_that_waits_for_its_loader_is_told() -> None:
     through_loader = plan(Comparison((cell(recipe=Recipe(workers=2)),)))
-    waiting = prepared(0, step_seconds=0.1, input_wait_seconds=0.06, enqueue_seconds=0.1)
-    (finding,) = told("TL217", [waiting], through_loader)
+    (finding,) = told("TL217", [prepared(0, watched=watched(0.1, 0.06))], through_loader)
     assert finding.evidence == "60 ms of a step of 100 ms"
-    assert told("TL217", [replace(waiting, input_wait_seconds=0.01)], through_loader) == []
-    assert told("TL217", [waiting]) == []
+    assert told("TL217", [prepared(0, watched=watched(0.1, 0.01))], through_loader) == []
+    assert told("TL217", [prepared(0, watched=watched(0.1, 0.06))]) == []
 
 
 def test_a_step_whose_enqueuing_takes_as_long_as_itself_is_launch_bound() -> None:
-    bound = prepared(1, step_seconds=0.01, enqueue_seconds=0.0097, input_wait_seconds=0.001)
-    (finding,) = told("TL218", [bound])
-    assert (finding.where, finding.evidence) == (WHERE[1], "9.7 ms to enqueue a step of 10 ms")
-    assert told("TL218", [replace(bound, enqueue_seconds=0.004)]) == []
-    assert told("TL218", [prepared(0, step_seconds=0.01, enqueue_seconds=0.01)]) == []
+    (finding,) = told("TL218", [prepared(1, watched=watched(0.097))])
+    assert (finding.where, finding.evidence) == (WHERE[1], "97 ms to enqueue a step of 100 ms")
+    assert told("TL218", [prepared(1, watched=watched(0.04))]) == []
+    assert told("TL218", [prepared(0, watched=watched(0.1))]) == []
 
 
 def test_a_wait_for_the_loader_is_not_called_launch_bound() -> None:
     through_loader = plan(Comparison((cell(), cell("cuda:0", recipe=Recipe(workers=2)))))
-    waiting = prepared(1, step_seconds=0.1, enqueue_seconds=0.1, input_wait_seconds=0.08)
-    assert told("TL218", [waiting], through_loader) == []
+    assert told("TL218", [prepared(1, watched=watched(0.1, 0.08))], through_loader) == []
 
 
 def test_a_batch_that_leaves_most_of_the_device_idle_is_told() -> None:

@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, Weights
+from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, Watched, Weights
 
 LONGEST_LINE = 1 << 20
 """Bytes: a worker that says more in one line is not one of ours."""
@@ -101,8 +101,7 @@ class Prepared(Struct, frozen=True, tag="prepared", kw_only=True):
     parameters: int
     choices: tuple[str, ...]
     fallbacks: tuple[str, ...] = ()
-    enqueue_seconds: float | None = None
-    input_wait_seconds: float | None = None
+    watched: Watched | None = None
 
 
 class LapDone(Struct, frozen=True, tag="lap_done"):

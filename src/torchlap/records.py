@@ -132,12 +132,19 @@ class ComparisonStarted(Struct, frozen=True, tag="comparison_started", tag_field
     comparison: Count
 
 
+class Watched(Struct, frozen=True, kw_only=True):
+    """Of laps outside the timed ones, seconds a step: the whole, the host's enqueuing, of it the wait for input."""
+
+    step_seconds: Span
+    enqueue_seconds: Seconds
+    input_wait_seconds: Seconds
+
+
 class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", kw_only=True):
     """A cell is warm.
 
-    `choices` says what was set on the device and why; `optimizer_seconds` is the update alone. Of one more lap: the
-    host's time to enqueue a step, and of it the wait for a batch; None where it was not looked at. `fallbacks` are the
-    device's warnings that an operator runs on the CPU.
+    `choices` says what was set on the device and why; `optimizer_seconds` is the update alone. `fallbacks` are the
+    device's warnings that an operator runs on the CPU. `watched` is None where the device has nothing to wait for.
     """
 
     comparison: Count
@@ -156,8 +163,7 @@ class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", 
     parameters: Count
     choices: tuple[Text, ...] = ()
     fallbacks: tuple[Text, ...] = ()
-    enqueue_seconds: Seconds | None = None
-    input_wait_seconds: Seconds | None = None
+    watched: Watched | None = None
 
 
 class Lap(Struct, frozen=True):

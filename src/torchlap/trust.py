@@ -217,24 +217,23 @@ def does_not_learn(cell: CellResult) -> Iterable[Finding]:
 
 def starved(cell: CellResult) -> Iterable[Finding]:
     """A step waits for its batch."""
-    if cell.prepared is None or cell.prepared.input_wait_seconds is None or cell.cell.recipe.workers is None:
+    seen = cell.prepared.watched if cell.prepared else None
+    if seen is None or cell.cell.recipe.workers is None:
         return
-    wait, step = cell.prepared.input_wait_seconds, cell.prepared.step_seconds
-    if wait > WAIT_SHARE * step:
-        evidence = f"{1e3 * wait:.3g} ms of a step of {1e3 * step:.3g} ms"
+    if seen.input_wait_seconds > WAIT_SHARE * seen.step_seconds:
+        evidence = f"{1e3 * seen.input_wait_seconds:.3g} ms of a step of {1e3 * seen.step_seconds:.3g} ms"
         yield found(catalogue.STARVED, str(cell.cell), evidence)
 
 
 def launch_bound(cell: CellResult) -> Iterable[Finding]:
     """The host takes as long to enqueue a step as the device to run it."""
-    if cell.prepared is None or cell.prepared.enqueue_seconds is None or cell.cell.device == "cpu":
+    seen = cell.prepared.watched if cell.prepared else None
+    if seen is None or cell.cell.device == "cpu":
         return
-    enqueue = cell.prepared.enqueue_seconds - (cell.prepared.input_wait_seconds or 0.0)
-    if cell.cell.recipe.workers is None:
-        enqueue = cell.prepared.enqueue_seconds  # enqueuing the resize is part of it, and no wait
-    step = cell.prepared.step_seconds
-    if enqueue > ENQUEUE_SHARE * step:
-        evidence = f"{1e3 * enqueue:.3g} ms to enqueue a step of {1e3 * step:.3g} ms"
+    waits = cell.cell.recipe.workers is not None  # otherwise the time is spent on enqueuing the resize
+    enqueue = seen.enqueue_seconds - waits * seen.input_wait_seconds
+    if enqueue > ENQUEUE_SHARE * seen.step_seconds:
+        evidence = f"{1e3 * enqueue:.3g} ms to enqueue a step of {1e3 * seen.step_seconds:.3g} ms"
         yield found(catalogue.LAUNCH_BOUND, str(cell.cell), evidence)
 
 

@@ -41,7 +41,7 @@ from torchlap.protocol import (
     decode_request,
     encode,
 )
-from torchlap.records import FailureKind
+from torchlap.records import FailureKind, Watched
 from torchlap.worker import devices, timing
 from torchlap.worker.data import DataError, digits
 from torchlap.worker.models import ModelError, build, known, parameters
@@ -49,7 +49,6 @@ from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
 
 LONGEST_DETAIL = 8000
 REAP_SECONDS = 5.0
-WATCHED_STEPS = 3
 REAP_LOOK_SECONDS = 0.01
 CONTROL_BYTES = 1000
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -116,7 +115,7 @@ class Cell:
             return seconds
 
         warm = timing.warm_up(run_lap, request.limit_seconds, lambda doing: self.say(Progress(doing)), choice.seen)
-        enqueue, wait = self._watch(bench, step, warm.step_seconds)
+        watched = self._watch(bench, step, warm.step_seconds)
         gc.collect()
         gc.freeze()  # what stays until the end need not be looked through before every lap
         return Prepared(
@@ -133,23 +132,23 @@ class Cell:
             input_shape=bench.input_shape,
             parameters=parameters(bench.module),
             choices=(*bench.choices, choice.reason),
-            enqueue_seconds=enqueue,
-            input_wait_seconds=wait,
+            watched=watched,
         )
 
-    def _watch(self, bench: Bench, step: Step, step_seconds: float) -> tuple[float | None, float | None]:
-        """Of one more lap: a step's enqueuing and its wait for input, where a device could wait for either."""
+    def _watch(self, bench: Bench, step: Step, step_seconds: float) -> Watched | None:
+        """Look at some more laps, where the device could wait for its host or for its input."""
         if bench.device.type == "cpu" and bench.cell.recipe.workers is None:
-            return None, None
-        steps = max(WATCHED_STEPS, ceil(timing.LAP_SECONDS / step_seconds))
-        enqueue = timing.enqueue_seconds(step.watched, bench.synchronize, steps)
-        return enqueue, step.input_wait_seconds / steps
+            return None
+        laps = min(timing.MOST_WATCHED, ceil(timing.LAP_SECONDS / step_seconds))
+        enqueue, whole = timing.watch(step.watched, bench.synchronize, laps)
+        wait = step.input_wait_seconds / laps / timing.WATCHED_STEPS
+        return Watched(step_seconds=whole, enqueue_seconds=enqueue, input_wait_seconds=wait)
 
-    def _timed(self, step: Step) -> float:
-        seconds = timing.lap(step, self._synchronize, 1)
+    def _timed(self, step: Step, steps: int) -> float:
+        seconds = timing.lap(step, self._synchronize, steps)
         step.loss()
         self.say(Progress("choosing the memory format"))
-        return seconds
+        return seconds / steps
 
     def _lap(self, steps: int, lead_in: int) -> LapDone:
         if self._step is None:

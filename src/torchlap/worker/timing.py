@@ -16,6 +16,7 @@ LEVEL = 0.97
 """Steps are level when the last lap gained less than 3 % on the best before it."""
 
 SYNCHRONIZE_TRIES = 5
+WATCHED_STEPS, MOST_WATCHED = 2, 10
 SETTLE_SECONDS = 0.5
 SETTLE_LOOK_SECONDS = 0.002
 SETTLED_SHARE = 0.25
@@ -88,15 +89,21 @@ def warm_up(
     return WarmUp(spent[0], steps, total, steady, (laps or spent)[-1])
 
 
-def enqueue_seconds(step: Callable[[], None], synchronize: Callable[[], None], steps: int) -> float:
-    """Seconds a step that the host takes to enqueue it, an idle device ahead of it; the lap is waited for."""
-    synchronize()
-    begun = time.perf_counter()
-    for _ in range(steps):
-        step()
-    enqueued = time.perf_counter() - begun
-    synchronize()
-    return enqueued / steps
+def watch(step: Callable[[], None], synchronize: Callable[[], None], laps: int) -> tuple[float, float]:
+    """Of short laps that each begin on an idle device: seconds to enqueue a step, and seconds a step took.
+
+    They are of `WATCHED_STEPS`: with more, the device's queue fills up, and enqueuing waits for the device.
+    """
+    enqueued, whole = 0.0, 0.0
+    for _ in range(laps):
+        synchronize()
+        begun = time.perf_counter()
+        for _ in range(WATCHED_STEPS):
+            step()
+        enqueued += time.perf_counter() - begun
+        synchronize()
+        whole += time.perf_counter() - begun
+    return enqueued / laps / WATCHED_STEPS, whole / laps / WATCHED_STEPS
 
 
 def synchronize_seconds(synchronize: Callable[[], None], clock: Clock = time.perf_counter) -> float:

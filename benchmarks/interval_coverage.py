@@ -1,6 +1,6 @@
 """Does the interval hold the truth as often as it says? Simulated comparisons of known truth, the stopping rule on.
 
-    python benchmarks/coverage.py [--comparisons 2000]
+    python benchmarks/interval_coverage.py [--comparisons 2000]
 
 Prints a Markdown table, a row a model of noise (benchmarks/noise.py): in how many comparisons the 95 % interval of the
 speed-up holds the true one, how many rounds were measured (median), and how often what finding was told. Exits 1 when a
