@@ -39,10 +39,11 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
 class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
     """Ask to warm up what was built, within about `limit_seconds` once the first step is done.
 
-    The hint is the memory format that the same cell was found to like best at another batch.
+    The memory format is what was chosen for the same cell before; the hint, at another batch.
     """
 
     limit_seconds: float
+    memory_format: MemoryFormat = "auto"
     memory_format_hint: MemoryFormat = "auto"
 
 

@@ -234,7 +234,8 @@ class Session:
         expected = estimate_step(cell, self._steps)
         hang = self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
         limit = min(hang, max(self._left(), LEAST_WAIT_SECONDS))
-        request = WarmUp(limit_seconds=limit_seconds, memory_format_hint=self._hint(cell))
+        chosen = self._formats.get(cell, "auto")
+        request = WarmUp(limit_seconds=limit_seconds, memory_format=chosen, memory_format_hint=self._hint(cell))
         try:
             prepared = worker.ask(request, Prepared, limit, lambda doing: self._say(f"{cell}: {doing}"))
         except CellFailedError as failure:

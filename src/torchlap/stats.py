@@ -33,7 +33,8 @@ MOST_DEPENDENCE = 0.8
 
 SHOWN_ERRORS, STOP_ERRORS = 0.4, 1.5
 """How many standard errors the autocorrelation is taken for larger: in the intervals that are shown, and, so that no
-measurement ends because its few laps happened to look independent, in those that end it (benchmarks/interval_coverage.py)."""
+measurement ends because its few laps happened to look independent, in those that end it. Both by trial, with
+benchmarks/interval_coverage.py."""
 
 PLATEAU_ROUNDS = 18
 """From here on a half-width that does not shrink is called a plateau."""

@@ -20,15 +20,18 @@ from torchlap.worker.models import Subject, build
 from torchlap.worker.timing import LAP_SECONDS
 
 LEARNING_RATE = 1e-4
-"""At 1e-3 alexnet, vgg16 and squeezenet do not learn from random weights; the speed is the same."""
+"""At 1e-3 alexnet and squeezenet1_0 do not begin to learn from random weights; the speed is the same."""
 SEED = 1
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TRIAL_BATCH = 16
 """The CPU's memory format is chosen at this batch at most: it is the same at larger ones, and cheaper to find here."""
 
-TRIAL_STEPS = 4
-"""At least two in each format: the first of each is cold."""
+TRIAL_STEPS = 5
+"""A first step, and at least two in each format: the first of each is cold."""
+
+TRIAL_TURNS, TRIAL_SHARE = 3, 0.3
+"""So many laps in each format, if they fit into this part of the time to warm up."""
 
 IMAGE_DIMENSIONS = 4
 
@@ -195,6 +198,8 @@ def choose_format(bench: Bench, request: WarmUp, timed: Callable[[Step, int], fl
         timed: runs so many steps and returns the seconds of each.
     """
     recipe, batch = bench.cell.recipe, bench.cell.workload.batch
+    if request.memory_format != "auto":
+        return Choice(request.memory_format, f"{request.memory_format}: as chosen for the same cell before")
     if recipe.memory_format != "auto":
         return Choice(recipe.memory_format, f"{recipe.memory_format}: asked for")
     if not bench.may_try_formats():
@@ -208,16 +213,27 @@ def choose_format(bench: Bench, request: WarmUp, timed: Callable[[Step, int], fl
         if choice.step is None:
             bench.module.load_state_dict(untouched)
         return choice
-    steps = ceil(LAP_SECONDS / first)
-    contiguous = timed(step, steps)
-    other = bench.step("channels_last", rows)
-    timed(other, 1)
-    channels_last = timed(other, steps)
+    contiguous, channels_last = _trial(bench, rows, first, request.limit_seconds, timed)
     bench.module.load_state_dict(untouched)
     best: MemoryFormat = "contiguous" if contiguous <= channels_last else "channels_last"
     reason = f"{best}: a step of batch {rows} took {contiguous:.3g} s contiguous, {channels_last:.3g} s channels_last"
     seen = [first, min(contiguous, channels_last)] if rows == batch else []
     return Choice(best, reason, None, seen, first_loss)
+
+
+def _trial(
+    bench: Bench, rows: int, first: float, limit_seconds: float, timed: Callable[[Step, int], float]
+) -> tuple[float, float]:
+    """The least seconds of a step, contiguous and channels_last, from laps in turns: no disturbed lap may decide."""
+    steps = ceil(LAP_SECONDS / first)
+    turns = max(1, min(TRIAL_TURNS, int(TRIAL_SHARE * limit_seconds / (2 * steps * first))))
+    seen: dict[MemoryFormat, list[float]] = {"contiguous": [], "channels_last": []}
+    for turn in range(turns):
+        for name in list(seen)[:: 1 if turn % 2 == 0 else -1]:
+            step = bench.step(name, rows)
+            timed(step, 1)  # cold
+            seen[name].append(timed(step, steps))
+    return min(seen["contiguous"]), min(seen["channels_last"])
 
 
 def _untried(hint: MemoryFormat, step: Step | None, first: float, first_loss: float | None) -> Choice:
