@@ -55,6 +55,10 @@ def test_all_names_of_the_package_exist_and_are_its_namespace() -> None:
         _ = package.nothing
 
 
+def odd(function: str) -> str:
+    return f"{OWN.with_name('odd.py')}:{function}"
+
+
 BAD_INPUT = [
     (["resnet19"], "did you mean resnet18"),
     (["timm:resnet18"], "give a torchvision model"),
@@ -86,6 +90,13 @@ BAD_INPUT = [
     ([own("exits")], "SystemExit at line"),
     ([own("without_batch"), "--batch", "8"], "returned 4 inputs where the batch is 8"),
     (["--resume", "no-such.jsonl"], "cannot be read"),
+    ([odd("killed_by_a_signal_without_a_name")], "killed by signal 40"),
+    ([odd("raises_without_words")], "OddError at line"),
+    ([odd("raises_what_is_no_text")], "ValueError at line"),
+    ([own("small"), "--data-through", "loader"], "brings its own batch"),
+    ([own("small"), "--weights", "pretrained"], "makes its own weights"),
+    (["odd\x07name"], "is no name of a model"),
+    (["--data-through", "loader", "--workers", "9" * 5000], "is no number of workers"),
 ]
 
 
@@ -131,6 +142,85 @@ def test_other_options_beside_resume_are_refused(torchlap: Command, tmp_path: Pa
     result = torchlap("run", "--resume", tmp_path / "run.jsonl", "--batch", 4)
     assert result.exit_code == 2
     assert "--resume continues a run as it was planned" in result.stderr
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_told(torchlap: Command, tmp_path: Path) -> None:
+    result = torchlap("run", own("small"), "--batch", 4, "--out", tmp_path / ("x" * 300))
+    assert result.exit_code == 4
+    assert "File name too long" in result.stderr
+
+
+def test_what_is_no_file_is_neither_resumed_nor_said_to_be(torchlap: Command, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    resumed = torchlap("run", "--resume", tmp_path / "fifo")
+    assert (resumed.exit_code, "is not a file" in resumed.stderr) == (4, True)
+    written = torchlap("run", own("small"), "--batch", 4, "--out", tmp_path / "fifo")
+    assert (written.exit_code, "--resume" in written.stderr) == (4, False)
+
+
+@pytest.mark.parametrize(("function", "batch"), [("dictionary_of_targets", 32), ("knows_its_batch", 32)])
+def test_an_own_batch_is_never_cut(function: str, batch: int, torchlap: Command, tmp_path: Path) -> None:
+    options = ("--devices", "cpu", "--batch", batch, "--precision-target", "30%", "--out", tmp_path / "run.jsonl")
+    result = torchlap("run", odd(function), *options)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("frozen", "has no parameters to train"),
+        ("loss_of_many", "a tensor of shape (4,): return a tensor of one number"),
+        ("loss_that_is_a_float", "The loss is float: return a tensor of one number"),
+    ],
+)
+def test_a_model_that_cannot_train_is_told_in_our_words(
+    function: str, said: str, torchlap: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.jsonl"
+    result = torchlap("run", odd(function), "--devices", "cpu", "--batch", 4, "--budget", "10s", "--out", out)
+    assert result.exit_code == 1
+    assert said in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(("where", "code"), [("2>/dev/full", 0), (">/dev/full", 0), ("| true", 0)])
+def test_output_that_cannot_be_written_does_not_stop_the_measuring(where: str, code: int, tmp_path: Path) -> None:
+    words = f"run {own('small')} --devices cpu --batch 4 --precision-target 20% --out {tmp_path}/run.jsonl"
+    done = subprocess.run(
+        f"{sys.executable} -m torchlap {words} {where}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert isinstance(load(tmp_path / "run.jsonl").events[-1], RunFinished)
+
+
+def test_a_run_file_in_use_is_not_written_by_a_second(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    process = started(out, own("small"), "--devices", "cpu", "--batch", "4")
+    result = run("run", "--resume", out)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=10)
+    assert result.returncode == 4
+    assert "is being written by another torchlap" in result.stderr
+
+
+def test_a_complete_run_resumed_says_the_same_and_writes_nothing(torchlap: Command, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    options = ("--devices", "cpu", "--batch", 4, "--precision-target", "20%", "--out", out)
+    first = torchlap("run", own("small"), *options)
+    before = out.read_bytes()
+    again = torchlap("run", "--resume", out)
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert out.read_bytes() == before
+
+
+def test_an_environment_that_is_no_text_is_written_down_as_far_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    words = ["run", own("small"), "--devices", "cpu", "--batch", "4", "--precision-target", "30%", "--out", str(out)]
+    environment = {**os.environb, b"KMP_AFFINITY": b"\xff", b"PYTHONIOENCODING": b"ascii"}
+    done = subprocess.run([*COMMAND, *words], env=environment, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert load(out).header.facts.environment["KMP_AFFINITY"] == "?"
 
 
 def started(out: Path, *words: str) -> "subprocess.Popen[str]":

@@ -1,6 +1,18 @@
 """`python -m torchlap` is `torchlap`."""
 
-from torchlap.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; an interrupt is told in one sentence, also while things are still being imported."""
+    try:
+        from torchlap.cli import main as run  # noqa: PLC0415  within the reach of the handler
+
+        run()
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was measured.", file=sys.stderr)  # noqa: T201  it stands for the command line
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

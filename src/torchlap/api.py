@@ -1,5 +1,6 @@
 """The public functions: what the command line does, for Python."""
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -87,7 +88,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
         description = _describe(processes)
         machine = facts.gather(description)
         plan = _same_plan(earlier, machine) if earlier else _plan(options, description)
-        _check_models(processes, plan, description)
+        _check_models(processes, plan, description, options.hang_seconds)
         before = earlier or Run(_header(machine, plan))
         with _Record(before, path, listener, resumed=earlier is not None) as record:
             session = Session(
@@ -172,9 +173,9 @@ def _check_path(options: Options, path: Path) -> None:
         return
     if options.out is None:
         _make_folder(path.parent)
-    elif not path.parent.is_dir():
+    elif not os.path.isdir(path.parent):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         raise RunFileError(f"The folder {path.parent} does not exist: make it, or name another file with --out.")
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112
         raise RunFileError(f"{path} is a folder: name a file in it with --out.")
 
 
@@ -198,6 +199,7 @@ def _describe(processes: Launcher) -> Description:
 def _plan(options: Options, description: Description) -> Plan:
     suite = suites.parse_suite(options.suite)
     models = options.models or suite.models
+    suites.check_own_files(models, options.weights, options.recipes)
     for model in models:
         if not suites.is_own_file(model):
             suites.check_model(model, description.models)
@@ -225,17 +227,23 @@ def _same_plan(earlier: Run, machine: Facts) -> Plan:
     return earlier.header.plan
 
 
-def _check_models(processes: Launcher, plan: Plan, description: Description) -> None:
+def _check_models(processes: Launcher, plan: Plan, description: Description, hang_seconds: float) -> None:
     """Build each model, and have the data, where that may fail for reasons of its own, before anything is measured."""
     workloads = {each.cells[0].workload.model: each.cells[0].workload for each in plan.comparisons}
     for model, workload in workloads.items():
         if model in description.models and plan.weights == "random" and plan.data != "mnist":
             continue
         worker = processes.start()
+        downloads = model in description.models
         try:
-            worker.ask(Check(model, workload.batch, plan.weights, plan.data), Checked, CHECK_SECONDS)
+            request = Check(model, workload.batch, plan.weights, plan.data)
+            worker.ask(request, Checked, CHECK_SECONDS if downloads else hang_seconds)
         except CellFailedError as failure:
-            raise UsageError(failure.reason) from None
+            if failure.kind == "error" and not failure.detail:
+                raise UsageError(failure.reason) from None
+            said = [line for line in failure.detail.splitlines() if line.strip()][-1:]
+            words = " ".join([failure.reason, *said])
+            raise UsageError(f"{model} cannot be built: {words} Run it by itself to see why.") from None
         finally:
             worker.kill()
 

@@ -4,11 +4,14 @@ Figures go to the standard output; what happens meanwhile, and errors, to the st
 imported inside it, so that `--help` answers at once.
 """
 
+import io
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Self
@@ -70,7 +73,8 @@ Models = Annotated[
     list[str] | None, typer.Argument(metavar="MODEL", help="torchvision names, or path/to/file.py:function.")
 ]
 Devices = Annotated[
-    str, typer.Option(help="Devices, like cpu,cuda:0,mps; all for every one. The first is the baseline.")
+    str,
+    typer.Option(help="Devices, like cpu,cuda:0,mps; all for every one. The CPU, or else the first, is the baseline."),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 PhaseOption = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
@@ -163,7 +167,7 @@ def _loader_workers(through: Through, workers: str | None) -> int | None:
         return None
     if workers is None:
         return 4
-    if not (workers.isdecimal() and int(workers) <= 256):  # noqa: PLR2004  more help no loader
+    if not (re.fullmatch(r"[0-9]{1,3}", workers) and int(workers) <= 256):  # noqa: PLR2004  more help no loader
         raise UsageError(f"{workers!r} is no number of workers: give a whole number from 0 to 256.")
     return int(workers)
 
@@ -187,7 +191,8 @@ def _measure(options: "Options", output: Format) -> None:
             measure(options, display.listener())
         except KeyboardInterrupt:
             display.show_figures()
-            where = f"continue with torchlap run --resume {display.path}" if display.path else "nothing was measured"
+            path = display.path or options.resume
+            where = f"continue with torchlap run --resume {shlex.quote(str(path))}" if path else "nothing was measured"
             _say(f"Interrupted: {where}.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except TorchlapError:
@@ -316,14 +321,23 @@ def _color() -> bool:
 
 
 def _print(text: str) -> None:
-    if sys.stdout:
+    """Write figures. A reader that stopped reading is no error and no reason to stop; a full disk is told."""
+    if not sys.stdout:
+        return
+    try:
         sys.stdout.write(text)
         sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _say(f"The standard output cannot be written ({error.strerror}): the figures are in the run file.")
 
 
 def _say(text: str) -> None:
+    """Tell what happens; where nobody can be told, measuring goes on."""
     if sys.stderr:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -349,8 +363,11 @@ def _open_closed_streams() -> None:
 
 
 def main() -> None:
-    """Run the command line; a reader that stops reading (`| head`) is no error."""
+    """Run the command line; a reader that stops reading (`| head`) is no error, and no text is too odd to print."""
     _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="torchlap")
     except BrokenPipeError:

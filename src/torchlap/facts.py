@@ -90,10 +90,15 @@ def gather(description: Description) -> Facts:
         architecture=platform.machine(),
         python=platform.python_version(),
         packages=_versions(PACKAGES),
-        environment={name: os.environ[name][:1000] for name in ENVIRONMENT if name in os.environ},
+        environment={name: _printable(os.environ[name]) for name in ENVIRONMENT if name in os.environ},
         devices=description.devices,
         looked_for=description.looked_for,
     )
+
+
+def _printable(text: str) -> str:
+    """Text of bounded length, without what no encoding has."""
+    return text[:1000].encode(errors="replace").decode()
 
 
 def _system() -> str:

@@ -173,7 +173,7 @@ class Worker:
     def _death(self, doing: str) -> CellFailedError:
         status, said = self._end()
         if status < 0:
-            name = signal.Signals(-status).name
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
             if status == -signal.SIGKILL and _out_of_memory_kills() > self._kills_before:
                 return CellFailedError("out_of_memory", f"The kernel killed the worker to free memory ({doing}).")
             return CellFailedError("crash", f"The worker was killed by {name} ({doing}).", said)

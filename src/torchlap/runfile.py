@@ -5,7 +5,9 @@ trusts nothing: sizes are bounded, types are checked, a torn last line is left o
 """
 
 import errno
+import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -55,13 +57,14 @@ class RunFile:
             RunFileError: when it exists, or cannot be written.
         """
         try:
-            return cls(path, path.open("xb"))
+            file = path.open("xb")
+            _lock(path, file)
         except FileExistsError:
-            raise RunFileError(
-                f"{path} exists already: continue it with --resume {path}, or name another file with --out."
-            ) from None
+            resume = f"continue it with --resume {shlex.quote(str(path))}, or " * path.is_file()
+            raise RunFileError(f"{path} exists already: {resume}name another file with --out.") from None
         except OSError as error:
             raise _unwritable(path, error) from None
+        return cls(path, file)
 
     @classmethod
     def reopen(cls, path: Path) -> Self:
@@ -72,6 +75,7 @@ class RunFile:
         """
         try:
             file = path.open("r+b")
+            _lock(path, file)
             content = file.read()
             file.truncate(content.rfind(b"\n") + 1)
             file.seek(0, os.SEEK_END)
@@ -106,6 +110,14 @@ class RunFile:
         self._file.close()
 
 
+def _lock(path: Path, file: BinaryIO) -> None:
+    """Keep every other torchlap from writing to the file until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunFileError(f"{path} is being written by another torchlap: wait until it has ended.") from None
+
+
 def _unwritable(path: Path, error: OSError) -> RunFileError:
     full = error.errno in FULL
     remedy = "make room, then continue with --resume" if full else "name a file that can be written with --out"
@@ -120,6 +132,8 @@ def load(path: Path) -> Run:
     """
     remarks: list[str] = []
     try:
+        if path.exists() and not path.is_file():
+            raise RunFileError(f"{path} is not a file: name a run file.")
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise RunFileError(f"{path} has {size} bytes, more than any run file: name another file.")

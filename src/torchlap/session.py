@@ -111,6 +111,8 @@ class Session:
         """
         try:
             waiting = [number for number, each in enumerate(self.tallies) if each.stopped is None]
+            if not waiting:
+                return  # a resumed run that was complete
             while waiting:
                 candidates = [pending(n, self.plan.comparisons[n], self._steps, self._starts) for n in waiting]
                 mine = next_up(candidates)

@@ -8,7 +8,7 @@ from typing import get_args
 from msgspec import Struct
 
 from torchlap.errors import UsageError
-from torchlap.records import Cell, Comparison, DeviceFacts, Phase, Precision, Recipe, Workload
+from torchlap.records import Cell, Comparison, DeviceFacts, Phase, Precision, Recipe, Weights, Workload
 
 SIX = ("vgg16", "alexnet", "resnet18", "mobilenet_v2", "efficientnet_b0", "squeezenet1_0")
 """The models of the 2022 experiment, squeezenet included, which it had to leave out."""
@@ -176,6 +176,23 @@ def check_model(name: str, known: Sequence[str]) -> None:
         f"did you mean {' or '.join(near)}?" if near else f"torchvision has {', '.join(SIX)} and {len(known)} in all."
     )
     raise UsageError(f"There is no torchvision model {name!r}: {hint}")
+
+
+def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[Recipe]) -> None:
+    """Make sure that nothing is asked of a user's own model that holds for torchvision's alone.
+
+    Raises:
+        UsageError: for a name that is no text, and for a loader or weights beside an own model.
+    """
+    for model in models:
+        if not model.isprintable():
+            raise UsageError(f"{model!a} is no name of a model: give one of printable characters.")
+        if not is_own_file(model):
+            continue
+        if weights != "random":
+            raise UsageError(f"--weights is for torchvision's models: {model} makes its own weights.")
+        if any(recipe.workers is not None for recipe in recipes):
+            raise UsageError(f"--data-through loader is for torchvision's models: {model} brings its own batch.")
 
 
 def is_own_file(model: str) -> bool:

@@ -81,14 +81,15 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def as_json(run: Run, path: Path | None) -> str:
     """One JSON object; docs/output.md has its schema."""
+    ends = [event for event in run.events if isinstance(event, RunFinished)]
     ended = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
     report = Report(
         schema=run.header.schema,
         torchlap=run.header.torchlap,
         started=run.header.started,
         finished=ended.reason if ended else None,
-        wall_seconds=ended.wall_seconds if ended else None,
-        start_up_seconds=ended.start_up_seconds if ended else None,
+        wall_seconds=sum(end.wall_seconds for end in ends) if ended else None,
+        start_up_seconds=sum(end.start_up_seconds for end in ends) if ended else None,
         run_file=str(path) if path else None,
         machine=run.header.facts,
         plan=run.header.plan,

@@ -159,7 +159,9 @@ def next_step(run: Run) -> str:
     device, recipes = (accelerators[0].name, "fp32,bf16,channels_last") if accelerators else ("cpu", "fp32,bf16")
     if device.startswith("cuda"):
         recipes = "fp32,tf32,bf16+channels_last+fused"
-    return f"other settings: torchlap run {model} --devices {shlex.quote(clean(device))} --recipe {recipes}"
+    own = run.header.plan.suite not in SUITES
+    batch = f" --batch {baseline(run).workload.batch}" * own
+    return f"other settings: torchlap run {model}{batch} --devices {shlex.quote(clean(device))} --recipe {recipes}"
 
 
 def larger_budget(plan: Plan) -> str:

@@ -44,7 +44,7 @@ from torchlap.protocol import (
 from torchlap.records import FailureKind, Watched
 from torchlap.worker import devices, timing
 from torchlap.worker.data import DataError, digits
-from torchlap.worker.models import ModelError, build, known, parameters
+from torchlap.worker.models import ModelError, build, known, parameters, printable
 from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
 
 LONGEST_DETAIL = 8000
@@ -161,9 +161,9 @@ class Cell:
 
 def failure(error: BaseException) -> Failed:
     """What went wrong, in the judge's words."""
-    text = str(error).strip()
+    text = printable(error)
     first = text.splitlines()[0][:500] if text else type(error).__name__
-    detail = "".join(traceback.format_exception(error))[-LONGEST_DETAIL:]
+    detail = "".join(traceback.format_exception(error))[-LONGEST_DETAIL:].encode(errors="replace").decode()
     if isinstance(error, ModelError | DataError):
         return Failed("error", text, "")
     if isinstance(error, NotFiniteError):
@@ -174,7 +174,7 @@ def failure(error: BaseException) -> Failed:
 
 
 def _kind(error: BaseException) -> FailureKind:
-    text = str(error).lower()
+    text = printable(error).lower()
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in text for word in OUT_OF_MEMORY_WORDS):
         return "out_of_memory"
     if isinstance(error, NotImplementedError) or any(word in text for word in REFUSED_WORDS):

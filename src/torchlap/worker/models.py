@@ -111,7 +111,7 @@ def _from_file(model: str, batch: int) -> Subject:
         raise ModelError(f"{model} names no function: write path/to/file.py:function.")
     path = Path(path_text)
     if not path.is_file():
-        raise ModelError(f"There is no file {path}: check the path.")
+        raise ModelError(f"There is no file {path} in {Path.cwd()}: check the path, and the folder that you are in.")
     made = _call(path, name, batch)
     if not isinstance(made, tuple) or len(made) not in (MODULE_AND_BATCH, MODULE_BATCH_AND_LOSS):
         raise ModelError(
@@ -162,11 +162,19 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
+def printable(error: BaseException) -> str:
+    """An error's own words, as far as they are text and it has any."""
+    try:
+        return str(error).strip().encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001  a user's exception may do anything
+        return ""
+
+
 def _where(error: BaseException, path: Path) -> str:
     """The error in one line, with the line of the user's file where it came from."""
     own = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).name == path.name]
     line = own[-1] if own else getattr(error, "lineno", None)
-    message = str(error).splitlines()[0][:300] if str(error) else ""
+    message = (printable(error).splitlines() or [""])[0][:300]
     place = f" at line {line}" if line else ""
     return f"{type(error).__name__}{place}{': ' if message else ''}{message}".rstrip(".")
 

@@ -16,7 +16,7 @@ from torchlap.protocol import Build, WarmUp
 from torchlap.records import MemoryFormat, Recipe
 from torchlap.worker import devices
 from torchlap.worker.data import CHANNELS, Fixed, Given, Loaded, Make, Pictures, Resident, Source, digits
-from torchlap.worker.models import Subject, build
+from torchlap.worker.models import ModelError, Subject, build
 from torchlap.worker.timing import LAP_SECONDS
 
 LEARNING_RATE = 1e-4
@@ -56,7 +56,10 @@ class Step:
         self._outputs: Any = None
         self._targets: Any = None
         self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
+        self._loss_is_right = False
         if self.trains:
+            if not any(each.requires_grad for each in subject.module.parameters()):
+                raise ModelError("The module has no parameters to train: leave some unfrozen, or use --phase eval.")
             self._optimizer = torch.optim.Adam(
                 subject.module.parameters(), lr=LEARNING_RATE, fused=recipe.fused or None
             )
@@ -73,6 +76,8 @@ class Step:
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self._loss_function(self._model(inputs), targets)
+        if not self._loss_is_right:
+            self._check(loss)
         if self._scaler is None:
             torch.autograd.backward(loss)
             self._optimizer.step()
@@ -81,6 +86,13 @@ class Step:
             self._scaler.step(self._optimizer)
             self._scaler.update()
         self._loss = loss.detach()
+
+    def _check(self, loss: object) -> None:
+        """Look at the first loss, so that a wrong one is told in our words."""
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ModelError(f"The loss is {kind}: return a tensor of one number.")
+        self._loss_is_right = True
 
     def _evaluate(self) -> None:
         inputs, self._targets = self._source.next()
@@ -140,7 +152,7 @@ class Bench:
         if subject.batch is not None:
             own = subject.batch
             shape = tuple(own[0].shape) if isinstance(own[0], Tensor) else (workload.batch,)
-            return lambda rows, layout: Fixed(_head(own, rows, workload.batch), device, layout), shape
+            return lambda _, layout: Fixed(own, device, layout), shape
         images, labels = digits(request.data)
         size = subject.image_size or 0
         shape = (workload.batch, CHANNELS, size, size)
@@ -158,19 +170,17 @@ class Bench:
         source = self._source(batch or self.cell.workload.batch, layout)
         return Step(self._subject, source, self.cell.recipe, self.device, self.cell.workload.phase)
 
+    @property
+    def trial_batch(self) -> int:
+        """The batch at which memory formats are tried at most; the user's own cannot be cut."""
+        return self.cell.workload.batch if self._subject.batch is not None else TRIAL_BATCH
+
     def may_try_formats(self) -> bool:
         """Only the CPU chooses its memory format, only when none is asked for, and only for images."""
         images = len(self.input_shape) == IMAGE_DIMENSIONS
         lazy = any(is_lazy(each) for each in self.module.parameters())  # there is no state yet to go back to
         recipe = self.cell.recipe
         return self.device.type == "cpu" and recipe.memory_format == "auto" and images and not (recipe.compile or lazy)
-
-
-def _head(batch: tuple[Any, Any], rows: int, whole: int) -> tuple[Any, Any]:
-    """The first rows of a batch, where it is cut for a trial."""
-    if rows == whole:
-        return batch
-    return batch[0][:rows], batch[1][:rows]
 
 
 class Choice(Struct, frozen=True):
@@ -204,7 +214,7 @@ def choose_format(bench: Bench, request: WarmUp, timed: Callable[[Step, int], fl
         return Choice(recipe.memory_format, f"{recipe.memory_format}: asked for")
     if not bench.may_try_formats():
         return Choice("contiguous", "contiguous: torch's default")
-    rows, untouched = min(batch, TRIAL_BATCH), deepcopy(bench.module.state_dict())
+    rows, untouched = min(batch, bench.trial_batch), deepcopy(bench.module.state_dict())
     step = bench.step("contiguous", rows)
     first = timed(step, 1)
     first_loss = step.loss() if rows == batch else None
