@@ -96,6 +96,7 @@ BAD_INPUT = [
     ([own("small"), "--data-through", "loader"], "brings its own batch"),
     ([own("small"), "--weights", "pretrained"], "makes its own weights"),
     (["odd\x07name"], "is no name of a model"),
+    (["x" * 501], "500 printable characters at most"),
     (["--data-through", "loader", "--workers", "9" * 5000], "is no number of workers"),
 ]
 

@@ -235,7 +235,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".", "a" * 300], ids=["a folder", "too long a name"])
 def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunFileError, match="cannot be read|is not a file"):
+    with pytest.raises(RunFileError, match=r"cannot be read|is not a file"):
         load(tmp_path / name)
 
 

@@ -251,3 +251,8 @@ def test_tf32_is_left_out_for_a_device_that_has_not_got_it_but_has_another_recip
 def test_a_device_that_has_none_of_the_recipes_is_refused() -> None:
     said = refusal(comparisons, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
     assert said.startswith("TF32 is a mode of NVIDIA GPUs, which cpu has not: add a recipe for it")
+
+
+def test_more_than_a_run_file_can_hold_is_refused() -> None:
+    assert "too many for one run" in refusal(comparisons, ["a"] * 10_001, [4], ["train"], [Recipe()], ["cpu"])
+    assert "too many for one run" in refusal(comparisons, ["a"], [4], ["train"], [Recipe()] * 1001, ["cpu"])

@@ -14,6 +14,8 @@ SIX = ("vgg16", "alexnet", "resnet18", "mobilenet_v2", "efficientnet_b0", "squee
 """The models of the 2022 experiment, squeezenet included, which it had to leave out."""
 
 LARGEST_BATCH = 65_536
+LONGEST_NAME, MOST_COMPARISONS, MOST_CELLS = 500, 10_000, 1000
+"""What a run file can hold (torchlap.records)."""
 
 
 class Suite(Struct, frozen=True):
@@ -185,8 +187,8 @@ def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[R
         UsageError: for a name that is no text, and for a loader or weights beside an own model.
     """
     for model in models:
-        if not model.isprintable():
-            raise UsageError(f"{model!a} is no name of a model: give one of printable characters.")
+        if not (model.isprintable() and len(model) <= LONGEST_NAME):
+            raise UsageError(f"{model!a:.80} is no name of a model: give {LONGEST_NAME} printable characters at most.")
         if not is_own_file(model):
             continue
         if weights != "random":
@@ -210,7 +212,7 @@ def comparisons(
     """One comparison a workload, of every device in every recipe that it has; the first of each is the baseline.
 
     Raises:
-        UsageError: for a device that has none of the recipes.
+        UsageError: for a device that has none of the recipes, or for more than a run file can hold.
     """
     ways = [(device, recipe) for device in devices for recipe in recipes if _has(device, recipe)]
     left_out = [device for device in devices if device not in dict(ways)]
@@ -220,6 +222,11 @@ def comparisons(
             "--recipe fp32,tf32, or name the GPU alone with --devices."
         )
     workloads = [Workload(model, batch, phase) for model in models for batch in batches for phase in phases]
+    if len(workloads) > MOST_COMPARISONS or len(ways) > MOST_CELLS:
+        raise UsageError(
+            f"{len(workloads)} workloads in {len(ways)} ways are too many for one run: ask for {MOST_COMPARISONS} in "
+            f"{MOST_CELLS} at most."
+        )
     return tuple(Comparison(tuple(Cell(workload, recipe, device) for device, recipe in ways)) for workload in workloads)
 
 

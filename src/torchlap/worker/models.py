@@ -152,12 +152,13 @@ def _call(path: Path, name: str, batch: int) -> object:
 
 
 def _load(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
+    name = f"torchlap_own_{path.stem}"  # a file named torch.py or queue.py must not stand for that module
+    spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ModelError(f"{path} cannot be loaded as Python: check the file.")
     module = module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))  # the file may import its neighbours
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

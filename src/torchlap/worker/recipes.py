@@ -112,7 +112,11 @@ class Step:
 
     def update(self) -> None:
         """Enqueue the optimizer's part of a step alone, with the gradients that are there."""
-        self._optimizer.step()
+        if self._scaler is None:
+            self._optimizer.step()
+        else:  # which skips gradients that are not finite
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
 
     def loss(self) -> float:
         """The last step's loss; this waits for the device, so never inside a lap.
