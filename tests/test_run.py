@@ -52,6 +52,30 @@ def test_the_simulated_accelerator_is_reported_within_2_percent_and_an_early_clo
     assert unsynchronized < 0.5 * truth
 
 
+def test_torchs_own_timer_reads_the_same(torchlap: Command, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    timed = subprocess.run(
+        [sys.executable, Path(__file__).parent / "timer_loop.py"],
+        env=environment() | {"PYTHONPATH": str(OWN.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    options = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--budget", "15s", "--out", out)
+    torchlap("run", own("sleeps"), *options)
+    assert step_seconds(load(out)) == [pytest.approx(float(timed.stdout), rel=0.02)]
+
+
+def test_a_device_is_not_faster_than_itself(torchlap: Command, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    options = ("--devices", "cpu,cpu", "--batch", 4, "--phase", "eval", "--budget", "15s", "--out", out)
+    result = torchlap("run", own("sleeps"), *options)
+    assert result.exit_code == 0, result.output
+    speed_up = figures(load(out))[0].cells[1].speed_up
+    assert speed_up is not None
+    assert speed_up.value == pytest.approx(1, abs=0.01)
+
+
 def test_a_speed_up_over_the_cpu_is_shown_with_its_interval(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     result = torchlap(
