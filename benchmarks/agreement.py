@@ -19,7 +19,7 @@ from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
 from torchlap.records import Cell, Recipe, Workload
 from torchlap.stats import interval, paired_ratio
 
-MODELS = ("resnet18", "squeezenet1_0", "mobilenet_v2")
+MODELS = ("mobilenet_v2", "squeezenet1_0", "resnet18")
 SPINNER = f"{Path(__file__).with_name('spinner.py')}:spins"
 
 
