@@ -1,6 +1,7 @@
 """What the tests share: one template of workers that knows the simulated accelerator, and the command in process."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from typer.testing import CliRunner, Result
 from torchlap import api
 from torchlap.cli import app
 from torchlap.isolate import Launcher, Worker, launcher
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell that starts the tests in the background has them ignore SIGINT, and so would what they start."""
 
 HERE = Path(__file__).parent
 SIMULATED = HERE / "simulated"

@@ -224,11 +224,6 @@ def test_an_environment_that_is_no_text_is_written_down_as_far_as_it_is(tmp_path
     assert load(out).header.facts.environment["KMP_AFFINITY"] == "?"
 
 
-def _heed_interrupts() -> None:
-    """A shell that starts the tests in the background has them ignore SIGINT, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def started(out: Path, *words: str) -> "subprocess.Popen[str]":
     """A run under way that has measured some rounds."""
     process = subprocess.Popen(
@@ -237,7 +232,6 @@ def started(out: Path, *words: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_heed_interrupts,
     )
     end = time.monotonic() + 60
     while time.monotonic() < end and not (out.exists() and out.read_text().count('"event":"round"') > 2):
