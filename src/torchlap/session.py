@@ -10,6 +10,7 @@ from torchlap.facts import cpu_threads
 from torchlap.isolate import CellFailedError, Launcher, Worker
 from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
 from torchlap.records import (
+    OUT_OF_TIME,
     Cell,
     CellPrepared,
     ComparisonFinished,
@@ -170,7 +171,7 @@ class Session:
                 kind=kind,
                 reason=reason[:20_000],
                 detail=detail[-20_000:],
-                estimate_seconds=estimate if kind in ("too_slow", "no_time") else None,
+                estimate_seconds=estimate if kind in OUT_OF_TIME else None,
             )
         )
 
