@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
-from torchlap.findings import CATALOGUE, Rule
+from torchlap.doctor import CATALOGUE as OF_MACHINES
+from torchlap.findings import CATALOGUE as OF_MEASUREMENTS
+from torchlap.findings import Rule
 
+CATALOGUE = (*OF_MACHINES, *OF_MEASUREMENTS)
 FOLDER = Path(__file__).parent / "findings"
 HEAD = """# Findings
 
-A finding is a coded remark about a run: what was seen, and what to do. A **note** is good to know, a **warning** may
-change the figure, an **error** makes it void (exit code 1). Written by `python docs/make_findings.py`.
+A finding is a coded remark: what was seen, and what to do. TL1xx is about a machine (`torchlap doctor`): a **note** is
+good to know, a **warning** changes results, an **error** says that the accelerator, or torch, cannot be used. TL2xx is
+about a measurement (`torchlap run`): a **note** is good to know, a **warning** may change the figure, an **error**
+makes it void (exit code 1). Written by `python docs/make_findings.py`.
 
 | code | severity | finding |
 |---|---|---|
@@ -25,7 +30,9 @@ def page(rule: Rule) -> str:
     """One finding's page."""
     return (
         f"# {rule.code}: {rule.title}\n\nSeverity: {rule.severity}.\n\n"
-        f"**Why it matters.** {rule.why}\n\n**What to do.** {rule.remedy}\n\n[All findings](README.md)\n"
+        f"**Why it matters.** {rule.why}\n\n**What to do.** {rule.remedy}\n\n"
+        + (f"**Source.** {rule.source}\n\n" if rule.source else "")
+        + "[All findings](README.md)\n"
     )
 
 

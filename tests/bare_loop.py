@@ -21,4 +21,4 @@ for _ in range(3):
     optimizer.step()
     unsynchronized = time.perf_counter() - begun
     operators = queue.operators - before
-print(json.dumps({"truth": operators * queue.cost, "unsynchronized": unsynchronized}))  # noqa: T201
+print(json.dumps({"truth": operators * queue.cost, "unsynchronized": unsynchronized}))

@@ -2,10 +2,8 @@
 
 import pytest
 from injected import CAUSES, quiet, told
-from make_findings import FOLDER, pages
+from make_findings import CATALOGUE, FOLDER, pages
 from noise import MODELS, TRUTH, compare
-
-from torchlap.findings import CATALOGUE
 
 COMPARISONS = 60
 LEAST = 0.85

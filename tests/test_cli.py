@@ -349,7 +349,7 @@ def test_a_mismatched_torchvision_is_told_before_anything_is_imported(tmp_path: 
     ("body", "said"),
     [
         ("raise RuntimeError('operator torchvision::nms does not exist')", "come from different builds"),
-        ("import os; os.abort()", "importing torch and torchvision failed"),
+        ("import os; os.abort()", "importing torch and torchvision crashes"),
         ("raise ModuleNotFoundError(\"No module named 'torch'\")", "not installed"),
     ],
 )

@@ -4,13 +4,12 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from making import CPU, CUDA
 
-from torchlap import conditions
+from torchlap import conditions, probes
 from torchlap.conditions import Watch
 from torchlap.records import Conditions, GpuConditions
 
@@ -141,7 +140,8 @@ def test_linuxs_power_profile_is_read(
 ) -> None:
     path = tmp_path_factory.mktemp("sys") / "platform_profile"
     path.write_text(profile)
-    monkeypatch.setattr(conditions, "POWER_PROFILE", path)
+    monkeypatch.setattr(probes, "POWER_PROFILE", path)
+    monkeypatch.setattr(sys, "platform", "linux")
     assert watched(0).power_saving is saving
 
 
@@ -150,6 +150,6 @@ def test_linuxs_power_profile_is_read(
     [(" lowpowermode         1\n", True), (" sleep 1\n lowpowermode 0\n", False), ("", None), ("nonsense", None)],
 )
 def test_macos_tells_by_pmset(told: str, saving: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conditions, "run", lambda *_, **__: SimpleNamespace(stdout=told))
-    monkeypatch.setattr(conditions, "POWER_PROFILE", Path("/nowhere"))
+    monkeypatch.setattr(probes, "output", lambda *_, **__: told)
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert watched(0).power_saving is saving

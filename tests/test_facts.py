@@ -1,94 +1,37 @@
+import getpass
 import os
+import platform
+import socket
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from making import CPU, CUDA, MPS, facts
 
 from torchlap import facts as module
-from torchlap.errors import EXIT_INSTALL, InstallError
-from torchlap.facts import check_installation, cpu_name, cpu_threads, difference, gather, machine_line, usable_cores
+from torchlap import privacy, probes
+from torchlap.facts import (
+    apple_fields,
+    begin,
+    cpu_name,
+    cpu_threads,
+    difference,
+    machine_line,
+    usable_cores,
+    with_torch,
+    with_unread,
+    without_torch,
+)
+from torchlap.probes import ProbeError
 from torchlap.protocol import Description
-from torchlap.records import Facts
-
-REINSTALL = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
-
-
-def install(
-    monkeypatch: pytest.MonkeyPatch, versions: Mapping[str, str], wants: Sequence[str] | None = ("numpy", "torch>=2.10")
-) -> None:
-    """Make these packages the only ones; torchvision wants what is given."""
-
-    def version(name: str) -> str:
-        if name not in versions:
-            raise PackageNotFoundError(name)
-        return versions[name]
-
-    def requires(name: str) -> Sequence[str] | None:
-        return wants if name == "torchvision" else None
-
-    fake = SimpleNamespace(version=version, requires=requires, PackageNotFoundError=PackageNotFoundError)
-    monkeypatch.setattr(module, "metadata", fake)
-
-
-def refusal() -> str:
-    with pytest.raises(InstallError) as caught:
-        check_installation()
-    assert caught.value.exit_code == EXIT_INSTALL
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("torch", "torchvision", "wants"),
-    [
-        ("2.13.0", "0.28.0", ["numpy", "torch==2.13.0", "pillow!=8.3.*,>=5.3.0"]),
-        ("2.13.0+cu130", "0.28.0+cu130", ["torch==2.13.0"]),
-        ("2.13.0+cu130", "0.28.0", ["torch==2.13.0"]),
-        ("2.13.0", "0.28.0+cpu", ["torch==2.13.0"]),
-        ("2.14.0.dev20260101+cu130", "0.29.0.dev20260101+cu130", ["torch>=2.14.0.dev0"]),
-        ("2.13.0", "0.28.0", None),
-        ("2.13.0", "0.28.0", ["numpy", "torchaudio==9"]),
-    ],
-)
-def test_torch_and_torchvision_that_fit_are_fine(
-    monkeypatch: pytest.MonkeyPatch, torch: str, torchvision: str, wants: Sequence[str] | None
-) -> None:
-    install(monkeypatch, {"torch": torch, "torchvision": torchvision}, wants)
-    check_installation()
-
-
-@pytest.mark.parametrize(
-    ("versions", "missing"),
-    [
-        ({}, "torch and torchvision"),
-        ({"torch": "2.13.0"}, "torchvision"),
-        ({"torchvision": "0.28.0"}, "torch"),
-    ],
-)
-def test_what_is_missing_is_named_with_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, versions: Mapping[str, str], missing: str
-) -> None:
-    install(monkeypatch, versions)
-    assert refusal() == f"{missing} not installed: {sys.executable} -m pip install torch torchvision."
-
-
-def test_a_torchvision_that_needs_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, {"torch": "2.13.0", "torchvision": "0.29.0"}, ["numpy", "torch>=2.14"])
-    assert refusal() == f"torchvision 0.29.0 needs torch>=2.14, but torch 2.13.0 is here: {REINSTALL}."
-
-
-def test_an_earlier_torchvision_that_needs_an_earlier_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, {"torch": "2.13.0+cpu", "torchvision": "0.27.0+cpu"}, ["torch==2.12.0"])
-    assert "needs torch==2.12.0, but torch 2.13.0+cpu is here" in refusal()
-
-
-def test_different_local_builds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, {"torch": "2.13.0+cu130", "torchvision": "0.28.0+cpu"}, ["torch==2.13.0"])
-    assert refusal() == (f"torch 2.13.0+cu130 and torchvision 0.28.0+cpu come from different builds: {REINSTALL}.")
+from torchlap.records import Facts, TorchFacts
 
 
 @pytest.fixture
@@ -143,26 +86,12 @@ def test_an_apple_cpu_gets_its_performance_cores_where_they_are_known(
     assert cpu_threads() == threads
 
 
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [
-        ("max 100000", 4),
-        ("250000 100000", 3),
-        ("200000 100000", 2),
-        ("50000 100000", 1),
-        ("900000 100000", 4),
-        ("unheard", 4),
-        ("", 4),
-        (None, 4),
-    ],
-)
+@pytest.mark.parametrize(("quota", "cores"), [(None, 4), (2.5, 3), (2.0, 2), (0.5, 1), (9.0, 4)])
 def test_a_containers_quota_limits_the_usable_cores_rounded_up(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str | None, cores: int
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
 ) -> None:
-    file = tmp_path / "cpu.max"
-    if quota is not None:
-        file.write_text(quota)
-    monkeypatch.setattr(module, "Path", {"/sys/fs/cgroup/cpu.max": file}.__getitem__)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(probes, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     assert usable_cores() == cores
 
@@ -187,22 +116,114 @@ def test_the_cpus_name_is_its_makers_or_else_its_architecture(
     assert cpu_name.__wrapped__() == name
 
 
-def test_facts_are_gathered_from_the_machine_and_the_workers_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, {"torch": "2.13.0", "numpy": "2.4.0"})
+def test_this_machine_is_read_and_torchs_part_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in module.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "4" * 2000)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "private")
-    monkeypatch.setattr(module, "cpu_name", lambda: "Fast Processor 9")
-    seen = gather(Description((CPU, CUDA), ("resnet18",), "Looked for CUDA (available)."))
-    assert seen.cpu == "Fast Processor 9"
-    assert seen.devices == (CPU, CUDA)
-    assert seen.looked_for == "Looked for CUDA (available)."
-    assert seen.packages == {"torch": "2.13.0", "numpy": "2.4.0"}
+    seen = begin()()
     assert seen.environment == {"OMP_NUM_THREADS": "4" * 1000}
-    assert seen.python.startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert seen.python == platform.python_version()
+    assert {"torch", "torchvision", "numpy"} <= set(seen.packages)
     assert seen.usable_cores >= 1
     assert seen.memory_bytes > 2**20
+    assert seen.torch_build is not None
+    assert seen.torch is None
+    whole = with_torch(seen, Description((CPU, CUDA), ("resnet18",), "Looked for CUDA (available).", TorchFacts()))
+    assert (whole.devices, whole.looked_for) == ((CPU, CUDA), "Looked for CUDA (available).")
+    assert msgspec.json.decode(msgspec.json.encode(whole), type=Facts) == whole
+
+
+def test_a_probe_that_fails_hangs_or_answers_nonsense_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Mapping[str, object]:
+        raise ProbeError("the driver said no")
+
+    answers: dict[str, Callable[[], Mapping[str, object]]] = {
+        "the driver": fails,
+        "the load": lambda: {"load": -1.0},
+        "the cores": lambda: {"logical_cores": "many"},
+        "the bus": lambda: {"display_adapters": ("AMD",)},
+    }
+    monkeypatch.setattr(module, "_probes", lambda: answers)
+    seen = begin()()
+    assert [each.what for each in seen.unread] == ["the driver", "the load", "the cores"]
+    assert seen.unread[0].why == "the driver said no"
+    assert (seen.load, seen.logical_cores, seen.display_adapters) == (None, None, ("AMD",))
+
+
+COMMANDS = st.dictionaries(st.sampled_from(["sysctl", "sw_vers", "pmset", "notifyutil"]), st.text())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(COMMANDS)
+def test_whatever_macos_says_there_are_facts(monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
+    def output(words: list[str], *, whatever_status: bool = False) -> str:
+        name = Path(words[0]).name
+        if name not in told:
+            raise ProbeError(f"{name} is not there")
+        return told[name]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probes, "output", output)
+        patch.setattr(sys, "platform", "darwin")
+        cpu_name.cache_clear()
+        seen = begin()()
+    cpu_name.cache_clear()
+    assert seen.cpu
+    assert msgspec.json.decode(msgspec.json.encode(seen), type=Facts) == seen
+    assert {each.what for each in seen.unread} <= {"the chip", "the system's version", "the power"}
+
+
+def test_a_mac_is_read_from_what_its_commands_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "sysctl": "machdep.cpu.brand_string: Apple M2\nhw.perflevel0.physicalcpu: 4\nsysctl.proc_translated: 1\n",
+        "sw_vers": "ProductVersion:\t\t14.5\nBuildVersion:\t\t23F79\n",
+        "pmset": " lowpowermode 1\n",
+        "notifyutil": "com.apple.system.thermalpressurelevel 1\n",
+    }
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(probes, "output", lambda words, **_: told[Path(words[0]).name])
+    cpu_name.cache_clear()
+    seen = begin()()
+    cpu_name.cache_clear()
+    assert (seen.cpu, seen.os_version, seen.os_build) == ("Apple M2", "14.5", "23F79")
+    assert (seen.performance_cores, seen.efficiency_cores, seen.translated) == (4, None, True)
+    assert (seen.power.power_saving, seen.power.thermal_pressure, seen.power.speed_limit) == (True, 1, None)
+    assert seen.unread == ()
+
+
+def test_an_intel_mac_has_no_levels_of_cores() -> None:
+    assert apple_fields({}) == {"performance_cores": None, "efficiency_cores": None, "translated": False}
+
+
+@pytest.fixture
+def alice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Names that stand in everything that is read."""
+    monkeypatch.setenv("HOME", "/srv/people/alice")
+    monkeypatch.setattr(getpass, "getuser", lambda: "alice")
+    monkeypatch.setattr(socket, "gethostname", lambda: "wonderland")
+    caches: list[Any] = [privacy._homes, privacy._names]
+    for function in caches:
+        function.cache_clear()
+    yield
+    for function in caches:
+        function.cache_clear()
+
+
+def test_no_fact_names_the_user_the_host_the_home_or_a_serial_number(
+    alice: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = "d3485a4e-2ab2-2de8-4199-15734f976753"
+    told = f"/srv/people/alice/x: alice@wonderland, /home/alice, GPU-{serial}"
+    monkeypatch.setenv("LD_PRELOAD", told)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{serial}")
+    monkeypatch.setattr(sys, "executable", "/srv/people/alice/env/bin/python")
+    seen = with_unread(begin()(), "torch's devices", told)
+    seen = without_torch(seen, "crash", told, told)
+    seen = with_torch(seen, Description((CPU,), (), "", TorchFacts(said=told)))
+    text = msgspec.json.encode(seen).decode()
+    assert seen.interpreter == "~/env/bin/python"
+    assert [word for word in ("alice", "wonderland", serial) if word in text] == []
 
 
 def test_machines_that_are_alike_in_what_counts_do_not_differ() -> None:

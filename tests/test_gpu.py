@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import OWN, Command, Shared
 
-from torchlap import figures, load
+from torchlap import diagnose, figures, load
+from torchlap.api import Examination
+from torchlap.facts import begin
 from torchlap.isolate import launcher
 from torchlap.protocol import Describe, Description
 
@@ -83,3 +85,12 @@ def test_the_cpu_and_the_accelerator_take_turns(accelerator: str, torchlap: Comm
     result = torchlap("run", own("small"), "--devices", devices, "--batch", 64, "--budget", "30s", "--out", out)
     assert result.exit_code == 0, result.output
     assert figures(load(out))[0].cells[1].speed_up is not None
+
+
+def test_the_doctor_tries_every_device_and_finds_none_that_fails(accelerator: str, workers: Shared) -> None:
+    seen = Examination(workers, SECONDS, lambda _: None).examine(begin()())
+    trials = {trial.device: trial for trial in seen.trials}
+    assert {"cpu", accelerator} <= set(trials)
+    for trial in trials.values():
+        assert (trial.failed_at, trial.wrong, trial.missing) == ("", "", ())
+    assert [finding for finding in diagnose(seen) if finding.severity == "error"] == []

@@ -114,7 +114,7 @@ Without a figure
   vgg16, batch 64, cpu: out of memory. It asked for 12 GiB more than there is.
 
 Findings
-  TL101 no accelerator: Only the CPU was measured. Looked for CUDA (no driver).
+  TL101 no accelerator: Only the CPU can be used. Looked for CUDA (no driver).
   If this machine has a GPU, check its driver, and that the installed torch was
   built for it.
   TL201 few rounds: vgg16, batch 4, cpu: n = 3. Give it more time with --budget.
@@ -308,7 +308,7 @@ net.py:build, batch 4
 In brackets: the 95% interval.
 
 Findings
-  TL101 no accelerator: Only the CPU was measured. Looked for CUDA (no driver).
+  TL101 no accelerator: Only the CPU can be used. Looked for CUDA (no driver).
   If this machine has a GPU, check its driver, and that the installed torch was
   built for it.
 Try next: other settings: torchlap run /home/me/net.py:build --devices cpu
@@ -321,10 +321,11 @@ def test_the_machine_is_wrapped_where_the_terminal_is_narrow() -> None:
     assert terminal.machine(TYPICAL, 80, color=False) == (
         "Fast Processor 9 · 8 cores · 32 GiB · cuda:0 NVIDIA H200 · Linux 6.8 · Python\n"
         "3.11.9 · torch 2.13.0 torchvision 0.28.0\n"
+        "Check-up: fine.\n"
     )
     assert terminal.machine(TYPICAL, 20, color=False) == (
         "Fast Processor 9 · 8\ncores · 32 GiB ·\ncuda:0 NVIDIA H200 ·\nLinux 6.8 · Python\n3.11.9 · torch\n"
-        "2.13.0 torchvision\n0.28.0\n"
+        "2.13.0 torchvision\n0.28.0\nCheck-up: fine.\n"
     )
 
 
@@ -425,6 +426,7 @@ def test_the_json_is_one_object_with_every_cell() -> None:
         "plan",
         "cells",
         "findings",
+        "check_up",
         "remarks",
     ]
     assert [seen[name] for name in ("schema", "finished", "wall_seconds", "run_file")] == [

@@ -8,7 +8,8 @@ from making import CPU, CUDA, MPS, cell, facts, failure, header, pair, plan, pre
 from msgspec.structs import replace
 from numpy.random import default_rng
 
-from torchlap.findings import CATALOGUE, Finding
+from torchlap.doctor import devices
+from torchlap.findings import CATALOGUE, COLD, FEW_ROUNDS, Finding, found
 from torchlap.records import Comparison, Conditions, Event, Facts, GpuConditions, Lap, Plan, Recipe, Round, Run, Watched
 from torchlap.trust import judge, void
 
@@ -56,13 +57,7 @@ def test_a_quiet_machine_gives_no_false_alarm_in_twenty_runs() -> None:
 def test_without_an_accelerator_the_run_says_what_was_looked_for() -> None:
     alone = facts(devices=(CPU,), looked_for="Looked for CUDA (no driver).")
     assert judge(run(machine=alone)) == (
-        Finding(
-            "TL101",
-            "note",
-            "",
-            "Only the CPU was measured. Looked for CUDA (no driver).",
-            "If this machine has a GPU, check its driver, and that the installed torch was built for it.",
-        ),
+        found(devices.ALONE, "", "Only the CPU can be used. Looked for CUDA (no driver)."),
     )
 
 
@@ -73,7 +68,7 @@ def test_any_accelerator_is_company() -> None:
 
 def test_fewer_than_eight_laps_are_few() -> None:
     few = run([*rounds([0.1] * 8, [0.02, 0.02, 0.02, *[None] * 5])])
-    assert judge(few) == (Finding("TL201", "note", WHERE[1], "n = 3", "Give it more time with --budget."),)
+    assert judge(few) == (found(FEW_ROUNDS, WHERE[1], "n = 3"),)
 
 
 def test_a_cell_without_a_figure_is_not_said_to_have_few_laps() -> None:
@@ -99,9 +94,7 @@ def test_a_wide_interval_of_few_laps_is_told_once_as_few() -> None:
 
 def test_a_warm_up_that_was_cut_short_is_told_with_what_it_had() -> None:
     cut = prepared(1, steady=False, warm_up_steps=1, warm_up_seconds=3.25)
-    assert judge(run([prepared(0), cut, *rounds(SLOW, FAST)])) == (
-        Finding("TL203", "note", WHERE[1], "1 step in 3.2 s", "Give it more time with --budget."),
-    )
+    assert judge(run([prepared(0), cut, *rounds(SLOW, FAST)])) == (found(COLD, WHERE[1], "1 step in 3.2 s"),)
     longer = replace(cut, warm_up_steps=7)
     assert judge(run([longer, *rounds(SLOW, FAST)]))[0].evidence == "7 steps in 3.2 s"
 

@@ -4,4 +4,4 @@ from models import sleeps
 from torch.utils.benchmark import Timer
 
 module, (inputs, _) = sleeps(4)
-print(float(Timer("module(inputs)", globals={"module": module, "inputs": inputs}).timeit(10).mean))  # noqa: T201
+print(float(Timer("module(inputs)", globals={"module": module, "inputs": inputs}).timeit(10).mean))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from torchlap.api import Listener, Options, load, measure, reference
+    from torchlap.api import Listener, Options, check_up, load, measure, reference
+    from torchlap.doctor import CheckUp, diagnose
     from torchlap.records import Run
     from torchlap.results import figures
     from torchlap.stats import Interval, Ratio
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from torchlap.trust import judge
 
 _HOMES = {
+    "CheckUp": "doctor",
     "Interval": "stats",
     "Listener": "api",
     "Options": "api",
     "Ratio": "stats",
     "Run": "records",
+    "check_up": "api",
+    "diagnose": "doctor",
     "figures": "results",
     "judge": "trust",
     "load": "api",
@@ -30,12 +34,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "CheckUp",
     "Interval",
     "Listener",
     "Options",
     "Ratio",
     "Run",
     "__version__",
+    "check_up",
+    "diagnose",
     "figures",
     "judge",
     "load",

@@ -10,11 +10,14 @@ from typing import Self
 
 import platformdirs
 from msgspec import Struct
+from msgspec.structs import replace
 
-from torchlap import __version__, facts, runfile, suites
+from torchlap import __version__, facts, installation, runfile, suites
+from torchlap.doctor import CheckUp, diagnose
 from torchlap.errors import RunFileError, UsageError
-from torchlap.isolate import CellFailedError, Launcher, launcher
-from torchlap.protocol import Check, Checked, Describe, Description
+from torchlap.isolate import CellFailedError, ImportFailedError, Launcher, Worker, launcher
+from torchlap.privacy import private
+from torchlap.protocol import Check, Checked, Describe, Description, Tried, TryOut
 from torchlap.records import (
     SCHEMA,
     DataName,
@@ -25,6 +28,7 @@ from torchlap.records import (
     Plan,
     Recipe,
     Run,
+    Trial,
     Weights,
 )
 from torchlap.runfile import RunFile
@@ -82,11 +86,13 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     earlier = runfile.load(options.resume) if options.resume else None
     path = options.resume or options.out or default_path()
     _check_path(options, path)
-    facts.check_installation()
+    installation.check()
+    end_reading = facts.begin()
     processes = launcher()
     try:
+        machine = end_reading()
         description = _describe(processes)
-        machine = facts.gather(description)
+        machine = facts.with_torch(machine, description)
         plan = _same_plan(earlier, machine) if earlier else _plan(options, description)
         _check_models(processes, plan, description, options.hang_seconds)
         before = earlier or Run(_header(machine, plan))
@@ -137,6 +143,87 @@ class _Record:
     def run(self) -> Run:
         """The run so far."""
         return Run(self._before.header, tuple(self._events), self._before.remarks)
+
+
+def check_up(hang_seconds: float = HANG_SECONDS, watch: Callable[[str], None] = lambda _: None) -> CheckUp:
+    """Find out whether the accelerator works, and what would make it slow or wrong.
+
+    Args:
+        hang_seconds: importing torch, and each device's live probe, may be silent for so long.
+        watch: whom to tell meanwhile what is being done.
+
+    Returns:
+        The facts, with each device's live probe, and the findings. What fails is a finding: nothing is raised for it.
+    """
+    examined = _examined(hang_seconds, watch)
+    return CheckUp(__version__, examined, diagnose(examined))
+
+
+def _examined(hang_seconds: float, watch: Callable[[str], None]) -> Facts:
+    end_reading = facts.begin()
+    packages = installation.versions()
+    if installation.missing(packages) or installation.misfit(packages, installation.torchvision_needs()):
+        return end_reading()  # told from the metadata: an import would only fail
+    watch("importing torch")
+    try:
+        processes = launcher(hang_seconds)
+        try:
+            return Examination(processes, hang_seconds, watch).examine(end_reading())
+        finally:
+            processes.close()
+    except ImportFailedError as failure:
+        return facts.without_torch(end_reading(), failure.kind, failure.cause, failure.said)
+
+
+class Examination:
+    """Asks one worker after the other about torch and its devices: one that fails is followed by a fresh one."""
+
+    def __init__(self, processes: Launcher, hang_seconds: float, watch: Callable[[str], None]) -> None:
+        self._processes, self._hang_seconds, self._watch = processes, hang_seconds, watch
+        self._worker: Worker | None = None
+
+    def examine(self, machine: Facts) -> Facts:
+        """The machine's facts with what torch says, and with a trial of each device."""
+        self._watch("listing the devices")
+        try:
+            description = self._start().ask(Describe(), Description, self._hang_seconds)
+        except CellFailedError as failure:
+            return facts.with_unread(machine, "torch's devices", failure.reason)
+        known = facts.with_torch(machine, description)
+        return replace(known, trials=tuple(self._trial(device.name) for device in known.devices))
+
+    def _start(self) -> Worker:
+        self._worker = self._processes.start()
+        return self._worker
+
+    def _trial(self, device: str) -> Trial:
+        begun = time.monotonic()
+        stage = "starting"
+
+        def heard(doing: str) -> None:
+            nonlocal stage
+            stage = doing
+            self._watch(f"{device}: {doing}")
+
+        try:
+            worker = self._worker or self._start()
+            tried = worker.ask(TryOut(device), Tried, self._hang_seconds, heard)
+        except CellFailedError as failure:
+            self._worker = None
+            return Trial(
+                device=device,
+                seconds=time.monotonic() - begun,
+                failed_at=stage,
+                kind=failure.kind,
+                reason=private(failure.reason),
+            )
+        return Trial(
+            device=device,
+            seconds=tried.seconds,
+            wrong=tried.wrong,
+            missing=tuple(map(private, tried.missing)),
+            fallbacks=tuple(map(private, tried.fallbacks)),
+        )
 
 
 def load(path: str | Path) -> Run:

@@ -22,6 +22,8 @@ from torchlap import __version__
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED, TorchlapError, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from torchlap.api import Listener, Options
     from torchlap.records import Event, Header, Run
     from torchlap.session import Status
@@ -30,6 +32,10 @@ EPILOG = (
     "Exit codes: 0 every cell has a figure or was too slow for the budget; 1 some cells failed or are void; 2 the "
     "command asks for something that does not exist; 3 torch or torchvision cannot be used; 4 the run file cannot "
     "be written or read; 130 interrupted."
+)
+DOCTOR_EPILOG = (
+    "Exit codes: 0 all is well; 1 it works, but something changes results; 2 the accelerator or torch cannot be used, "
+    "or the command asks for something that does not exist; 130 interrupted."
 )
 FALLBACK_WIDTH = 80
 
@@ -101,6 +107,19 @@ Resume = Annotated[Path | None, typer.Option(help="Continue this run file; it sa
 FormatOption = Annotated[Format, typer.Option("--format", help="How the figures are written to the standard output.")]
 
 
+class ReportFormat(StrEnum):
+    """How the doctor's report is written."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+ReportFormatOption = Annotated[
+    ReportFormat, typer.Option("--format", help="markdown to paste into a bug report, json for a script.")
+]
+
+
 @app.callback(invoke_without_command=True, epilog=EPILOG)
 def torchlap(
     context: typer.Context,
@@ -158,6 +177,41 @@ def run(
         )
         _nothing_beside_resume(options)
         _measure(options, output)
+
+
+@app.command(epilog=DOCTOR_EPILOG)
+def doctor(output: ReportFormatOption = ReportFormat.text, hang_limit: HangLimit = "120s") -> None:
+    """Find out whether the accelerator works, and what would make it slow or wrong."""
+    from torchlap import api, suites  # noqa: PLC0415  see the module's docstring
+    from torchlap.doctor import exit_code  # noqa: PLC0415
+    from torchlap.reports import check_up  # noqa: PLC0415
+
+    with _one_sentence():
+        signal.signal(signal.SIGTERM, _interrupt)
+        limit = suites.parse_seconds(hang_limit, "time limit")
+        with _doing() as watch:
+            seen = api.check_up(limit, watch)
+        writers: dict[ReportFormat, Callable[[], str]] = {
+            ReportFormat.text: lambda: check_up.as_text(seen, _width(), color=_color()),
+            ReportFormat.markdown: lambda: check_up.as_markdown(seen),
+            ReportFormat.json: lambda: check_up.as_json(seen),
+        }
+        _print(writers[output]())
+        raise typer.Exit(exit_code(seen.findings))
+
+
+@contextmanager
+def _doing() -> Iterator[Callable[[str], None]]:
+    """Show what is being done, where the standard error is a terminal."""
+    with _error_console().status("reading the machine", spinner="line") as status:
+        yield status.update
+
+
+def _error_console() -> "Console":
+    """Where to tell what goes on; to nobody, where the standard error is closed."""
+    from rich.console import Console  # noqa: PLC0415  see the module's docstring
+
+    return Console(stderr=True) if sys.stderr else Console(file=Path(os.devnull).open("w"))
 
 
 def _loader_workers(through: Through, workers: str | None) -> int | None:
@@ -226,10 +280,9 @@ class _Display:
         self.path: Path | None = None
 
     def __enter__(self) -> Self:
-        from rich.console import Console  # noqa: PLC0415  see the module's docstring
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  see the module's docstring
 
-        self._console = Console(stderr=True) if sys.stderr else Console(file=open(os.devnull, "w"))  # noqa: PTH123
+        self._console = _error_console()
         self._progress = Progress(
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(bar_width=12),

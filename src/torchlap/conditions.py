@@ -4,29 +4,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from subprocess import SubprocessError, run
 from types import ModuleType
 from typing import Any
 
 import psutil
 from msgspec import Struct
 
+from torchlap.nvidia import throttled_by
+from torchlap.probes import battery, power_saving
 from torchlap.records import Conditions, DeviceFacts, GpuConditions
 
 SHORTEST_SECONDS = 0.5
 """Processor times are counted in hundredths of a second: over less they tell nothing."""
-
-THROTTLED = {
-    0x04: "power cap",
-    0x08: "hardware slowdown",
-    0x20: "software thermal limit",
-    0x40: "hardware thermal limit",
-    0x80: "power brake",
-}
-"""NVML's clocks event reasons that slow a busy GPU down (nvml.h); idle and chosen clocks are none."""
-
-POWER_PROFILE = Path("/sys/firmware/acpi/platform_profile")
 
 
 class _Moment(Struct, frozen=True):
@@ -58,9 +47,7 @@ class Watch:
         """Look at the GPUs' clocks, just after a lap."""
         for gpu in self._gpus:
             reasons = self._ask(gpu.device, "nvmlDeviceGetCurrentClocksEventReasons") or 0
-            self._throttled.setdefault(gpu.device, set()).update(
-                word for bit, word in THROTTLED.items() if reasons & bit
-            )
+            self._throttled.setdefault(gpu.device, set()).update(throttled_by(reasons))
 
     def end(self, comparison: int) -> Conditions:
         """The rounds are over, their workers still alive."""
@@ -73,8 +60,8 @@ class Watch:
             seconds=seconds,
             others_cpu_share=min(1.0, max(0.0, others / capacity)) if seconds >= SHORTEST_SECONDS else None,
             swap_grown_bytes=now.swap_bytes - begun.swap_bytes,
-            on_battery=_on_battery(),
-            power_saving=_power_saving(),
+            on_battery=battery().on_battery,
+            power_saving=power_saving(),
             gpus=tuple(
                 GpuConditions(
                     device=gpu.device,
@@ -108,11 +95,11 @@ class Watch:
 
 
 def _nvml(devices: Sequence[DeviceFacts]) -> ModuleType | None:
-    """NVML, where there is a CUDA device and the extra `nvidia` is installed."""
+    """NVML, where there is a CUDA device of NVIDIA's."""
     if all(device.kind != "cuda" for device in devices):
         return None
     try:
-        import pynvml  # noqa: PLC0415  an extra
+        import pynvml  # noqa: PLC0415  installed on Linux alone
     except ImportError:
         return None
     try:
@@ -139,24 +126,3 @@ def _our_seconds() -> float:
             times = process.cpu_times()
             total += times.user + times.system
     return total
-
-
-def _on_battery() -> bool | None:
-    if not hasattr(psutil, "sensors_battery"):
-        return None
-    with suppress(OSError, RuntimeError):
-        battery = psutil.sensors_battery()
-        return None if battery is None or battery.power_plugged is None else not battery.power_plugged
-    return None
-
-
-def _power_saving() -> bool | None:
-    """Low-power mode: macOS tells by pmset, Linux by the platform profile; None where neither does."""
-    with suppress(OSError):
-        return POWER_PROFILE.read_text().strip() in ("low-power", "quiet")
-    try:
-        told = run(["/usr/bin/pmset", "-g"], capture_output=True, text=True, timeout=2, check=True).stdout
-    except (OSError, SubprocessError):
-        return None
-    values = [line.split()[-1] for line in told.splitlines() if line.split()[:1] == ["lowpowermode"]]
-    return values[0] == "1" if values else None

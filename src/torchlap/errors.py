@@ -11,6 +11,10 @@ from the place where it is seen to the session that writes it down.
 
 EXIT_FINE = 0
 EXIT_SOME_CELLS_FAILED = 1
+EXIT_WARNINGS = 1
+EXIT_UNUSABLE = 2
+"""Of `torchlap doctor`: it works, but something changes results; the accelerator cannot be used."""
+
 EXIT_USAGE = 2
 EXIT_INSTALL = 3
 EXIT_RUN_FILE = 4

@@ -3,24 +3,29 @@
 import os
 import platform
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from subprocess import SubprocessError, run
+from typing import Any
 
+import msgspec
 import psutil
-from packaging.requirements import Requirement
-from packaging.version import Version
+from msgspec.structs import asdict, replace
 
-from torchlap.errors import InstallError
+from torchlap import installation, nvidia, probes
+from torchlap.privacy import private
+from torchlap.probes import ProbeError
 from torchlap.protocol import Description
-from torchlap.records import Facts
+from torchlap.records import Facts, FailureKind, ImportFailure, Unread
 
-PACKAGES = ("torch", "torchvision", "numpy", "triton")
 ENVIRONMENT = (
+    "ATEN_CPU_CAPABILITY",
     "CUDA_LAUNCH_BLOCKING",
     "CUDA_VISIBLE_DEVICES",
+    "DNNL_DEFAULT_FPMATH_MODE",
     "GOMP_CPU_AFFINITY",
+    "HIP_VISIBLE_DEVICES",
+    "HSA_OVERRIDE_GFX_VERSION",
     "KMP_AFFINITY",
     "KMP_BLOCKTIME",
     "LD_PRELOAD",
@@ -28,77 +33,164 @@ ENVIRONMENT = (
     "MALLOC_MMAP_MAX_",
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TRIM_THRESHOLD_",
+    "MKL_CBWR",
     "MKL_NUM_THREADS",
     "NVIDIA_TF32_OVERRIDE",
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
     "OPENBLAS_NUM_THREADS",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
     "PYTORCH_ENABLE_MPS_FALLBACK",
+    "PYTORCH_ENABLE_XPU_FALLBACK",
     "PYTORCH_MPS_FAST_MATH",
     "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
     "PYTORCH_MPS_LOW_WATERMARK_RATIO",
     "PYTORCH_MPS_PREFER_METAL",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "ROCR_VISIBLE_DEVICES",
+    "TORCHDYNAMO_DISABLE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_COMPILE_DISABLE",
+    "ZE_AFFINITY_MASK",
 )
-"""Variables that change how fast or how exactly torch computes."""
+"""Variables that change how fast or how exactly torch computes, or which devices it sees."""
 
-REINSTALL = f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision"
+LONGEST_VARIABLE = 1000
+APPLE_NAMES = (
+    "machdep.cpu.brand_string",
+    "hw.perflevel0.physicalcpu",
+    "hw.perflevel1.physicalcpu",
+    "sysctl.proc_translated",
+)
+AMD_DRIVER = Path("/dev/kfd")
 
 
-def check_installation() -> None:
-    """Make sure, from the packages' own metadata and before any import, that torch and torchvision fit each other.
+def begin() -> Callable[[], Facts]:
+    """Start to read the machine; what is returned waits for the facts, all but what only torch itself can tell.
 
-    Raises:
-        InstallError: when one is missing, or they come from different builds.
+    Reading takes a fraction of a second, beside which torch can be imported; end it before a worker touches a device,
+    or the device's users are ourselves.
     """
-    versions = _versions(("torch", "torchvision"))
-    missing = [name for name in ("torch", "torchvision") if name not in versions]
-    if missing:
-        raise InstallError(f"{' and '.join(missing)} not installed: {sys.executable} -m pip install torch torchvision.")
-    torch, torchvision = versions["torch"], versions["torchvision"]
-    wanted = [Requirement(line) for line in metadata.requires("torchvision") or ()]
-    wants = next((one for one in wanted if one.name == "torch"), None)
-    if wants and not wants.specifier.contains(torch, prereleases=True):
-        raise InstallError(
-            f"torchvision {torchvision} needs torch{wants.specifier}, but torch {torch} is here: {REINSTALL}."
-        )
-    builds = Version(torch).local, Version(torchvision).local
-    if all(builds) and builds[0] != builds[1]:
-        raise InstallError(f"torch {torch} and torchvision {torchvision} come from different builds: {REINSTALL}.")
+    waits = {what: probes.timed(probe) for what, probe in _probes().items()}
+
+    def end() -> Facts:
+        return _gathered(waits)
+
+    return end
 
 
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for name in packages:
+def _probes() -> dict[str, Callable[[], Mapping[str, object]]]:
+    """What is read, by its name in words; each answers with fields of Facts."""
+    mac, linux = sys.platform == "darwin", sys.platform == "linux"
+    return {
+        "the CPU": _cpu,
+        "the memory": _memory,
+        "the system's version": probes.os_release,
+        "the power": _power,
+        "the installation": _installation,
+        **({"the chip": _apple} if mac else {}),
+        **({"NVIDIA's driver": _nvidia, "the PCI bus": _adapters} if linux else {}),
+    }
+
+
+def _gathered(waits: Mapping[str, Callable[[], Mapping[str, object]]]) -> Facts:
+    fields: dict[str, object] = {
+        "cpu": platform.machine(),
+        "physical_cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
+        "usable_cores": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": _system(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "environment": {
+            name: private(value[:LONGEST_VARIABLE]) for name, value in probes.environment(ENVIRONMENT).items()
+        },
+        "interpreter": installation.interpreter(),
+    }
+    unread = []
+    for what, wait in waits.items():
         try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+            told = wait()
+            msgspec.convert(fields | dict(told), Facts)
+        except (ProbeError, msgspec.ValidationError) as error:
+            unread.append(Unread(what, private(str(error))))
+        else:
+            fields |= told
+    return msgspec.convert(fields | {"unread": tuple(unread)}, Facts)
 
 
-def gather(description: Description) -> Facts:
-    """The facts of this machine; `description` is a worker's answer about torch."""
-    return Facts(
-        cpu=cpu_name(),
-        physical_cores=psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
-        usable_cores=usable_cores(),
-        memory_bytes=psutil.virtual_memory().total,
-        system=_system(),
-        architecture=platform.machine(),
-        python=platform.python_version(),
-        packages=_versions(PACKAGES),
-        environment={name: _printable(os.environ[name]) for name in ENVIRONMENT if name in os.environ},
+def with_torch(machine: Facts, description: Description) -> Facts:
+    """The machine's facts with a worker's answer about torch."""
+    torch = description.torch
+    return replace(
+        machine,
         devices=description.devices,
         looked_for=description.looked_for,
+        torch=replace(torch, said=private(torch.said)) if torch else None,
     )
 
 
-def _printable(text: str) -> str:
-    """Text of bounded length, without what no encoding has."""
-    return text[:1000].encode(errors="replace").decode()
+def without_torch(machine: Facts, kind: FailureKind, cause: str, said: str) -> Facts:
+    """The machine's facts where torch cannot be imported."""
+    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(said)))
+
+
+def with_unread(machine: Facts, what: str, why: str) -> Facts:
+    """The machine's facts, and that something could not be read."""
+    return replace(machine, unread=(*machine.unread, Unread(what, private(why))))
+
+
+def _cpu() -> dict[str, object]:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": cpu_name(),
+        "logical_cores": psutil.cpu_count(),
+        "affinity_cores": _affinity_cores(),
+        "cpu_quota": probes.cpu_quota() if sys.platform == "linux" else None,
+        "load": load,
+        "amd_driver": os.access(AMD_DRIVER, os.R_OK | os.W_OK) if AMD_DRIVER.exists() else None,
+    }
+
+
+def _memory() -> dict[str, object]:
+    return {"available_bytes": psutil.virtual_memory().available, "swap_used_bytes": psutil.swap_memory().used}
+
+
+def _power() -> dict[str, Any]:
+    told = probes.macos_power() if sys.platform == "darwin" else probes.linux_power()
+    return {"power": asdict(probes.battery()) | told}
+
+
+def _installation() -> dict[str, object]:
+    return {
+        "packages": installation.versions(),
+        "torchvision_needs": installation.torchvision_needs(),
+        "torch_build": installation.torch_build(),
+    }
+
+
+def _apple() -> dict[str, object]:
+    return apple_fields(probes.sysctl(*APPLE_NAMES))
+
+
+def apple_fields(told: Mapping[str, str]) -> dict[str, object]:
+    """The chip, of what sysctl says."""
+    return {
+        **({"cpu": told["machdep.cpu.brand_string"]} if told.get("machdep.cpu.brand_string") else {}),
+        "performance_cores": probes.whole(told.get("hw.perflevel0.physicalcpu")),
+        "efficiency_cores": probes.whole(told.get("hw.perflevel1.physicalcpu")),
+        "translated": told.get("sysctl.proc_translated") == "1",
+    }
+
+
+def _nvidia() -> dict[str, object]:
+    return {"nvidia": nvidia.ask()}
+
+
+def _adapters() -> dict[str, object]:
+    return {"display_adapters": probes.display_adapters()}
 
 
 def _system() -> str:
@@ -113,35 +205,28 @@ def cpu_name() -> str:
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string") or platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = probes.colon_values(Path("/proc/cpuinfo").read_text()).get("model name")
     except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        name = None
+    return name or platform.processor() or platform.machine()
 
 
 def _sysctl(name: str) -> str:
     try:
-        return run(
-            ["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, timeout=2, check=True
-        ).stdout.strip()
-    except (OSError, SubprocessError):
+        return probes.sysctl(name).get(name, "")
+    except ProbeError:
         return ""
+
+
+def _affinity_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def usable_cores() -> int:
     """Logical cores that this process may use: by affinity, and by the container's quota, rounded up."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    quota = _cpu_quota()
+    allowed = _affinity_cores()
+    quota = probes.cpu_quota() if sys.platform == "linux" else None
     return allowed if quota is None else max(1, min(allowed, -int(-quota // 1)))
-
-
-def _cpu_quota() -> float | None:
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else int(limit) / int(period)
 
 
 def cpu_threads() -> tuple[int, str]:

@@ -1,4 +1,7 @@
-"""A finding is a coded remark: what was seen, and what to do. This is the catalogue; the rules are elsewhere."""
+"""A finding is a coded remark: what was seen, and what to do.
+
+Here is the catalogue of those about a measurement, whose rules are in `trust`; `doctor` has those about a machine.
+"""
 
 from typing import Literal
 
@@ -8,32 +11,33 @@ Severity = Literal["note", "warning", "error"]
 
 
 class Rule(Struct, frozen=True):
-    """A finding's entry in the catalogue: why it matters and what to do, whatever was seen."""
+    """A finding's entry in the catalogue: why it matters and what to do, whatever was seen; `source` is who says so."""
 
     code: str
     severity: Severity
     title: str
     why: str
     remedy: str
+    source: str = ""
 
 
 class Finding(Struct, frozen=True):
-    """A rule that applies: `where` names the cell, or is empty for the whole run."""
+    """A rule that applies: `where` names the cell or device, or is empty for the whole run or machine.
+
+    `command` is the remedy to paste into a shell, where there is one.
+    """
 
     code: str
     severity: Severity
     where: str
     evidence: str
     remedy: str
+    title: str = ""
+    why: str = ""
+    command: str = ""
+    source: str = ""
 
 
-ALONE = Rule(
-    "TL101",
-    "note",
-    "no accelerator",
-    "A speed-up needs two devices; without an accelerator the figures are the CPU's alone.",
-    "If this machine has a GPU, check its driver, and that the installed torch was built for it.",
-)
 FEW_ROUNDS = Rule(
     "TL201",
     "note",
@@ -187,7 +191,6 @@ BUSY_BEFORE = Rule(
     "See who it is with nvidia-smi, wait until it is idle, and measure again.",
 )
 CATALOGUE = (
-    ALONE,
     FEW_ROUNDS,
     WIDE,
     COLD,
@@ -211,6 +214,16 @@ CATALOGUE = (
 )
 
 
-def found(rule: Rule, where: str, evidence: str) -> Finding:
-    """The finding that a rule gives where it applies."""
-    return Finding(rule.code, rule.severity, where, evidence, rule.remedy)
+def found(rule: Rule, where: str, evidence: str, *, remedy: str = "", command: str = "", source: str = "") -> Finding:
+    """The finding that a rule gives where it applies; its remedy and source are the rule's unless told otherwise."""
+    return Finding(
+        code=rule.code,
+        severity=rule.severity,
+        where=where,
+        evidence=evidence,
+        remedy=remedy or rule.remedy,
+        title=rule.title,
+        why=rule.why,
+        command=command,
+        source=source or rule.source,
+    )

@@ -23,8 +23,10 @@ import msgspec
 import psutil
 
 from torchlap.errors import InstallError
+from torchlap.installation import reinstall
 from torchlap.protocol import (
     LONGEST_LINE,
+    WHERE_SIGNAL,
     Build,
     Check,
     Describe,
@@ -35,6 +37,7 @@ from torchlap.protocol import (
     Reply,
     Request,
     RunLap,
+    TryOut,
     WarmUp,
     decode_reply,
     encode,
@@ -47,10 +50,14 @@ START_LIMIT_SECONDS = 180.0
 REAP_LIMIT_SECONDS = 10.0
 """A dying process may write a core file first."""
 
-DETAIL_BYTES = 4000
+DETAIL_BYTES = 20_000
+WHERE_SECONDS = 0.5
+"""A worker that hangs is given so long to print where it is."""
+
 DOING: dict[type[Request], str] = {
     Hello: "starting",
     Describe: "listing the devices",
+    TryOut: "trying the device",
     Check: "building the model",
     Build: "building the model",
     WarmUp: "warming up",
@@ -67,6 +74,30 @@ class CellFailedError(Exception):
     def __init__(self, kind: FailureKind, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.kind, self.reason, self.detail = kind, reason, detail
+
+
+class ImportFailedError(InstallError):
+    """A worker could not import torch and torchvision; `said` is the end of what it printed."""
+
+    def __init__(self, kind: FailureKind, reason: str, said: str) -> None:
+        self.kind, self.said = kind, said
+        self.cause = import_cause(kind, reason, said)
+        super().__init__(f"{self.cause} torchlap doctor tells more; or install both anew: {reinstall(sys.executable)}.")
+
+
+def import_cause(kind: FailureKind, reason: str, said: str) -> str:
+    """Why the process that imports torch ended, in a sentence, from its end and the end of what it printed."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    frames = [line for line in lines if line.startswith('File "') and "importlib" not in line and " in " in line]
+    if kind == "hang" or "Fatal Python error" in said:
+        where = f" It was at {frames[0]}." if frames else ""
+        return f"Importing torch and torchvision {'hangs' if kind == 'hang' else 'crashes'}: {reason}{where}"
+    last = lines[-1] if lines else reason
+    if "torchvision::nms" in said:
+        return f"Torch and torchvision come from different builds ({last})."
+    if "No module named 'torch" in said:
+        return f"Torch or torchvision is not installed ({last})."
+    return f"Importing torch and torchvision failed ({last})."
 
 
 class Process(Protocol):
@@ -156,6 +187,7 @@ class Worker:
             line = self._lines.get(timeout=limit_seconds)
         except queue.Empty:
             used = self._cpu_seconds()
+            _ask_where(self.pid)
             said = self.kill()
             raise CellFailedError(
                 "hang",
@@ -172,12 +204,9 @@ class Worker:
 
     def _death(self, doing: str) -> CellFailedError:
         status, said = self._end()
-        if status < 0:
-            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-            if status == -signal.SIGKILL and _out_of_memory_kills() > self._kills_before:
-                return CellFailedError("out_of_memory", f"The kernel killed the worker to free memory ({doing}).")
-            return CellFailedError("crash", f"The worker was killed by {name} ({doing}).", said)
-        return CellFailedError("crash", f"The worker exited with status {status} ({doing}).", said)
+        if status == -signal.SIGKILL and _out_of_memory_kills() > self._kills_before:
+            return CellFailedError("out_of_memory", f"The kernel killed the worker to free memory ({doing}).")
+        return CellFailedError("crash", _how_it_ended(status, doing), said)
 
     def _cpu_seconds(self) -> float:
         try:
@@ -202,6 +231,23 @@ class Worker:
         self._connection.close()
         with self._log:
             return status, _tail(self._log)
+
+
+def _how_it_ended(status: int, doing: str) -> str:
+    """A worker's end in a sentence; a negative status is a signal."""
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        return f"The worker was killed by {name} ({doing})."
+    return f"The worker exited with status {status} ({doing})."
+
+
+def _ask_where(pid: int) -> None:
+    """Have a process that hangs print its stack, where Python still can."""
+    try:
+        os.kill(pid, WHERE_SIGNAL)
+    except ProcessLookupError:
+        return
+    time.sleep(WHERE_SECONDS)
 
 
 def _kill_group(pid: int) -> None:
@@ -252,13 +298,13 @@ class Launcher(Protocol):
         """End every worker and the launcher's own processes."""
 
 
-def launcher() -> Launcher:
-    """The launcher that suits this system.
+def launcher(limit_seconds: float = START_LIMIT_SECONDS) -> Launcher:
+    """The launcher that suits this system; importing torch may take so long.
 
     Raises:
-        InstallError: when torch cannot be imported.
+        ImportFailedError: when torch cannot be imported; of one that spawns, only when a worker is started.
     """
-    return ForkLauncher() if sys.platform == "linux" else SpawnLauncher()
+    return ForkLauncher(limit_seconds) if sys.platform == "linux" else SpawnLauncher(limit_seconds)
 
 
 def _command(mode: str, descriptor: int) -> list[str]:
@@ -298,8 +344,9 @@ def _spawn(mode: str, connection: socket.socket, log: IO[bytes]) -> _Spawned:
 class SpawnLauncher:
     """Starts each worker as a new interpreter."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_seconds: float = START_LIMIT_SECONDS) -> None:
         self.start_up_seconds = 0.0
+        self._limit_seconds = limit_seconds
         self._workers: list[Worker] = []
 
     def start(self) -> Worker:
@@ -310,9 +357,9 @@ class SpawnLauncher:
         worker = Worker(_spawn("serve", theirs, log), ours, log)
         self._workers.append(worker)
         try:
-            worker.ask(Hello(), Ready, START_LIMIT_SECONDS)
+            worker.ask(Hello(), Ready, self._limit_seconds)
         except CellFailedError as failure:
-            raise import_failure(failure.detail or failure.reason) from None
+            raise ImportFailedError(failure.kind, failure.reason, failure.detail) from None
         self.start_up_seconds += time.monotonic() - begun
         return worker
 
@@ -336,21 +383,36 @@ class _Forked:
 class ForkLauncher:
     """Starts a template that has torch imported, and forks each worker from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_seconds: float = START_LIMIT_SECONDS) -> None:
         begun = time.monotonic()
         self._workers: list[Worker] = []
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the template
         self._process = _spawn("template", theirs, self._log)
-        self._control.settimeout(START_LIMIT_SECONDS)
+        self._control.settimeout(limit_seconds)
         try:
-            ready = self._hear() == "ready"
+            self._wait_until_ready(limit_seconds)
         except BaseException:
             self.close()
             raise
-        if not ready:
-            raise import_failure(self._closed())
         self.start_up_seconds = time.monotonic() - begun
+
+    def _wait_until_ready(self, limit_seconds: float) -> None:
+        """Wait until the template has imported torch.
+
+        Raises:
+            ImportFailedError: when it never will.
+        """
+        try:
+            if self._control.recv(1000):
+                return
+        except TimeoutError:
+            _ask_where(self._process.pid)
+            raise ImportFailedError("hang", f"No answer for {limit_seconds:.0f} s.", self._closed()[1]) from None
+        except OSError:
+            pass  # the connection broke: the same as its end
+        status, said = self._closed()
+        raise ImportFailedError("crash", _how_it_ended(status, DOING[Hello]), said)
 
     def _hear(self) -> str:
         try:
@@ -389,33 +451,14 @@ class ForkLauncher:
         """End every worker, and the template."""
         self._closed()
 
-    def _closed(self) -> str:
-        """End all, and return the end of what the template printed."""
+    def _closed(self) -> tuple[int, str]:
+        """End all: the template's exit status, and the end of what it printed; nothing the second time."""
+        if self._log.closed:
+            return 0, ""
         for worker in self._workers:
             worker.kill()
         self._control.close()
-        _kill_and_reap(self._process)
-        if self._log.closed:
-            return ""
+        _kill_group(self._process.pid)
+        status = self._process.reap()
         with self._log:
-            return _tail(self._log)
-
-
-def _kill_and_reap(process: _Spawned) -> None:
-    _kill_group(process.pid)
-    process.reap()
-
-
-def import_failure(said: str) -> InstallError:
-    """Explain why the process that imports torch ended, from the end of what it printed."""
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")
-    if "torchvision::nms" in said:
-        cause = "torch and torchvision come from different builds"
-    elif "No module named 'torch" in said:
-        cause = "torch or torchvision is not installed"
-    else:
-        cause = "importing torch and torchvision failed"
-    return InstallError(
-        f"{cause[0].upper()}{cause[1:]} ({last}): install both in one command, "
-        f"{sys.executable} -m pip install --upgrade --force-reinstall torch torchvision."
-    )
+            return status, _tail(self._log)

@@ -1,9 +1,14 @@
 """What the judge and a worker say to each other: one JSON line a message, requests down, replies up."""
 
+import signal
+
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, Watched, Weights
+from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, TorchFacts, Watched, Weights
+
+WHERE_SIGNAL = signal.SIGUSR1
+"""Asks a worker that hangs where it is; it prints its stack into its log."""
 
 LONGEST_LINE = 1 << 20
 """Bytes: a worker that says more in one line is not one of ours."""
@@ -15,6 +20,12 @@ class Hello(Struct, frozen=True, tag="hello"):
 
 class Describe(Struct, frozen=True, tag="describe"):
     """Ask which devices and models torch and torchvision have here."""
+
+
+class TryOut(Struct, frozen=True, tag="try_out"):
+    """Ask to use a device a little: allocate, multiply, train, copy back; and to try the operators of the models."""
+
+    device: str
 
 
 class Check(Struct, frozen=True, tag="check"):
@@ -54,7 +65,7 @@ class RunLap(Struct, frozen=True, tag="lap"):
     lead_in: int
 
 
-Request = Hello | Describe | Check | Build | WarmUp | RunLap
+Request = Hello | Describe | TryOut | Check | Build | WarmUp | RunLap
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -67,6 +78,16 @@ class Description(Struct, frozen=True, tag="description"):
     devices: tuple[DeviceFacts, ...]
     models: tuple[str, ...]
     looked_for: str
+    torch: TorchFacts | None = None
+
+
+class Tried(Struct, frozen=True, tag="tried", kw_only=True):
+    """The device did what it was asked; `wrong`, `missing` and `fallbacks` are those of `torchlap.records.Trial`."""
+
+    seconds: float
+    wrong: str = ""
+    missing: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
 
 
 class Checked(Struct, frozen=True, tag="checked"):
@@ -120,7 +141,7 @@ class Failed(Struct, frozen=True, tag="failed"):
     detail: str
 
 
-Reply = Ready | Description | Checked | Built | Progress | Prepared | LapDone | Failed
+Reply = Ready | Description | Tried | Checked | Built | Progress | Prepared | LapDone | Failed
 
 encode = Encoder().encode
 _requests: Decoder[Request] = Decoder(Request)

@@ -5,6 +5,7 @@ from math import log
 from statistics import median
 
 from torchlap import findings as catalogue
+from torchlap.doctor.devices import alone
 from torchlap.findings import Finding, found
 from torchlap.records import Conditions, Run
 from torchlap.results import CellResult, ComparisonResult, figures
@@ -64,7 +65,7 @@ def judge(run: Run) -> tuple[Finding, ...]:
         launch_bound,
         lambda cell: small_batch(cell, cells),
     ]
-    told = [*alone(run), *(finding for rule in of_cells for cell in cells for finding in rule(cell))]
+    told = [*alone(run.header.facts), *(finding for rule in of_cells for cell in cells for finding in rule(cell))]
     told += [finding for comparison in comparisons for finding in disturbed(comparison)]
     return tuple(sorted(told, key=lambda finding: finding.code))
 
@@ -72,12 +73,6 @@ def judge(run: Run) -> tuple[Finding, ...]:
 def void(all_findings: Iterable[Finding]) -> dict[str, str]:
     """The cells whose figures mean nothing, by the name that findings give them, with the code that says why."""
     return {finding.where: finding.code for finding in all_findings if finding.severity == "error" and finding.where}
-
-
-def alone(run: Run) -> Iterable[Finding]:
-    """The CPU is the only device here."""
-    if all(device.kind == "cpu" for device in run.header.facts.devices):
-        yield found(catalogue.ALONE, "", f"Only the CPU was measured. {run.header.facts.looked_for}")
 
 
 def few_rounds(cell: CellResult) -> Iterable[Finding]:

@@ -8,6 +8,7 @@ torch loads it as it loads any third party's device: by the entry point in the g
 import os
 import sys
 import time
+import warnings
 from typing import Any, Self
 
 import torch
@@ -16,6 +17,9 @@ from torch.utils import _pytree as pytree
 from torch.utils import backend_registration
 
 NAME = "sim"
+FAULT, _, FAULTY = os.environ.get("SIMULATED_FAULT", "").partition(":")
+"""What goes wrong, and with which operator: `wrong:aten.mm.default`, `missing:`, `fallback:`, `crash:` or `hang:`."""
+
 COST = float(os.environ.get("SIMULATED_COST", "0.002"))
 DEVICES = 2
 
@@ -80,7 +84,7 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
     if raw_kwargs.get("device") is not None:
         leaves_device = torch.device(raw_kwargs["device"]).type == "cpu"
         raw_kwargs["device"] = torch.device("cpu")
-    out = op(*raw_args, **raw_kwargs)
+    out = op(*raw_args, **raw_kwargs) if str(op) != FAULTY else faulty(op, raw_args, raw_kwargs)
     if leaves_device:
         queue.wait()
         return out
@@ -92,6 +96,24 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
         return in_place[id(x)] if id(x) in in_place else SimTensor(x)
 
     return pytree.tree_map(wrap, out)
+
+
+def faulty(op: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operator as a device does on which it has a fault; in the words of MPS."""
+    name = f"aten::{str(op).split('.')[1]}"
+    if FAULT == "missing":
+        raise NotImplementedError(f"The operator '{name}' is not currently implemented for the SIM device.")
+    if FAULT == "fallback":
+        warnings.warn(f"The operator '{name}' is not supported and will fall back to run on the CPU.", stacklevel=2)
+    elif FAULT == "crash":
+        os.abort()
+    elif FAULT == "hang":
+        time.sleep(1000)
+    out = op(*args, **kwargs)
+    for each in pytree.tree_leaves(out):
+        if FAULT == "wrong" and isinstance(each, Tensor) and each.is_floating_point():
+            each.mul_(1.5)
+    return out
 
 
 class Backend(backend_registration._DummyBackendModule):

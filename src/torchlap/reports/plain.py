@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import CellPrepared, Facts, Failure, Plan, Run, RunFinished
@@ -76,6 +77,7 @@ class Report(Struct, frozen=True, kw_only=True):
     plan: Plan
     cells: tuple[CellReport, ...]
     findings: tuple[Finding, ...]
+    check_up: tuple[Finding, ...]
     remarks: tuple[str, ...]
 
 
@@ -95,10 +97,15 @@ def as_json(run: Run, path: Path | None) -> str:
         plan=run.header.plan,
         cells=tuple(_cell(row) for row in rows(run)),
         findings=judge(run),
+        check_up=diagnose(run.header.facts),
         remarks=run.remarks,
     )
-    text = json.dumps(msgspec.to_builtins(report), indent=2)  # ASCII alone: nothing in it can steer a terminal
-    return text.replace("\x7f", "\\u007f") + "\n"
+    return as_ascii(msgspec.to_builtins(report))
+
+
+def as_ascii(value: object) -> str:
+    """JSON in ASCII alone: nothing in it can steer a terminal."""
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n"
 
 
 def _cell(row: Row) -> CellReport:
@@ -155,28 +162,28 @@ def _no_formula(text: str) -> str:
 def as_markdown(run: Run) -> str:
     """The table with the machine and the findings, to paste into a page."""
     heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
-    lines = [_escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
+    lines = [escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
     lines += [_line(_fields(row, compares(run))) for row in rows(run)]
     first = baseline(run)
     lines += ["", f"In brackets: the {run.header.plan.confidence:.0%} interval."]
     if compares(run):
-        lines[-1] += f" Speed-up: over {_escape(clean(first.device))} in {first.recipe}, from paired rounds."
+        lines[-1] += f" Speed-up: over {escape(clean(first.device))} in {first.recipe}, from paired rounds."
     failed = [row.result for row in rows(run) if row.result.failure]
     lines += [""] * bool(failed)
     for result in failed:
         reason = result.failure.reason if result.failure else ""
-        lines.append(f"- {_escape(clean(f'{result.cell}: {reason}'))}")
+        lines.append(f"- {escape(clean(f'{result.cell}: {reason}'))}")
     all_findings = judge(run)
     lines += [""] * bool(all_findings)
     for finding in all_findings:
         where = f"{finding.where}: " * bool(finding.where)
-        lines.append(f"- **{finding.code}** {_escape(clean(f'{where}{sentence(finding.evidence)} {finding.remedy}'))}")
+        lines.append(f"- **{finding.code}** {escape(clean(f'{where}{sentence(finding.evidence)} {finding.remedy}'))}")
     return "\n".join(lines) + "\n"
 
 
 def _fields(row: Row, compared: bool) -> list[str]:  # noqa: FBT001  whether there is a column for it
-    names = map(_escape, (row.model, row.batch, row.phase, row.recipe, row.device))
-    figures = [_escape(figure) for figure in [row.throughput, *[row.speed_up] * compared]]
+    names = map(escape, (row.model, row.batch, row.phase, row.recipe, row.device))
+    figures = [escape(figure) for figure in [row.throughput, *[row.speed_up] * compared]]
     struck = [f"~~{figure}~~" if row.void and figure else figure for figure in figures]
     return [*names, *struck, row.laps]
 
@@ -185,6 +192,6 @@ def _line(fields: list[str]) -> str:
     return f"| {' | '.join(fields)} |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Keep text from being read as Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", text)

@@ -13,9 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
-from torchlap.findings import CATALOGUE, Finding
-from torchlap.records import OUT_OF_TIME, FailureKind, Plan, Run
+from torchlap.findings import Finding
+from torchlap.records import OUT_OF_TIME, Facts, FailureKind, Plan, Run
 from torchlap.reports.rows import FAILURE_WORDS, Row, baseline, clean, compares, grouped, rows, sentence, varying
 from torchlap.suites import SUITES, is_own_file
 from torchlap.trust import judge
@@ -24,24 +25,35 @@ NUMBERS = ("batch", "laps")
 """Columns that are aligned to the right."""
 
 MOST_EXAMPLES = 3
+SEVERITY_STYLES = {"note": "cyan", "warning": "yellow", "error": "red"}
 
 
 def machine(run: Run, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
-    """The machine in one line (wrapped where the terminal is narrower)."""
-    return _text([Text(clean(machine_line(run.header.facts)))], width, color)
+    """The machine in one line (wrapped where the terminal is narrower), and what the check-up found."""
+    return rendered([Text(clean(machine_line(run.header.facts))), _check_up(run.header.facts)], width, color)
+
+
+def _check_up(facts: Facts) -> Text:
+    """The doctor's findings in a line; what he would say of the devices once he had tried them is not in it."""
+    told = grouped(diagnose(facts))
+    if not told:
+        return _labelled("Check-up", "fine.")
+    titles = "; ".join(f"{code} {found[0].title}" for code, found in told.items())
+    return _labelled("Check-up", f"{titles}. What to do: torchlap doctor.")
 
 
 def report(run: Run, path: Path | None, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
     """Everything after the machine's line: figures, failures, findings, where the file is, what to try next."""
-    return _text(_parts(run, path, width), width, color)
+    return rendered(_parts(run, path, width), width, color)
 
 
-def _text(parts: "list[Text] | Iterator[RenderableType]", width: int, color: bool) -> str:  # noqa: FBT001
+def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two
+    """What is printed, wrapped to the width but for text that is not to be (`Text.no_wrap`): a command to paste."""
     console = Console(
         file=io.StringIO(), width=max(20, width), force_terminal=color, no_color=not color, highlight=False, emoji=False
     )
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
@@ -137,12 +149,12 @@ def _kind(row: Row) -> FailureKind:
 def _finding(found: tuple[Finding, ...]) -> Padding:
     """One code with its cells: the first few by name, the others by number."""
     first = found[0]
-    title = next(rule.title for rule in CATALOGUE if rule.code == first.code)
     places = [f"{clean(each.where)}: {clean(each.evidence)}" if each.where else clean(each.evidence) for each in found]
     shown = "; ".join(places[:MOST_EXAMPLES])
     more = f"; and {len(places) - MOST_EXAMPLES} more" if len(places) > MOST_EXAMPLES else ""
-    style = {"note": "cyan", "warning": "yellow", "error": "red"}[first.severity]
-    text = Text(f"{first.code} ", style=style).append(f"{title}: {sentence(shown + more)} {first.remedy}", "default")
+    text = Text(f"{first.code} ", style=SEVERITY_STYLES[first.severity]).append(
+        f"{first.title}: {sentence(shown + more)} {first.remedy}", "default"
+    )
     return Padding(text, (0, 0, 0, 2))
 
 

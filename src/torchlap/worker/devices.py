@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch.backends import cudnn
 
-from torchlap.records import DeviceFacts, Precision
+from torchlap.records import DeviceFacts, Precision, TorchFacts
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc's numbers for mallopt(3)."""
@@ -24,6 +24,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 FALLBACK_WORDS = "fall back to run on the CPU"
 """What torch says of MPS where PYTORCH_ENABLE_MPS_FALLBACK lets it (aten/src/ATen/mps/MPSFallback.mm)."""
 
+LONGEST_SAID = 2000
 MOST_FALLBACKS = 20
 WITHOUT_INDEX = ("cpu", "mps")
 """Kinds of which a machine has one."""
@@ -53,7 +54,36 @@ def _facts(kind: str, index: int) -> DeviceFacts:
         memory = module.recommended_max_memory()
     else:
         memory = None
-    return DeviceFacts(name, kind, model, memory)
+    return DeviceFacts(name, kind, model, memory, _capability(kind, index))
+
+
+def _capability(kind: str, index: int) -> str:
+    """What the device's code must be built for: like 9.0 for NVIDIA, gfx90a for AMD; empty for others."""
+    if kind != "cuda":
+        return ""
+    if torch.version.hip:
+        return str(torch.cuda.get_device_properties(index).gcnArchName).partition(":")[0]
+    return ".".join(map(str, torch.cuda.get_device_capability(index)))
+
+
+def torch_facts() -> TorchFacts:
+    """What torch says of itself: what it was built for, what of that is available, how it multiplies by default."""
+    with heard() as warned:
+        return TorchFacts(
+            cuda_available=torch.cuda.is_available(),
+            architectures=tuple(torch.cuda.get_arch_list()),
+            mps_built=torch.backends.mps.is_built(),
+            mps_available=torch.backends.mps.is_available(),
+            xpu_built=torch.xpu._is_compiled(),  # noqa: SLF001  there is no public name
+            xpu_available=torch.xpu.is_available(),
+            onednn=torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]  # torch's own
+            flushes_denormals=torch.set_flush_denormal(False),
+            float32_precision={
+                "matmul": torch.backends.cuda.matmul.fp32_precision,
+                "convolution": cudnn.conv.fp32_precision,  # type: ignore[attr-defined]  # torch's types lack it
+            },
+            said=" ".join(dict.fromkeys(str(each.message) for each in warned))[:LONGEST_SAID],
+        )
 
 
 def looked_for() -> str:
