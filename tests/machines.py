@@ -218,7 +218,7 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("TL121",),
     ),
     "GTX 1080, a wheel without its architecture": (
-        server(devices=(CPU, DeviceFacts("cuda:0", "cuda", "NVIDIA GeForce GTX 1080", 8 * GIB, "6.1"))),
+        server(devices=(CPU, DeviceFacts("cuda:0", "cuda", "NVIDIA GeForce GTX 1080", 8 * GIB, "6.1")), trials=()),
         ("TL126",),
     ),
     "H100, busy": (
@@ -245,7 +245,12 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         (),
     ),
     "RX 7900 XTX, a ROCm without its architecture": (
-        server(**ROCM, devices=(CPU, RX), torch=TorchFacts(cuda_available=True, architectures=("gfx90a", "gfx942"))),
+        server(
+            **ROCM,
+            devices=(CPU, RX),
+            trials=(),
+            torch=TorchFacts(cuda_available=True, architectures=("gfx90a", "gfx942")),
+        ),
         ("TL126",),
     ),
     "RX 7900 XTX, not in the group render": (server_without_cuda(**ROCM | {"amd_driver": False}), ("TL131",)),
@@ -269,8 +274,11 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
     ),
     # CPU
     "two cores, no accelerator": (laptop(), ("TL101",)),
-    "a container with a quota": (laptop(physical_cores=8, affinity_cores=8, cpu_quota=2.0), ("TL161", "TL101")),
-    "taskset": (server(affinity_cores=4), ("TL162",)),
+    "a container with a quota": (
+        laptop(physical_cores=8, logical_cores=8, affinity_cores=8, cpu_quota=2.0),
+        ("TL161", "TL101"),
+    ),
+    "taskset": (server(affinity_cores=16), ("TL162",)),
     "OMP_NUM_THREADS=1": (server(environment={"OMP_NUM_THREADS": "1"}), ("TL160",)),
     "busy": (laptop(load=3.5), ("TL166", "TL101")),
     "no oneDNN": (laptop(torch=TorchFacts(onednn=False)), ("TL163", "TL101")),

@@ -8,14 +8,17 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import SIMULATED, Command
 from machines import MACHINES, mac_without_mps, server_without_cuda
 from making import header, plan
 from msgspec.structs import replace
 
+from torchlap import api
 from torchlap.doctor import CheckUp, diagnose
 from torchlap.facts import machine_line
+from torchlap.isolate import SpawnLauncher
 from torchlap.records import Facts, ImportFailure, Run, Unread
 from torchlap.reports import plain, terminal
 from torchlap.reports.check_up import as_json, as_markdown, as_text
@@ -157,6 +160,11 @@ def test_nothing_of_this_machines_user_host_or_home_is_in_any_format(tmp_path: P
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crashes: The worker was killed by SIGSEGV"),
         ("import time; time.sleep(1000)", "hangs: No answer for 3 s. It was at File"),
         ("raise ImportError('libcudart.so.13: cannot open')", "failed (ImportError: libcudart.so.13: cannot open)"),
+        ("raise RuntimeError('one line\\nand another')", "failed (RuntimeError: one line and another)"),
+        (
+            "import os, time\nif os.fork() == 0:\n os.setsid(); time.sleep(20)\nraise ImportError('why')",
+            "ImportError: why",
+        ),
         ("raise SystemExit(7)", "failed (The worker exited with status 7"),
     ],
 )
@@ -212,3 +220,45 @@ def test_an_interrupted_check_up_ends_at_once_and_leaves_nothing_behind(tmp_path
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=10)
     assert (process.returncode, said) == (130, "Interrupted: nothing was measured.\n")
+
+
+def test_a_launcher_that_spawns_diagnoses_an_import_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(api, "launcher", SpawnLauncher)
+    found = api.check_up(30.0)
+    assert [finding.code for finding in found.findings][:1] == ["TL104"]
+    assert found.facts.packages["torch"]
+
+
+def test_a_system_that_refuses_a_file_is_told_in_a_sentence() -> None:
+    script = f"ulimit -n 8; exec {' '.join(COMMAND)}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 4
+    assert done.stderr == "The standard output cannot be written (No space left on device): the report is lost.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_nothing_goes_on_importing_when_the_doctor_is_gone(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(1000)"
+    )
+    process = subprocess.Popen(COMMAND, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.wait(10)
+    worker = int((tmp_path / "pid").read_text())
+    end = time.monotonic() + 10
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.05)

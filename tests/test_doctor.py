@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from machines import IDLE_H100, MACHINES, laptop, mac, mac_without_mps, server, server_without_cuda
+from machines import IDLE_H100, MACHINES, ROCM, XPU, laptop, mac, mac_without_mps, server, server_without_cuda
 from making import FACTS, header, run
 from msgspec.structs import replace
 
 from torchlap.doctor import CATALOGUE, CHAINS, diagnose, exit_code
 from torchlap.findings import CATALOGUE as MEASURING
 from torchlap.findings import Finding
-from torchlap.records import Facts, Nvidia, TorchBuild, TorchFacts
+from torchlap.records import Facts, Nvidia, TorchBuild, TorchFacts, Trial
 from torchlap.trust import judge
 
 
@@ -84,7 +84,14 @@ def test_a_macos_that_is_no_version_gives_no_finding_about_versions() -> None:
 
 @pytest.mark.parametrize(
     ("high", "low", "wrong"),
-    [("0.0", None, True), ("1.0", None, True), ("1.0", "0.8", False), ("1.7", None, False), ("much", None, False)],
+    [
+        ("0.0", None, True),
+        ("1.0", None, True),
+        ("1.0", "0.8", False),
+        ("1.7", None, False),
+        ("much", None, False),
+        ("", "1.9", True),
+    ],
 )
 def test_watermarks_that_fail_or_protect_nothing(high: str, low: str | None, wrong: bool) -> None:
     environment = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": high}
@@ -113,11 +120,11 @@ def test_watermarks_that_fail_or_protect_nothing(high: str, low: str | None, wro
 def test_which_architectures_a_device_can_run(capability: str, architectures: tuple[str, ...], runs: bool) -> None:
     machine = server(torch=TorchFacts(cuda_available=True, architectures=architectures))
     device = replace(machine.devices[1], capability=capability)
-    assert bool(told(replace(machine, devices=(device,)), "TL126")) is not runs
+    assert bool(told(replace(machine, devices=(device,), trials=()), "TL126")) is not runs
 
 
 @pytest.mark.parametrize(
-    ("visible", "hidden"), [("", True), ("-1", True), ("1", True), ("0", False), ("GPU-<id>", False)]
+    ("visible", "hidden"), [("", True), ("-1", True), ("1", True), ("0", False), ("GPU-<id>", True), ("junk", True)]
 )
 def test_which_settings_hide_the_gpu(visible: str, hidden: bool) -> None:
     machine = server_without_cuda(environment={"CUDA_VISIBLE_DEVICES": visible})
@@ -129,6 +136,7 @@ def test_which_settings_hide_the_gpu(visible: str, hidden: bool) -> None:
     [
         ("535.104.05", "13.0", True),
         ("580.65.06", "13.0", False),
+        ("580", "13.0", False),
         ("450.80.02", "11.8", False),
         ("418.39", "11.8", True),
         ("535.104.05", "12.8", False),
@@ -154,6 +162,76 @@ def test_a_command_to_paste_names_this_python_and_the_right_wheels() -> None:
 @pytest.mark.parametrize(("value", "set_"), [("0", False), ("", False), ("1", True), ("STRICT", False), ("BF16", True)])
 def test_a_variable_that_is_off_changes_nothing(value: str, set_: bool) -> None:
     assert bool(told(laptop(environment={"ONEDNN_DEFAULT_FPMATH_MODE": value}), "TL150")) is set_
+
+
+@pytest.mark.parametrize(
+    ("driver", "capability", "wheel"),
+    [
+        ("580.65.06", "9.0", "cu130"),
+        ("580.65.06", "7.0", "cu126"),
+        ("570.1", "12.0", "cu128"),
+        ("570.1", "9.0", "cu128"),
+        ("535.1", "8.0", "cu126"),
+        ("535.1", "12.0", ""),
+        ("470.82", "8.0", ""),
+        ("", "9.0", ""),
+    ],
+)
+def test_the_wheel_that_is_advised_runs_on_this_driver_and_gpu(driver: str, capability: str, wheel: str) -> None:
+    gpu = replace(IDLE_H100, capability=capability)
+    machine = server_without_cuda(torch_build=TorchBuild(), nvidia=Nvidia(driver=driver, gpus=(gpu,)))
+    (finding,) = told(machine, "TL122")
+    assert finding.command.rpartition("/")[2] == wheel
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("HIP_VISIBLE_DEVICES", {**ROCM}),
+        ("ROCR_VISIBLE_DEVICES", {**ROCM}),
+        ("ZE_AFFINITY_MASK", {**XPU, "torch": TorchFacts(xpu_built=True)}),
+    ],
+)
+def test_a_gpu_of_another_maker_can_be_hidden_too(name: str, facts: dict[str, object]) -> None:
+    (finding,) = diagnose(server_without_cuda(environment={name: "-1"}, **facts))
+    assert (finding.code, finding.command) == ("TL123", f"unset {name}")
+
+
+@pytest.mark.parametrize("wheel", [TorchBuild(hip="7.1"), TorchBuild(xpu="2025"), TorchBuild(cuda="13.0")])
+def test_a_machine_without_an_accelerator_is_fine_whatever_the_wheel(wheel: TorchBuild) -> None:
+    machine = laptop(torch_build=wheel, torch=TorchFacts(xpu_built=bool(wheel.xpu)))
+    assert [finding.code for finding in diagnose(machine)] == ["TL101"]
+
+
+def test_a_gpu_that_is_not_ours_may_be_busy() -> None:
+    busy = replace(IDLE_H100, busy=1.0, processes=2, throttled_by=("power brake",))
+    both = Nvidia(driver="580.1", cuda="13.0", gpus=(busy, IDLE_H100))
+    ours = server(nvidia=both, environment={"CUDA_VISIBLE_DEVICES": "1"})
+    assert diagnose(ours) == ()
+    assert [finding.where for finding in diagnose(server(nvidia=both))] == ["GPU 0", "GPU 0"]
+    assert len(diagnose(server(nvidia=both, environment={"CUDA_VISIBLE_DEVICES": "GPU-<id>"}))) == 2
+
+
+def test_a_power_cap_of_an_idle_gpu_is_no_throttling() -> None:
+    assert diagnose(server(replace(IDLE_H100, throttled_by=("power cap",), busy=0.0))) == ()
+    assert told(server(replace(IDLE_H100, throttled_by=("power cap",), busy=0.9)), "TL127") != []
+
+
+def test_a_device_that_passed_its_trial_has_code_whatever_the_names_say() -> None:
+    machine = server(torch=TorchFacts(cuda_available=True, architectures=("gfx11-generic",)))
+    device = replace(machine.devices[1], capability="gfx1102")
+    assert diagnose(replace(machine, devices=(machine.devices[0], device))) == ()
+
+
+def test_a_full_memory_is_not_told_to_restart() -> None:
+    trial = Trial(device="cuda:0", failed_at="allocating memory", kind="out_of_memory", reason="CUDA out of memory")
+    (finding,) = told(server(trials=(trial,)), "TL140")
+    assert "memory is full" in finding.remedy
+
+
+def test_a_variable_for_a_device_that_is_not_there_changes_nothing() -> None:
+    names = ("PYTORCH_MPS_FAST_MATH", "NVIDIA_TF32_OVERRIDE", "CUDA_LAUNCH_BLOCKING")
+    assert [finding.code for finding in diagnose(laptop(environment=dict.fromkeys(names, "1")))] == ["TL101"]
 
 
 def test_worst_comes_first_and_a_cause_before_its_effects() -> None:

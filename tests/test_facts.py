@@ -1,4 +1,3 @@
-import getpass
 import os
 import platform
 import socket
@@ -31,7 +30,7 @@ from torchlap.facts import (
 )
 from torchlap.probes import ProbeError
 from torchlap.protocol import Description
-from torchlap.records import Facts, TorchFacts
+from torchlap.records import Facts, Power, TorchFacts
 
 
 @pytest.fixture
@@ -171,7 +170,8 @@ def test_whatever_macos_says_there_are_facts(monkeypatch: pytest.MonkeyPatch, to
     cpu_name.cache_clear()
     assert seen.cpu
     assert msgspec.json.decode(msgspec.json.encode(seen), type=Facts) == seen
-    assert {each.what for each in seen.unread} <= {"the chip", "the system's version", "the power"}
+    unread = {"the chip", "the system's version", "the power mode", "the heat", "the speed limit"}
+    assert {each.what for each in seen.unread} <= unread
 
 
 def test_a_mac_is_read_from_what_its_commands_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +192,33 @@ def test_a_mac_is_read_from_what_its_commands_say(monkeypatch: pytest.MonkeyPatc
     assert seen.unread == ()
 
 
+def test_one_command_that_fails_leaves_what_the_others_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def output(words: list[str], **_: object) -> str:
+        if Path(words[0]).name == "notifyutil":
+            return "com.apple.system.thermalpressurelevel 3\n"
+        raise ProbeError("not there")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(probes, "output", output)
+    monkeypatch.setattr(probes, "battery", lambda: Power(on_battery=True, battery_share=0.5))
+    cpu_name.cache_clear()
+    seen = begin()()
+    cpu_name.cache_clear()
+    assert seen.power == Power(on_battery=True, battery_share=0.5, thermal_pressure=3)
+    assert len(seen.unread) == 4
+
+
+def test_the_facts_are_the_same_when_they_are_asked_for_again() -> None:
+    end = begin()
+    assert end() is end()
+
+
+def test_of_much_that_was_printed_the_end_is_kept() -> None:
+    seen = without_torch(facts(), "crash", "why", f"{'x' * 40_000}\nRuntimeError: the cause")
+    assert seen.import_failure is not None
+    assert seen.import_failure.said.endswith("RuntimeError: the cause")
+
+
 def test_an_intel_mac_has_no_levels_of_cores() -> None:
     assert apple_fields({}) == {"performance_cores": None, "efficiency_cores": None, "translated": False}
 
@@ -200,7 +227,7 @@ def test_an_intel_mac_has_no_levels_of_cores() -> None:
 def alice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Names that stand in everything that is read."""
     monkeypatch.setenv("HOME", "/srv/people/alice")
-    monkeypatch.setattr(getpass, "getuser", lambda: "alice")
+    monkeypatch.setenv("LOGNAME", "alice")
     monkeypatch.setattr(socket, "gethostname", lambda: "wonderland")
     caches: list[Any] = [privacy._homes, privacy._names]
     for function in caches:

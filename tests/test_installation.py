@@ -94,14 +94,30 @@ def test_metadata_that_nobody_can_read_is_not_held_against_an_installation(monke
     check()
 
 
-def a_torch(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
-    """A package named torch, first on the path, that cannot be imported."""
-    (folder / "torch").mkdir()
-    (folder / "torch" / "__init__.py").write_text("raise SystemExit('imported')")
-    if version is not None:
-        (folder / "torch" / "version.py").write_text(version)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
+@pytest.mark.parametrize(
+    ("torch", "torchvision"),
+    [
+        ("2.8.0a0+34c6371d24.nv25.8", "0.23.0a0+428a54c"),
+        ("2.14.0a0+git1234567", "0.29.0a0+abcdef1"),
+        ("2.9.1+rocm7.2.0.lw.git7e1940d4", "0.24.0+rocm7.2.0.gitb919bd0c"),
+    ],
+)
+def test_builds_from_source_are_not_told_apart_by_their_commits(
+    torch: str, torchvision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, {"torch": torch, "torchvision": torchvision}, ["torch"])
+    check()
+
+
+def test_different_rocms_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, {"torch": "2.9.1+rocm7.2", "torchvision": "0.24.0+rocm6.4"}, ["torch"])
+    assert "different builds" in refusal()
+
+
+def test_damaged_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(version=lambda _: None, PackageNotFoundError=PackageNotFoundError)
+    monkeypatch.setattr(module, "metadata", fake)
+    assert module.versions(("torch",)) == {"torch": ""}
 
 
 @pytest.mark.parametrize(
@@ -117,11 +133,22 @@ def a_torch(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str | None) 
 def test_what_torch_was_built_for_is_read_and_not_run(
     text: str | None, cuda: str, hip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a_torch(tmp_path, monkeypatch, text)
-    monkeypatch.setattr(module, "_wheel_tag", lambda: "cp312-cp312-linux")
+    info = tmp_path / "torch-2.13.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n")
+    (info / "WHEEL").write_text("Wheel-Version: 1.0\nTag: cp312-cp312-linux\n")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('imported')")
+    if text is not None:
+        (tmp_path / "torch" / "version.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert torch_build() == TorchBuild(cuda=cuda, hip=hip, wheel="cp312-cp312-linux")
 
 
 def test_without_a_torch_there_is_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    fake = SimpleNamespace(distribution=missing, PackageNotFoundError=PackageNotFoundError)
+    monkeypatch.setattr(module, "metadata", fake)
     assert torch_build() is None

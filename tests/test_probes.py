@@ -105,7 +105,7 @@ def test_a_command_that_is_not_there_fails_or_hangs_says_so(monkeypatch: pytest.
         probes.output(["/nowhere/nosuchcommand"])
     with pytest.raises(ProbeError, match="exited with status 3"):
         probes.output([sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(ProbeError, match="TimeoutExpired"):
+    with pytest.raises(ProbeError, match=r"did not answer within 0\.3 s"):
         probes.output([sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(ProbeError, match="PermissionError"):
         probes.output(["/"])
@@ -198,6 +198,7 @@ def test_the_battery_is_a_share_and_whether_it_is_used(
 ) -> None:
     told = SimpleNamespace(percent=140.0, power_plugged=plugged)
     monkeypatch.setattr(psutil, "sensors_battery", lambda: told, raising=False)
+    monkeypatch.setattr(probes, "_has_battery", lambda: True)
     assert (probes.battery().on_battery, probes.battery().battery_share) == (on_battery, 1.0)
 
 
@@ -205,6 +206,28 @@ def test_no_battery_and_one_that_cannot_be_read_are_alike(monkeypatch: pytest.Mo
     def breaks() -> None:
         raise FileNotFoundError
 
+    monkeypatch.setattr(probes, "_has_battery", lambda: True)
     for sensor in (lambda: None, breaks):
         monkeypatch.setattr(psutil, "sensors_battery", sensor, raising=False)
         assert probes.battery().battery_share is None
+
+
+@pytest.mark.parametrize(
+    ("supplies", "own"),
+    [
+        ({"BAT0": ("Battery", None)}, True),
+        ({"hidpp_battery_0": ("Battery", "Device")}, False),
+        ({"hidpp_battery_0": ("Battery", "Device"), "BAT1": ("Battery", "System")}, True),
+        ({"AC": ("Mains", None)}, False),
+        ({}, False),
+    ],
+)
+def test_the_battery_of_a_mouse_is_not_the_machines(
+    supplies: dict[str, tuple[str, str | None]], own: bool, tmp_path: Path
+) -> None:
+    for name, (kind, scope) in supplies.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "type").write_text(f"{kind}\n")
+        if scope:
+            (tmp_path / name / "scope").write_text(f"{scope}\n")
+    assert probes._has_battery(tmp_path) is own

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Self
 import typer
 
 from torchlap import __version__
-from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED, TorchlapError, UsageError
+from torchlap.errors import (
+    EXIT_FINE,
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FILE,
+    EXIT_SOME_CELLS_FAILED,
+    TorchlapError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +42,7 @@ EPILOG = (
 )
 DOCTOR_EPILOG = (
     "Exit codes: 0 all is well; 1 it works, but something changes results; 2 the accelerator or torch cannot be used, "
-    "or the command asks for something that does not exist; 130 interrupted."
+    "or the command asks for something that does not exist; 4 the system refused a file or memory; 130 interrupted."
 )
 FALLBACK_WIDTH = 80
 
@@ -187,7 +194,8 @@ def doctor(output: ReportFormatOption = ReportFormat.text, hang_limit: HangLimit
     from torchlap.reports import check_up  # noqa: PLC0415
 
     with _one_sentence():
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
         limit = suites.parse_seconds(hang_limit, "time limit")
         with _doing() as watch:
             seen = api.check_up(limit, watch)
@@ -196,7 +204,8 @@ def doctor(output: ReportFormatOption = ReportFormat.text, hang_limit: HangLimit
             ReportFormat.markdown: lambda: check_up.as_markdown(seen),
             ReportFormat.json: lambda: check_up.as_json(seen),
         }
-        _print(writers[output]())
+        if not _print(writers[output](), "the report is lost"):
+            raise typer.Exit(EXIT_RUN_FILE)
         raise typer.Exit(exit_code(seen.findings))
 
 
@@ -373,17 +382,22 @@ def _color() -> bool:
     )
 
 
-def _print(text: str) -> None:
-    """Write figures. A reader that stopped reading is no error and no reason to stop; a full disk is told."""
+def _print(text: str, lost: str = "the figures are in the run file") -> bool:
+    """Write figures, and tell whether it worked.
+
+    A reader that stopped reading is no error and no reason to stop; a full disk is told, with what became of the text.
+    """
     if not sys.stdout:
-        return
+        return True
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            _say(f"The standard output cannot be written ({error.strerror}): the figures are in the run file.")
+            _say(f"The standard output cannot be written ({error.strerror}): {lost}.")
+            return False
+    return True
 
 
 def _say(text: str) -> None:
@@ -404,6 +418,9 @@ def _one_sentence() -> Iterator[None]:
     except KeyboardInterrupt:
         _say("Interrupted: nothing was measured.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        _say(f"torchlap: the system refused what is needed ({error}): free memory, disk space or open files first.")
+        raise typer.Exit(EXIT_RUN_FILE) from None
 
 
 def _open_closed_streams() -> None:

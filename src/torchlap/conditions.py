@@ -11,7 +11,7 @@ import psutil
 from msgspec import Struct
 
 from torchlap.nvidia import throttled_by
-from torchlap.probes import battery, power_saving
+from torchlap.probes import ProbeError, battery, power_saving
 from torchlap.records import Conditions, DeviceFacts, GpuConditions
 
 SHORTEST_SECONDS = 0.5
@@ -61,7 +61,7 @@ class Watch:
             others_cpu_share=min(1.0, max(0.0, others / capacity)) if seconds >= SHORTEST_SECONDS else None,
             swap_grown_bytes=now.swap_bytes - begun.swap_bytes,
             on_battery=battery().on_battery,
-            power_saving=power_saving(),
+            power_saving=_power_saving(),
             gpus=tuple(
                 GpuConditions(
                     device=gpu.device,
@@ -126,3 +126,9 @@ def _our_seconds() -> float:
             times = process.cpu_times()
             total += times.user + times.system
     return total
+
+
+def _power_saving() -> bool | None:
+    with suppress(ProbeError):
+        return power_saving()
+    return None

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 import psutil
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from torchlap import installation, nvidia, probes
-from torchlap.privacy import private
+from torchlap.privacy import LONGEST, private
 from torchlap.probes import ProbeError
 from torchlap.protocol import Description
 from torchlap.records import Facts, FailureKind, ImportFailure, Unread
@@ -75,10 +75,7 @@ def begin() -> Callable[[], Facts]:
     """
     waits = {what: probes.timed(probe) for what, probe in _probes().items()}
 
-    def end() -> Facts:
-        return _gathered(waits)
-
-    return end
+    return cache(lambda: _gathered(waits))
 
 
 def _probes() -> dict[str, Callable[[], Mapping[str, object]]]:
@@ -88,9 +85,10 @@ def _probes() -> dict[str, Callable[[], Mapping[str, object]]]:
         "the CPU": _cpu,
         "the memory": _memory,
         "the system's version": probes.os_release,
-        "the power": _power,
+        "the battery": _battery,
+        "the power mode": _power_mode,
         "the installation": _installation,
-        **({"the chip": _apple} if mac else {}),
+        **({"the chip": _apple, "the heat": _heat, "the speed limit": _speed_limit} if mac else {}),
         **({"NVIDIA's driver": _nvidia, "the PCI bus": _adapters} if linux else {}),
     }
 
@@ -109,15 +107,18 @@ def _gathered(waits: Mapping[str, Callable[[], Mapping[str, object]]]) -> Facts:
         },
         "interpreter": installation.interpreter(),
     }
-    unread = []
+    unread, power = [], dict[str, Any]()
     for what, wait in waits.items():
         try:
-            told = wait()
-            msgspec.convert(fields | dict(told), Facts)
+            told: dict[str, Any] = dict(wait())
+            if "power" in told:  # several probes have a part of it
+                told["power"] = power | told["power"]
+            msgspec.convert(fields | told, Facts)
         except (ProbeError, msgspec.ValidationError) as error:
             unread.append(Unread(what, private(str(error))))
         else:
             fields |= told
+            power = told.get("power", power)
     return msgspec.convert(fields | {"unread": tuple(unread)}, Facts)
 
 
@@ -134,7 +135,7 @@ def with_torch(machine: Facts, description: Description) -> Facts:
 
 def without_torch(machine: Facts, kind: FailureKind, cause: str, said: str) -> Facts:
     """The machine's facts where torch cannot be imported."""
-    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(said)))
+    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(said[-LONGEST:])))
 
 
 def with_unread(machine: Facts, what: str, why: str) -> Facts:
@@ -158,9 +159,21 @@ def _memory() -> dict[str, object]:
     return {"available_bytes": psutil.virtual_memory().available, "swap_used_bytes": psutil.swap_memory().used}
 
 
-def _power() -> dict[str, Any]:
-    told = probes.macos_power() if sys.platform == "darwin" else probes.linux_power()
-    return {"power": asdict(probes.battery()) | told}
+def _battery() -> dict[str, Any]:
+    told = probes.battery()
+    return {"power": {"on_battery": told.on_battery, "battery_share": told.battery_share}}
+
+
+def _power_mode() -> dict[str, Any]:
+    return {"power": {"power_saving": probes.power_saving()}}
+
+
+def _heat() -> dict[str, Any]:
+    return {"power": {"thermal_pressure": probes.thermal_pressure(probes.output(probes.NOTIFYUTIL))}}
+
+
+def _speed_limit() -> dict[str, Any]:
+    return {"power": {"speed_limit": probes.cpu_speed_limit(probes.output(probes.PMSET_THERM))}}
 
 
 def _installation() -> dict[str, object]:
@@ -196,7 +209,7 @@ def _adapters() -> dict[str, object]:
 def _system() -> str:
     if sys.platform == "darwin":
         return f"macOS {platform.mac_ver()[0]}"
-    return f"{platform.system()} {platform.release()}"
+    return private(f"{platform.system()} {platform.release()}")
 
 
 @cache

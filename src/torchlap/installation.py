@@ -1,9 +1,9 @@
 """What is installed, read from the packages' own files before anything is imported."""
 
 import ast
+import re
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -16,6 +16,8 @@ from torchlap.records import TorchBuild
 
 TORCH = ("torch", "torchvision")
 PACKAGES = (*TORCH, "numpy", "triton")
+BUILD = re.compile(r"cpu|cu[0-9]+|rocm[0-9]+(\.[0-9]+)*|xpu")
+"""What the local part of a version says of its build; other parts, as of a build from source, say nothing of it."""
 
 
 def interpreter() -> str:
@@ -33,7 +35,7 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     found = {}
     for name in packages:
         try:
-            found[name] = metadata.version(name)
+            found[name] = metadata.version(name) or ""  # damaged metadata has none
         except metadata.PackageNotFoundError:
             continue
     return found
@@ -58,12 +60,12 @@ def misfit(packages: dict[str, str], needs: str) -> str:
     torch, torchvision = packages.get("torch", ""), packages.get("torchvision", "")
     try:
         wanted = SpecifierSet(needs)
-        builds = Version(torch).local, Version(torchvision).local
+        builds = [BUILD.match(Version(version).local or "") for version in (torch, torchvision)]
     except (InvalidSpecifier, InvalidVersion):
         return ""
     if not wanted.contains(torch, prereleases=True):
         return f"torchvision {torchvision} needs torch{needs}, but torch {torch} is here"
-    if all(builds) and builds[0] != builds[1]:
+    if builds[0] and builds[1] and builds[0][0] != builds[1][0]:
         return f"torch {torch} and torchvision {torchvision} come from different builds"
     return ""
 
@@ -89,12 +91,10 @@ def torch_build() -> TorchBuild | None:
     An editable or source install may have neither: then the fields are empty.
     """
     try:
-        spec = find_spec("torch")
-    except (ImportError, ValueError):
+        file = metadata.distribution("torch").locate_file("torch/version.py")
+    except metadata.PackageNotFoundError:
         return None
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    values = _assignments(Path(next(iter(spec.submodule_search_locations))) / "version.py")
+    values = _assignments(Path(str(file)))
     return TorchBuild(**{name: values.get(name) or "" for name in ("cuda", "hip", "xpu")}, wheel=_wheel_tag())
 
 

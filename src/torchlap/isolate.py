@@ -8,6 +8,7 @@ its SIGKILL until the kernel lets go of it.
 
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -51,6 +52,11 @@ REAP_LIMIT_SECONDS = 10.0
 """A dying process may write a core file first."""
 
 DETAIL_BYTES = 20_000
+LONGEST_CAUSE = 300
+ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
+"""How the last part of a traceback begins; an error may have more lines."""
+
+LOOK_SECONDS = 0.25
 WHERE_SECONDS = 0.5
 """A worker that hangs is given so long to print where it is."""
 
@@ -88,11 +94,12 @@ class ImportFailedError(InstallError):
 def import_cause(kind: FailureKind, reason: str, said: str) -> str:
     """Why the process that imports torch ended, in a sentence, from its end and the end of what it printed."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    frames = [line for line in lines if line.startswith('File "') and "importlib" not in line and " in " in line]
+    frames = [line for line in lines if line.startswith('File "') and "<frozen" not in line and " in " in line]
     if kind == "hang" or "Fatal Python error" in said:
         where = f" It was at {frames[0]}." if frames else ""
         return f"Importing torch and torchvision {'hangs' if kind == 'hang' else 'crashes'}: {reason}{where}"
-    last = lines[-1] if lines else reason
+    starts = [number for number, line in enumerate(said.splitlines()) if ERROR_LINE.match(line)]
+    last = " ".join(said.splitlines()[starts[-1] :])[:LONGEST_CAUSE].strip() if starts else (lines or [reason])[-1]
     if "torchvision::nms" in said:
         return f"Torch and torchvision come from different builds ({last})."
     if "No module named 'torch" in said:
@@ -319,6 +326,10 @@ class _Spawned:
         self._popen = popen
         self.pid = popen.pid
 
+    def has_ended(self) -> bool:
+        """Tell without waiting."""
+        return self._popen.poll() is not None
+
     def reap(self) -> int:
         try:
             return self._popen.wait(REAP_LIMIT_SECONDS)
@@ -389,9 +400,9 @@ class ForkLauncher:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the template
         self._process = _spawn("template", theirs, self._log)
-        self._control.settimeout(limit_seconds)
         try:
             self._wait_until_ready(limit_seconds)
+            self._control.settimeout(START_LIMIT_SECONDS)
         except BaseException:
             self.close()
             raise
@@ -403,14 +414,21 @@ class ForkLauncher:
         Raises:
             ImportFailedError: when it never will.
         """
-        try:
-            if self._control.recv(1000):
-                return
-        except TimeoutError:
-            _ask_where(self._process.pid)
-            raise ImportFailedError("hang", f"No answer for {limit_seconds:.0f} s.", self._closed()[1]) from None
-        except OSError:
-            pass  # the connection broke: the same as its end
+        end = time.monotonic() + limit_seconds
+        self._control.settimeout(LOOK_SECONDS)
+        while time.monotonic() < end and not self._process.has_ended():
+            try:
+                if self._control.recv(1000):
+                    return
+                break
+            except TimeoutError:  # what it started may hold the connection open after its end: look for that, too
+                continue
+            except OSError:
+                break  # the connection broke: the same as its end
+        else:
+            if not self._process.has_ended():
+                _ask_where(self._process.pid)
+                raise ImportFailedError("hang", f"No answer for {limit_seconds:.0f} s.", self._closed()[1])
         status, said = self._closed()
         raise ImportFailedError("crash", _how_it_ended(status, DOING[Hello]), said)
 
@@ -458,6 +476,8 @@ class ForkLauncher:
         for worker in self._workers:
             worker.kill()
         self._control.close()
+        for process in _descendants(self._process.pid):
+            _kill(process)
         _kill_group(self._process.pid)
         status = self._process.reap()
         with self._log:

@@ -23,8 +23,11 @@ THROTTLED = {
 }
 """NVML's clocks event reasons that slow a busy GPU down (nvml.h); idle and chosen clocks are none."""
 
-SIGNS = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libnvidia-ml.so.1"))
-"""Where one of these is, there is a driver."""
+SIGNS = (Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libnvidia-ml.so.1"))
+"""Where one of these is, there is a driver; /proc/driver/nvidia is also in a container that was given no GPU."""
+
+ANSWER_SECONDS = 8.0
+"""Without its persistence mode the driver wakes each GPU first, which takes seconds."""
 
 MOST_GPUS = 64
 
@@ -42,7 +45,7 @@ def ask(signs: Sequence[Path] = SIGNS) -> Nvidia | None:
     """
     if not any(sign.exists() for sign in signs):
         return None
-    told = output([sys.executable, "-P", "-m", "torchlap.nvidia"])
+    told = output([sys.executable, "-P", "-m", "torchlap.nvidia"], seconds=ANSWER_SECONDS)
     try:
         return msgspec.json.decode(told, type=Nvidia)
     except msgspec.DecodeError:

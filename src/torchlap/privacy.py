@@ -1,62 +1,71 @@
 """Text without who and where: what a user may paste into a bug report."""
 
-import getpass
 import os
+import pwd
 import re
 import shlex
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-HOME_FOLDER = re.compile(r"(?:/home/|/Users/|/var/home/|[A-Za-z]:\\Users\\)[^/\\\s:'\"]+")
-IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
-"""A UUID, which is how drivers write the serial number of a GPU."""
+HOME_FOLDER = re.compile(r"(?<![\w.~-])(/home/|/Users/|/var/home/|[A-Za-z]:\\Users\\)[^/\\\s:'\"]+")
+IDENTIFIER = re.compile(
+    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|(?<=\bGPU-|\bMIG-)[0-9a-f-]{4,}", re.IGNORECASE
+)
+"""A UUID, or the beginning of one, which is how drivers write the serial number of a GPU."""
 
 SHORTEST_NAME = 3
 """A shorter name of a user or host is part of too many words."""
 
-LONGEST = 10_000
+LONGEST = 20_000
 
 
 def private(text: str) -> str:
-    """The text with the home folder as `~`, and without user name, host name, UUIDs, and what no encoding has."""
+    """The text with one's home folder as `~`, and without other homes, user and host name, UUIDs, odd bytes."""
     text = text[:LONGEST].encode(errors="replace").decode()
     for home in _homes():
-        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
-    text = IDENTIFIER.sub("<id>", HOME_FOLDER.sub("~", text))
+        text = re.sub(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])", "~", text)
+    text = IDENTIFIER.sub("<id>", HOME_FOLDER.sub(r"\1<other>", text))
     for name, word in _names():
-        text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", word, text)
+        text = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", word, text, flags=re.IGNORECASE)
     return text
 
 
 def shell_path(path: str) -> str:
-    """A path as a word for a shell, its home folder as a `~` that the shell expands."""
-    path = private(path)
-    if path.startswith("~/"):
-        return "~/" + shlex.quote(path.removeprefix("~/"))
-    return shlex.quote(path)
+    """A program's path as a word for a shell, the home folder as a `~` that the shell expands.
+
+    Where more of it is private, its name alone.
+    """
+    shown = private(path)
+    if "<" in shown:
+        return Path(path).name
+    if shown.startswith("~/"):
+        return "~/" + shlex.quote(shown.removeprefix("~/"))
+    return shlex.quote(shown)
 
 
 @cache
 def _homes() -> tuple[str, ...]:
     """This user's home folder as it is called and as it is, longest first; never the root of all files."""
-    found = {os.path.expanduser("~")}  # noqa: PTH111  Path.home raises where there is none
+    found = {os.path.expanduser("~"), _account().pw_dir}  # noqa: PTH111  Path.home raises where there is none
     with suppress(OSError, RuntimeError):
-        found.add(str(Path.home().resolve()))
-    return tuple(sorted((home.rstrip("/") for home in found if len(home) > 1 and home != "~"), key=len, reverse=True))
+        found |= {str(Path(home).resolve()) for home in found if home not in ("", "~")}
+    homes = {home.rstrip("/") for home in found if home.startswith("/")}
+    return tuple(sorted((home for home in homes if len(home) > 1), key=len, reverse=True))
 
 
 @cache
 def _names() -> tuple[tuple[str, str], ...]:
-    """The names of the user and the host, with what stands in their place."""
-    user, host = _asked(getpass.getuser), _asked(socket.gethostname)
-    names = [(host, "<host>"), (host.partition(".")[0], "<host>"), (user, "<user>")]
-    return tuple((name, word) for name, word in names if len(name) >= SHORTEST_NAME)
+    """The names of the user and the host, with what stands in their place; longest first."""
+    users = {os.environ.get(name, "") for name in ("LOGNAME", "USER", "SUDO_USER")} | {_account().pw_name}
+    host = socket.gethostname()
+    names = dict.fromkeys(users, "<user>") | {host: "<host>", host.partition(".")[0]: "<host>"}
+    return tuple((name, names[name]) for name in sorted(names, key=len, reverse=True) if len(name) >= SHORTEST_NAME)
 
 
-def _asked(function: Callable[[], str]) -> str:
-    with suppress(OSError, KeyError, ImportError):
-        return function()
-    return ""
+def _account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError:  # as in a container that runs under a number
+        return pwd.struct_passwd(("", "", 0, 0, "", "", ""))

@@ -12,8 +12,9 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from subprocess import DEVNULL, SubprocessError, run
+from subprocess import DEVNULL, SubprocessError, TimeoutExpired, run
 from typing import TypeVar
 
 import psutil
@@ -33,6 +34,10 @@ DISPLAY_CLASSES = ("0x03", "0x12")
 VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 LOW_POWER_MODE = "1"
 """Of pmset's `lowpowermode`, and of `powermode`, whose 2 is high power."""
+
+PMSET = ("/usr/bin/pmset", "-g")
+PMSET_THERM = ("/usr/bin/pmset", "-g", "therm")
+NOTIFYUTIL = ("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel")
 
 Answer = TypeVar("Answer")
 
@@ -73,17 +78,19 @@ def _refuse(why: str) -> Answer:  # type: ignore[type-var]  # it answers nothing
     raise ProbeError(why)
 
 
-def output(words: Sequence[str], *, whatever_status: bool = False) -> str:
+def output(words: Sequence[str], *, whatever_status: bool = False, seconds: float | None = None) -> str:
     """What a command prints.
 
     Raises:
         ProbeError: when there is no such command, it fails, or it takes too long.
     """
-    name = Path(words[0]).name
+    name, limit = Path(words[0]).name, COMMAND_SECONDS if seconds is None else seconds
     try:
-        ended = run(words, stdin=DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False)
+        ended = run(words, stdin=DEVNULL, capture_output=True, timeout=limit, check=False)
     except FileNotFoundError:
         raise ProbeError(f"{name} is not there") from None
+    except TimeoutExpired:
+        raise ProbeError(f"{name} did not answer within {limit:g} s") from None
     except (OSError, SubprocessError) as error:
         raise ProbeError(f"{name}: {type(error).__name__}") from None
     if ended.returncode and not whatever_status:
@@ -156,41 +163,35 @@ def thermal_pressure(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def macos_power() -> dict[str, object]:
-    """The low-power mode, and the heat.
+def power_saving() -> bool | None:
+    """Tell whether a low-power mode is on: macOS's, or the firmware's profile on Linux; None where nothing tells.
 
     Raises:
-        ProbeError: when a command is not there or fails.
+        ProbeError: when macOS's command is not there or fails.
     """
-    return {
-        "power_saving": low_power_mode(output(["/usr/bin/pmset", "-g"])),
-        "speed_limit": cpu_speed_limit(output(["/usr/bin/pmset", "-g", "therm"])),
-        "thermal_pressure": thermal_pressure(
-            output(["/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel"])
-        ),
-    }
-
-
-def linux_power() -> dict[str, object]:
-    """The platform profile of the firmware, where it has any."""
+    if sys.platform == "darwin":
+        return low_power_mode(output(PMSET))
     try:
-        return {"power_saving": POWER_PROFILE.read_text().strip() in ("low-power", "quiet")}
+        return POWER_PROFILE.read_text().strip() in ("low-power", "quiet")
     except OSError:
-        return {}
-
-
-def power_saving() -> bool | None:
-    """Tell whether a low-power mode is on; None where nothing tells."""
-    try:
-        told = macos_power() if sys.platform == "darwin" else linux_power()
-    except ProbeError:
         return None
-    value = told.get("power_saving")
-    return value if isinstance(value, bool) else None
+
+
+def _has_battery(root: Path = Path("/sys/class/power_supply")) -> bool:
+    """Whether Linux knows a battery of the machine's own, and not only of a mouse's or a headset's."""
+    own = []
+    for supply in root.glob("*"):
+        with suppress(OSError):
+            if (supply / "type").read_text().strip() == "Battery":
+                scope = supply / "scope"
+                own.append(not (scope.exists() and scope.read_text().strip() == "Device"))
+    return any(own)
 
 
 def battery() -> Power:
     """Whether the machine runs on its battery, and how full that is."""
+    if sys.platform == "linux" and not _has_battery():
+        return Power()
     try:
         told = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     except (OSError, RuntimeError):  # psutil's own: where the system has the files, but not the words

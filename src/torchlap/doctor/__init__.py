@@ -19,10 +19,9 @@ CHAINS: tuple[tuple[Check, ...], ...] = (
     (install.missing, install.mismatch, install.import_fails, install.too_old, install.no_answer),
     (apple.rosetta, apple.without_mps, apple.macos_too_old, apple.unavailable),
     (nvidia.no_driver, nvidia.driver_fails, nvidia.cpu_wheel, nvidia.hidden, nvidia.driver_too_old, nvidia.unavailable),
-    (nvidia.no_kernels,),
-    (amd_intel.amd_wheel, amd_intel.amd_unavailable),
-    (amd_intel.intel_unavailable, amd_intel.intel_wheel),
-    (devices.fails,),
+    (amd_intel.amd_hidden, amd_intel.amd_wheel, amd_intel.amd_unavailable),
+    (amd_intel.intel_hidden, amd_intel.intel_unavailable, amd_intel.intel_wheel),
+    (nvidia.no_kernels, devices.fails),
     (devices.wrong_numbers,),
     (apple.watermarks,),
     (devices.not_on_device,),
@@ -47,12 +46,12 @@ CHAINS: tuple[tuple[Check, ...], ...] = (
 
 CATALOGUE: tuple[Rule, ...] = tuple(
     sorted(
-        (
+        {
             value
             for module in (amd_intel, apple, cpu, devices, environment, install, nvidia)
             for value in vars(module).values()
             if isinstance(value, Rule)
-        ),
+        },
         key=lambda rule: rule.code,
     )
 )

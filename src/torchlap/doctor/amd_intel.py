@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from torchlap.doctor.nvidia import HIDDEN
 from torchlap.findings import Finding, Rule, found
 from torchlap.records import Facts
 
@@ -41,8 +42,31 @@ INTEL_WHEEL = Rule(
 )
 
 
+AMD_VARIABLES = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+INTEL_VARIABLES = ("ZE_AFFINITY_MASK",)
+
+
 def _accelerated(facts: Facts) -> bool:
     return any(device.kind != "cpu" for device in facts.devices)
+
+
+def amd_hidden(facts: Facts) -> Iterable[Finding]:
+    """A variable hides the GPU from a torch that is built for ROCm."""
+    if facts.torch_build and facts.torch_build.hip and facts.torch and not facts.torch.cuda_available:
+        yield from _hidden(facts, "cuda", AMD_VARIABLES)
+
+
+def intel_hidden(facts: Facts) -> Iterable[Finding]:
+    """A variable hides the GPU from a torch that is built for XPU."""
+    if facts.torch and facts.torch.xpu_built and not facts.torch.xpu_available:
+        yield from _hidden(facts, "xpu", INTEL_VARIABLES)
+
+
+def _hidden(facts: Facts, device: str, names: Iterable[str]) -> Iterable[Finding]:
+    for name in names:
+        if name in facts.environment:
+            evidence = f"{name}={facts.environment[name]!r}, torch {facts.packages.get('torch')}"
+            yield found(HIDDEN, device, evidence, command=f"unset {name}")
 
 
 def amd_wheel(facts: Facts) -> Iterable[Finding]:
@@ -55,7 +79,8 @@ def amd_wheel(facts: Facts) -> Iterable[Finding]:
 def amd_unavailable(facts: Facts) -> Iterable[Finding]:
     """A torch for ROCm that finds no GPU."""
     build = facts.torch_build
-    if not (build and build.hip and facts.torch) or facts.torch.cuda_available:
+    there = "AMD" in facts.display_adapters or facts.amd_driver is not None
+    if not (build and build.hip and facts.torch and there) or facts.torch.cuda_available:
         return
     driver = {None: "there is no /dev/kfd", False: "this user may not use /dev/kfd", True: "/dev/kfd can be used"}
     evidence = f"torch {facts.packages.get('torch')} for ROCm {build.hip}; {driver[facts.amd_driver]}"
@@ -65,9 +90,10 @@ def amd_unavailable(facts: Facts) -> Iterable[Finding]:
 
 def intel_unavailable(facts: Facts) -> Iterable[Finding]:
     """A torch for XPU that finds no GPU."""
-    if facts.torch and facts.torch.xpu_built and not facts.torch.xpu_available:
-        seen = "an Intel GPU on the PCI bus" if "Intel" in facts.display_adapters else "no Intel GPU on the PCI bus"
-        yield found(INTEL_UNAVAILABLE, "xpu", f"torch {facts.packages.get('torch')} for XPU; {seen}")
+    there = "Intel" in facts.display_adapters
+    if there and facts.torch and facts.torch.xpu_built and not facts.torch.xpu_available:
+        evidence = f"torch {facts.packages.get('torch')} for XPU; an Intel GPU on the PCI bus"
+        yield found(INTEL_UNAVAILABLE, "xpu", evidence)
 
 
 def intel_wheel(facts: Facts) -> Iterable[Finding]:

@@ -16,7 +16,7 @@ from torchlap.records import Facts
 OLDEST_MACOS = (("2.15", "15"), ("2.9", "14"), ("2.5", "13"), ("1.12", "12.3"))
 """From which torch on MPS needs which macOS: read in the published wheels; torch's own message is wrong for 2.5."""
 
-DEFAULT_LOW_WATERMARK = 1.4
+DEFAULT_HIGH_WATERMARK, DEFAULT_LOW_WATERMARK = 1.7, 1.4
 """Of the recommended working set (torch's documentation of the MPS environment variables)."""
 
 ROSETTA = Rule(
@@ -189,9 +189,10 @@ def unavailable(facts: Facts) -> Iterable[Finding]:
 def watermarks(facts: Facts) -> Iterable[Finding]:
     """The limits of MPS's memory are set, so that they fail or protect nothing."""
     high = _number(facts.environment.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO"))
-    if not is_apple_silicon(facts) or high is None:
-        return
     low = _number(facts.environment.get("PYTORCH_MPS_LOW_WATERMARK_RATIO"))
+    if not is_apple_silicon(facts) or (high is None and low is None):
+        return
+    high = DEFAULT_HIGH_WATERMARK if high is None else high
     if high == 0 or high < (DEFAULT_LOW_WATERMARK if low is None else low):
         settings = [f"{name}={facts.environment[name]}" for name in facts.environment if "_WATERMARK_" in name]
         yield found(WATERMARKS, "mps", ", ".join(settings))

@@ -9,7 +9,7 @@ from torchlap.records import Facts
 LOAD_SHARE = 0.5
 """Of all cores: a load average above is somebody else's, for the import of torch takes one core for seconds."""
 
-LITTLE_MEMORY_SHARE, LITTLE_MEMORY_BYTES = 0.1, 2 << 30
+LITTLE_MEMORY_SHARE, LITTLE_MEMORY_BYTES, ENOUGH_BYTES = 0.1, 2 << 30, 8 << 30
 SWAPPED_SHARE = 0.25
 
 FEW_THREADS = Rule(
@@ -84,7 +84,7 @@ def few_threads(facts: Facts) -> Iterable[Finding]:
     """A variable limits the threads."""
     cores = facts.performance_cores or facts.physical_cores
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        value = facts.environment.get(name, "")
+        value = facts.environment.get(name, "").partition(",")[0].strip()  # OpenMP takes a list, one a level
         if value.isdecimal() and 0 < int(value) < cores:
             yield found(FEW_THREADS, "cpu", f"{name}={value}, {cores} cores", command=f"unset {name}")
             return
@@ -98,8 +98,9 @@ def quota(facts: Facts) -> Iterable[Finding]:
 
 def affinity(facts: Facts) -> Iterable[Finding]:
     """A mask leaves fewer cores than there are."""
-    if facts.affinity_cores is not None and facts.affinity_cores < facts.physical_cores:
-        yield found(AFFINITY, "cpu", f"{facts.affinity_cores} of {facts.physical_cores} cores")
+    cores = facts.logical_cores or facts.physical_cores
+    if facts.affinity_cores is not None and facts.affinity_cores < cores:
+        yield found(AFFINITY, "cpu", f"{facts.affinity_cores} of {cores} logical cores")
 
 
 def no_onednn(facts: Facts) -> Iterable[Finding]:
@@ -142,7 +143,7 @@ def little_memory(facts: Facts) -> Iterable[Finding]:
     """Little memory is free, or much was moved to the disk."""
     seen = []
     if facts.available_bytes is not None:
-        least = max(LITTLE_MEMORY_BYTES, LITTLE_MEMORY_SHARE * facts.memory_bytes)
+        least = min(ENOUGH_BYTES, max(LITTLE_MEMORY_BYTES, LITTLE_MEMORY_SHARE * facts.memory_bytes))
         if facts.available_bytes < min(least, facts.memory_bytes / 2):
             seen.append(f"{facts.available_bytes / 2**30:.1f} of {facts.memory_bytes / 2**30:.1f} GiB free")
     if facts.swap_used_bytes is not None and facts.swap_used_bytes > SWAPPED_SHARE * facts.memory_bytes:

@@ -51,7 +51,9 @@ def fails(facts: Facts) -> Iterable[Finding]:
     """A device did not get through the live probe."""
     for trial in facts.trials:
         if trial.failed_at:
-            yield found(FAILS, trial.device, f"at {trial.failed_at}: {trial.reason}")
+            full = trial.kind == "out_of_memory"
+            remedy = "Its memory is full: see who holds it (for NVIDIA, nvidia-smi), and end it." if full else ""
+            yield found(FAILS, trial.device, f"at {trial.failed_at}: {trial.reason}", remedy=remedy)
 
 
 def wrong_numbers(facts: Facts) -> Iterable[Finding]:

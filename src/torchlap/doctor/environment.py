@@ -24,30 +24,32 @@ SPEED = Rule(
     "the documentation of torch and oneMKL",
 )
 OF_NUMBERS = {
-    "NVIDIA_TF32_OVERRIDE": "TF32 is forced on or off, whatever a program sets",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "float32 is multiplied in TF32",
-    "PYTORCH_MPS_FAST_MATH": "MPS computes with fast, inexact arithmetic",
-    "DNNL_DEFAULT_FPMATH_MODE": "oneDNN may compute float32 in a lower precision",
-    "ONEDNN_DEFAULT_FPMATH_MODE": "oneDNN may compute float32 in a lower precision",
-    "HSA_OVERRIDE_GFX_VERSION": "ROCm runs code for another GPU than this",
+    "NVIDIA_TF32_OVERRIDE": ("cuda", "TF32 is forced on or off, whatever a program sets"),
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": ("cuda", "float32 is multiplied in TF32"),
+    "PYTORCH_MPS_FAST_MATH": ("mps", "MPS computes with fast, inexact arithmetic"),
+    "DNNL_DEFAULT_FPMATH_MODE": ("cpu", "oneDNN may compute float32 in a lower precision"),
+    "ONEDNN_DEFAULT_FPMATH_MODE": ("cpu", "oneDNN may compute float32 in a lower precision"),
 }
 OF_SPEED = {
-    "CUDA_LAUNCH_BLOCKING": "the host waits for every kernel",
-    "PYTORCH_NO_CUDA_MEMORY_CACHING": "every allocation goes to the driver",
-    "TORCHDYNAMO_DISABLE": "torch.compile does nothing",
-    "TORCH_COMPILE_DISABLE": "torch.compile does nothing",
-    "ATEN_CPU_CAPABILITY": "the CPU's vector instructions are limited",
-    "MKL_CBWR": "oneMKL computes reproducibly, and slower",
+    "CUDA_LAUNCH_BLOCKING": ("cuda", "the host waits for every kernel"),
+    "PYTORCH_NO_CUDA_MEMORY_CACHING": ("cuda", "every allocation goes to the driver"),
+    "TORCHDYNAMO_DISABLE": ("cpu", "torch.compile does nothing"),
+    "TORCH_COMPILE_DISABLE": ("cpu", "torch.compile does nothing"),
+    "ATEN_CPU_CAPABILITY": ("cpu", "the CPU's vector instructions are limited"),
+    "MKL_CBWR": ("cpu", "oneMKL computes reproducibly, and slower"),
 }
+"""By name: the kind of device that it is for (every machine has a CPU), and what it does."""
+
 STRICT = ("strict", "any_strict")
-ALWAYS = ("NVIDIA_TF32_OVERRIDE",)
-"""Here 0 forces, too."""
+ALWAYS = ("NVIDIA_TF32_OVERRIDE", "PYTORCH_NO_CUDA_MEMORY_CACHING")
+"""Here 0 counts, too."""
 
 
-def _set(facts: Facts, meanings: dict[str, str]) -> Iterable[str]:
-    for name, meaning in meanings.items():
+def _set(facts: Facts, meanings: dict[str, tuple[str, str]]) -> Iterable[str]:
+    kinds = {device.kind for device in facts.devices}
+    for name, (kind, meaning) in meanings.items():
         value = facts.environment.get(name, "")
-        if value and (name in ALWAYS or value.lower() not in (*OFF, *STRICT)):
+        if value and kind in kinds and (name in ALWAYS or value.lower() not in (*OFF, *STRICT)):
             yield f"{name}={value}: {meaning}"
 
 

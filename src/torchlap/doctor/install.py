@@ -60,7 +60,7 @@ TOO_OLD = Rule(
 def missing(facts: Facts) -> Iterable[Finding]:
     """A package is not installed."""
     absent = installation.missing(facts.packages)
-    if absent:
+    if absent and not any(unread.what == "the installation" for unread in facts.unread):
         command = f"{facts.interpreter} -m pip install torch torchvision"
         yield found(MISSING, "", f"{absent} not found for {facts.interpreter}", command=command)
 

@@ -13,6 +13,14 @@ from torchlap.records import Facts, NvidiaGpu
 OLDEST_DRIVER = {13: "580", 12: "525", 11: "450"}
 """For a CUDA of this major version, on Linux (NVIDIA, CUDA compatibility, minor version compatibility, table 1)."""
 
+WHEELS = (
+    ("cu130", "580", (7, 5), (99, 9)),
+    ("cu128", "570", (7, 5), (99, 9)),
+    ("cu126", "525", (5, 0), (9, 9)),
+)
+"""PyTorch's builds: the oldest driver that runs them, and the capabilities for which they have code (the release
+notes of torch 2.9 and later: CUDA 13 has nothing before Turing, CUDA 12.6 nothing after Hopper)."""
+
 BUSY_SHARE = 0.1
 LITTLE_FREE = 0.5
 COMPATIBILITY = "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"
@@ -23,7 +31,7 @@ NO_DRIVER = Rule(
     "an NVIDIA GPU without its driver",
     "The GPU is on the PCI bus, but NVIDIA's driver is not loaded, or is not handed into this container.",
     "Install NVIDIA's driver and restart; in a container, start it with the NVIDIA Container Toolkit and --gpus all.",
-    "PCI vendor 10de in /sys/bus/pci, and no /proc/driver/nvidia",
+    "PCI vendor 10de in /sys/bus/pci, and no /dev/nvidiactl",
 )
 DRIVER_FAILS = Rule(
     "TL121",
@@ -45,9 +53,9 @@ HIDDEN = Rule(
     "TL123",
     "error",
     "the GPU is hidden",
-    "CUDA_VISIBLE_DEVICES names no GPU of this machine, so torch sees none.",
+    "A variable names no GPU of this machine, or none that can be used, so torch sees none.",
     "Unset it.",
-    "NVIDIA, CUDA programming guide, environment variables",
+    "NVIDIA, CUDA programming guide, environment variables; ROCm, GPU isolation; oneAPI, ZE_AFFINITY_MASK",
 )
 DRIVER_TOO_OLD = Rule(
     "TL124",
@@ -97,6 +105,15 @@ def _gpus(facts: Facts) -> tuple[NvidiaGpu, ...]:
     return facts.nvidia.gpus if facts.nvidia else ()
 
 
+def _visible(facts: Facts) -> list[tuple[int, NvidiaGpu]]:
+    """The GPUs that torch may use, by the driver's numbers; all, where they are named in another way."""
+    every = list(enumerate(_gpus(facts)))
+    numbers = [word.strip() for word in facts.environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if not all(word.isdecimal() for word in numbers):
+        return every
+    return [(number, gpu) for number, gpu in every if str(number) in numbers]
+
+
 def _models(facts: Facts) -> str:
     return ", ".join(dict.fromkeys(gpu.model for gpu in _gpus(facts)))
 
@@ -125,8 +142,7 @@ def cpu_wheel(facts: Facts) -> Iterable[Finding]:
     build = facts.torch_build
     if _gpus(facts) and build and "torch" in facts.packages and not build.cuda and not _available(facts):
         evidence = f"{_models(facts)} with driver {facts.nvidia and facts.nvidia.driver}, torch {_build(facts)}"
-        command = f"{installation.reinstall(facts.interpreter)} --index-url {_index(facts)}"
-        yield found(CPU_WHEEL, "cuda", evidence, command=command)
+        yield found(CPU_WHEEL, "cuda", evidence, command=_install(facts))
 
 
 def _build(facts: Facts) -> str:
@@ -137,11 +153,15 @@ def _build(facts: Facts) -> str:
     return f"{facts.packages['torch']} {', '.join(others) or 'without any accelerator'}"
 
 
-def _index(facts: Facts) -> str:
-    """PyTorch's index of wheels for the newest CUDA that the driver can run."""
-    newest = parsed(facts.nvidia.driver) if facts.nvidia else None
-    major = next((major for major, oldest in OLDEST_DRIVER.items() if newest and newest >= Version(oldest)), 13)
-    return f"https://download.pytorch.org/whl/{'cu130' if major >= 13 else 'cu126'}"  # noqa: PLR2004  CUDA 13
+def _install(facts: Facts) -> str:
+    """The command that installs a torch which this driver and these GPUs can run; empty where there is none."""
+    driver = parsed(facts.nvidia.driver) if facts.nvidia else None
+    capabilities = [_number(gpu.capability) for gpu in _gpus(facts) if gpu.capability]
+    for wheel, oldest, least, most in WHEELS:
+        runs = all(least <= capability <= most for capability in capabilities)
+        if driver is not None and driver >= Version(oldest) and runs:
+            return f"{installation.reinstall(facts.interpreter)} --index-url https://download.pytorch.org/whl/{wheel}"
+    return ""
 
 
 def hidden(facts: Facts) -> Iterable[Finding]:
@@ -150,7 +170,7 @@ def hidden(facts: Facts) -> Iterable[Finding]:
     if visible is None or not _gpus(facts) or _available(facts):
         return
     first = visible.split(",")[0].strip()
-    if not first or first == "-1" or (first.isdecimal() and int(first) >= len(_gpus(facts))):
+    if not (first.isdecimal() and int(first) < len(_gpus(facts))):
         command = "unset CUDA_VISIBLE_DEVICES"
         yield found(HIDDEN, "cuda", f"CUDA_VISIBLE_DEVICES={visible!r}, {_models(facts)}", command=command)
 
@@ -166,9 +186,10 @@ def driver_too_old(facts: Facts) -> Iterable[Finding]:
         evidence = (
             f"driver {facts.nvidia and facts.nvidia.driver}, torch {facts.packages.get('torch')} for CUDA {built}"
         )
-        remedy = f"Update NVIDIA's driver to {needed} or newer, or install a torch for an older CUDA."
-        command = f"{installation.reinstall(facts.interpreter)} --index-url {_index(facts)}"
-        yield found(DRIVER_TOO_OLD, "cuda", f"{evidence}, which needs {needed}", remedy=remedy, command=command)
+        older = ", or install a torch for an older CUDA." if _install(facts) else "."
+        remedy = f"Update NVIDIA's driver to {needed} or newer{older}"
+        evidence = f"{evidence}, which needs {needed}"
+        yield found(DRIVER_TOO_OLD, "cuda", evidence, remedy=remedy, command=_install(facts))
 
 
 def unavailable(facts: Facts) -> Iterable[Finding]:
@@ -181,12 +202,9 @@ def no_kernels(facts: Facts) -> Iterable[Finding]:
     """The wheel has no code that runs on a device's architecture."""
     architectures = facts.torch.architectures if facts.torch else ()
     for device in facts.devices:
-        if (
-            device.kind == "cuda"
-            and device.capability
-            and architectures
-            and not _runs(device.capability, architectures)
-        ):
+        unknown = device.kind != "cuda" or not device.capability or not architectures
+        passed = any(trial.device == device.name and not trial.failed_at for trial in facts.trials)
+        if not (unknown or passed or _runs(device.capability, architectures)):
             evidence = f"{device.model} is {device.capability}; this torch is built for {', '.join(architectures)}"
             yield found(NO_KERNELS, device.name, evidence)
 
@@ -218,8 +236,9 @@ def _number(capability: str) -> tuple[int, int]:
 
 def throttled(facts: Facts) -> Iterable[Finding]:
     """The driver holds a GPU's clock down."""
-    for number, gpu in enumerate(_gpus(facts)):
-        if gpu.throttled_by:
+    for number, gpu in _visible(facts):
+        idle_cap = gpu.throttled_by == ("power cap",) and not gpu.busy  # as some laptops say of an idle GPU
+        if gpu.throttled_by and not idle_cap:
             clock = f", {gpu.clock_mhz} of {gpu.most_clock_mhz} MHz" if gpu.clock_mhz and gpu.most_clock_mhz else ""
             heat = f", {gpu.celsius} °C" if gpu.celsius is not None else ""
             yield found(THROTTLED, f"GPU {number}", f"{', '.join(gpu.throttled_by)}{clock}{heat}")
@@ -227,7 +246,7 @@ def throttled(facts: Facts) -> Iterable[Finding]:
 
 def busy(facts: Facts) -> Iterable[Finding]:
     """Somebody else is on a GPU."""
-    for number, gpu in enumerate(_gpus(facts)):
+    for number, gpu in _visible(facts):
         seen = [f"{gpu.processes} process{'es' * (gpu.processes != 1)}"] * bool(gpu.processes)
         seen += [f"{gpu.busy:.0%} busy"] if gpu.busy is not None and gpu.busy > BUSY_SHARE else []
         if gpu.memory_bytes and gpu.free_bytes is not None and gpu.free_bytes < LITTLE_FREE * gpu.memory_bytes:

@@ -83,7 +83,7 @@ def _closing(facts: Facts, findings: Iterable[Finding]) -> Iterator[str]:
     if code == EXIT_UNUSABLE:
         yield "The accelerator cannot be used, or torch cannot." if not works else f"Not all is usable. {works}"
     elif code == EXIT_WARNINGS:
-        yield f"It works, but the warnings change results. {works}"
+        yield f"It works, but the warnings change results. {works}" if works else "No device could be tried."
     else:
         yield f"All is well. {works}"
     unread = "; ".join(f"{each.what} ({each.why})" for each in facts.unread)

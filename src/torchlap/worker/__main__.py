@@ -4,10 +4,18 @@ From its first moment on it says where it is: of itself when it crashes, and whe
 torch is being imported.
 """
 
+import ctypes
 import faulthandler
+import signal
+import sys
 
 from torchlap.protocol import WHERE_SIGNAL
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2): Linux ends this process with the one that started it, whatever it is doing, importing torch too."""
+
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 faulthandler.enable()
 faulthandler.register(WHERE_SIGNAL)
 
