@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
+from torchlap.checks import CATALOGUE as OF_NUMBERS
 from torchlap.doctor import CATALOGUE as OF_MACHINES
 from torchlap.findings import CATALOGUE as OF_MEASUREMENTS
 from torchlap.findings import Rule
 
-CATALOGUE = (*OF_MACHINES, *OF_MEASUREMENTS)
+CATALOGUE = (*OF_MACHINES, *OF_MEASUREMENTS, *OF_NUMBERS)
 FOLDER = Path(__file__).parent / "findings"
 HEAD = """# Findings
 
 A finding is a coded remark: what was seen, and what to do. TL1xx is about a machine (`torchlap doctor`): a **note** is
 good to know, a **warning** changes results, an **error** says that the accelerator, or torch, cannot be used. TL2xx is
 about a measurement (`torchlap run`): a **note** is good to know, a **warning** may change the figure, an **error**
-makes it void (exit code 1). Written by `python docs/make_findings.py`.
+makes it void (exit code 1). TL3xx is about numbers (`torchlap verify`, and `run`): an **error** makes the speed void.
+Written by `python docs/make_findings.py`.
 
 | code | severity | finding |
 |---|---|---|

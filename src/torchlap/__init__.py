@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from torchlap.api import Listener, Options, check_up, load, measure, reference
+    from torchlap.api import Listener, Options, check_up, load, measure, reference, verify
     from torchlap.doctor import CheckUp, diagnose
     from torchlap.records import Run
     from torchlap.results import figures
@@ -31,6 +31,7 @@ _HOMES = {
     "measure": "api",
     "parse_recipe": "suites",
     "reference": "api",
+    "verify": "api",
 }
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "measure",
     "parse_recipe",
     "reference",
+    "verify",
 ]
 
 

@@ -10,20 +10,37 @@ from typing import Self
 
 import platformdirs
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from torchlap import __version__, facts, installation, runfile, suites
+from torchlap.checks import CellNumbers, Verification
 from torchlap.doctor import CheckUp, diagnose
 from torchlap.errors import RunFileError, UsageError
 from torchlap.isolate import CellFailedError, ImportFailedError, Launcher, Worker, launcher
 from torchlap.privacy import private
-from torchlap.protocol import Check, Checked, Describe, Description, Tried, TryOut
+from torchlap.protocol import (
+    Build,
+    Built,
+    Check,
+    Checked,
+    CheckSuite,
+    Describe,
+    Description,
+    SuiteChecked,
+    Tried,
+    TryOut,
+    Verified,
+    Verify,
+)
 from torchlap.records import (
     SCHEMA,
+    Cell,
     DataName,
     Event,
     Facts,
     Header,
+    NumbersChecked,
+    OperatorSuite,
     Phase,
     Plan,
     Recipe,
@@ -32,11 +49,16 @@ from torchlap.records import (
     Weights,
 )
 from torchlap.runfile import RunFile
-from torchlap.session import HANG_SECONDS, Session, Status
+from torchlap.session import COMPILE_FACTOR, HANG_SECONDS, Session, Status
 
 DESCRIBE_SECONDS = 180.0
+VERIFY_SECONDS = 3600.0
 CHECK_SECONDS = 600.0
 """Pretrained weights may have to be downloaded."""
+
+
+def _nobody(_: str) -> None:
+    """Whom to tell when nobody wants to know."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -55,6 +77,7 @@ class Options(Struct, frozen=True, kw_only=True):
     out: Path | None = None
     resume: Path | None = None
     hang_seconds: float = HANG_SECONDS
+    verify: bool = True
 
 
 class Listener(Struct, frozen=True):
@@ -173,6 +196,101 @@ def _examined(hang_seconds: float, watch: Callable[[str], None]) -> Facts:
             processes.close()
     except ImportFailedError as failure:
         return facts.without_torch(end_reading(), failure.kind, failure.cause, failure.said)
+
+
+def verify(
+    options: Options | None = None,
+    *,
+    suite: bool = True,
+    thorough: bool = False,
+    watch: Callable[[str], None] = _nobody,
+) -> Verification:
+    """Look whether devices compute right numbers: a step of each cell beside float64, and the operator suite.
+
+    Args:
+        options: which models, devices, batches, phases and recipes; the budget is for all of it. When left out, the
+            default suite's models at their smallest batch, on every accelerator, or on the CPU where there is none.
+        suite: run the operator suite on each device, too.
+        thorough: with its large sizes.
+        watch: whom to tell meanwhile what is being done.
+
+    Returns:
+        What was seen of each cell; one that failed has its reason.
+
+    Raises:
+        UsageError: for a model, device or recipe that does not exist.
+        InstallError: when torch or torchvision cannot be used.
+    """
+    options = options or Options()
+    installation.check()
+    end_reading = facts.begin()
+    processes = launcher()
+    try:
+        machine = end_reading()
+        description = _describe(processes)
+        plan = _plan(_of_accelerators(options, description), description)
+        _check_models(processes, plan, description, options.hang_seconds)
+        end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
+        cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
+        hang = options.hang_seconds
+        seen = [
+            CellNumbers(cell, _numbers(processes, plan, cell, end=end, hang_seconds=hang, watch=watch))
+            for cell in cells
+        ]
+        names = dict.fromkeys(cell.device for cell in cells) if suite else ()
+        suites = [_suite(processes, name, hang, watch, thorough=thorough) for name in names]
+        return Verification(
+            torchlap=__version__,
+            facts=facts.with_torch(machine, description),
+            cells=tuple(seen),
+            suites=tuple(suites),
+        )
+    finally:
+        processes.close()
+
+
+def _of_accelerators(options: Options, description: Description) -> Options:
+    """The options, on the accelerators alone where `all` devices are asked for, and at the suite's smallest batch."""
+    accelerators = ",".join(device.name for device in description.devices if device.kind != "cpu")
+    devices = accelerators or "cpu" if options.devices == "all" else options.devices
+    batches = options.batches or (min(suites.parse_suite(options.suite).batches),)
+    return replace(options, devices=devices, batches=batches)
+
+
+def _numbers(
+    processes: Launcher, plan: Plan, cell: Cell, *, end: float, hang_seconds: float, watch: Callable[[str], None]
+) -> NumbersChecked:
+    left = end - time.monotonic()
+    if left <= 0:
+        return NumbersChecked(comparison=0, cell=0, reason="no time was left for it: more --budget")
+    worker = processes.start()
+    threads, why = facts.cpu_threads()
+    build = Build(cell=cell, data=plan.data, weights=plan.weights, threads=threads, threads_reason=why)
+    watch(f"{cell}: building")
+    try:
+        worker.ask(build, Built, hang_seconds)
+        limit = hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
+        seen = worker.ask(Verify(limit_seconds=left), Verified, limit, lambda doing: watch(f"{cell}: {doing}"))
+    except CellFailedError as failure:
+        reason = f"the check failed ({failure.kind}): {failure.reason}"
+        return NumbersChecked(comparison=0, cell=0, reason=reason[:20_000])
+    finally:
+        worker.kill()
+    return NumbersChecked(comparison=0, cell=0, **asdict(seen))
+
+
+def _suite(
+    processes: Launcher, device: str, hang_seconds: float, watch: Callable[[str], None], *, thorough: bool
+) -> OperatorSuite:
+    worker = processes.start()
+    try:
+        request = CheckSuite(device=device, thorough=thorough)
+        return worker.ask(request, SuiteChecked, hang_seconds, lambda doing: watch(f"{device}: {doing}")).found
+    except CellFailedError as failure:
+        why = f"the suite failed ({failure.kind}): {failure.reason}"
+        return OperatorSuite(device=device, calls=0, faults=(), fault_count=0, skipped=(why,))
+    finally:
+        worker.kill()
 
 
 class Examination:
@@ -304,6 +422,7 @@ def _plan(options: Options, description: Description) -> Plan:
         weights=options.weights,
         precision_target=options.precision_target,
         budget_seconds=options.budget_seconds or suite.budget_seconds,
+        verify=options.verify,
     )
 
 

@@ -44,6 +44,11 @@ DOCTOR_EPILOG = (
     "Exit codes: 0 all is well; 1 it works, but something changes results; 2 the accelerator or torch cannot be used, "
     "or the command asks for something that does not exist; 4 the system refused a file or memory; 130 interrupted."
 )
+VERIFY_EPILOG = (
+    "Exit codes: 0 all that was checked is right; 1 numbers are wrong, or could not be checked; 2 the command asks for "
+    "something that does not exist; 3 torch or torchvision cannot be used; 4 the system refused a file or memory; 130 "
+    "interrupted."
+)
 FALLBACK_WIDTH = 80
 
 app = typer.Typer(
@@ -107,6 +112,9 @@ ThroughOption = Annotated[
 Workers = Annotated[str | None, typer.Option(help="DataLoader processes, with --data-through loader. [default: 4]")]
 WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads torchvision's weights.")]
 Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is this narrow either way.")]
+NoVerify = Annotated[
+    bool, typer.Option("--no-verify", help="Leave out the look whether accelerators' numbers are right.")
+]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="A worker silent for so long counts as hanging.")]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
@@ -122,6 +130,10 @@ class ReportFormat(StrEnum):
     json = "json"
 
 
+VerifyDevices = Annotated[
+    str, typer.Option("--devices", help="Like cpu,cuda:0,mps; all for every accelerator, or the CPU where none is.")
+]
+Thorough = Annotated[bool, typer.Option("--thorough", help="The operator suite with its large sizes, too.")]
 ReportFormatOption = Annotated[
     ReportFormat, typer.Option("--format", help="markdown to paste into a bug report, json for a script.")
 ]
@@ -157,6 +169,7 @@ def run(
     precision_target: Target = "2%",
     budget: Budget = None,
     hang_limit: HangLimit = "120s",
+    no_verify: NoVerify = False,  # noqa: FBT002  a flag of the command line
     out: Out = None,
     resume: Resume = None,
     output: FormatOption = Format.table,
@@ -181,6 +194,7 @@ def run(
             out=out,
             resume=resume,
             hang_seconds=suites.parse_seconds(hang_limit, "time limit"),
+            verify=not no_verify,
         )
         _nothing_beside_resume(options)
         _measure(options, output)
@@ -207,6 +221,49 @@ def doctor(output: ReportFormatOption = ReportFormat.text, hang_limit: HangLimit
         if not _print(writers[output](), "the report is lost"):
             raise typer.Exit(EXIT_RUN_FILE)
         raise typer.Exit(exit_code(seen.findings))
+
+
+@app.command(epilog=VERIFY_EPILOG)
+def verify(
+    models: Models = None,
+    devices: VerifyDevices = "all",
+    batch: Batch = None,
+    phase: PhaseOption = None,
+    recipe: RecipeOption = "fp32",
+    data: DataOption = Data.mnist_1k,
+    weights: WeightsOption = Weights.random,
+    budget: Budget = None,
+    hang_limit: HangLimit = "120s",
+    thorough: Thorough = False,  # noqa: FBT002  a flag of the command line
+    output: ReportFormatOption = ReportFormat.text,
+) -> None:
+    """Find out whether devices compute right numbers: each operator of a step beside float64 on the CPU."""
+    from torchlap import api, suites  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports import numbers  # noqa: PLC0415
+
+    with _one_sentence():
+        signal.signal(signal.SIGTERM, _interrupt)
+        options = api.Options(
+            models=tuple(models or ()),
+            devices=devices,
+            batches=suites.parse_batches(batch) if batch is not None else None,
+            phases=suites.parse_phases(phase) if phase is not None else None,
+            recipes=tuple(suites.parse_recipe(word, None) for word in suites.split_words(recipe) or [recipe]),
+            data=data.value,
+            weights=weights.value,
+            budget_seconds=suites.parse_seconds(budget, "budget") if budget is not None else None,
+            hang_seconds=suites.parse_seconds(hang_limit, "time limit"),
+        )
+        with _doing() as watch:
+            seen = api.verify(options, thorough=thorough, watch=watch)
+        writers: dict[ReportFormat, Callable[[], str]] = {
+            ReportFormat.text: lambda: numbers.as_text(seen, _width(), color=_color()),
+            ReportFormat.markdown: lambda: numbers.as_markdown(seen),
+            ReportFormat.json: lambda: numbers.as_json(seen),
+        }
+        if not _print(writers[output](), "the report is lost"):
+            raise typer.Exit(EXIT_RUN_FILE)
+        raise typer.Exit(numbers.exit_code(seen))
 
 
 @contextmanager

@@ -5,7 +5,18 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.records import Cell, DataName, DeviceFacts, FailureKind, MemoryFormat, TorchFacts, Watched, Weights
+from torchlap.records import (
+    Cell,
+    DataName,
+    DeviceFacts,
+    FailureKind,
+    MemoryFormat,
+    NumbersFault,
+    OperatorSuite,
+    TorchFacts,
+    Watched,
+    Weights,
+)
 
 WHERE_SIGNAL = signal.SIGUSR1
 """Asks a worker that hangs where it is; it prints its stack into its log."""
@@ -58,6 +69,23 @@ class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
     memory_format_hint: MemoryFormat = "auto"
 
 
+class Verify(Struct, frozen=True, tag="verify", kw_only=True):
+    """Ask whether the numbers of what was built are right; after `limit_seconds` the rest is left out.
+
+    `sampled`: of large element-wise operators look at a part.
+    """
+
+    limit_seconds: float
+    sampled: bool = False
+
+
+class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):
+    """Ask to run the operator suite on a device; `thorough` adds the large sizes."""
+
+    device: str
+    thorough: bool = False
+
+
 class RunLap(Struct, frozen=True, tag="lap"):
     """Ask for one lap of `steps`, after `lead_in` steps that are not timed."""
 
@@ -65,7 +93,7 @@ class RunLap(Struct, frozen=True, tag="lap"):
     lead_in: int
 
 
-Request = Hello | Describe | TryOut | Check | Build | WarmUp | RunLap
+Request = Hello | Describe | TryOut | Check | Build | Verify | CheckSuite | WarmUp | RunLap
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -98,6 +126,28 @@ class Checked(Struct, frozen=True, tag="checked"):
 
 class Built(Struct, frozen=True, tag="built"):
     """The model and its data are on the device."""
+
+
+class Verified(Struct, frozen=True, tag="verified", kw_only=True):
+    """What was seen of the numbers; the fields are those of `torchlap.records.NumbersChecked`."""
+
+    operators: int
+    closest: float
+    faults: tuple[NumbersFault, ...]
+    products: int = 0
+    imprecise: int = 0
+    unchecked: tuple[str, ...] = ()
+    complete: bool = True
+    whole: bool = False
+    spread: float
+    spread_of: str
+    seconds: float
+
+
+class SuiteChecked(Struct, frozen=True, tag="suite_checked"):
+    """What the operator suite found."""
+
+    found: OperatorSuite
 
 
 class Progress(Struct, frozen=True, tag="progress"):
@@ -141,7 +191,7 @@ class Failed(Struct, frozen=True, tag="failed"):
     detail: str
 
 
-Reply = Ready | Description | Tried | Checked | Built | Progress | Prepared | LapDone | Failed
+Reply = Ready | Description | Tried | Checked | Built | Verified | SuiteChecked | Progress | Prepared | LapDone | Failed
 
 encode = Encoder().encode
 _requests: Decoder[Request] = Decoder(Request)

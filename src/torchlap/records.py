@@ -89,6 +89,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     precision_target: Annotated[float, Meta(gt=0, lt=1)] = 0.02
     budget_seconds: Span = 100.0
     confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
+    verify: bool = True
 
 
 class DeviceFacts(Struct, frozen=True):
@@ -302,6 +303,67 @@ class Round(Struct, frozen=True, tag="round", tag_field="event"):
     laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
 
 
+FaultKind = Literal["wrong", "imprecise", "not_finite", "random"]
+
+
+class NumbersFault(Struct, frozen=True, kw_only=True):
+    """An operator whose result is not what it should be: where it ran, what it is, how far it is off.
+
+    `kind`: wrong; imprecise, as a matrix product in TF32 where float32 was asked for; not finite where it should be;
+    or random numbers that are not. `error` is relative, `allowed` its limit, `worst` that of the worst element over
+    the root mean square; `result` the number of the result, `count` how often it ran so.
+    """
+
+    kind: FaultKind
+    phase: Text
+    module: Text
+    operator: Text
+    result: Count
+    shape: tuple[Count, ...]
+    dtype: Text
+    layout: Text
+    error: Annotated[float, Meta(ge=0)]
+    worst: Annotated[float, Meta(ge=0)]
+    allowed: Annotated[float, Meta(ge=0)]
+    inputs: tuple[Text, ...] = ()
+    count: Positive = 1
+
+
+class NumbersChecked(Struct, frozen=True, tag="numbers_checked", tag_field="event", kw_only=True):
+    """Whether a cell's numbers are right, by a step of it beside float64 on the CPU.
+
+    `reason` says why nothing was checked, empty where it was. `closest` is the largest error over its limit of what is
+    right, `products` counts matrix products and `imprecise` those of them in a lower precision; `whole` tells that the
+    step was compared as a whole (compiled). `spread` is how far the same step was from itself, 0 for equal.
+    """
+
+    comparison: Count
+    cell: Count
+    reason: Text = ""
+    operators: Count = 0
+    products: Count = 0
+    imprecise: Count = 0
+    unchecked: tuple[Text, ...] = ()
+    closest: Annotated[float, Meta(ge=0)] = 0.0
+    faults: tuple[NumbersFault, ...] = ()
+    complete: bool = True
+    whole: bool = False
+    spread: Annotated[float, Meta(ge=0)] = 0.0
+    spread_of: Text = ""
+    seconds: Seconds = 0.0
+
+
+class OperatorSuite(Struct, frozen=True, kw_only=True):
+    """What the operator suite found on a device: the first of the faults, their number, what could not be called."""
+
+    device: Name
+    calls: Count
+    faults: tuple[NumbersFault, ...]
+    fault_count: Count
+    skipped: tuple[Text, ...] = ()
+    seconds: Seconds = 0.0
+
+
 class Failure(Struct, frozen=True, tag="failure", tag_field="event", kw_only=True):
     """Why a cell has no figure. `estimate_seconds` is a step's, where one could be made."""
 
@@ -355,7 +417,17 @@ class Conditions(Struct, frozen=True, tag="conditions", tag_field="event", kw_on
     gpus: tuple[GpuConditions, ...] = ()
 
 
-Event = Header | ComparisonStarted | CellPrepared | Round | Conditions | Failure | ComparisonFinished | RunFinished
+Event = (
+    Header
+    | ComparisonStarted
+    | NumbersChecked
+    | CellPrepared
+    | Round
+    | Conditions
+    | Failure
+    | ComparisonFinished
+    | RunFinished
+)
 
 
 class Run(Struct, frozen=True):

@@ -12,6 +12,7 @@ from torchlap.records import (
     Event,
     Failure,
     Lap,
+    NumbersChecked,
     Round,
     Run,
     StopReason,
@@ -36,6 +37,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
     throughput: Interval | None
     speed_up: Ratio | None
     failure: Failure | None
+    numbers: NumbersChecked | None = None
 
 
 class ComparisonResult(Struct, frozen=True):
@@ -57,6 +59,7 @@ class Tally:
     def _reset(self) -> None:
         self.prepared: dict[int, CellPrepared] = {}
         self.failures: dict[int, Failure] = {}
+        self.numbers: dict[int, NumbersChecked] = {}
         self.rounds: list[dict[int, Lap]] = []
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
@@ -68,6 +71,8 @@ class Tally:
                 self._reset()
             case CellPrepared(cell=cell):
                 self.prepared[cell] = event
+            case NumbersChecked(cell=cell):
+                self.numbers[cell] = event
             case Failure(cell=cell):
                 self.failures[cell] = event
             case Round(laps=laps):
@@ -125,6 +130,7 @@ class Tally:
             throughput=throughput,
             speed_up=speed_up,
             failure=failure,
+            numbers=self.numbers.get(number),
         )
 
 

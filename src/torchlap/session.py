@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from math import floor, log10
 
 from msgspec import Struct, structs
+from msgspec.structs import asdict, replace
 
 from torchlap.conditions import Watch
 from torchlap.facts import cpu_threads
 from torchlap.isolate import CellFailedError, Launcher, Worker
-from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, Verified, Verify, WarmUp
 from torchlap.records import (
     OUT_OF_TIME,
     Cell,
@@ -21,6 +22,7 @@ from torchlap.records import (
     FailureKind,
     Lap,
     MemoryFormat,
+    NumbersChecked,
     Plan,
     Round,
     RunFinished,
@@ -54,6 +56,10 @@ SLOW_LAP_FACTOR = 10
 LEAST_WAIT_SECONDS = 1.0
 """A cell that was started may take so long although the budget is spent."""
 
+VERIFY_SHARE = 0.15
+"""So much of the budget may go into verifying accelerators' numbers."""
+
+LEAST_VERIFY_SECONDS = 1.0
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
 
@@ -95,6 +101,7 @@ class Session:
         self._steps: dict[Cell, StepTime] = {}
         """The shortest seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
         self._formats: dict[Cell, MemoryFormat] = {}
+        self._verified: dict[Cell, NumbersChecked] = {}
         self._starts: list[float] = []
         """Seconds that each comparison took to get its cells ready, their warm-up left out."""
 
@@ -150,6 +157,8 @@ class Session:
             case CellPrepared(cell=position, memory_format=memory_format):
                 self._steps[tally.comparison.cells[position]] = StepTime(event.step_seconds, event.optimizer_seconds)
                 self._formats[tally.comparison.cells[position]] = memory_format
+            case NumbersChecked(cell=position, reason=""):
+                self._verified.setdefault(tally.comparison.cells[position], event)
             case Round(laps=laps):
                 for lap in laps:
                     cell = tally.comparison.cells[lap.cell]
@@ -184,11 +193,15 @@ class Session:
         try:
             self._build(number, workers)
             spare = max(0.0, seconds - mine.start_seconds)
-            for position in self._cheapest_first(number, self._hear_built(number, workers)):
+            built = self._cheapest_first(number, self._hear_built(number, workers))
+            before = self._clock()
+            built = [position for position in built if self._verify(number, position, workers)]
+            verifying = self._clock() - before
+            for position in built:
                 limit = warm_up_seconds(spare, left, len(self.plan.comparisons[number].cells))
                 self._warm_up(number, position, workers[position], limit)
             warm = sum(each.warm_up_seconds for each in self.tallies[number].prepared.values())
-            self._starts.append(max(0.0, self._clock() - begun - warm))
+            self._starts.append(max(0.0, self._clock() - begun - warm - verifying))
             watch.begin()
             reason = self._take_turns(number, workers, begun + seconds, OVERRUN * left, watch.glance)
             self._emit(watch.end(number))
@@ -199,21 +212,22 @@ class Session:
 
     def _build(self, number: int, workers: dict[int, Worker]) -> None:
         """Start a worker for each cell that has a hope, and let all of them build at the same time."""
-        threads, why = cpu_threads()
         for position, cell in enumerate(self.plan.comparisons[number].cells):
             expected, left = estimate_step(cell, self._steps), self._left()
             if is_hopeless(expected, left):
                 self._fail(number, position, "no_time" if left <= 0 else "too_slow", _not_started(expected, left))
                 continue
             self._say(f"{cell}: preparing")
-            request = Build(
-                cell=cell, data=self.plan.data, weights=self.plan.weights, threads=threads, threads_reason=why
-            )
             try:
                 workers[position] = self._launcher.start()
-                workers[position].tell(request)
+                workers[position].tell(self._request(number, position))
             except CellFailedError as failure:
                 self._fail(number, position, failure.kind, failure.reason, failure.detail)
+
+    def _request(self, number: int, position: int) -> Build:
+        threads, why = cpu_threads()
+        cell = self.plan.comparisons[number].cells[position]
+        return Build(cell=cell, data=self.plan.data, weights=self.plan.weights, threads=threads, threads_reason=why)
 
     def _hear_built(self, number: int, workers: dict[int, Worker]) -> list[int]:
         """The cells that are on their devices."""
@@ -226,6 +240,58 @@ class Session:
             else:
                 built.append(position)
         return built
+
+    def _verify(self, number: int, position: int, workers: dict[int, Worker]) -> bool:
+        """Look whether an accelerator's numbers are right, once a cell; whether there still is a worker for it."""
+        cell = self.plan.comparisons[number].cells[position]
+        if cell.device == "cpu" or not self.plan.verify:
+            return True
+        if cell in self._verified:
+            self._emit(replace(self._verified[cell], comparison=number, cell=position))
+            return True
+        limit, expected = self._time_to_verify(), self._expected_to_verify(cell)
+        if limit < LEAST_VERIFY_SECONDS or expected > limit:
+            said = f"would take about {expected:.0f} s" if expected else "no time was left for it"
+            self._emit(NumbersChecked(comparison=number, cell=position, reason=said))
+            return True
+        self._say(f"{cell}: verifying its numbers")
+        try:
+            seen = workers[position].ask(
+                Verify(limit_seconds=limit, sampled=True),
+                Verified,
+                self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1),
+                lambda doing: self._say(f"{cell}: {doing}"),
+            )
+        except CellFailedError as failure:
+            reason = f"the check failed ({failure.kind}): {failure.reason}"
+            self._emit(NumbersChecked(comparison=number, cell=position, reason=reason[:20_000]))
+            return self._rebuild(number, position, workers)
+        self._emit(NumbersChecked(comparison=number, cell=position, **asdict(seen)))
+        return True
+
+    def _time_to_verify(self) -> float:
+        spent = sum(seen.seconds for seen in self._verified.values())
+        return min(VERIFY_SHARE * self.plan.budget_seconds - spent, self._left())
+
+    def _expected_to_verify(self, cell: Cell) -> float:
+        """By the same model at other batches, where one was verified; 0 where none was."""
+        rates = [
+            seen.seconds / other.workload.batch
+            for other, seen in self._verified.items()
+            if (other.workload.model, other.device) == (cell.workload.model, cell.device)
+        ]
+        return min(rates, default=0.0) * cell.workload.batch
+
+    def _rebuild(self, number: int, position: int, workers: dict[int, Worker]) -> bool:
+        """A fresh worker in place of one that the check ended; whether there is one."""
+        del workers[position]
+        try:
+            workers[position] = self._launcher.start()
+            workers[position].ask(self._request(number, position), Built, self._hang_seconds)
+        except CellFailedError as failure:
+            self._fail(number, position, failure.kind, failure.reason, failure.detail)
+            return False
+        return True
 
     def _cheapest_first(self, number: int, positions: list[int]) -> list[int]:
         """A slow cell must not take the time of those that need little."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from math import log
 from statistics import median
 
+from torchlap import checks
 from torchlap import findings as catalogue
 from torchlap.doctor.devices import alone
 from torchlap.findings import Finding, found
@@ -50,6 +51,7 @@ def judge(run: Run) -> tuple[Finding, ...]:
     cells = [cell for comparison in comparisons for cell in comparison.cells]
     target = run.header.plan.precision_target
     of_cells: list[CellRule] = [
+        numbers,
         few_rounds,
         lambda cell: wide(cell, target),
         cold,
@@ -73,6 +75,12 @@ def judge(run: Run) -> tuple[Finding, ...]:
 def void(all_findings: Iterable[Finding]) -> dict[str, str]:
     """The cells whose figures mean nothing, by the name that findings give them, with the code that says why."""
     return {finding.where: finding.code for finding in all_findings if finding.severity == "error" and finding.where}
+
+
+def numbers(cell: CellResult) -> Iterable[Finding]:
+    """Whether an accelerator's numbers are right; the CPU's own are the reference."""
+    if cell.cell.device != "cpu" and (cell.throughput is not None or cell.numbers is not None):
+        yield from checks.findings(cell.numbers, str(cell.cell))
 
 
 def few_rounds(cell: CellResult) -> Iterable[Finding]:

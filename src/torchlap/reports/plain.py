@@ -12,7 +12,7 @@ from msgspec import Struct
 from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
-from torchlap.records import CellPrepared, Facts, Failure, Plan, Run, RunFinished
+from torchlap.records import CellPrepared, Facts, Failure, NumbersChecked, Plan, Run, RunFinished
 from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence
 from torchlap.stats import Interval
 from torchlap.trust import judge
@@ -33,6 +33,7 @@ CSV_COLUMNS = (
     "speed_up_low",
     "speed_up_high",
     "void",
+    "numbers",
     "laps",
     "first_step_seconds",
     "warm_up_seconds",
@@ -61,6 +62,7 @@ class CellReport(Struct, frozen=True, kw_only=True):
     last_loss: float | None
     prepared: CellPrepared | None
     failure: Failure | None
+    numbers: NumbersChecked | None
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -125,6 +127,7 @@ def _cell(row: Row) -> CellReport:
         last_loss=result.laps[-1].loss if result.laps else None,
         prepared=result.prepared,
         failure=result.failure,
+        numbers=result.numbers,
     )
 
 
@@ -141,6 +144,7 @@ def as_csv(run: Run) -> str:
                 *_three(result.throughput),
                 *_three(result.speed_up),
                 row.void,
+                row.numbers,
                 len(result.laps),
                 prepared.first_step_seconds if prepared else "",
                 prepared.warm_up_seconds if prepared else "",
@@ -161,7 +165,9 @@ def _no_formula(text: str) -> str:
 
 def as_markdown(run: Run) -> str:
     """The table with the machine and the findings, to paste into a page."""
-    heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
+    heads = (
+        ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps", "numbers"]
+    )
     lines = [escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
     lines += [_line(_fields(row, compares(run))) for row in rows(run)]
     first = baseline(run)
@@ -185,7 +191,7 @@ def _fields(row: Row, compared: bool) -> list[str]:  # noqa: FBT001  whether the
     names = map(escape, (row.model, row.batch, row.phase, row.recipe, row.device))
     figures = [escape(figure) for figure in [row.throughput, *[row.speed_up] * compared]]
     struck = [f"~~{figure}~~" if row.void and figure else figure for figure in figures]
-    return [*names, *struck, row.laps]
+    return [*names, *struck, row.laps, row.numbers]
 
 
 def _line(fields: list[str]) -> str:

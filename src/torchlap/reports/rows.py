@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
+from torchlap.checks import word
 from torchlap.findings import Finding
 from torchlap.records import Cell, Failure, Run
 from torchlap.results import CellResult, figures
@@ -45,6 +46,7 @@ class Row(Struct, frozen=True):
     speed_up: str
     laps: str
     void: str
+    numbers: str
 
 
 def clean(text: str) -> str:
@@ -122,6 +124,7 @@ def _row(result: CellResult, model: str, voided: str) -> Row:
         speed_up=_unless_void(with_interval(result.speed_up, "x"), voided) if result.speed_up else "",
         laps=str(len(result.laps)) if result.throughput else "",
         void=voided if result.throughput else "",
+        numbers="" if result.cell.device == "cpu" else word(result.numbers),
     )
 
 

@@ -2,7 +2,8 @@
 
 import io
 import shlex
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -60,10 +61,10 @@ def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  
 
 def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     all_rows = rows(run)
-    tables = _table(run, all_rows), _table(run, all_rows, without="laps")
+    tables = [_table(run, all_rows, without) for without in ((), ("laps",), ("laps", "numbers"))]
     fitting = [table for table in tables if Console(width=10_000).measure(table).maximum <= width]
     yield from fitting[:1] or _list(run, all_rows)
-    yield Text(_legend(run))
+    yield Text(_legend(run, all_rows))
     failed = [row for row in all_rows if row.result.failure]
     if failed:
         yield Text("\nWithout a figure", style="bold")
@@ -71,7 +72,7 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     all_findings = judge(run)
     if all_findings:
         yield Text("\nFindings", style="bold")
-        yield from (_finding(found) for found in grouped(all_findings).values())
+        yield from (finding(found) for found in grouped(all_findings).values())
     for remark in run.remarks:
         yield Text(clean(remark))
     if path is not None:
@@ -83,11 +84,12 @@ def _labelled(label: str, text: str) -> Text:
     return Text(f"{label}: ", style="bold").append(text, style="not bold")
 
 
-def _table(run: Run, all_rows: tuple[Row, ...], without: str = "") -> Table:
+def _table(run: Run, all_rows: tuple[Row, ...], without: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = {"model": "model", "batch": "batch", **{name: name for name in varying(all_rows)}, "device": "device"}
     columns |= {"images/s": "throughput", **({"speed-up": "speed_up"} if compares(run) else {}), "laps": "laps"}
-    columns.pop(without, None)
+    columns |= {"numbers": "numbers"} if any(row.numbers for row in all_rows) else {}
+    columns = {head: name for head, name in columns.items() if head not in without}
     for head in columns:
         table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)
     before = ("", "")
@@ -115,7 +117,13 @@ def _list(run: Run, all_rows: tuple[Row, ...]) -> Iterator[RenderableType]:
     yield Text("")
 
 
-def _legend(run: Run) -> str:
+def _numbers(all_rows: tuple[Row, ...]) -> str:
+    """How many accelerators' cells have right numbers, in a sentence."""
+    counts = Counter(row.numbers for row in all_rows if row.numbers)
+    return f"Numbers beside float64: {', '.join(f'{number} {word}' for word, number in counts.items())}."
+
+
+def _legend(run: Run, all_rows: tuple[Row, ...]) -> str:
     plan, first = run.header.plan, baseline(run)
     lines = [f"In brackets: the {plan.confidence:.0%} interval."]
     if compares(run):
@@ -123,6 +131,7 @@ def _legend(run: Run) -> str:
     cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
     if any(not is_own_file(cell.workload.model) for cell in cells):
         lines.append(f"Data: {plan.data} digits. Training is forward, backward and Adam.")
+    lines += [_numbers(all_rows)] if any(row.numbers for row in all_rows) else []
     on_cuda = any(device.kind == "cuda" for device in run.header.facts.devices)
     precisions = {cell.recipe.precision for cell in cells}
     if on_cuda and "fp32" in precisions:
@@ -146,7 +155,7 @@ def _kind(row: Row) -> FailureKind:
     return row.result.failure.kind if row.result.failure else "error"
 
 
-def _finding(found: tuple[Finding, ...]) -> Padding:
+def finding(found: tuple[Finding, ...]) -> Padding:
     """One code with its cells: the first few by name, the others by number."""
     first = found[0]
     places = [f"{clean(each.where)}: {clean(each.evidence)}" if each.where else clean(each.evidence) for each in found]

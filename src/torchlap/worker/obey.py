@@ -26,6 +26,7 @@ from torchlap.protocol import (
     Built,
     Check,
     Checked,
+    CheckSuite,
     Describe,
     Description,
     Failed,
@@ -37,15 +38,18 @@ from torchlap.protocol import (
     Reply,
     Request,
     RunLap,
+    SuiteChecked,
     TryOut,
+    Verify,
     WarmUp,
     decode_request,
     encode,
 )
 from torchlap.records import FailureKind, Watched
-from torchlap.worker import devices, timing
+from torchlap.worker import devices, operators, timing
 from torchlap.worker.data import DataError, digits
 from torchlap.worker.models import ModelError, build, known, parameters, printable
+from torchlap.worker.numerics import verify
 from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
 from torchlap.worker.trial import try_out
 
@@ -80,7 +84,7 @@ class Cell:
     def obey(self, request: Request) -> Reply:
         """Do what is asked."""
         match request:
-            case Hello() | Describe() | TryOut():
+            case Hello() | Describe() | TryOut() | CheckSuite():
                 return self._tell_of_devices(request)
             case Check(model=model, batch=batch, weights=weights, data=data):
                 subject = build(model, batch, weights)
@@ -91,6 +95,8 @@ class Cell:
                 self._bench = Bench(request)
                 self._synchronize = self._bench.synchronize
                 return Built()
+            case Verify():
+                return verify(self._built(), request, lambda doing: self.say(Progress(doing)))
             case WarmUp():
                 with devices.heard() as heard:
                     prepared = self._warm_up(self._built(), request)
@@ -98,7 +104,7 @@ class Cell:
             case RunLap(steps=steps, lead_in=lead_in):
                 return self._lap(steps, lead_in)
 
-    def _tell_of_devices(self, request: Hello | Describe | TryOut) -> Reply:
+    def _tell_of_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
         """What needs no cell."""
         match request:
             case Hello():
@@ -108,6 +114,9 @@ class Cell:
                 return Description(devices.found(), known(), devices.looked_for(), said)
             case TryOut(device=device):
                 return try_out(device, lambda doing: self.say(Progress(doing)))
+            case CheckSuite(device=device, thorough=thorough):
+                say = self.say
+                return SuiteChecked(operators.check(device, lambda doing: say(Progress(doing)), thorough=thorough))
 
     def _built(self) -> Bench:
         if self._bench is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
@@ -34,6 +35,8 @@ TRIAL_TURNS, TRIAL_SHARE = 3, 0.3
 """So many laps in each format, if they fit into this part of the time to warm up."""
 
 IMAGE_DIMENSIONS = 4
+MOST_SCALINGS, SCALE_MARGIN = 20, 16.0
+"""From 65,536 on, halved each time."""
 
 
 class NotFiniteError(Exception):
@@ -118,6 +121,26 @@ class Step:
             self._scaler.step(self._optimizer)
             self._scaler.update()
 
+    def find_scale(self) -> None:
+        """Run steps until the loss scale of fp16 no longer overflows, as training does at its beginning.
+
+        A margin is left then: the next batch is not to overflow.
+        """
+        for _ in range(MOST_SCALINGS if self._scaler is not None and self.trains else 0):
+            before = self._scale()
+            self()
+            if self._scaler is not None and self._scale() >= before:
+                self._scaler.update(before / SCALE_MARGIN)
+                return
+
+    def _scale(self) -> float:
+        return float(self._scaler.get_scale()) if self._scaler is not None else 1.0
+
+    @property
+    def last_loss(self) -> Tensor:
+        """The last step's loss, on its device."""
+        return self._loss.detach().clone()
+
     def loss(self) -> float:
         """The last step's loss; this waits for the device, so never inside a lap.
 
@@ -167,12 +190,18 @@ class Bench:
         pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
         return lambda rows, layout: Loaded(pictures, rows, workers, device, layout), shape
 
-    def step(self, memory_format: MemoryFormat, batch: int | None = None) -> Step:
-        """A step of the model in that memory format, with a fresh optimizer."""
+    def step(self, memory_format: MemoryFormat, batch: int | None = None, *, compiled: bool | None = None) -> Step:
+        """A step of the model in that memory format, with a fresh optimizer, compiled as told or as the recipe says."""
         layout = FORMATS[memory_format]
         self.module.to(memory_format=layout)
         source = self._source(batch or self.cell.workload.batch, layout)
-        return Step(self._subject, source, self.cell.recipe, self.device, self.cell.workload.phase)
+        recipe = self.cell.recipe if compiled is None else replace(self.cell.recipe, compile=compiled)
+        return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
+
+    @property
+    def layout(self) -> MemoryFormat:
+        """The memory format that the recipe asks for; torch's default where it asks for none."""
+        return "channels_last" if self.cell.recipe.memory_format == "channels_last" else "contiguous"
 
     @property
     def trial_batch(self) -> int:
