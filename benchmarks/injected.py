@@ -20,7 +20,7 @@ from noise import as_run
 from numpy.random import default_rng
 
 from torchlap.conditions import Watch
-from torchlap.records import CellPrepared, Conditions, Failure, GpuConditions, Round, Run, Watched
+from torchlap.records import CellPrepared, Conditions, Failure, GpuConditions, NumbersChecked, Round, Run, Watched
 from torchlap.trust import judge
 
 LAPS, SIGMA, STEPS = 24, 0.005, 20
@@ -43,7 +43,8 @@ def quiet(seed: int) -> Run:
     warm = [prepared(number) for number in range(2)]
     facts = replace(plain.header.facts, physical_cores=8, usable_cores=8)
     calm = Conditions(comparison=0, seconds=4.0, others_cpu_share=0.02, swap_grown_bytes=0)
-    return Run(replace(plain.header, facts=facts), (*warm, *rounds, calm))
+    right = NumbersChecked(comparison=0, cell=1, operators=100)
+    return Run(replace(plain.header, facts=facts), (right, *warm, *rounds, calm))
 
 
 def prepared(number: int) -> CellPrepared:

@@ -141,7 +141,7 @@ def test_a_report_of_two_devices_in_100_columns() -> None:
                   cuda:0  315 (294 to 338)                                  3
 
 In brackets: the 95% interval. Speed-up: over cpu in fp32, from paired rounds. Data: mnist-1k
-digits. Training is forward, backward and Adam. fp32: TF32 off.
+digits. Training is forward, backward and Adam. Numbers beside float64: 2 right. fp32: TF32 off.
 
 Without a figure
   resnet18, batch 64, cpu: too slow. A step would take longer than what is left.
@@ -171,7 +171,8 @@ def test_a_report_of_two_devices_in_80_columns() -> None:
                   cuda:0  315 (294 to 338)                                  3
 
 In brackets: the 95% interval. Speed-up: over cpu in fp32, from paired rounds.
-Data: mnist-1k digits. Training is forward, backward and Adam. fp32: TF32 off.
+Data: mnist-1k digits. Training is forward, backward and Adam. Numbers beside
+float64: 2 right. fp32: TF32 off.
 
 Without a figure
   resnet18, batch 64, cpu: too slow. A step would take longer than what is left.
@@ -211,8 +212,8 @@ resnet18, batch 64
 In brackets: the 95% interval. Speed-up:
 over cpu in fp32, from paired rounds.
 Data: mnist-1k digits. Training is
-forward, backward and Adam. fp32: TF32
-off.
+forward, backward and Adam. Numbers
+beside float64: 2 right. fp32: TF32 off.
 
 Without a figure
   resnet18, batch 64, cpu: too slow. A
@@ -261,7 +262,9 @@ from paired rounds.
 Data: mnist-1k
 digits. Training is
 forward, backward
-and Adam. fp32: TF32
+and Adam. Numbers
+beside float64: 2
+right. fp32: TF32
 off.
 
 Without a figure
@@ -403,11 +406,11 @@ def test_the_csv_has_one_line_a_cell_and_plain_numbers() -> None:
     assert (
         "\n" + rounded(as_csv(TYPICAL))
         == """
-model,batch,phase,recipe,device,images_per_second,images_per_second_low,images_per_second_high,speed_up,speed_up_low,speed_up_high,void,laps,first_step_seconds,warm_up_seconds,failure,reason
-resnet18,4,train,fp32,cpu,40,39.6059,40.4061,,,,,8,0.25,1.5,,
-resnet18,4,train,fp32,cuda:0,200,199.007,201.008,5,4.96217,5.03718,,8,0.25,1.5,,
-resnet18,64,train,fp32,cpu,,,,,,,,0,,,too_slow,A step would take longer than what is left.
-resnet18,64,train,fp32,cuda:0,314.838,293.56,337.658,,,,,3,0.25,1.5,,
+model,batch,phase,recipe,device,images_per_second,images_per_second_low,images_per_second_high,speed_up,speed_up_low,speed_up_high,void,numbers,laps,first_step_seconds,warm_up_seconds,failure,reason
+resnet18,4,train,fp32,cpu,40,39.6059,40.4061,,,,,,8,0.25,1.5,,
+resnet18,4,train,fp32,cuda:0,200,199.007,201.008,5,4.96217,5.03718,,right,8,0.25,1.5,,
+resnet18,64,train,fp32,cpu,,,,,,,,,0,,,too_slow,A step would take longer than what is left.
+resnet18,64,train,fp32,cuda:0,314.838,293.56,337.658,,,,,right,3,0.25,1.5,,
 """
     )
 
@@ -628,7 +631,7 @@ def test_no_name_breaks_a_format(text: str) -> None:
     of = everywhere(text)
     for seen in (table(of, 40, Path("a")), as_markdown(of), as_csv(of)):
         assert not steers(seen)
-    assert all(len(line) == 17 for line in csv.reader(as_csv(of).splitlines()))
+    assert all(len(line) == 18 for line in csv.reader(as_csv(of).splitlines()))
     assert json.loads(as_json(of, None))["cells"][0]["device"] == text
     assert [pipes(line) for line in as_markdown(of).splitlines() if line.startswith("|")] == [9] * 6
 

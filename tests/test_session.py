@@ -6,8 +6,20 @@ from typing import cast
 import pytest
 
 from torchlap.isolate import CellFailedError, Launcher
-from torchlap.protocol import Build, Built, LapDone, Prepared, Request, RunLap, WarmUp
-from torchlap.records import Cell, Comparison, Event, Failure, Plan, Recipe, Round, RunFinished, Workload
+from torchlap.protocol import Build, Built, LapDone, Prepared, Request, RunLap, Verified, Verify, WarmUp
+from torchlap.records import (
+    Cell,
+    CellPrepared,
+    Comparison,
+    Event,
+    Failure,
+    NumbersChecked,
+    Plan,
+    Recipe,
+    Round,
+    RunFinished,
+    Workload,
+)
 from torchlap.session import Session, Status
 
 Speed = Callable[[Cell], float]
@@ -25,6 +37,9 @@ class World:
         self.alive: set[int] = set()
         self.start_up_seconds = 0.0
         self.break_at: dict[str, int] = {}
+        self.verified: list[str] = []
+        self.verify_seconds = 0.0
+        self.breaks_verified = False
 
     def start(self) -> "FakeWorker":
         worker = FakeWorker(self, len(self.order))
@@ -50,10 +65,28 @@ class FakeWorker:
         self.world.now += self.world.build_seconds
         return Built()
 
-    def ask(self, request: Request, answer: object, limit_seconds: float, _: object = None) -> Prepared | LapDone:
-        if isinstance(request, WarmUp):
-            return self.prepare(limit_seconds)
-        return self.lap(cast("RunLap", request))
+    def ask(
+        self, request: Request, answer: object, limit_seconds: float, _: object = None
+    ) -> Prepared | LapDone | Verified | Built:
+        match request:
+            case WarmUp():
+                return self.prepare(limit_seconds)
+            case Verify():
+                return self.verify()
+            case Build(cell=cell):
+                self.cell = cell
+                return Built()
+            case _:
+                return self.lap(cast("RunLap", request))
+
+    def verify(self) -> Verified:
+        self.world.verified.append(str(self.cell))
+        if self.world.breaks_verified:
+            self.world.alive.discard(id(self))
+            raise CellFailedError("crash", "The worker was killed by SIGABRT (verifying the numbers).")
+        seconds = self.world.verify_seconds * self.cell.workload.batch
+        self.world.now += seconds
+        return Verified(operators=9, closest=0.5, faults=(), spread=0.0, spread_of="", seconds=seconds)
 
     def prepare(self, limit_seconds: float) -> Prepared:
         step = self.world.seconds(self.cell)
@@ -263,3 +296,48 @@ def test_an_interrupted_run_says_so_and_resumes_where_it_was() -> None:
     assert [tally.stopped for tally in resumed.tallies] == ["precise", "precise"]
     assert isinstance(more[-1], RunFinished)
     assert more[-1].reason == "complete"
+
+
+def checked(events: list[Event]) -> list[tuple[int, str]]:
+    return [(event.operators, event.reason) for event in events if isinstance(event, NumbersChecked)]
+
+
+def test_an_accelerators_numbers_are_checked_first_and_the_cpus_are_the_reference() -> None:
+    world = World(lambda cell: 0.1)
+    _, events = measured(world, plan_of(comparison("a", 4, ("cpu", "cuda:0"))))
+    assert world.verified == ["a, batch 4, cuda:0"]
+    assert checked(events) == [(9, "")]
+    kinds = [type(event) for event in events]
+    assert kinds.index(NumbersChecked) < kinds.index(CellPrepared)
+
+
+def test_the_same_cell_is_checked_once() -> None:
+    world = World(lambda cell: 0.1)
+    _, events = measured(world, plan_of(*[comparison("a", 4, ("cuda:0", "cuda:0"))] * 2))
+    assert world.verified == ["a, batch 4, cuda:0"]
+    assert checked(events) == [(9, "")] * 4
+
+
+def test_what_would_take_too_long_is_said_to_be_unverified() -> None:
+    world = World(lambda cell: 0.1)
+    world.verify_seconds = 1.0
+    plan = plan_of(*(comparison("a", batch, ("cpu", "cuda:0")) for batch in (4, 64)), budget=100.0)
+    _, events = measured(world, plan)
+    assert checked(events) == [(9, ""), (0, "would take about 64 s")]
+
+
+def test_a_check_that_crashes_costs_no_figure() -> None:
+    world = World(lambda cell: 0.1)
+    world.breaks_verified = True
+    session, events = measured(world, plan_of(comparison("a", 4, ("cpu", "cuda:0"))))
+    ((operators, reason),) = checked(events)
+    assert (operators, "SIGABRT" in reason) == (0, True)
+    assert session.tallies[0].living() == [0, 1]
+    assert not world.alive
+
+
+def test_nothing_is_checked_where_nobody_wants_it() -> None:
+    world = World(lambda cell: 0.1)
+    plan = Plan(suite="own", comparisons=(comparison("a", 4, ("cuda:0",)),), verify=False)
+    _, events = measured(world, plan)
+    assert (world.verified, checked(events)) == ([], [])

@@ -55,7 +55,7 @@ def examined(processes: Shared, hang_seconds: float = SECONDS) -> tuple[Facts, l
     return Examination(processes, hang_seconds, said.append).examine(begin()()), said
 
 
-@pytest.mark.parametrize("broken", ["wrong:aten.mm.default"], indirect=True)
+@pytest.mark.parametrize("broken", ["half_more:aten.mm.default"], indirect=True)
 def test_wrong_products_are_seen(broken: Shared) -> None:
     seen, _ = examined(broken)
     cpu, sim, other = seen.trials
@@ -64,7 +64,7 @@ def test_wrong_products_are_seen(broken: Shared) -> None:
     assert other.device == "sim:1"
 
 
-@pytest.mark.parametrize("broken", ["wrong:aten.addcdiv_.default"], indirect=True)
+@pytest.mark.parametrize("broken", ["half_more:aten.addcdiv_.default"], indirect=True)
 def test_a_wrong_optimizer_is_seen_by_the_losses(broken: Shared) -> None:
     seen, _ = examined(broken)
     assert "losses of a small network" in seen.trials[1].wrong

@@ -211,7 +211,7 @@ def verify(
         options: which models, devices, batches, phases and recipes; the budget is for all of it. When left out, the
             default suite's models at their smallest batch, on every accelerator, or on the CPU where there is none.
         suite: run the operator suite on each device, too.
-        thorough: with its large sizes.
+        thorough: with its large sizes, and every element of the large element-wise operators, not a million of each.
         watch: whom to tell meanwhile what is being done.
 
     Returns:
@@ -234,7 +234,9 @@ def verify(
         cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
         hang = options.hang_seconds
         seen = [
-            CellNumbers(cell, _numbers(processes, plan, cell, end=end, hang_seconds=hang, watch=watch))
+            CellNumbers(
+                cell, _numbers(processes, plan, cell, end=end, hang_seconds=hang, watch=watch, sampled=not thorough)
+            )
             for cell in cells
         ]
         names = dict.fromkeys(cell.device for cell in cells) if suite else ()
@@ -258,7 +260,14 @@ def _of_accelerators(options: Options, description: Description) -> Options:
 
 
 def _numbers(
-    processes: Launcher, plan: Plan, cell: Cell, *, end: float, hang_seconds: float, watch: Callable[[str], None]
+    processes: Launcher,
+    plan: Plan,
+    cell: Cell,
+    *,
+    end: float,
+    hang_seconds: float,
+    watch: Callable[[str], None],
+    sampled: bool,
 ) -> NumbersChecked:
     left = end - time.monotonic()
     if left <= 0:
@@ -270,7 +279,9 @@ def _numbers(
     try:
         worker.ask(build, Built, hang_seconds)
         limit = hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
-        seen = worker.ask(Verify(limit_seconds=left), Verified, limit, lambda doing: watch(f"{cell}: {doing}"))
+        seen = worker.ask(
+            Verify(limit_seconds=left, sampled=sampled), Verified, limit, lambda doing: watch(f"{cell}: {doing}")
+        )
     except CellFailedError as failure:
         reason = f"the check failed ({failure.kind}): {failure.reason}"
         return NumbersChecked(comparison=0, cell=0, reason=reason[:20_000])

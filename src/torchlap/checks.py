@@ -152,10 +152,11 @@ def _firsts(faults: Iterable[NumbersFault]) -> Iterable[NumbersFault]:
 
 def described(fault: NumbersFault) -> str:
     """An operator's fault in a clause: where, what, how far off."""
+    said = ", ".join(fault.inputs)
     place = f"{fault.phase}, {fault.module}" if fault.module else fault.phase
     tensor = f"{fault.dtype}{list(fault.shape)} {fault.layout}".strip()
     if fault.kind == "not_finite":
         return f"{place}: {fault.operator} is not finite, where it should be ({tensor})"
     if fault.kind == "random":
-        return f"{place}: {fault.operator} keeps {fault.error:.1%} too few or too many ({', '.join(fault.inputs)})"
+        return f"{place}: {fault.operator} is off by {fault.error:.2g}, at most {fault.allowed:.1g} is chance ({said})"
     return f"{place}: {fault.operator} is off by {fault.error:.1e}, at most {fault.allowed:.1e} is right ({tensor})"

@@ -24,6 +24,7 @@ from torchlap.errors import (
     EXIT_INTERRUPTED,
     EXIT_RUN_FILE,
     EXIT_SOME_CELLS_FAILED,
+    RunFileError,
     TorchlapError,
     UsageError,
 )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from torchlap.api import Listener, Options
+    from torchlap.checks import Verification
     from torchlap.records import Event, Header, Run
     from torchlap.session import Status
 
@@ -133,7 +135,13 @@ class ReportFormat(StrEnum):
 VerifyDevices = Annotated[
     str, typer.Option("--devices", help="Like cpu,cuda:0,mps; all for every accelerator, or the CPU where none is.")
 ]
-Thorough = Annotated[bool, typer.Option("--thorough", help="The operator suite with its large sizes, too.")]
+ReportBug = Annotated[
+    Path | None, typer.Option("--report-bug", help="Write a script here that shows the first fault with torch alone.")
+]
+NoSuite = Annotated[bool, typer.Option("--no-suite", help="Leave out the operator suite.")]
+Thorough = Annotated[
+    bool, typer.Option("--thorough", help="Every element, and the operator suite with its large sizes.")
+]
 ReportFormatOption = Annotated[
     ReportFormat, typer.Option("--format", help="markdown to paste into a bug report, json for a script.")
 ]
@@ -235,6 +243,8 @@ def verify(
     budget: Budget = None,
     hang_limit: HangLimit = "120s",
     thorough: Thorough = False,  # noqa: FBT002  a flag of the command line
+    no_suite: NoSuite = False,  # noqa: FBT002
+    report_bug: ReportBug = None,
     output: ReportFormatOption = ReportFormat.text,
 ) -> None:
     """Find out whether devices compute right numbers: each operator of a step beside float64 on the CPU."""
@@ -255,7 +265,9 @@ def verify(
             hang_seconds=suites.parse_seconds(hang_limit, "time limit"),
         )
         with _doing() as watch:
-            seen = api.verify(options, thorough=thorough, watch=watch)
+            seen = api.verify(options, suite=not no_suite, thorough=thorough, watch=watch)
+        if report_bug is not None:
+            _write_bug_report(seen, report_bug)
         writers: dict[ReportFormat, Callable[[], str]] = {
             ReportFormat.text: lambda: numbers.as_text(seen, _width(), color=_color()),
             ReportFormat.markdown: lambda: numbers.as_markdown(seen),
@@ -264,6 +276,20 @@ def verify(
         if not _print(writers[output](), "the report is lost"):
             raise typer.Exit(EXIT_RUN_FILE)
         raise typer.Exit(numbers.exit_code(seen))
+
+
+def _write_bug_report(seen: "Verification", path: Path) -> None:
+    """Write the script of the first fault, and say what was done."""
+    scripts = [each.numbers.script for each in seen.cells if each.numbers.script]
+    if not scripts:
+        _say("No script was written: no operator was wrong that a script could show.")
+        return
+    try:
+        with path.open("x") as file:
+            file.write(scripts[0])
+    except OSError as error:
+        raise RunFileError(f"{path} cannot be written ({error.strerror}): name another with --report-bug.") from None
+    _say(f"A script that shows the first fault with torch alone: {path}")
 
 
 @contextmanager

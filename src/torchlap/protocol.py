@@ -142,6 +142,7 @@ class Verified(Struct, frozen=True, tag="verified", kw_only=True):
     spread: float
     spread_of: str
     seconds: float
+    script: str = ""
 
 
 class SuiteChecked(Struct, frozen=True, tag="suite_checked"):

@@ -334,7 +334,8 @@ class NumbersChecked(Struct, frozen=True, tag="numbers_checked", tag_field="even
 
     `reason` says why nothing was checked, empty where it was. `closest` is the largest error over its limit of what is
     right, `products` counts matrix products and `imprecise` those of them in a lower precision; `whole` tells that the
-    step was compared as a whole (compiled). `spread` is how far the same step was from itself, 0 for equal.
+    step was compared as a whole (compiled). `spread` is how far the same step was from itself, 0 for equal. `script`
+    reproduces the first fault with torch alone.
     """
 
     comparison: Count
@@ -351,6 +352,7 @@ class NumbersChecked(Struct, frozen=True, tag="numbers_checked", tag_field="even
     spread: Annotated[float, Meta(ge=0)] = 0.0
     spread_of: Text = ""
     seconds: Seconds = 0.0
+    script: Text = ""
 
 
 class OperatorSuite(Struct, frozen=True, kw_only=True):

@@ -219,3 +219,28 @@ def digits_network(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     """A small network on a fixed batch: it must learn it by heart."""
     layers = nn.Flatten(), nn.Linear(768, 64), nn.ReLU(), nn.Linear(64, 10)
     return nn.Sequential(*layers), digits(batch)
+
+
+def layered(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """One of each kind of layer that goes wrong somewhere."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(16 * 12 * 12, 10),
+    )
+    return module, (torch.randn(batch, 3, 24, 24), torch.arange(batch) % 10)
+
+
+def layered_bfloat16(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    module, (images, classes) = layered(batch)
+    return module.to(torch.bfloat16), (images.to(torch.bfloat16), classes)
+
+
+def layered_float16(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    module, (images, classes) = layered(batch)
+    return module.to(torch.float16), (images.to(torch.float16), classes)

@@ -18,7 +18,7 @@ from torch.utils import backend_registration
 
 NAME = "sim"
 FAULT, _, FAULTY = os.environ.get("SIMULATED_FAULT", "").partition(":")
-"""What goes wrong, and with which operator: `wrong:aten.mm.default`, `missing:`, `fallback:`, `crash:` or `hang:`."""
+"""What goes wrong, and with which operators: `half_more:aten.mm.default,aten.bmm.default`; `FAULTS` has the kinds."""
 
 COST = float(os.environ.get("SIMULATED_COST", "0.002"))
 DEVICES = 2
@@ -84,7 +84,7 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
     if raw_kwargs.get("device") is not None:
         leaves_device = torch.device(raw_kwargs["device"]).type == "cpu"
         raw_kwargs["device"] = torch.device("cpu")
-    out = op(*raw_args, **raw_kwargs) if str(op) != FAULTY else faulty(op, raw_args, raw_kwargs)
+    out = op(*raw_args, **raw_kwargs) if str(op) not in FAULTY.split(",") else faulty(op, raw_args, raw_kwargs, args)
     if leaves_device:
         queue.wait()
         return out
@@ -98,8 +98,8 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
     return pytree.tree_map(wrap, out)
 
 
-def faulty(op: Any, args: Any, kwargs: Any) -> Any:
-    """Run an operator as a device does on which it has a fault; in the words of MPS."""
+def faulty(op: Any, args: Any, kwargs: Any, given: Any) -> Any:
+    """Run an operator as a device does on which it has a fault, in the words of MPS; `given` is on the device."""
     name = f"aten::{str(op).split('.')[1]}"
     if FAULT == "missing":
         raise NotImplementedError(f"The operator '{name}' is not currently implemented for the SIM device.")
@@ -109,11 +109,54 @@ def faulty(op: Any, args: Any, kwargs: Any) -> Any:
         os.abort()
     elif FAULT == "hang":
         time.sleep(1000)
+    elif FAULT == "does_nothing_on_transposed" and not pytree.tree_leaves(given)[0].is_contiguous():
+        return args[0]
+    elif FAULT == "never_drops":
+        return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
+    elif FAULT == "as_tf32":
+        args = pytree.tree_map(tf32, args)
     out = op(*args, **kwargs)
+    change = FAULTS.get(FAULT)
     for each in pytree.tree_leaves(out):
-        if FAULT == "wrong" and isinstance(each, Tensor) and each.is_floating_point():
-            each.mul_(1.5)
+        if change and isinstance(each, Tensor) and each.is_floating_point() and each.numel():
+            change(each)
     return out
+
+
+def tf32(value: Any) -> Any:
+    """Float32 with a mantissa of ten bits."""
+    if not isinstance(value, Tensor) or value.dtype != torch.float32:
+        return value
+    return ((value.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32).reshape(value.shape)
+
+
+def one_wrong_element(each: Tensor) -> None:
+    if each.numel() > ENOUGH:
+        flat = each.flatten()
+        flat[flat.numel() // 3] += float(each.float().std())
+        each.copy_(flat.reshape(each.shape))
+
+
+def noisy(each: Tensor) -> None:
+    each.mul_(1 + 1e-3 * torch.rand(each.shape, generator=NOISE).to(each.dtype))
+
+
+ENOUGH = 100_000
+NOISE = torch.Generator().manual_seed(int(time.time_ns()) % 2**31)
+FAULTS: dict[str, Any] = {
+    "half_more": lambda each: each.mul_(1.5),
+    "one_percent": lambda each: each.mul_(1.01),
+    "zero": lambda each: each.zero_(),
+    "zero_in_channels_last": lambda each: each.zero_() if each.dim() == 4 and not each.is_contiguous() else None,
+    "wrong_above_batch_8": lambda each: each.mul_(1.1) if each.dim() > 1 and each.shape[0] > 8 else None,
+    "nan_in_a_row": lambda each: each[0].fill_(float("nan")) if each.dim() > 1 else None,
+    "stale": lambda each: each.view(-1)[-1:].fill_(float("nan")) if each.is_contiguous() else None,
+    "overflow": lambda each: each.fill_(float("inf")),
+    "all_ones": lambda each: each.fill_(1.0),
+    "one_wrong_element": one_wrong_element,
+    "noisy": noisy,
+    "bfloat16_inside": lambda each: each.copy_(each.to(torch.bfloat16).to(each.dtype)),
+}
 
 
 class Backend(backend_registration._DummyBackendModule):

@@ -13,7 +13,7 @@ from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import CellPrepared, Facts, Failure, NumbersChecked, Plan, Run, RunFinished
-from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence
+from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence, tells_of_numbers
 from torchlap.stats import Interval
 from torchlap.trust import judge
 
@@ -165,11 +165,11 @@ def _no_formula(text: str) -> str:
 
 def as_markdown(run: Run) -> str:
     """The table with the machine and the findings, to paste into a page."""
-    heads = (
-        ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps", "numbers"]
-    )
+    heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
+    heads += ["numbers"] * tells_of_numbers(rows(run))
     lines = [escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
-    lines += [_line(_fields(row, compares(run))) for row in rows(run)]
+    told = [[row.numbers] * tells_of_numbers(rows(run)) for row in rows(run)]
+    lines += [_line([*_fields(row, compares(run)), *more]) for row, more in zip(rows(run), told, strict=True)]
     first = baseline(run)
     lines += ["", f"In brackets: the {run.header.plan.confidence:.0%} interval."]
     if compares(run):
@@ -191,7 +191,7 @@ def _fields(row: Row, compared: bool) -> list[str]:  # noqa: FBT001  whether the
     names = map(escape, (row.model, row.batch, row.phase, row.recipe, row.device))
     figures = [escape(figure) for figure in [row.throughput, *[row.speed_up] * compared]]
     struck = [f"~~{figure}~~" if row.void and figure else figure for figure in figures]
-    return [*names, *struck, row.laps, row.numbers]
+    return [*names, *struck, row.laps]
 
 
 def _line(fields: list[str]) -> str:

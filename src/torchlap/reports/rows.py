@@ -143,6 +143,11 @@ def baseline(run: Run) -> Cell:
     return run.header.plan.comparisons[0].cells[0]
 
 
+def tells_of_numbers(all_rows: tuple[Row, ...]) -> bool:
+    """Tell whether numbers need a column: a sentence says that all are right."""
+    return bool({row.numbers for row in all_rows} - {"", "right"})
+
+
 def compares(run: Run) -> bool:
     """Tell whether there is anything to compare."""
     return any(len(comparison.cells) > 1 for comparison in run.header.plan.comparisons)

@@ -18,7 +18,18 @@ from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import OUT_OF_TIME, Facts, FailureKind, Plan, Run
-from torchlap.reports.rows import FAILURE_WORDS, Row, baseline, clean, compares, grouped, rows, sentence, varying
+from torchlap.reports.rows import (
+    FAILURE_WORDS,
+    Row,
+    baseline,
+    clean,
+    compares,
+    grouped,
+    rows,
+    sentence,
+    tells_of_numbers,
+    varying,
+)
 from torchlap.suites import SUITES, is_own_file
 from torchlap.trust import judge
 
@@ -88,7 +99,7 @@ def _table(run: Run, all_rows: tuple[Row, ...], without: Sequence[str]) -> Table
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = {"model": "model", "batch": "batch", **{name: name for name in varying(all_rows)}, "device": "device"}
     columns |= {"images/s": "throughput", **({"speed-up": "speed_up"} if compares(run) else {}), "laps": "laps"}
-    columns |= {"numbers": "numbers"} if any(row.numbers for row in all_rows) else {}
+    columns |= {"numbers": "numbers"} if tells_of_numbers(all_rows) else {}
     columns = {head: name for head, name in columns.items() if head not in without}
     for head in columns:
         table.add_column(head, justify="right" if head in NUMBERS else "left", no_wrap=True)

@@ -177,6 +177,14 @@ def keep_freed_memory() -> str:
     return "freed memory kept for the next step (mallopt)" if done else "the system's memory allocator"
 
 
+def hand_back_memory(device: torch.device) -> None:
+    """Let the device's allocator forget what it keeps, so that what comes next finds it as it was."""
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        if hasattr(module, "empty_cache"):
+            module.empty_cache()
+
+
 def set_threads(threads: int, reason: str) -> str:
     """Set the CPU's threads and flush its denormals, which slow training down gradually; say what was set."""
     torch.set_num_threads(threads)

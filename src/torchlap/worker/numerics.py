@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from math import inf
 from typing import Any
@@ -12,8 +13,9 @@ from torch import Tensor
 from torchlap.numbers import SINGLE, allowed
 from torchlap.protocol import Verified, Verify
 from torchlap.records import NumbersFault
+from torchlap.worker import devices
 from torchlap.worker.operators import dirty
-from torchlap.worker.recipes import SEED, Bench, Step
+from torchlap.worker.recipes import SEED, Bench, NotFiniteError, Step
 from torchlap.worker.shadow import MOST_FAULTS, SAMPLE, UNIT_16_BIT, Error, Shadow, Tracker, error_of, layout_of
 
 MOST_UNCHECKED = 20
@@ -32,6 +34,7 @@ def verify(bench: Bench, request: Verify, say: Callable[[str], None]) -> Verifie
     and may differ from it as much as that does from itself with parameters that are off by rounding.
     """
     begun = time.perf_counter()
+    devices.keep_freed_memory()  # the references are large, and many
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
     whole = bench.cell.recipe.compile
@@ -40,6 +43,7 @@ def verify(bench: Bench, request: Verify, say: Callable[[str], None]) -> Verifie
     spread, where = _spread(bench, untouched)
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
+    devices.hand_back_memory(bench.device)
     return Verified(**seen, spread=spread, spread_of=where, seconds=time.perf_counter() - begun)
 
 
@@ -85,13 +89,15 @@ def _by_operator(bench: Bench, request: Verify, beat: Callable[[int], None]) -> 
         "closest": shadow.closest,
         "faults": tuple(shadow.faults.values())[:MOST_FAULTS],
         "complete": shadow.complete,
+        "script": shadow.script,
     }
 
 
 def results(bench: Bench, step: Step) -> Iterator[tuple[str, Tensor]]:
     """What a step computes: its loss, and each parameter's gradient; without training, its outputs' loss."""
     step()
-    step.loss()
+    with suppress(NotFiniteError):  # which the check of the operators tells of
+        step.loss()
     yield "loss", step.last_loss
     if step.trains:
         for name, parameter in bench.module.named_parameters():

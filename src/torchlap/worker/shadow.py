@@ -17,8 +17,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchlap.numbers import CANCELLATION, SINGLE, WIGGLE, allowed, allowed_worst
+from torchlap.numbers import CANCELLATION, GROWTH, SINGLE, WIGGLE, allowed, allowed_worst
 from torchlap.records import FaultKind, NumbersFault
+from torchlap.worker.bug_report import script
 
 Operator = Any
 """An operator's overload; torch has no public type for it."""
@@ -102,6 +103,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self.faults: dict[tuple[str, ...], NumbersFault] = {}
         self.closest = 0.0
         self.products, self.imprecise = 0, 0
+        self.script = ""
 
     def __torch_dispatch__(self, func: Operator, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator, and look at what it did."""
@@ -176,6 +178,9 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self, kind: FaultKind, call: "Reference", *, number: int, result: Tensor, seen: Error, limit: float
     ) -> None:
         func, where = call.func, self._where()
+        if not self.script and func.overloadpacket.__name__ not in STAND_INS:
+            said = f"off by {seen.error:.1e}, at most {limit:.1e} is right"
+            self.script = script(func, call.before, str(result.device), said, limit or GROWTH * SINGLE)
         key = (kind, where.phase, where.module, str(func), str(number))
         earlier = self.faults.get(key)
         self.faults[key] = NumbersFault(
@@ -195,10 +200,11 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         )
 
     def _look_at_random(self, name: str, before: Any, out: Any) -> None:
-        """Bernoulli's draws, as Dropout makes them: only zeros and ones, and as many ones as were asked for."""
+        """Dropout's and Bernoulli's draws: only zeros and ones, as many ones as were asked for, and used as drawn."""
         args, _ = before
         if name == "native_dropout":
             keep, draws = 1.0 - float(args[1]), out[1].detach().cpu().double()
+            self._look_at_dropped(args[0], draws / keep, out[0])
         elif name in ("bernoulli_", "bernoulli") and len(args) > 1 and isinstance(args[1], float):
             keep, draws = args[1], out.detach().cpu().double()
         else:
@@ -207,22 +213,30 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         ones, count = float(draws.sum()), draws.numel()
         limit = SIGMAS * sqrt(count * keep * (1 - keep)) + 0.5
         if abs(ones - keep * count) > limit or not bool(((draws == 0) | (draws == 1)).all()):
-            where, shape = self._where(), tuple(draws.shape)
-            self.faults[("random", where.phase, where.module, name)] = NumbersFault(
-                kind="random",
-                phase=where.phase,
-                module=where.module,
-                operator=name,
-                result=0,
-                shape=shape,
-                dtype="",
-                layout="",
-                error=abs(ones / count - keep),
-                worst=0.0,
-                allowed=limit / count,
-                inputs=(f"keeps {keep:g}",),
-                count=1,
-            )
+            self._random_fault(name, tuple(draws.shape), abs(ones / count - keep), limit / count, f"keeps {keep:g}")
+
+    def _look_at_dropped(self, values: Tensor, factors: Tensor, dropped: Tensor) -> None:
+        seen = error_of(dropped.detach().cpu(), values.double() * factors)
+        limit = allowed(UNIT_16_BIT.get(dropped.dtype, 0.0), dropped.numel())
+        if not seen.error <= limit:
+            self._random_fault("native_dropout", tuple(dropped.shape), seen.error, limit, "not what its mask says")
+
+    def _random_fault(self, name: str, shape: tuple[int, ...], error: float, limit: float, said: str) -> None:
+        where = self._where()
+        self.faults[("random", where.phase, where.module, name, said)] = NumbersFault(
+            kind="random",
+            phase=where.phase,
+            module=where.module,
+            operator=name,
+            result=0,
+            shape=shape,
+            dtype="",
+            layout="",
+            error=_bounded(error),
+            worst=0.0,
+            allowed=limit,
+            inputs=(said,),
+        )
 
 
 class Reference:
@@ -329,7 +343,14 @@ def _bounded(value: float) -> float:
 
 
 def _to_cpu(leaf: Any) -> Any:
-    return leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf
+    """A copy on the CPU; one that lies densely in memory keeps its strides."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    copied = leaf.detach().to("cpu", copy=True)
+    dense = leaf.dim() and not leaf.is_contiguous() and copied.stride() != leaf.stride() and 0 not in leaf.stride()
+    if dense and 1 + sum((n - 1) * step for n, step in zip(leaf.shape, leaf.stride(), strict=True)) == leaf.numel():
+        return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype).copy_(copied)
+    return copied
 
 
 def _is_floating(leaf: Any) -> bool:
