@@ -25,7 +25,8 @@ LUCK_16_BIT = 4.0
 """Units over the root of the number of elements: few elements may all be rounded well by one side, by luck."""
 
 CANCELLATION = 8.0
-"""Of the change that the reference shows when its inputs grow in magnitude by `WIGGLE`."""
+"""Of the change that the reference shows when its inputs grow in magnitude by `WIGGLE`, or, where the result or an
+input is of 16 bits, by half of its unit."""
 
 WIGGLE = 16 * SINGLE
 

@@ -98,9 +98,8 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
     return pytree.tree_map(wrap, out)
 
 
-def faulty(op: Any, args: Any, kwargs: Any, given: Any) -> Any:
-    """Run an operator as a device does on which it has a fault, in the words of MPS; `given` is on the device."""
-    name = f"aten::{str(op).split('.')[1]}"
+def misbehave(name: str) -> None:
+    """Refuse, fall back, crash or hang."""
     if FAULT == "missing":
         raise NotImplementedError(f"The operator '{name}' is not currently implemented for the SIM device.")
     if FAULT == "fallback":
@@ -109,14 +108,21 @@ def faulty(op: Any, args: Any, kwargs: Any, given: Any) -> Any:
         os.abort()
     elif FAULT == "hang":
         time.sleep(1000)
-    elif FAULT == "does_nothing_on_transposed" and not pytree.tree_leaves(given)[0].is_contiguous():
+
+
+def faulty(op: Any, args: Any, kwargs: Any, given: Any) -> Any:
+    """Run an operator as a device does on which it has a fault, in the words of MPS; `given` is on the device."""
+    misbehave(f"aten::{str(op).split('.')[1]}")
+    if FAULT == "does_nothing_on_transposed" and not pytree.tree_leaves(given)[0].is_contiguous():
         return args[0]
-    elif FAULT == "never_drops":
+    if FAULT == "never_drops":
         return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
-    elif FAULT == "as_tf32":
+    if FAULT == "as_tf32":
         args = pytree.tree_map(tf32, args)
     out = op(*args, **kwargs)
     change = FAULTS.get(FAULT)
+    if FAULT == "half_more_of_sliced" and not given[2].is_contiguous():  # the weight of a convolution
+        change = FAULTS["half_more"]
     for each in pytree.tree_leaves(out):
         if change and isinstance(each, Tensor) and each.is_floating_point() and each.numel():
             change(each)
@@ -138,7 +144,7 @@ def one_wrong_element(each: Tensor) -> None:
 
 
 def noisy(each: Tensor) -> None:
-    each.mul_(1 + 1e-3 * torch.rand(each.shape, generator=NOISE).to(each.dtype))
+    each.mul_(1 + 1e-2 * torch.rand(each.shape, generator=NOISE).to(each.dtype))
 
 
 ENOUGH = 100_000

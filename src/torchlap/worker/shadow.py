@@ -102,8 +102,13 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self.unchecked: dict[str, str] = {}
         self.faults: dict[tuple[str, ...], NumbersFault] = {}
         self.closest = 0.0
-        self.products, self.imprecise = 0, 0
+        self.products, self._imprecise = 0, set[int]()
         self.script = ""
+
+    @property
+    def imprecise(self) -> int:
+        """How many matrix products had a result in a lower precision than was asked for."""
+        return len(self._imprecise)
 
     def __torch_dispatch__(self, func: Operator, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator, and look at what it did."""
@@ -154,14 +159,15 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     def _judge(self, reference: "Reference", number: int, result: Tensor, got: Tensor) -> None:
         """A first look that most operators pass; a second with what a right implementation would show; a third."""
         name, right = reference.func.overloadpacket.__name__, reference.double[number]
-        seen, unit, elements = error_of(got, right), UNIT_16_BIT.get(result.dtype, 0.0), result.numel()
-        rounding = error_of(right.to(result.dtype), right) if unit else Error(0.0, 0.0, 0.0)
+        seen, elements, lowest = error_of(got, right), result.numel(), reference.lowest(result.dtype)
+        unit = UNIT_16_BIT.get(lowest, 0.0)
+        rounding = error_of(right.to(lowest), right) if unit else Error(0.0, 0.0, 0.0)
         limit, worst = allowed(rounding.error, elements, unit), allowed_worst(rounding.worst, elements, unit)
         if seen.error > limit or seen.worst > worst:
-            own = error_of(reference.single(tf32=self._tf32)[number].to(result.dtype), right)
+            own = error_of(reference.single(tf32=self._tf32)[number].to(lowest), right)
             limit, worst = allowed(own.error, elements, unit), allowed_worst(own.worst, elements, unit)
         if (seen.error > limit or seen.worst > worst) and name not in OPERANDS:
-            change = error_of(reference.wiggled()[number], right)
+            change = error_of(reference.wiggled(unit / 2 if unit else WIGGLE)[number], right)
             limit, worst = limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
         if seen.error <= limit and seen.worst <= worst:
             self.closest = max(self.closest, seen.error / limit)
@@ -171,7 +177,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             lower = error_of(reference.single(tf32=True)[number].to(result.dtype), right)
             if seen.error <= allowed(lower.error, elements, unit):
                 kind = "imprecise"
-                self.imprecise += 1
+                self._imprecise.add(self.products)
         self._fault(kind, reference, number=number, result=result, seen=seen, limit=limit)
 
     def _fault(
@@ -249,17 +255,22 @@ class Reference:
         except RuntimeError:  # an operator that takes float32 alone
             self.double = [each.double() for each in self._run(torch.float32)]
 
+    def lowest(self, result: torch.dtype) -> torch.dtype:
+        """The 16-bit type among the result and the inputs, in which a kernel may have kept what it did; or float32."""
+        kinds = [leaf.dtype for leaf in _pytree.tree_leaves(self.before) if _is_floating(leaf)]
+        return next((kind for kind in (result, *kinds) if kind in UNIT_16_BIT), result)
+
     def single(self, *, tf32: bool) -> list[Tensor]:
         """What a right implementation gives: in float32, matrix products of operands in TF32 where that is on."""
         name = self.func.overloadpacket.__name__
         return self._run(torch.float32, OPERANDS.get(name, ()) if tf32 else ())
 
-    def wiggled(self) -> list[Tensor]:
-        """In float64, all inputs a little larger in magnitude: where much cancels, the result changes much."""
+    def wiggled(self, size: float) -> list[Tensor]:
+        """In float64, all inputs larger in magnitude by `size`: where much cancels, the result changes much."""
 
         def wiggle(leaf: Any) -> Any:
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                return leaf.double() + WIGGLE * leaf.double().abs()
+                return leaf.double() + size * leaf.double().abs()
             return leaf * (1 + SINGLE) if isinstance(leaf, float) else leaf
 
         return self._results(*_pytree.tree_map(wiggle, self._widened(torch.float64)))
