@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from making import facts, failure, header, pair, plan, prepared, rounds, run
+from making import facts, failure, header, pair, plan, prepared, rounds
 
 from torchlap import runfile
 from torchlap.errors import EXIT_RUN_FILE, RunFileError
@@ -391,4 +391,4 @@ def test_a_damaged_file_is_loaded_or_refused_and_nothing_else(changes: list[tupl
 
 def test_the_fuzzed_file_is_valid_before_it_is_damaged(path: Path) -> None:
     path.write_bytes(VALID)
-    assert load(path) == run(EVENTS, HEADER.plan, HEADER.facts)
+    assert load(path) == Run(HEADER, tuple(EVENTS))
