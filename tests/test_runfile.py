@@ -18,15 +18,31 @@ from torchlap.records import (
     ComparisonFinished,
     ComparisonStarted,
     Event,
+    NumbersChecked,
+    NumbersFault,
     Recipe,
     Run,
     RunFinished,
 )
 from torchlap.runfile import LONGEST_LINE, RunFile, load
 
+FAULT = NumbersFault(
+    kind="wrong",
+    phase="forward",
+    module="fc",
+    operator="aten.mm.default",
+    result=0,
+    shape=(4, 3),
+    dtype="float32",
+    layout="contiguous",
+    error=0.1,
+    worst=1.0,
+    allowed=1e-5,
+)
 HEADER = header(plan(pair(), pair(batch=64)), facts(environment={"OMP_NUM_THREADS": "4"}))
 EVENTS: tuple[Event, ...] = (
     ComparisonStarted(0),
+    NumbersChecked(comparison=0, cell=1, operators=9, closest=0.5, faults=(FAULT,), spread=1e-7, spread_of="loss"),
     prepared(0, choices=("threads: 8",)),
     prepared(1),
     *rounds([0.1, 0.11], [0.02, None], steps=3),
