@@ -66,8 +66,3 @@ def raises_without_words(batch: int) -> None:
 
 def raises_what_is_no_text(batch: int) -> None:
     raise ValueError("bad \udcff")
-
-
-def lazy(batch: int) -> tuple[nn.Module, Batch]:
-    """Knows its sizes only once it has seen a batch."""
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), images(batch)

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from torchlap.numbers import SINGLE, allowed
 from torchlap.protocol import Verified, Verify
@@ -36,8 +35,6 @@ def verify(bench: Bench, request: Verify, say: Callable[[str], None]) -> Verifie
     """
     begun = time.perf_counter()
     devices.keep_freed_memory()  # the references are large, and many
-    if any(is_lazy(each) for each in bench.module.parameters()):
-        bench.step(bench.layout, compiled=False)()  # only now it has weights to go back to
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
     whole = bench.cell.recipe.compile
