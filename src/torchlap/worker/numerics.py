@@ -111,7 +111,7 @@ def _spread(bench: Bench, untouched: State) -> tuple[float, str]:
     first = dict(results(bench, _fresh(bench, untouched, compiled=compiled)))
     spread, where = 0.0, ""
     for name, value in results(bench, _fresh(bench, untouched, compiled=compiled)):
-        if not torch.equal(value, first[name]):
+        if not torch.equal(torch.nan_to_num(value), torch.nan_to_num(first[name])):  # NaN is like NaN
             difference = error_of(value.cpu(), first[name].cpu().double()).error
             spread, where = max((spread, where), (max(difference, SINGLE / 1000), name))
     return spread, where
