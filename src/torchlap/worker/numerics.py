@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from math import inf
 from typing import Any
 
 import torch
@@ -12,14 +11,25 @@ from torch import Tensor
 
 from torchlap.numbers import SINGLE, allowed
 from torchlap.protocol import Verified, Verify
-from torchlap.records import NumbersFault
+from torchlap.records import FaultKind
 from torchlap.worker import devices
 from torchlap.worker.operators import dirty
 from torchlap.worker.recipes import SEED, Bench, NotFiniteError, Step
-from torchlap.worker.shadow import MOST_FAULTS, SAMPLE, UNIT_16_BIT, Error, Shadow, Tracker, error_of, layout_of
+from torchlap.worker.shadow import (
+    EXACT,
+    MOST_FAULTS,
+    NOT_FINITE,
+    SAMPLE,
+    UNIT_16_BIT,
+    Shadow,
+    Tracker,
+    Where,
+    error_of,
+    fault_of,
+)
+from torchlap.worker.timing import Beat
 
 MOST_UNCHECKED = 20
-BEAT_SECONDS = 1.0
 WIGGLES = 3
 WIGGLE_UNITS = 32
 """A compiled step is another order of the same sums: as if its parameters were off by so many units of float32."""
@@ -38,26 +48,17 @@ def verify(bench: Bench, request: Verify, say: Callable[[str], None]) -> Verifie
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
     whole = bench.cell.recipe.compile
-    seen = _as_a_whole(bench, untouched, say) if whole else _by_operator(bench, request, _Beat(say))
+    seen = (
+        _as_a_whole(bench, untouched, say)
+        if whole
+        else _by_operator(bench, request, Beat(lambda count: say(f"verifying, {count} operators")))
+    )
     say("running the same step twice")
     spread, where = _spread(bench, untouched)
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
     devices.hand_back_memory(bench.device)
     return Verified(**seen, spread=spread, spread_of=where, seconds=time.perf_counter() - begun)
-
-
-class _Beat:
-    """A sign of life every second or so."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._last = say, 0.0
-
-    def __call__(self, operators: int) -> None:
-        now = time.perf_counter()
-        if now - self._last > BEAT_SECONDS:
-            self._last = now
-            self._say(f"verifying, {operators} operators")
 
 
 def _fresh(bench: Bench, untouched: State, *, compiled: bool) -> Step:
@@ -123,7 +124,7 @@ def _as_a_whole(bench: Bench, untouched: State, say: Callable[[str], None]) -> d
     plain = {name: value.cpu().double() for name, value in results(bench, _fresh(bench, untouched, compiled=False))}
     unit = {"bf16": UNIT_16_BIT[torch.bfloat16], "fp16": UNIT_16_BIT[torch.float16], "tf32": 2.0**-11}
     size = unit.get(bench.cell.recipe.precision, WIGGLE_UNITS * SINGLE)
-    own = dict.fromkeys(plain, Error(0.0, 0.0, 0.0))
+    own = dict.fromkeys(plain, EXACT)
     for seed in range(WIGGLES):
         step = _fresh(bench, untouched, compiled=False)
         _wiggle(bench, size, seed)
@@ -134,11 +135,12 @@ def _as_a_whole(bench: Bench, untouched: State, say: Callable[[str], None]) -> d
     for name, value in results(bench, _fresh(bench, untouched, compiled=True)):
         limit = allowed(own[name].error, value.numel())
         finite = bool(torch.isfinite(value).all()) or not bool(torch.isfinite(plain[name]).all())
-        seen = error_of(value.cpu(), plain[name]) if finite else Error(inf, inf, 0.0)
+        seen = error_of(value.cpu(), plain[name]) if finite else NOT_FINITE
         if seen.error <= limit:
             closest = max(closest, seen.error / limit)
         else:
-            faults.append(_of_compiled(name, value, seen, limit, finite=finite))
+            kind: FaultKind = "wrong" if finite else "not_finite"
+            faults.append(fault_of(kind, Where("compiled", name), "the compiled step", value, seen=seen, limit=limit))
     return {"operators": len(plain), "closest": closest, "faults": tuple(faults)[:MOST_FAULTS], "whole": True}
 
 
@@ -149,19 +151,3 @@ def _wiggle(bench: Bench, size: float, seed: int) -> None:
         for parameter in bench.module.parameters():
             noise = torch.rand(parameter.shape, generator=generator).mul_(2).sub_(1).to(parameter.device)
             parameter.add_(parameter * noise, alpha=size)
-
-
-def _of_compiled(name: str, value: Tensor, seen: Error, limit: float, *, finite: bool) -> NumbersFault:
-    return NumbersFault(
-        kind="wrong" if finite else "not_finite",
-        phase="compiled",
-        module=name,
-        operator="the compiled step",
-        result=0,
-        shape=tuple(value.shape),
-        dtype=str(value.dtype).removeprefix("torch."),
-        layout=layout_of(value),
-        error=min(seen.error, 1e300),
-        worst=min(seen.worst, 1e300),
-        allowed=limit,
-    )

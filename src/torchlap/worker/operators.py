@@ -16,9 +16,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own name for it
 
 from torchlap.numbers import allowed, allowed_worst
-from torchlap.records import NumbersFault, OperatorSuite
+from torchlap.records import FaultKind, NumbersFault, OperatorSuite
 from torchlap.worker import devices
-from torchlap.worker.shadow import MOST_FAULTS, SIGMAS, UNIT_16_BIT, Error, described, error_of, finite_where, layout_of
+from torchlap.worker.shadow import (
+    MOST_FAULTS,
+    NOT_FINITE,
+    SIGMAS,
+    UNIT_16_BIT,
+    Error,
+    Where,
+    described,
+    error_of,
+    fault_of,
+    finite_where,
+)
+from torchlap.worker.timing import Beat
 
 SEED = 5
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -139,14 +151,12 @@ def check(name: str, say: Callable[[str], None], *, thorough: bool) -> OperatorS
     devices.set_precision("fp32", device)
     faults: list[NumbersFault] = []
     skipped: dict[str, str] = {}
-    count, said = 0, begun
+    count, beat = 0, Beat(lambda calls: say(f"operator suite, {calls} calls"))
     for dirtied in (False, True):
         if dirtied:
             dirty(device)
         for call, layout, dtype in _combinations(thorough=thorough):
-            if time.perf_counter() - said > 1:
-                said = time.perf_counter()
-                say(f"operator suite, {count} calls")
+            beat(count)
             found = _checked(call, layout, dtype, device, skipped)
             count += found is not None
             faults += found or ()
@@ -233,7 +243,7 @@ def _own(call: Call, values: Sequence[Tensor], layout: str, right: dict[str, Ten
 
 def _error(value: Tensor, right: Tensor) -> Error:
     got = value.cpu()
-    return error_of(got, right) if finite_where(right, got) else Error(1e300, 1e300, 0.0)
+    return error_of(got, right) if finite_where(right, got) else NOT_FINITE
 
 
 def _limit(value: Tensor, right: Tensor, own: Error) -> tuple[float, float]:
@@ -245,20 +255,9 @@ def _limit(value: Tensor, right: Tensor, own: Error) -> tuple[float, float]:
 def _fault(
     call: Call, layout: str, first: Tensor, *, name: str, value: Tensor, seen: Error, limit: tuple[float, float]
 ) -> NumbersFault:
-    return NumbersFault(
-        kind="wrong" if seen.error < 1e299 else "not_finite",  # noqa: PLR2004  the sign of a value that is not finite
-        phase=name,
-        module=f"{call.name} ({layout}{f', as {call.issue}' if call.issue else ''})",
-        operator=call.name,
-        result=0,
-        shape=tuple(value.shape),
-        dtype=str(value.dtype).removeprefix("torch."),
-        layout=layout_of(value),
-        error=seen.error,
-        worst=seen.worst,
-        allowed=limit[0],
-        inputs=(described(first),),
-    )
+    place = f"{call.name} ({layout}{f', as {call.issue}' if call.issue else ''})"
+    kind: FaultKind = "not_finite" if seen == NOT_FINITE else "wrong"
+    return fault_of(kind, Where(name, place), call.name, value, seen=seen, limit=limit[0], inputs=(described(first),))
 
 
 def _random(device: torch.device) -> list[NumbersFault]:
@@ -273,6 +272,8 @@ def _random(device: torch.device) -> list[NumbersFault]:
             ("dropout", lambda x: (F.dropout(x + 1, 0.3) != 0).float(), 0.7, sqrt(0.21)),
         ):
             there = laid_out(torch.zeros(DRAWS), layout, device)
+            if there is None:
+                continue
             drawn = draw(there).detach().cpu().double()
             off = max(
                 abs(float(drawn.mean()) - mean) / (deviation / sqrt(count)),
@@ -281,22 +282,9 @@ def _random(device: torch.device) -> list[NumbersFault]:
                 abs(float((drawn[:-1] - mean).mul(drawn[1:] - mean).mean())) / (deviation**2 / sqrt(count)),
             )
             if not off <= SIGMAS:
-                faults.append(
-                    NumbersFault(
-                        kind="random",
-                        phase="statistics",
-                        module=f"{name} ({layout}, as #165267)",
-                        operator=name,
-                        result=0,
-                        shape=DRAWS,
-                        dtype="float32",
-                        layout=layout,
-                        error=min(off, 1e300),
-                        worst=0.0,
-                        allowed=SIGMAS,
-                        inputs=(f"{off:.0f} standard errors off",),
-                    )
-                )
+                where = Where("statistics", f"{name} ({layout}, as #165267)")
+                said = (f"{off:.0f} standard errors off",)
+                faults.append(fault_of("random", where, name, there, seen=Error(off, 0.0), limit=SIGMAS, inputs=said))
     return faults
 
 
@@ -319,22 +307,9 @@ def _optimizers(device: torch.device) -> list[NumbersFault]:
             seen = error_of(got.double() - start.double(), right - start.double())
             limit = allowed(error_of(_trajectory(start, make) - start, right - start.double()).error, start.numel())
             if torch.equal(got, start) or not seen.error <= TRAJECTORY * limit:
-                faults.append(
-                    NumbersFault(
-                        kind="wrong",
-                        phase="optimizer",
-                        module=f"{name}, {STEPS} steps ({layout}, as #118115)",
-                        operator=name,
-                        result=0,
-                        shape=tuple(start.shape),
-                        dtype="float32",
-                        layout=layout,
-                        error=min(seen.error, 1e300),
-                        worst=min(seen.worst, 1e300),
-                        allowed=TRAJECTORY * limit,
-                        inputs=("a parameter stays as it was",) if torch.equal(got, start) else (),
-                    )
-                )
+                where = Where("optimizer", f"{name}, {STEPS} steps ({layout}, as #118115)")
+                said = ("a parameter stays as it was",) if torch.equal(got, start) else ()
+                faults.append(fault_of("wrong", where, name, there, seen=seen, limit=TRAJECTORY * limit, inputs=said))
     return faults
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils import _pytree
@@ -36,7 +37,6 @@ OPERANDS: dict[str, tuple[int, ...]] = {
 }
 """Operators that multiply matrices, and the arguments that a tensor core rounds."""
 
-COPIES = ("_to_copy", "copy_", "clone", "contiguous")
 NOTHING_TO_SEE = (
     "detach",
     "empty",
@@ -67,12 +67,14 @@ class Where(Struct, frozen=True):
 class Error(Struct, frozen=True):
     """How far a tensor is from another: relative to its norm, and the worst element relative to its root mean square.
 
-    `norm` is the reference's; where that is 0 the errors are absolute.
+    Where the reference's norm is 0 the errors are absolute.
     """
 
     error: float
     worst: float
-    norm: float
+
+
+EXACT, NOT_FINITE = Error(0.0, 0.0), Error(inf, inf)
 
 
 class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
@@ -151,8 +153,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
                 continue
             got = result.detach().cpu()
             if not finite_where(right, got):
-                nothing = Error(inf, inf, 0.0)
-                self._fault("not_finite", reference, number=number, result=result, seen=nothing, limit=0.0)
+                self._fault("not_finite", reference, number=number, result=result, seen=NOT_FINITE, limit=0.0)
                 continue
             self._judge(reference, number, result, got)
 
@@ -161,7 +162,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         name, right = reference.func.overloadpacket.__name__, reference.double[number]
         seen, elements, lowest = error_of(got, right), result.numel(), reference.lowest(result.dtype)
         unit = UNIT_16_BIT.get(lowest, 0.0)
-        rounding = error_of(right.to(lowest), right) if unit else Error(0.0, 0.0, 0.0)
+        rounding = error_of(right.to(lowest), right) if unit else EXACT
         limit, worst = allowed(rounding.error, elements, unit), allowed_worst(rounding.worst, elements, unit)
         if seen.error > limit or seen.worst > worst:
             own = error_of(reference.single(tf32=self._tf32)[number].to(lowest), right)
@@ -188,22 +189,17 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             said = f"off by {seen.error:.1e}, at most {limit:.1e} is right"
             self.script = script(func, call.before, str(result.device), said, limit or GROWTH * SINGLE)
         key = (kind, where.phase, where.module, str(func), str(number))
+        inputs = tuple(described(leaf) for leaf in _pytree.tree_leaves(call.before)[:MOST_FAULTS])
+        found = fault_of(kind, where, str(func), result, seen=seen, limit=limit, inputs=inputs, number=number)
         earlier = self.faults.get(key)
-        self.faults[key] = NumbersFault(
-            kind=kind,
-            phase=where.phase,
-            module=where.module,
-            operator=str(func),
-            result=number,
-            shape=tuple(result.shape),
-            dtype=str(result.dtype).removeprefix("torch."),
-            layout=layout_of(result),
-            error=max(_bounded(seen.error), earlier.error if earlier else 0.0),
-            worst=max(_bounded(seen.worst), earlier.worst if earlier else 0.0),
-            allowed=limit,
-            inputs=tuple(described(leaf) for leaf in _pytree.tree_leaves(call.before)[:MOST_FAULTS]),
-            count=1 + (earlier.count if earlier else 0),
-        )
+        if earlier:
+            found = replace(
+                found,
+                error=max(found.error, earlier.error),
+                worst=max(found.worst, earlier.worst),
+                count=1 + earlier.count,
+            )
+        self.faults[key] = found
 
     def _look_at_random(self, name: str, before: Any, out: Any) -> None:
         """Dropout's and Bernoulli's draws: only zeros and ones, as many ones as were asked for, and used as drawn."""
@@ -219,30 +215,47 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         ones, count = float(draws.sum()), draws.numel()
         limit = SIGMAS * sqrt(count * keep * (1 - keep)) + 0.5
         if abs(ones - keep * count) > limit or not bool(((draws == 0) | (draws == 1)).all()):
-            self._random_fault(name, tuple(draws.shape), abs(ones / count - keep), limit / count, f"keeps {keep:g}")
+            drawn = out[1] if name == "native_dropout" else out
+            self._random_fault(name, drawn, abs(ones / count - keep), limit / count, f"keeps {keep:g}")
 
     def _look_at_dropped(self, values: Tensor, factors: Tensor, dropped: Tensor) -> None:
         seen = error_of(dropped.detach().cpu(), values.double() * factors)
         limit = allowed(UNIT_16_BIT.get(dropped.dtype, 0.0), dropped.numel())
         if not seen.error <= limit:
-            self._random_fault("native_dropout", tuple(dropped.shape), seen.error, limit, "not what its mask says")
+            self._random_fault("native_dropout", dropped, seen.error, limit, "not what its mask says")
 
-    def _random_fault(self, name: str, shape: tuple[int, ...], error: float, limit: float, said: str) -> None:
+    def _random_fault(self, name: str, drawn: Tensor, error: float, limit: float, said: str) -> None:
         where = self._where()
-        self.faults[("random", where.phase, where.module, name, said)] = NumbersFault(
-            kind="random",
-            phase=where.phase,
-            module=where.module,
-            operator=name,
-            result=0,
-            shape=shape,
-            dtype="",
-            layout="",
-            error=_bounded(error),
-            worst=0.0,
-            allowed=limit,
-            inputs=(said,),
-        )
+        found = fault_of("random", where, name, drawn, seen=Error(error, 0.0), limit=limit, inputs=(said,))
+        self.faults[("random", where.phase, where.module, name, said)] = found
+
+
+def fault_of(
+    kind: FaultKind,
+    where: Where,
+    operator: str,
+    tensor: Tensor,
+    *,
+    seen: Error,
+    limit: float,
+    inputs: tuple[str, ...] = (),
+    number: int = 0,
+) -> NumbersFault:
+    """A fault of the result `number` of an operator, as it is written down; what is not finite is as much as can be."""
+    return NumbersFault(
+        kind=kind,
+        phase=where.phase,
+        module=where.module,
+        operator=operator,
+        result=number,
+        shape=tuple(tensor.shape),
+        dtype=type_of(tensor),
+        layout=layout_of(tensor),
+        error=_bounded(seen.error),
+        worst=_bounded(seen.worst),
+        allowed=limit,
+        inputs=inputs,
+    )
 
 
 class Reference:
@@ -250,6 +263,7 @@ class Reference:
 
     def __init__(self, func: Operator, before: Any) -> None:
         self.func, self.before = func, before
+        self._singles: dict[bool, list[Tensor]] = {}
         try:
             self.double = self._run(torch.float64)
         except RuntimeError:  # an operator that takes float32 alone
@@ -262,8 +276,10 @@ class Reference:
 
     def single(self, *, tf32: bool) -> list[Tensor]:
         """What a right implementation gives: in float32, matrix products of operands in TF32 where that is on."""
-        name = self.func.overloadpacket.__name__
-        return self._run(torch.float32, OPERANDS.get(name, ()) if tf32 else ())
+        if tf32 not in self._singles:  # an operator with several results asks once for each
+            name = self.func.overloadpacket.__name__
+            self._singles[tf32] = self._run(torch.float32, OPERANDS.get(name, ()) if tf32 else ())
+        return self._singles[tf32]
 
     def wiggled(self, size: float) -> list[Tensor]:
         """In float64, all inputs larger in magnitude by `size`: where much cancels, the result changes much."""
@@ -337,8 +353,8 @@ def error_of(got: Tensor, right: Tensor) -> Error:
     norm, error = float(torch.linalg.vector_norm(right)), float(torch.linalg.vector_norm(difference))
     worst = float(torch.linalg.vector_norm(difference, inf))
     if norm == 0:
-        return Error(error, worst, 0.0)
-    return Error(error / norm, worst / norm * sqrt(right.numel()), norm)
+        return Error(error, worst)
+    return Error(error / norm, worst / norm * sqrt(right.numel()))
 
 
 def finite_where(right: Tensor, got: Tensor) -> bool:
@@ -392,7 +408,7 @@ def _parts(
     length, written = len(lists[0]), _written(func, *after)
     for number in range(length):
         pick = _picker(number, length)
-        chosen = [each for each in _pytree.tree_leaves(_pick(written, pick)) if _is_floating(each)]
+        chosen = [each for each in _pytree.tree_leaves([pick(value) for value in written]) if _is_floating(each)]
         if not written:
             chosen = [results[number]]
         part = (tuple(pick(each) for each in before[0]), {key: pick(each) for key, each in before[1].items()})
@@ -405,10 +421,6 @@ def _picker(number: int, length: int) -> Callable[[Any], Any]:
         return [value[number]] if same else value
 
     return pick
-
-
-def _pick(values: Sequence[Any], pick: Callable[[Any], Any]) -> list[Any]:
-    return [pick(value) for value in values]
 
 
 def _sampled(
@@ -431,6 +443,11 @@ def _sampled(
     return _pytree.tree_map(cut, before), [cut(each) for each in results]
 
 
+def type_of(tensor: Tensor) -> str:
+    """A tensor's type in a word, like float32."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def layout_of(tensor: Tensor) -> str:
     """How a tensor lies in memory, in a word."""
     if tensor.is_contiguous():
@@ -443,8 +460,7 @@ def layout_of(tensor: Tensor) -> str:
 def described(leaf: Any) -> str:
     """An argument in words: of a tensor its type, shape and layout."""
     if isinstance(leaf, Tensor):
-        kind = str(leaf.dtype).removeprefix("torch.")
-        return f"{kind}{list(leaf.shape)} {layout_of(leaf)}"
+        return f"{type_of(leaf)}{list(leaf.shape)} {layout_of(leaf)}"
     return str(leaf)[:100]
 
 

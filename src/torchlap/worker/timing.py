@@ -16,10 +16,25 @@ LEVEL = 0.97
 """Steps are level when the last lap gained less than 3 % on the best before it."""
 
 SYNCHRONIZE_TRIES = 5
+BEAT_SECONDS = 1.0
 WATCHED_STEPS, MOST_WATCHED = 2, 10
 SETTLE_SECONDS = 0.5
 SETTLE_LOOK_SECONDS = 0.002
 SETTLED_SHARE = 0.25
+
+
+class Beat:
+    """Passes on a count, as a sign of life, every second or so."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell, self._last = tell, time.perf_counter()
+
+    def __call__(self, count: int) -> None:
+        """Pass it on if the last was told long enough ago."""
+        now = time.perf_counter()
+        if now - self._last > BEAT_SECONDS:
+            self._last = now
+            self._tell(count)
 
 
 class WarmUp(Struct, frozen=True):
