@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Self
@@ -19,7 +20,6 @@ from torchlap.errors import RunFileError, UsageError
 from torchlap.isolate import CellFailedError, ImportFailedError, Launcher, Worker, launcher
 from torchlap.privacy import private
 from torchlap.protocol import (
-    Build,
     Built,
     Check,
     Checked,
@@ -49,7 +49,7 @@ from torchlap.records import (
     Weights,
 )
 from torchlap.runfile import RunFile
-from torchlap.session import COMPILE_FACTOR, HANG_SECONDS, Session, Status
+from torchlap.session import HANG_SECONDS, Session, Status, build_request, check_failed, hang_limit
 
 DESCRIBE_SECONDS = 180.0
 VERIFY_SECONDS = 3600.0
@@ -168,7 +168,7 @@ class _Record:
         return Run(self._before.header, tuple(self._events), self._before.remarks)
 
 
-def check_up(hang_seconds: float = HANG_SECONDS, watch: Callable[[str], None] = lambda _: None) -> CheckUp:
+def check_up(hang_seconds: float = HANG_SECONDS, watch: Callable[[str], None] = _nobody) -> CheckUp:
     """Find out whether the accelerator works, and what would make it slow or wrong.
 
     Args:
@@ -233,12 +233,8 @@ def verify(
         end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
         cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
         hang = options.hang_seconds
-        seen = [
-            CellNumbers(
-                cell, _numbers(processes, plan, cell, end=end, hang_seconds=hang, watch=watch, sampled=not thorough)
-            )
-            for cell in cells
-        ]
+        look = partial(_numbers, processes, plan, end=end, hang_seconds=hang, watch=watch, sampled=not thorough)
+        seen = [CellNumbers(cell, look(cell)) for cell in cells]
         names = dict.fromkeys(cell.device for cell in cells) if suite else ()
         suites = [_suite(processes, name, hang, watch, thorough=thorough) for name in names]
         return Verification(
@@ -273,18 +269,13 @@ def _numbers(
     if left <= 0:
         return NumbersChecked(comparison=0, cell=0, reason="no time was left for it: more --budget")
     worker = processes.start()
-    threads, why = facts.cpu_threads()
-    build = Build(cell=cell, data=plan.data, weights=plan.weights, threads=threads, threads_reason=why)
     watch(f"{cell}: building")
     try:
-        worker.ask(build, Built, hang_seconds)
-        limit = hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
-        seen = worker.ask(
-            Verify(limit_seconds=left, sampled=sampled), Verified, limit, lambda doing: watch(f"{cell}: {doing}")
-        )
+        worker.ask(build_request(plan, cell), Built, hang_seconds)
+        request, hang = Verify(limit_seconds=left, sampled=sampled), hang_limit(cell, hang_seconds)
+        seen = worker.ask(request, Verified, hang, lambda doing: watch(f"{cell}: {doing}"))
     except CellFailedError as failure:
-        reason = f"the check failed ({failure.kind}): {failure.reason}"
-        return NumbersChecked(comparison=0, cell=0, reason=reason[:20_000])
+        return NumbersChecked(comparison=0, cell=0, reason=check_failed(failure))
     finally:
         worker.kill()
     return NumbersChecked(comparison=0, cell=0, **asdict(seen))

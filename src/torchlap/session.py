@@ -220,14 +220,9 @@ class Session:
             self._say(f"{cell}: preparing")
             try:
                 workers[position] = self._launcher.start()
-                workers[position].tell(self._request(number, position))
+                workers[position].tell(build_request(self.plan, cell))
             except CellFailedError as failure:
                 self._fail(number, position, failure.kind, failure.reason, failure.detail)
-
-    def _request(self, number: int, position: int) -> Build:
-        threads, why = cpu_threads()
-        cell = self.plan.comparisons[number].cells[position]
-        return Build(cell=cell, data=self.plan.data, weights=self.plan.weights, threads=threads, threads_reason=why)
 
     def _hear_built(self, number: int, workers: dict[int, Worker]) -> list[int]:
         """The cells that are on their devices."""
@@ -256,15 +251,10 @@ class Session:
             return True
         self._say(f"{cell}: verifying its numbers")
         try:
-            seen = workers[position].ask(
-                Verify(limit_seconds=limit, sampled=True),
-                Verified,
-                self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1),
-                lambda doing: self._say(f"{cell}: {doing}"),
-            )
+            request, hang = Verify(limit_seconds=limit, sampled=True), hang_limit(cell, self._hang_seconds)
+            seen = workers[position].ask(request, Verified, hang, lambda doing: self._say(f"{cell}: {doing}"))
         except CellFailedError as failure:
-            reason = f"the check failed ({failure.kind}): {failure.reason}"
-            self._emit(NumbersChecked(comparison=number, cell=position, reason=reason[:20_000]))
+            self._emit(NumbersChecked(comparison=number, cell=position, reason=check_failed(failure)))
             return self._rebuild(number, position, workers)
         self._emit(NumbersChecked(comparison=number, cell=position, **asdict(seen)))
         return True
@@ -287,7 +277,8 @@ class Session:
         del workers[position]
         try:
             workers[position] = self._launcher.start()
-            workers[position].ask(self._request(number, position), Built, self._hang_seconds)
+            cell = self.plan.comparisons[number].cells[position]
+            workers[position].ask(build_request(self.plan, cell), Built, self._hang_seconds)
         except CellFailedError as failure:
             self._fail(number, position, failure.kind, failure.reason, failure.detail)
             return False
@@ -301,7 +292,7 @@ class Session:
     def _warm_up(self, number: int, position: int, worker: Worker, limit_seconds: float) -> None:
         cell = self.plan.comparisons[number].cells[position]
         expected = estimate_step(cell, self._steps)
-        hang = self._hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
+        hang = hang_limit(cell, self._hang_seconds)
         limit = min(hang, max(self._left(), LEAST_WAIT_SECONDS))
         chosen = self._formats.get(cell, "auto")
         request = WarmUp(limit_seconds=limit_seconds, memory_format=chosen, memory_format_hint=self._hint(cell))
@@ -381,6 +372,22 @@ class Session:
                 laps.append(Lap(position, steps, done.seconds, done.loss))
         if laps:
             self._emit(Round(number, self._clock() - self._started, tuple(laps)))
+
+
+def build_request(plan: Plan, cell: Cell) -> Build:
+    """Ask to build a cell as the plan says, with its fair number of threads."""
+    threads, why = cpu_threads()
+    return Build(cell=cell, data=plan.data, weights=plan.weights, threads=threads, threads_reason=why)
+
+
+def hang_limit(cell: Cell, hang_seconds: float) -> float:
+    """How long a cell may be silent: compiling gives no sign of life."""
+    return hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
+
+
+def check_failed(failure: CellFailedError) -> str:
+    """Why a cell's numbers were not checked, where the check itself failed."""
+    return f"the check failed ({failure.kind}): {failure.reason}"[:20_000]
 
 
 def _not_started(expected: float | None, left: float) -> str:
