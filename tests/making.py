@@ -19,6 +19,7 @@ from torchlap.records import (
     Header,
     Lap,
     NumbersChecked,
+    NumbersFault,
     Phase,
     Plan,
     Recipe,
@@ -31,6 +32,21 @@ FP32 = Recipe()
 CPU = DeviceFacts("cpu", "cpu")
 CUDA = DeviceFacts("cuda:0", "cuda", "NVIDIA H200", 139 * 2**30)
 MPS = DeviceFacts("mps", "mps", "Apple M1 Max")
+
+FAULT = NumbersFault(
+    kind="wrong",
+    phase="backward",
+    module="layer1 (Conv2d)",
+    operator="aten.convolution_backward.default",
+    result=1,
+    shape=(4, 3),
+    dtype="float32",
+    layout="contiguous",
+    error=0.01,
+    worst=0.1,
+    allowed=1e-5,
+)
+"""An operator whose result is a hundredth off."""
 
 FACTS = Facts(
     cpu="Fast Processor 9",

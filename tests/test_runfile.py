@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from making import facts, failure, header, pair, plan, prepared, rounds
+from making import FAULT, facts, failure, header, pair, plan, prepared, rounds
 
 from torchlap import runfile
 from torchlap.errors import EXIT_RUN_FILE, RunFileError
@@ -19,26 +19,12 @@ from torchlap.records import (
     ComparisonStarted,
     Event,
     NumbersChecked,
-    NumbersFault,
     Recipe,
     Run,
     RunFinished,
 )
 from torchlap.runfile import LONGEST_LINE, RunFile, load
 
-FAULT = NumbersFault(
-    kind="wrong",
-    phase="forward",
-    module="fc",
-    operator="aten.mm.default",
-    result=0,
-    shape=(4, 3),
-    dtype="float32",
-    layout="contiguous",
-    error=0.1,
-    worst=1.0,
-    allowed=1e-5,
-)
 HEADER = header(plan(pair(), pair(batch=64)), facts(environment={"OMP_NUM_THREADS": "4"}))
 EVENTS: tuple[Event, ...] = (
     ComparisonStarted(0),

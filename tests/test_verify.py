@@ -10,7 +10,7 @@ import pytest
 from conftest import OWN, SIMULATED, Command, Shared
 from hypothesis import given
 from hypothesis import strategies as st
-from making import cell, plan, prepared, rounds, run
+from making import FAULT, cell, plan, prepared, rounds, run
 from msgspec.structs import replace
 from wrong_numbers import FAULTS, Fault, row
 
@@ -19,25 +19,12 @@ from torchlap.checks import CATALOGUE, CellNumbers, Verification, findings, judg
 from torchlap.isolate import launcher
 from torchlap.numbers import GROWTH, SINGLE, allowed, allowed_worst
 from torchlap.protocol import CheckSuite, SuiteChecked
-from torchlap.records import Comparison, NumbersChecked, NumbersFault, OperatorSuite
+from torchlap.records import Comparison, NumbersChecked, OperatorSuite
 from torchlap.reports import numbers as report
 from torchlap.trust import judge as judge_run
 from torchlap.trust import void
 
 SECONDS = 120.0
-FAULT = NumbersFault(
-    kind="wrong",
-    phase="backward",
-    module="layer1 (Conv2d)",
-    operator="aten.convolution_backward.default",
-    result=1,
-    shape=(4, 3),
-    dtype="float32",
-    layout="contiguous",
-    error=0.01,
-    worst=0.1,
-    allowed=1e-5,
-)
 RIGHT = NumbersChecked(comparison=0, cell=0, operators=100, products=10, closest=0.5, seconds=2.0)
 
 
