@@ -110,6 +110,33 @@ def test_an_accelerator_without_a_fault_is_right(model: str, recipe: str, torchl
     assert told["verdict"] == "right", told
 
 
+def test_a_product_in_float16_as_inexact_as_bfloat16_is_told_but_not_void(torchlap: Command) -> None:
+    model = f"{OWN.with_name('faulty.py')}:bfloat16_inside__atenDOTconvolution_backwardDOTdefault__layered_float16"
+    words = ("--devices", "sim:0", "--batch", 16, "--no-suite", "--format", "json")
+    result = torchlap("verify", model, *words)
+    report = json.loads(result.stdout)
+    assert (report["cells"][0]["verdict"], result.exit_code) == ("inexact", 0)
+    assert "TL303" in [finding["code"] for finding in report["findings"]]
+
+
+def test_an_interrupted_check_tells_what_it_saw(torchlap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([RIGHT])
+
+    def look(*_: object, **__: object) -> NumbersChecked:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("torchlap.api._numbers", look)
+    result = torchlap("verify", own("layered"), "--devices", "sim:0", "--batch", "4,8", "--format", "json")
+    assert result.exit_code == 130, result.output
+    report = json.loads(result.stdout)
+    assert [each["verdict"] for each in report["cells"]] == ["right", "unverified"]
+    assert report["exit_code"] == 130
+    assert "Interrupted: what was checked until then is told." in result.stderr
+
+
 @pytest.mark.parametrize("phase", ["eval", "train,eval"])
 def test_evaluation_is_checked_too(phase: str, torchlap: Command) -> None:
     words = ("--devices", "sim:0", "--batch", 4, "--phase", phase, "--no-suite", "--format", "json")

@@ -215,11 +215,12 @@ def verify(
         watch: whom to tell meanwhile what is being done.
 
     Returns:
-        What was seen of each cell; one that failed has its reason.
+        What was seen of each cell; one that failed, or that an interrupt left out, has its reason.
 
     Raises:
         UsageError: for a model, device or recipe that does not exist.
         InstallError: when torch or torchvision cannot be used.
+        KeyboardInterrupt: when interrupted before the first cell was looked at.
     """
     options = options or Options()
     installation.check()
@@ -234,14 +235,26 @@ def verify(
         cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
         hang = options.hang_seconds
         look = partial(_numbers, processes, plan, end=end, hang_seconds=hang, watch=watch, sampled=not thorough)
-        seen = [CellNumbers(cell, look(cell)) for cell in cells]
-        names = dict.fromkeys(cell.device for cell in cells) if suite else ()
-        suites = [_suite(processes, name, hang, watch, thorough=thorough) for name in names]
+        seen: list[CellNumbers] = []
+        suites: list[OperatorSuite] = []
+        interrupted = False
+        try:
+            for cell in cells:
+                seen.append(CellNumbers(cell, look(cell)))  # noqa: PERF401  an interrupt keeps what is there
+            for name in dict.fromkeys(cell.device for cell in cells) if suite else ():
+                suites.append(_suite(processes, name, hang, watch, thorough=thorough))  # noqa: PERF401  likewise
+        except KeyboardInterrupt:
+            if not seen:
+                raise
+            interrupted = True
+            left_out = NumbersChecked(comparison=0, cell=0, reason="interrupted before")
+            seen += [CellNumbers(cell, left_out) for cell in cells[len(seen) :]]
         return Verification(
             torchlap=__version__,
             facts=facts.with_torch(machine, description),
             cells=tuple(seen),
             suites=tuple(suites),
+            interrupted=interrupted,
         )
     finally:
         processes.close()

@@ -25,17 +25,19 @@ LOWER_PRECISION = Rule(
     "TL302",
     "error",
     "computed in a lower precision than asked for",
-    "Most matrix products are as far from float64 as products in TF32 are: the speed is not that of float32.",
+    "Most matrix products are as far from float64 as those of the next lower precision are, which is TF32 for float32 "
+    "and bfloat16 for float16: the speed is not that of the precision asked for.",
     "Look at TF32's settings (NVIDIA_TF32_OVERRIDE, torch.backends), or ask for --recipe tf32.",
-    "the same operator in float64 on the CPU, and with operands in TF32",
+    "the same operator in float64 on the CPU, and in the next lower precision",
 )
 INEXACT = Rule(
     "TL303",
     "warning",
     "some products are less exact than asked for",
-    "The device's library takes an inexact algorithm for them although float32 was asked for.",
+    "The device's library takes an inexact algorithm for them: as far off as the next lower precision, which is TF32 "
+    "for float32 and bfloat16 for float16.",
     "Where the digits matter, try another memory format, or torch.backends.cudnn.deterministic.",
-    "the same operator in float64 on the CPU, and with operands in TF32",
+    "the same operator in float64 on the CPU, and in the next lower precision",
 )
 UNVERIFIED = Rule(
     "TL304",
@@ -77,12 +79,13 @@ class CellNumbers(Struct, frozen=True):
 
 
 class Verification(Struct, frozen=True, kw_only=True):
-    """What `torchlap verify` saw; `torchlap` is the version."""
+    """What `torchlap verify` saw; `torchlap` is the version. An interrupted one lacks what was not yet looked at."""
 
     torchlap: str
     facts: Facts
     cells: tuple[CellNumbers, ...]
     suites: tuple[OperatorSuite, ...] = ()
+    interrupted: bool = False
 
 
 CATALOGUE = (WRONG, LOWER_PRECISION, INEXACT, UNVERIFIED, NOT_DETERMINISTIC, PART_UNCHECKED, SUITE_WRONG)

@@ -266,6 +266,8 @@ def verify(
         )
         with _doing() as watch:
             seen = api.verify(options, suite=not no_suite, thorough=thorough, watch=watch)
+        if seen.interrupted:
+            _say("Interrupted: what was checked until then is told.")
         if report_bug is not None:
             _write_bug_report(seen, report_bug)
         writers: dict[ReportFormat, Callable[[], str]] = {

@@ -30,6 +30,9 @@ input is of 16 bits, by half of its unit."""
 
 WIGGLE = 16 * SINGLE
 
+NEAR = 0.5
+"""Of a limit: what is nearer is given the next look too, so that the limit told is the one that would decide."""
+
 
 def allowed(own: float, elements: int, unit_16_bit: float = 0.0) -> float:
     """The error that a right operator may show.

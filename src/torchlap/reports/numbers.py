@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from torchlap.checks import CellNumbers, Verification, judge, word
-from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED
+from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import Facts, NumbersChecked, OperatorSuite
@@ -49,7 +49,9 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def exit_code(seen: Verification) -> int:
-    """0 where all that was checked is right, 1 where something is wrong or could not be checked."""
+    """0 where all that was checked is right, 1 where something is wrong or could not be checked, 130 if interrupted."""
+    if seen.interrupted:
+        return EXIT_INTERRUPTED
     failed = any(each.numbers.reason for each in seen.cells) or any(not suite.calls for suite in seen.suites)
     wrong = any(each.severity == "error" for each in judge(seen))
     return EXIT_SOME_CELLS_FAILED if failed or wrong else EXIT_FINE

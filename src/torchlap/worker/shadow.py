@@ -18,7 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchlap.numbers import CANCELLATION, GROWTH, SINGLE, WIGGLE, allowed, allowed_worst
+from torchlap.numbers import CANCELLATION, GROWTH, NEAR, SINGLE, WIGGLE, allowed, allowed_worst
 from torchlap.records import FaultKind, NumbersFault
 from torchlap.worker.bug_report import script
 
@@ -158,28 +158,39 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self._judge(reference, number, result, got)
 
     def _judge(self, reference: "Reference", number: int, result: Tensor, got: Tensor) -> None:
-        """A first look that most operators pass; a second with what a right implementation would show; a third."""
+        """Look at what it may be off until that is far more than it is, or until there is no further allowance."""
         name, right = reference.func.overloadpacket.__name__, reference.double[number]
-        seen, elements, lowest = error_of(got, right), result.numel(), reference.lowest(result.dtype)
-        unit = UNIT_16_BIT.get(lowest, 0.0)
-        rounding = error_of(right.to(lowest), right) if unit else EXACT
-        limit, worst = allowed(rounding.error, elements, unit), allowed_worst(rounding.worst, elements, unit)
-        if seen.error > limit or seen.worst > worst:
-            own = error_of(reference.single(tf32=self._tf32)[number].to(lowest), right)
-            limit, worst = allowed(own.error, elements, unit), allowed_worst(own.worst, elements, unit)
-        if (seen.error > limit or seen.worst > worst) and name not in OPERANDS:
-            change = error_of(reference.wiggled(unit / 2 if unit else WIGGLE)[number], right)
-            limit, worst = limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
+        seen, limit, worst = error_of(got, right), 0.0, 0.0
+        for each, of_worst in self._limits(reference, number, result):
+            limit, worst = max(limit, each), max(worst, of_worst)
+            if seen.error <= NEAR * limit and seen.worst <= NEAR * worst:
+                break
         if seen.error <= limit and seen.worst <= worst:
             self.closest = max(self.closest, seen.error / limit)
             return
         kind: FaultKind = "wrong"
         if name in OPERANDS and not self._tf32:
-            lower = error_of(reference.single(tf32=True)[number].to(result.dtype), right)
-            if seen.error <= allowed(lower.error, elements, unit):
+            lower, unit = reference.in_next_lower(number, result.dtype)
+            if seen.error <= allowed(lower.error, result.numel(), unit):
                 kind = "imprecise"
                 self._imprecise.add(self.products)
         self._fault(kind, reference, number=number, result=result, seen=seen, limit=limit)
+
+    def _limits(self, reference: "Reference", number: int, result: Tensor) -> Iterator[tuple[float, float]]:
+        """What a result may be off, and its worst element.
+
+        A first look that most pass; a second with what a right implementation would show; a third with what cancels.
+        """
+        right, elements, lowest = reference.double[number], result.numel(), reference.lowest(result.dtype)
+        unit = UNIT_16_BIT.get(lowest, 0.0)
+        rounding = error_of(right.to(lowest), right) if unit else EXACT
+        yield allowed(rounding.error, elements, unit), allowed_worst(rounding.worst, elements, unit)
+        own = error_of(reference.single(tf32=self._tf32)[number].to(lowest), right)
+        limit, worst = allowed(own.error, elements, unit), allowed_worst(own.worst, elements, unit)
+        yield limit, worst
+        if reference.func.overloadpacket.__name__ not in OPERANDS:
+            change = error_of(reference.wiggled(unit / 2 if unit else WIGGLE)[number], right)
+            yield limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
 
     def _fault(
         self, kind: FaultKind, call: "Reference", *, number: int, result: Tensor, seen: Error, limit: float
@@ -280,6 +291,13 @@ class Reference:
             name = self.func.overloadpacket.__name__
             self._singles[tf32] = self._run(torch.float32, OPERANDS.get(name, ()) if tf32 else ())
         return self._singles[tf32]
+
+    def in_next_lower(self, number: int, dtype: torch.dtype) -> tuple[Error, float]:
+        """The error of a product in the next lower precision, TF32 for float32 and bfloat16 for float16; its unit."""
+        right = self.double[number]
+        if dtype == torch.float16:
+            return error_of(right.to(torch.bfloat16), right), UNIT_16_BIT[torch.bfloat16]
+        return error_of(self.single(tf32=True)[number].to(dtype), right), UNIT_16_BIT.get(dtype, 0.0)
 
     def wiggled(self, size: float) -> list[Tensor]:
         """In float64, all inputs larger in magnitude by `size`: where much cancels, the result changes much."""
