@@ -13,6 +13,7 @@ from torchlap.records import (
     ComparisonStarted,
     DeviceFacts,
     Event,
+    Explained,
     Facts,
     Failure,
     FailureKind,
@@ -20,6 +21,8 @@ from torchlap.records import (
     Lap,
     NumbersChecked,
     NumbersFault,
+    OperatorCost,
+    PeaksMeasured,
     Phase,
     Plan,
     Recipe,
@@ -123,6 +126,39 @@ def prepared(number: int = 0, *, comparison: int = 0, **changes: Any) -> CellPre
         parameters=11_689_512,
     )
     return replace(warm, **changes)
+
+
+def explained(number: int = 0, *, comparison: int = 0, **changes: Any) -> Explained:
+    """Where a step of 0.1 s went: most of it into a product of 10 GFLOP, backward."""
+    seen = Explained(
+        comparison=comparison,
+        cell=number,
+        phases={
+            "input": (0.0001,) * 3,
+            "transfer": (0.0009,) * 3,
+            "forward": (0.029, 0.03, 0.031),
+            "backward": (0.06,) * 3,
+            "optimizer": (0.009,) * 3,
+        },
+        steps=(0.1,) * 3,
+        operators=(
+            OperatorCost(phase="forward", operator="relu_", calls=20, flops=0, bytes=10**7, pointwise=True),
+            OperatorCost(phase="backward", operator="mm", calls=1, flops=10**10, bytes=10**6),
+            OperatorCost(phase="optimizer", operator="addcdiv_", calls=60, flops=0, bytes=10**6, pointwise=True),
+        ),
+        peak_memory_bytes=3 * 2**30,
+        no_energy="Energy: nobody reads it here.",
+        seconds=1.5,
+    )
+    return replace(seen, **changes)
+
+
+def reached(device: str = "cpu", **changes: Any) -> PeaksMeasured:
+    """A device that multiplies 0.2 TFLOP/s, and copies 10 GB/s."""
+    seen = PeaksMeasured(
+        device=device, flops={"fp32": 2e11, "bf16": 1e12}, copy_bytes=1e10, operator_seconds=1e-6, seconds=0.8
+    )
+    return replace(seen, **changes)
 
 
 def failure(

@@ -406,11 +406,11 @@ def test_the_csv_has_one_line_a_cell_and_plain_numbers() -> None:
     assert (
         "\n" + rounded(as_csv(TYPICAL))
         == """
-model,batch,phase,recipe,device,images_per_second,images_per_second_low,images_per_second_high,speed_up,speed_up_low,speed_up_high,void,numbers,laps,first_step_seconds,warm_up_seconds,failure,reason
-resnet18,4,train,fp32,cpu,40,39.6059,40.4061,,,,,,8,0.25,1.5,,
-resnet18,4,train,fp32,cuda:0,200,199.007,201.008,5,4.96217,5.03718,,right,8,0.25,1.5,,
-resnet18,64,train,fp32,cpu,,,,,,,,,0,,,too_slow,A step would take longer than what is left.
-resnet18,64,train,fp32,cuda:0,314.838,293.56,337.658,,,,,right,3,0.25,1.5,,
+model,batch,phase,recipe,device,images_per_second,images_per_second_low,images_per_second_high,speed_up,speed_up_low,speed_up_high,void,numbers,bound_by,laps,first_step_seconds,warm_up_seconds,flops_per_step,utilisation,peak_memory_bytes,joules_per_step,failure,reason
+resnet18,4,train,fp32,cpu,40,39.6059,40.4061,,,,,,,8,0.25,1.5,,,,,,
+resnet18,4,train,fp32,cuda:0,200,199.007,201.008,5,4.96217,5.03718,,right,,8,0.25,1.5,,,,,,
+resnet18,64,train,fp32,cpu,,,,,,,,,,0,,,,,,,too_slow,A step would take longer than what is left.
+resnet18,64,train,fp32,cuda:0,314.838,293.56,337.658,,,,,right,,3,0.25,1.5,,,,,,
 """
     )
 
@@ -428,6 +428,7 @@ def test_the_json_is_one_object_with_every_cell() -> None:
         "machine",
         "plan",
         "cells",
+        "peaks",
         "findings",
         "check_up",
         "remarks",
@@ -631,7 +632,7 @@ def test_no_name_breaks_a_format(text: str) -> None:
     of = everywhere(text)
     for seen in (table(of, 40, Path("a")), as_markdown(of), as_csv(of)):
         assert not steers(seen)
-    assert all(len(line) == 18 for line in csv.reader(as_csv(of).splitlines()))
+    assert all(len(line) == 23 for line in csv.reader(as_csv(of).splitlines()))
     assert json.loads(as_json(of, None))["cells"][0]["device"] == text
     assert [pipes(line) for line in as_markdown(of).splitlines() if line.startswith("|")] == [9] * 6
 

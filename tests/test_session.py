@@ -6,14 +6,31 @@ from typing import cast
 import pytest
 
 from torchlap.isolate import CellFailedError, Launcher
-from torchlap.protocol import Build, Built, LapDone, Prepared, Request, RunLap, Verified, Verify, WarmUp
+from torchlap.protocol import (
+    Build,
+    Built,
+    Explain,
+    Explanation,
+    LapDone,
+    MeasurePeaks,
+    Peaks,
+    Prepared,
+    Request,
+    RunLap,
+    Verified,
+    Verify,
+    WarmUp,
+)
 from torchlap.records import (
     Cell,
     CellPrepared,
     Comparison,
+    ComparisonFinished,
     Event,
+    Explained,
     Failure,
     NumbersChecked,
+    PeaksMeasured,
     Plan,
     Recipe,
     Round,
@@ -40,6 +57,8 @@ class World:
         self.verified: list[str] = []
         self.verify_seconds = 0.0
         self.breaks_verified = False
+        self.explain_seconds, self.peaks_seconds = 0.1, 0.5
+        self.breaks_explained = False
 
     def start(self) -> "FakeWorker":
         worker = FakeWorker(self, len(self.order))
@@ -67,7 +86,7 @@ class FakeWorker:
 
     def ask(
         self, request: Request, answer: object, limit_seconds: float, _: object = None
-    ) -> Prepared | LapDone | Verified | Built:
+    ) -> Prepared | LapDone | Verified | Built | Explanation | Peaks:
         match request:
             case WarmUp():
                 return self.prepare(limit_seconds)
@@ -76,6 +95,11 @@ class FakeWorker:
             case Build(cell=cell):
                 self.cell = cell
                 return Built()
+            case Explain():
+                return self.explain()
+            case MeasurePeaks():
+                self.world.now += self.world.peaks_seconds
+                return Peaks(PeaksMeasured(device=self.cell.device, seconds=self.world.peaks_seconds))
             case _:
                 return self.lap(cast("RunLap", request))
 
@@ -87,6 +111,23 @@ class FakeWorker:
         seconds = self.world.verify_seconds * self.cell.workload.batch
         self.world.now += seconds
         return Verified(operators=9, closest=0.5, faults=(), spread=0.0, spread_of="", seconds=seconds)
+
+    def explain(self) -> Explanation:
+        if self.world.breaks_explained:
+            raise CellFailedError("crash", "The worker was killed by SIGABRT (looking why).")
+        self.world.now += self.world.explain_seconds
+        return Explanation(
+            phases={"forward": (0.1,)},
+            steps=(0.1,),
+            by_events=False,
+            operators=(),
+            peak_memory_bytes=None,
+            energy=(),
+            meter="",
+            no_energy="",
+            loaders=(),
+            seconds=self.world.explain_seconds,
+        )
 
     def prepare(self, limit_seconds: float) -> Prepared:
         step = self.world.seconds(self.cell)
@@ -341,3 +382,57 @@ def test_nothing_is_checked_where_nobody_wants_it() -> None:
     plan = Plan(suite="own", comparisons=(comparison("a", 4, ("cuda:0",)),), verify=False)
     _, events = measured(world, plan)
     assert (world.verified, checked(events)) == ([], [])
+
+
+def explained(events: list[Event]) -> list[Explained]:
+    return [event for event in events if isinstance(event, Explained)]
+
+
+def test_each_cell_is_explained_after_its_laps_and_each_device_is_looked_at_once() -> None:
+    world = World(lambda cell: 0.02 if cell.device == "cpu" else 0.004)
+    of = plan_of(comparison("resnet18", 4, ("cpu", "cuda:0")), comparison("resnet18", 64, ("cpu", "cuda:0")))
+    _, events = measured(world, of)
+    assert [(each.comparison, each.cell) for each in explained(events)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [each.device for each in events if isinstance(each, PeaksMeasured)] == ["cpu", "cuda:0"]
+    last_lap = max(number for number, each in enumerate(events) if isinstance(each, Round) and each.comparison == 0)
+    assert all(events.index(each) > last_lap for each in explained(events))
+    assert events.index(ComparisonFinished(0, "precise")) < events.index(explained(events)[0])  # Ctrl-C costs no laps
+
+
+def test_explaining_takes_at_most_its_share_of_the_time() -> None:
+    world = World(lambda _: 0.05)
+    world.explain_seconds = 4.0
+    of = plan_of(*(comparison(f"m{number}", 4, ("cpu",)) for number in range(12)))
+    _, events = measured(world, of)
+    spent = sum(each.seconds for each in explained(events)) + world.peaks_seconds
+    assert spent < 0.15 * world.now + world.explain_seconds
+    assert any(each.reason.startswith("it would take about") for each in explained(events))
+
+
+def test_a_slow_step_is_not_run_again_to_explain_it() -> None:
+    _, events = measured(World(lambda _: 6.0), plan_of(comparison("vgg16", 64, ("cpu",))))
+    assert [each.reason for each in explained(events)] == ["it would take about 18 s: more --budget"]
+
+
+def test_a_look_that_crashes_costs_no_figure() -> None:
+    world = World(lambda _: 0.02)
+    world.breaks_explained = True
+    session, events = measured(world, plan_of(comparison("resnet18", 4, ("cpu",))))
+    assert explained(events)[0].reason.startswith("the look failed (crash): The worker was killed")
+    assert not any(isinstance(event, Failure) for event in events)
+    assert session.tallies[0].result(0.95).cells[0].throughput is not None
+
+
+def test_nothing_is_explained_where_nobody_wants_it() -> None:
+    of = Plan(suite="own", comparisons=(comparison("resnet18", 4, ("cpu",)),), explain=False)
+    _, events = measured(World(lambda _: 0.02), of)
+    assert not any(isinstance(event, Explained | PeaksMeasured) for event in events)
+
+
+def test_a_resumed_run_does_not_measure_again_what_a_device_reaches() -> None:
+    of = plan_of(comparison("resnet18", 4, ("cpu",)), comparison("resnet18", 64, ("cpu",)))
+    _, events = measured(World(lambda _: 0.02), of)
+    first = tuple(event for event in events if getattr(event, "comparison", 0) == 0)
+    _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
+    assert not any(isinstance(event, PeaksMeasured) for event in more)
+    assert [each.comparison for each in explained(more)] == [1]

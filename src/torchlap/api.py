@@ -78,6 +78,7 @@ class Options(Struct, frozen=True, kw_only=True):
     resume: Path | None = None
     hang_seconds: float = HANG_SECONDS
     verify: bool = True
+    explain: bool = True
 
 
 class Listener(Struct, frozen=True):
@@ -438,6 +439,7 @@ def _plan(options: Options, description: Description) -> Plan:
         precision_target=options.precision_target,
         budget_seconds=options.budget_seconds or suite.budget_seconds,
         verify=options.verify,
+        explain=options.explain,
     )
 
 

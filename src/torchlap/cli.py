@@ -117,6 +117,10 @@ Target = Annotated[str, typer.Option("--precision-target", help="Stop when every
 NoVerify = Annotated[
     bool, typer.Option("--no-verify", help="Leave out the look whether accelerators' numbers are right.")
 ]
+WhyOption = Annotated[
+    bool | None,
+    typer.Option("--why/--no-why", help="Show where each step's time goes; or do not look. [default: one word a cell]"),
+]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="A worker silent for so long counts as hanging.")]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
@@ -178,6 +182,7 @@ def run(
     budget: Budget = None,
     hang_limit: HangLimit = "120s",
     no_verify: NoVerify = False,  # noqa: FBT002  a flag of the command line
+    why: WhyOption = None,
     out: Out = None,
     resume: Resume = None,
     output: FormatOption = Format.table,
@@ -203,9 +208,10 @@ def run(
             resume=resume,
             hang_seconds=suites.parse_seconds(hang_limit, "time limit"),
             verify=not no_verify,
+            explain=why is not False,
         )
         _nothing_beside_resume(options)
-        _measure(options, output)
+        _measure(options, output, why=bool(why))
 
 
 @app.command(epilog=DOCTOR_EPILOG)
@@ -329,12 +335,12 @@ def _nothing_beside_resume(options: "Options") -> None:
         raise UsageError("--resume continues a run as it was planned: leave out the models and the other options.")
 
 
-def _measure(options: "Options", output: Format) -> None:
+def _measure(options: "Options", output: Format, *, why: bool) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
     from torchlap.api import measure  # noqa: PLC0415  see the module's docstring
 
     signal.signal(signal.SIGTERM, _interrupt)
-    with _Display(output) as display:
+    with _Display(output, why=why) as display:
         try:
             measure(options, display.listener())
         except KeyboardInterrupt:
@@ -367,8 +373,8 @@ def _exit_code(run: "Run | None") -> int:
 class _Display:
     """What the user sees: the machine, a progress line on the standard error, the figures on the standard output."""
 
-    def __init__(self, output: Format) -> None:
-        self._output = output
+    def __init__(self, output: Format, *, why: bool) -> None:
+        self._output, self._why = output, why
         self._header: Header | None = None
         self._events: list[Event] = []
         self.path: Path | None = None
@@ -434,8 +440,8 @@ class _Display:
         if self.run is None:
             return
         writers: dict[Format, Callable[[Run], str]] = {
-            Format.table: lambda run: terminal.report(run, self.path, _width(), color=_color()),
-            Format.markdown: plain.as_markdown,
+            Format.table: lambda run: terminal.report(run, self.path, _width(), color=_color(), why=self._why),
+            Format.markdown: lambda run: plain.as_markdown(run, why=self._why),
             Format.csv: plain.as_csv,
             Format.json: lambda run: plain.as_json(run, self.path),
         }

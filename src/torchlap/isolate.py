@@ -32,8 +32,10 @@ from torchlap.protocol import (
     Check,
     CheckSuite,
     Describe,
+    Explain,
     Failed,
     Hello,
+    MeasurePeaks,
     Progress,
     Ready,
     Reply,
@@ -72,6 +74,8 @@ DOING: dict[type[Request], str] = {
     CheckSuite: "running the operator suite",
     WarmUp: "warming up",
     RunLap: "running a lap",
+    Explain: "looking why",
+    MeasurePeaks: "measuring what the device reaches",
 }
 """What a worker is busy with, in the words of a failure."""
 

@@ -9,10 +9,15 @@ from torchlap.records import (
     Cell,
     DataName,
     DeviceFacts,
+    EnergyWindow,
     FailureKind,
+    LoaderRate,
     MemoryFormat,
     NumbersFault,
+    OperatorCost,
     OperatorSuite,
+    PeaksMeasured,
+    StepPhase,
     TorchFacts,
     Watched,
     Weights,
@@ -93,7 +98,19 @@ class RunLap(Struct, frozen=True, tag="lap"):
     lead_in: int
 
 
-Request = Hello | Describe | TryOut | Check | Build | Verify | CheckSuite | WarmUp | RunLap
+class Explain(Struct, frozen=True, tag="explain"):
+    """Ask where the step that was prepared spends its time, within about `limit_seconds`."""
+
+    limit_seconds: float
+
+
+class MeasurePeaks(Struct, frozen=True, tag="measure_peaks"):
+    """Ask what the device of the cell reaches, within about `limit_seconds`."""
+
+    limit_seconds: float
+
+
+Request = Hello | Describe | TryOut | Check | Build | Verify | CheckSuite | WarmUp | RunLap | Explain | MeasurePeaks
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -184,6 +201,27 @@ class LapDone(Struct, frozen=True, tag="lap_done"):
     loss: float
 
 
+class Explanation(Struct, frozen=True, tag="explanation", kw_only=True):
+    """Where the step spends its time; the fields are those of `torchlap.records.Explained`."""
+
+    phases: dict[StepPhase, tuple[float, ...]]
+    steps: tuple[float, ...]
+    by_events: bool
+    operators: tuple[OperatorCost, ...]
+    peak_memory_bytes: int | None
+    energy: tuple[EnergyWindow, ...]
+    meter: str
+    no_energy: str
+    loaders: tuple[LoaderRate, ...]
+    seconds: float
+
+
+class Peaks(Struct, frozen=True, tag="peaks"):
+    """What the device reaches."""
+
+    seen: PeaksMeasured
+
+
 class Failed(Struct, frozen=True, tag="failed"):
     """The request could not be fulfilled; the worker is of no further use."""
 
@@ -192,7 +230,21 @@ class Failed(Struct, frozen=True, tag="failed"):
     detail: str
 
 
-Reply = Ready | Description | Tried | Checked | Built | Verified | SuiteChecked | Progress | Prepared | LapDone | Failed
+Reply = (
+    Ready
+    | Description
+    | Tried
+    | Checked
+    | Built
+    | Verified
+    | SuiteChecked
+    | Progress
+    | Prepared
+    | LapDone
+    | Explanation
+    | Peaks
+    | Failed
+)
 
 encode = Encoder().encode
 _requests: Decoder[Request] = Decoder(Request)

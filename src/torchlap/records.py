@@ -20,6 +20,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 
 Phase = Literal["train", "eval"]
+StepPhase = Literal["input", "transfer", "forward", "backward", "optimizer"]
+"""The phases of a step, in their order: waiting for the batch, bringing it onto the device, and so on."""
+
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 DataName = Literal["mnist-1k", "mnist", "synthetic"]
@@ -90,6 +93,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     budget_seconds: Span = 100.0
     confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
     verify: bool = True
+    explain: bool = True
 
 
 class DeviceFacts(Struct, frozen=True):
@@ -366,6 +370,78 @@ class OperatorSuite(Struct, frozen=True, kw_only=True):
     seconds: Seconds = 0.0
 
 
+class OperatorCost(Struct, frozen=True, kw_only=True):
+    """Calls of one operator that cost the same.
+
+    Floating-point operations are of matrix products, a multiply-add is two; bytes are each input read once and each
+    result written once. `pointwise` ones a compiler fuses.
+    """
+
+    phase: StepPhase
+    operator: Name
+    calls: Positive
+    flops: Count
+    bytes: Count
+    pointwise: bool = False
+
+
+class EnergyWindow(Struct, frozen=True):
+    """So many steps took so much energy."""
+
+    joules: Annotated[float, Meta(ge=0, le=1e12)]
+    seconds: Span
+    steps: Positive
+
+
+class LoaderRate(Struct, frozen=True):
+    """How long a DataLoader with so many workers took for so many batches, with nobody training meanwhile."""
+
+    workers: Annotated[int, Meta(ge=0, le=1024)]
+    batches: Positive
+    seconds: Span
+
+
+class Explained(Struct, frozen=True, tag="explained", tag_field="event", kw_only=True):
+    """Where a cell's step spends its time, from extra steps after the timed laps.
+
+    `reason` says why nothing was looked at, empty where it was. `phases` has the seconds of each phase, a step each,
+    and `steps` those of whole steps in turns with them; `by_events` tells that the device took them while steps came
+    one after another, otherwise there was a synchronisation after each. `operators` are those of one step.
+    `peak_memory_bytes` is the device's, or the process's on the CPU. `energy` is empty where `no_energy` says why;
+    `meter` is who measured it.
+    """
+
+    comparison: Count
+    cell: Count
+    reason: Text = ""
+    phases: dict[StepPhase, tuple[Seconds, ...]] = {}
+    steps: tuple[Seconds, ...] = ()
+    by_events: bool = False
+    operators: tuple[OperatorCost, ...] = ()
+    peak_memory_bytes: Count | None = None
+    energy: tuple[EnergyWindow, ...] = ()
+    meter: Text = ""
+    no_energy: Text = ""
+    loaders: tuple[LoaderRate, ...] = ()
+    seconds: Seconds = 0.0
+
+
+class PeaksMeasured(Struct, frozen=True, tag="peaks", tag_field="event", kw_only=True):
+    """What a device was seen to reach.
+
+    Floating-point operations a second of a matrix product in each precision, bytes a second read and written by a copy
+    within its memory, and the seconds that the host spends on an operator that does next to nothing. `refused` has the
+    precisions that it does not multiply in, with its reason.
+    """
+
+    device: Name
+    flops: dict[Precision, Annotated[float, Meta(gt=0, le=1e24)]] = {}
+    copy_bytes: Annotated[float, Meta(gt=0, le=1e24)] | None = None
+    operator_seconds: Span | None = None
+    refused: dict[Precision, Text] = {}
+    seconds: Seconds = 0.0
+
+
 class Failure(Struct, frozen=True, tag="failure", tag_field="event", kw_only=True):
     """Why a cell has no figure. `estimate_seconds` is a step's, where one could be made."""
 
@@ -426,6 +502,8 @@ Event = (
     | CellPrepared
     | Round
     | Conditions
+    | Explained
+    | PeaksMeasured
     | Failure
     | ComparisonFinished
     | RunFinished

@@ -10,9 +10,11 @@ from torchlap.records import (
     ComparisonStarted,
     Conditions,
     Event,
+    Explained,
     Failure,
     Lap,
     NumbersChecked,
+    PeaksMeasured,
     Round,
     Run,
     StopReason,
@@ -38,6 +40,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
     speed_up: Ratio | None
     failure: Failure | None
     numbers: NumbersChecked | None = None
+    explained: Explained | None = None
 
 
 class ComparisonResult(Struct, frozen=True):
@@ -60,6 +63,7 @@ class Tally:
         self.prepared: dict[int, CellPrepared] = {}
         self.failures: dict[int, Failure] = {}
         self.numbers: dict[int, NumbersChecked] = {}
+        self.explained: dict[int, Explained] = {}
         self.rounds: list[dict[int, Lap]] = []
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
@@ -73,6 +77,8 @@ class Tally:
                 self.prepared[cell] = event
             case NumbersChecked(cell=cell):
                 self.numbers[cell] = event
+            case Explained(cell=cell):
+                self.explained[cell] = event
             case Failure(cell=cell):
                 self.failures[cell] = event
             case Round(laps=laps):
@@ -131,6 +137,7 @@ class Tally:
             speed_up=speed_up,
             failure=failure,
             numbers=self.numbers.get(number),
+            explained=self.explained.get(number),
         )
 
 
@@ -147,3 +154,8 @@ def tally(run: Run) -> list[Tally]:
 def figures(run: Run) -> tuple[ComparisonResult, ...]:
     """All figures of a run, in the plan's order."""
     return tuple(each.result(run.header.plan.confidence) for each in tally(run))
+
+
+def peaks(run: Run) -> dict[str, PeaksMeasured]:
+    """What each device was seen to reach, by its name."""
+    return {event.device: event for event in run.events if isinstance(event, PeaksMeasured)}

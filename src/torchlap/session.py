@@ -9,7 +9,20 @@ from msgspec.structs import asdict, replace
 from torchlap.conditions import Watch
 from torchlap.facts import cpu_threads
 from torchlap.isolate import CellFailedError, Launcher, Worker
-from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, Verified, Verify, WarmUp
+from torchlap.protocol import (
+    Build,
+    Built,
+    Explain,
+    Explanation,
+    LapDone,
+    MeasurePeaks,
+    Peaks,
+    Prepared,
+    RunLap,
+    Verified,
+    Verify,
+    WarmUp,
+)
 from torchlap.records import (
     OUT_OF_TIME,
     Cell,
@@ -18,11 +31,13 @@ from torchlap.records import (
     ComparisonStarted,
     DeviceFacts,
     Event,
+    Explained,
     Failure,
     FailureKind,
     Lap,
     MemoryFormat,
     NumbersChecked,
+    PeaksMeasured,
     Plan,
     Round,
     RunFinished,
@@ -60,6 +75,18 @@ VERIFY_SHARE = 0.15
 """So much of the budget may go into verifying accelerators' numbers."""
 
 LEAST_VERIFY_SECONDS = 1.0
+EXPLAIN_SHARE, EXPLAIN_HEAD_START = 0.15, 8.0
+"""So much of the time that has passed, and of so many seconds at least, may go into explaining."""
+
+EXPLAIN_STEPS = 3
+"""What explaining costs at least: a step in phases, and one whose operators are counted, which takes longer."""
+
+EXPLAIN_MOST = 2.0
+"""A cell may take this many times its part of all time for explaining: many need less."""
+
+PEAKS_SECONDS, LEAST_PEAKS_SECONDS = 0.8, 0.4
+"""For what a device reaches in all precisions; without them no word can be given, so it is kept for them."""
+
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
 
@@ -102,6 +129,8 @@ class Session:
         """The shortest seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
         self._formats: dict[Cell, MemoryFormat] = {}
         self._verified: dict[Cell, NumbersChecked] = {}
+        self._explaining = 0.0
+        self._peaks: set[str] = set()
         self._starts: list[float] = []
         """Seconds that each comparison took to get its cells ready, their warm-up left out."""
 
@@ -148,6 +177,14 @@ class Session:
         self._learn(event)
 
     def _learn(self, event: Event) -> None:
+        match event:
+            case PeaksMeasured(device=device, seconds=seconds):
+                self._peaks.add(device)
+                self._explaining += seconds
+            case Explained(seconds=seconds):
+                self._explaining += seconds
+            case _:
+                pass
         number = getattr(event, "comparison", None)
         if number is None:
             return
@@ -203,12 +240,15 @@ class Session:
             warm = sum(each.warm_up_seconds for each in self.tallies[number].prepared.values())
             self._starts.append(max(0.0, self._clock() - begun - warm - verifying))
             watch.begin()
-            reason = self._take_turns(number, workers, begun + seconds, OVERRUN * left, watch.glance)
+            keep = EXPLAIN_SHARE * seconds * self.plan.explain
+            reason = self._take_turns(number, workers, begun + seconds - keep, OVERRUN * left, watch.glance)
             self._emit(watch.end(number))
+            self._emit(ComparisonFinished(number, reason))
+            if self.plan.explain:
+                self._explain(number, workers)
         finally:
             for worker in workers.values():
                 worker.kill()
-        self._emit(ComparisonFinished(number, reason))
 
     def _build(self, number: int, workers: dict[int, Worker]) -> None:
         """Start a worker for each cell that has a hope, and let all of them build at the same time."""
@@ -333,6 +373,43 @@ class Session:
             self._round(number, workers, turn_order(living, rounds))
             glance()
         return "failed"
+
+    def _explain(self, number: int, workers: dict[int, Worker]) -> None:
+        """Look why the cells take as long as they do, and once a device what it reaches."""
+        tally = self.tallies[number]
+        for position in tally.living():
+            if len(tally.throughputs(position)) >= TWO:
+                cell = tally.comparison.cells[position]
+                try:
+                    self._emit(self._explained(number, position, workers[position]))
+                    self._measure_peaks(cell, workers[position])
+                except CellFailedError as failure:  # the figure stands: it was measured before
+                    why = f"the look failed ({failure.kind}): {failure.reason}"[:20_000]
+                    self._emit(Explained(comparison=number, cell=position, reason=why))
+
+    def _time_to_explain(self) -> float:
+        passed = max(self._clock() - self._started, min(EXPLAIN_HEAD_START, self.plan.budget_seconds))
+        return min(EXPLAIN_SHARE * passed - self._explaining, self._left())
+
+    def _explained(self, number: int, position: int, worker: Worker) -> Explained:
+        cell = self.plan.comparisons[number].cells[position]
+        least, limit = EXPLAIN_STEPS * self._steps[cell].seconds, self._time_to_explain()
+        limit -= PEAKS_SECONDS * (cell.device not in self._peaks)
+        if least > limit:
+            said = f"it would take about {least:.2g} s: more --budget"
+            return Explained(comparison=number, cell=position, reason=said)
+        cells = sum(len(comparison.cells) for comparison in self.plan.comparisons)
+        mine = EXPLAIN_MOST * EXPLAIN_SHARE * self.plan.budget_seconds / cells
+        request, hang = Explain(min(limit, max(least, mine))), hang_limit(cell, self._hang_seconds)
+        seen = worker.ask(request, Explanation, hang, lambda doing: self._say(f"{cell}: {doing}"))
+        return Explained(comparison=number, cell=position, **asdict(seen))
+
+    def _measure_peaks(self, cell: Cell, worker: Worker) -> None:
+        limit = min(PEAKS_SECONDS, self._time_to_explain())
+        if cell.device not in self._peaks and limit >= LEAST_PEAKS_SECONDS:
+            request = MeasurePeaks(limit)
+            seen = worker.ask(request, Peaks, self._hang_seconds, lambda doing: self._say(f"{cell.device}: {doing}"))
+            self._emit(seen.seen)
 
     def _another_round_fits(self, number: int, living: list[int], end: float) -> bool:
         cells, rounds = self.plan.comparisons[number].cells, len(self.tallies[number].rounds)

@@ -221,9 +221,7 @@ def does_not_learn(cell: CellResult) -> Iterable[Finding]:
 def starved(cell: CellResult) -> Iterable[Finding]:
     """A step waits for its batch."""
     seen = cell.prepared.watched if cell.prepared else None
-    if seen is None or cell.cell.recipe.workers is None:
-        return
-    if seen.input_wait_seconds > WAIT_SHARE * seen.step_seconds:
+    if seen is not None and seen.input_wait_seconds > WAIT_SHARE * seen.step_seconds:
         evidence = f"{1e3 * seen.input_wait_seconds:.3g} ms of a step of {1e3 * seen.step_seconds:.3g} ms"
         yield found(catalogue.STARVED, str(cell.cell), evidence)
 
@@ -233,8 +231,7 @@ def launch_bound(cell: CellResult) -> Iterable[Finding]:
     seen = cell.prepared.watched if cell.prepared else None
     if seen is None or cell.cell.device == "cpu":
         return
-    waits = cell.cell.recipe.workers is not None  # otherwise the time is spent on enqueuing the resize
-    enqueue = seen.enqueue_seconds - waits * seen.input_wait_seconds
+    enqueue = seen.enqueue_seconds - seen.input_wait_seconds
     if enqueue > ENQUEUE_SHARE * seen.step_seconds:
         evidence = f"{1e3 * enqueue:.3g} ms to enqueue a step of {1e3 * seen.step_seconds:.3g} ms"
         yield found(catalogue.LAUNCH_BOUND, str(cell.cell), evidence)

@@ -9,11 +9,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from torchlap.bounds import Why
 from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
-from torchlap.records import CellPrepared, Facts, Failure, NumbersChecked, Plan, Run, RunFinished
-from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence, tells_of_numbers
+from torchlap.records import CellPrepared, Facts, Failure, NumbersChecked, PeaksMeasured, Plan, Run, RunFinished
+from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence, tells_of_bounds, tells_of_numbers
+from torchlap.reports.why import paragraphs
+from torchlap.results import peaks
 from torchlap.stats import Interval
 from torchlap.trust import judge
 
@@ -34,9 +37,14 @@ CSV_COLUMNS = (
     "speed_up_high",
     "void",
     "numbers",
+    "bound_by",
     "laps",
     "first_step_seconds",
     "warm_up_seconds",
+    "flops_per_step",
+    "utilisation",
+    "peak_memory_bytes",
+    "joules_per_step",
     "failure",
     "reason",
 )
@@ -63,6 +71,7 @@ class CellReport(Struct, frozen=True, kw_only=True):
     prepared: CellPrepared | None
     failure: Failure | None
     numbers: NumbersChecked | None
+    why: Why | None
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -78,6 +87,7 @@ class Report(Struct, frozen=True, kw_only=True):
     machine: Facts
     plan: Plan
     cells: tuple[CellReport, ...]
+    peaks: dict[str, PeaksMeasured]
     findings: tuple[Finding, ...]
     check_up: tuple[Finding, ...]
     remarks: tuple[str, ...]
@@ -98,6 +108,7 @@ def as_json(run: Run, path: Path | None) -> str:
         machine=run.header.facts,
         plan=run.header.plan,
         cells=tuple(_cell(row) for row in rows(run)),
+        peaks=peaks(run),
         findings=judge(run),
         check_up=diagnose(run.header.facts),
         remarks=run.remarks,
@@ -128,6 +139,7 @@ def _cell(row: Row) -> CellReport:
         prepared=result.prepared,
         failure=result.failure,
         numbers=result.numbers,
+        why=row.why,
     )
 
 
@@ -145,9 +157,11 @@ def as_csv(run: Run) -> str:
                 *_three(result.speed_up),
                 row.void,
                 row.numbers,
+                row.bound,
                 len(result.laps),
                 prepared.first_step_seconds if prepared else "",
                 prepared.warm_up_seconds if prepared else "",
+                *_of_a_step(row.why),
                 result.failure.kind if result.failure else "",
                 _no_formula(clean(result.failure.reason)) if result.failure else "",
             ]
@@ -159,26 +173,38 @@ def _three(interval: Interval | None) -> tuple[float | str, float | str, float |
     return (interval.value, interval.low, interval.high) if interval else ("", "", "")
 
 
+def _of_a_step(why: Why | None) -> tuple[object, ...]:
+    if why is None:
+        return ("", "", "", "")
+    known = (why.utilisation, why.peak_memory_bytes, why.joules.value if why.joules else None)
+    return (why.flops, *("" if value is None else value for value in known))
+
+
 def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def as_markdown(run: Run) -> str:
-    """The table with the machine and the findings, to paste into a page."""
+def as_markdown(run: Run, *, why: bool = False) -> str:
+    """The table with the machine and the findings, to paste into a page; `why` adds where the time goes."""
     heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
-    heads += ["numbers"] * tells_of_numbers(rows(run))
+    all_rows = rows(run)
+    more = {"bound by": tells_of_bounds(all_rows), "numbers": tells_of_numbers(all_rows)}
+    heads += [head for head, told in more.items() if told]
     lines = [escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
-    told = [[row.numbers] * tells_of_numbers(rows(run)) for row in rows(run)]
-    lines += [_line([*_fields(row, compares(run)), *more]) for row, more in zip(rows(run), told, strict=True)]
+    for row in all_rows:
+        told = [row.bound] * more["bound by"] + [row.numbers] * more["numbers"]
+        lines.append(_line([*_fields(row, compares(run)), *told]))
     first = baseline(run)
     lines += ["", f"In brackets: the {run.header.plan.confidence:.0%} interval."]
     if compares(run):
         lines[-1] += f" Speed-up: over {escape(clean(first.device))} in {first.recipe}, from paired rounds."
-    failed = [row.result for row in rows(run) if row.result.failure]
+    failed = [row.result for row in all_rows if row.result.failure]
     lines += [""] * bool(failed)
     for result in failed:
         reason = result.failure.reason if result.failure else ""
         lines.append(f"- {escape(clean(f'{result.cell}: {reason}'))}")
+    if why:
+        lines += [f"\n**{escape(title)}**: {escape(' '.join(said))}" for title, said in paragraphs(run)]
     all_findings = judge(run)
     lines += [""] * bool(all_findings)
     for finding in all_findings:

@@ -6,10 +6,11 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
+from torchlap.bounds import Why, why
 from torchlap.checks import word
 from torchlap.findings import Finding
 from torchlap.records import Cell, Failure, Run
-from torchlap.results import CellResult, figures
+from torchlap.results import CellResult, figures, peaks
 from torchlap.stats import Interval
 from torchlap.trust import judge, void
 
@@ -47,6 +48,8 @@ class Row(Struct, frozen=True):
     laps: str
     void: str
     numbers: str
+    bound: str
+    why: Why | None
 
 
 def clean(text: str) -> str:
@@ -99,15 +102,20 @@ def short_failure(failure: Failure) -> str:
 
 def rows(run: Run) -> tuple[Row, ...]:
     """One row a cell, in the plan's order."""
-    names, voided = model_names(run), void(judge(run))
+    names, voided, reached = model_names(run), void(judge(run)), peaks(run)
     return tuple(
-        _row(result, names[comparison.cells[0].cell.workload.model], voided.get(str(result.cell), ""))
+        _row(
+            result,
+            names[comparison.cells[0].cell.workload.model],
+            voided.get(str(result.cell), ""),
+            why(result, reached.get(result.cell.device)),
+        )
         for comparison in figures(run)
         for result in comparison.cells
     )
 
 
-def _row(result: CellResult, model: str, voided: str) -> Row:
+def _row(result: CellResult, model: str, voided: str, explained: Why | None) -> Row:
     workload = result.cell.workload
     if result.throughput:
         throughput = _unless_void(with_interval(result.throughput), voided)
@@ -125,6 +133,8 @@ def _row(result: CellResult, model: str, voided: str) -> Row:
         laps=str(len(result.laps)) if result.throughput else "",
         void=voided if result.throughput else "",
         numbers="" if result.cell.device == "cpu" else word(result.numbers),
+        bound=(explained.word if explained else None) or "",
+        why=explained,
     )
 
 
@@ -146,6 +156,11 @@ def baseline(run: Run) -> Cell:
 def tells_of_numbers(all_rows: tuple[Row, ...]) -> bool:
     """Tell whether numbers need a column: a sentence says that all are right."""
     return bool({row.numbers for row in all_rows} - {"", "right"})
+
+
+def tells_of_bounds(all_rows: tuple[Row, ...]) -> bool:
+    """Tell whether any cell's bound is known."""
+    return any(row.bound for row in all_rows)
 
 
 def compares(run: Run) -> bool:

@@ -27,14 +27,19 @@ from torchlap.reports.rows import (
     grouped,
     rows,
     sentence,
+    tells_of_bounds,
     tells_of_numbers,
     varying,
 )
+from torchlap.reports.why import paragraphs
 from torchlap.suites import SUITES, is_own_file
 from torchlap.trust import judge
 
 NUMBERS = ("batch", "laps")
 """Columns that are aligned to the right."""
+
+LEFT_OUT_FIRST = ("laps", "bound by", "numbers")
+"""Columns that a narrow terminal has no room for, in this order."""
 
 MOST_EXAMPLES = 3
 SEVERITY_STYLES = {"note": "cyan", "warning": "yellow", "error": "red"}
@@ -54,9 +59,12 @@ def _check_up(facts: Facts) -> Text:
     return _labelled("Check-up", f"{titles}. What to do: torchlap doctor.")
 
 
-def report(run: Run, path: Path | None, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
-    """Everything after the machine's line: figures, failures, findings, where the file is, what to try next."""
-    return rendered(_parts(run, path, width), width, color)
+def report(run: Run, path: Path | None, width: int, color: bool, *, why: bool = False) -> str:  # noqa: FBT001  a terminal's two properties
+    """Everything after the machine's line: figures, failures, findings, where the file is, what to try next.
+
+    `why` adds where the time of each cell goes.
+    """
+    return rendered(_parts(run, path, width, why=why), width, color)
 
 
 def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two
@@ -70,9 +78,9 @@ def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
+def _parts(run: Run, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
     all_rows = rows(run)
-    tables = [_table(run, all_rows, without) for without in ((), ("laps",), ("laps", "numbers"))]
+    tables = [_table(run, all_rows, LEFT_OUT_FIRST[:count]) for count in range(len(LEFT_OUT_FIRST) + 1)]
     fitting = [table for table in tables if Console(width=10_000).measure(table).maximum <= width]
     yield from fitting[:1] or _list(run, all_rows)
     yield Text(_legend(run, all_rows))
@@ -80,6 +88,9 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     if failed:
         yield Text("\nWithout a figure", style="bold")
         yield from _failures(run, failed)
+    if why:
+        yield Text("\nWhy", style="bold")
+        yield from _why(run)
     all_findings = judge(run)
     if all_findings:
         yield Text("\nFindings", style="bold")
@@ -91,6 +102,12 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     yield _labelled("Try next", next_step(run))
 
 
+def _why(run: Run) -> Iterator[RenderableType]:
+    for title, lines in paragraphs(run):
+        yield Padding(Text(title, style="bold"), (0, 0, 0, 2))
+        yield from (Padding(Text(line), (0, 0, 0, 4)) for line in lines)
+
+
 def _labelled(label: str, text: str) -> Text:
     return Text(f"{label}: ", style="bold").append(text, style="not bold")
 
@@ -99,6 +116,7 @@ def _table(run: Run, all_rows: tuple[Row, ...], without: Sequence[str]) -> Table
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = {"model": "model", "batch": "batch", **{name: name for name in varying(all_rows)}, "device": "device"}
     columns |= {"images/s": "throughput", **({"speed-up": "speed_up"} if compares(run) else {}), "laps": "laps"}
+    columns |= {"bound by": "bound"} if tells_of_bounds(all_rows) else {}
     columns |= {"numbers": "numbers"} if tells_of_numbers(all_rows) else {}
     columns = {head: name for head, name in columns.items() if head not in without}
     for head in columns:
@@ -143,6 +161,7 @@ def _legend(run: Run, all_rows: tuple[Row, ...]) -> str:
     if any(not is_own_file(cell.workload.model) for cell in cells):
         lines.append(f"Data: {plan.data} digits. Training is forward, backward and Adam.")
     lines += [_numbers(all_rows)] if any(row.numbers for row in all_rows) else []
+    lines += ["Bound by: --why tells more."] if tells_of_bounds(all_rows) else []
     on_cuda = any(device.kind == "cuda" for device in run.header.facts.devices)
     precisions = {cell.recipe.precision for cell in cells}
     if on_cuda and "fp32" in precisions:

@@ -19,7 +19,7 @@ from torchlap.records import DataName
 MEAN, DEVIATION = 0.1307, 0.3081
 """Of MNIST's training pixels on the scale 0 to 1, the usual normalisation."""
 
-CHANNELS = 3
+CHANNELS, IMAGE_DIMENSIONS, PAIR = 3, 4, 2
 SYNTHETIC_IMAGES = 1000
 SEED = 1
 IDX_IMAGES_HEADER, IDX_LABELS_HEADER, SIDE = 16, 8, 28
@@ -31,10 +31,13 @@ class DataError(Exception):
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """Where batches come from: fetched on the host, then placed on the device."""
 
-    def next(self) -> tuple[Any, Any]:
-        """The next inputs and targets, on the device."""
+    def fetch(self) -> Any:  # noqa: ANN401  each source knows its own batches
+        """Wait until the host has the next batch."""
+
+    def place(self, batch: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """What was fetched as inputs and targets on the device; waits for nothing where the device is asynchronous."""
 
 
 def digits(name: DataName) -> tuple[Tensor, Tensor]:
@@ -71,17 +74,6 @@ def _mnist() -> tuple[Tensor, Tensor]:
     return mnist.data, mnist.targets
 
 
-class Given:
-    """A batch that was fetched before."""
-
-    def __init__(self, batch: tuple[Any, Any]) -> None:
-        self._batch = batch
-
-    def next(self) -> tuple[Any, Any]:
-        """The batch."""
-        return self._batch
-
-
 class Resident:
     """The images stay on the device as uint8; each batch is resized and normalised there, into a buffer made once."""
 
@@ -101,17 +93,21 @@ class Resident:
         buffer = torch.empty((batch, CHANNELS, size, size), device=device)
         self._inputs = buffer.contiguous(memory_format=memory_format)
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        """The next N x 3 x size x size of float32 and N of int64; an epoch's incomplete batch is left out."""
+    def fetch(self) -> slice:
+        """Which of the images are next; an epoch's incomplete batch is left out."""
         if self._at + self._batch > len(self._images):
             self._at = 0
         rows = slice(self._at, self._at + self._batch)
         self._at += self._batch
-        raw = self._images[rows].unsqueeze(1).float()
+        return rows
+
+    def place(self, batch: slice) -> tuple[Tensor, Tensor]:
+        """N x 3 x size x size of float32 and N of int64."""
+        raw = self._images[batch].unsqueeze(1).float()
         resized = interpolate(raw, size=(self._size, self._size), mode="bilinear", align_corners=False)
         normalised = resized.sub_(MEAN * 255).div_(DEVIATION * 255)
         self._inputs.copy_(normalised.expand(-1, CHANNELS, -1, -1))
-        return self._inputs, self._labels[rows]
+        return self._inputs, self._labels[batch]
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -136,56 +132,78 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self._transform(self._images[index]), int(self._labels[index])
 
 
-class Loaded:
-    """A DataLoader with worker processes that resize with PIL; epochs follow one another without end."""
+def picture_loader(pictures: Pictures, batch: int, workers: int, device: torch.device) -> DataLoader[Any]:
+    """A shuffled loader whose worker processes resize with PIL."""
+    return DataLoader(
+        pictures,
+        batch_size=min(batch, len(pictures)),
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=device.type in ("cuda", "xpu"),
+        persistent_workers=workers > 0,
+    )
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        batch: int,
-        workers: int,
-        device: torch.device,
-        memory_format: torch.memory_format,
-    ) -> None:
-        self._pinned = device.type in ("cuda", "xpu")
-        self._device, self._memory_format = device, memory_format
-        self._loader = DataLoader(
-            pictures,
-            batch_size=min(batch, len(pictures)),
-            shuffle=True,
-            drop_last=True,
-            num_workers=workers,
-            pin_memory=self._pinned,
-            persistent_workers=workers > 0,
-        )
+
+class Loaded:
+    """Batches from a DataLoader; epochs follow one another without end."""
+
+    def __init__(self, loader: DataLoader[Any], device: torch.device, memory_format: torch.memory_format) -> None:
+        self._loader = loader
+        self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
         self._batches = self._endless()
 
-    def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _endless(self) -> Iterator[Any]:
         while True:
-            yield from self._loader
+            empty = True
+            for batch in self._loader:
+                empty = False
+                yield batch
+            if empty:
+                raise DataError("The loader has no batch to give: its data are fewer than a batch, or none.")
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        """The next N x 3 x size x size of float32 and N of int64, copied to the device."""
-        images, labels = next(self._batches)
-        moved = images.to(self._device, non_blocking=self._pinned, memory_format=self._memory_format)
-        return moved, labels.to(self._device, non_blocking=self._pinned)
+    def fetch(self) -> Any:  # noqa: ANN401  a user's loader gives what it likes
+        """The next batch that the loader has ready."""
+        return next(self._batches)
+
+    def place(self, batch: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Inputs and targets, copied to the device.
+
+        Raises:
+            DataError: when the loader gives anything else than pairs.
+        """
+        if not isinstance(batch, tuple | list) or len(batch) != PAIR:
+            raise DataError(f"The loader gives {type(batch).__name__} where a pair (inputs, targets) belongs.")
+        return self._move(batch[0]), self._move(batch[1])
 
 
 class Fixed:
     """The user's own batch, moved to the device once; every step sees the same."""
 
     def __init__(self, batch: tuple[Any, Any], device: torch.device, memory_format: torch.memory_format) -> None:
-        def move(leaf: object) -> object:
-            if not isinstance(leaf, Tensor):
-                return leaf
-            moved = leaf.detach().to(device)
-            return moved.contiguous(memory_format=memory_format) if moved.dim() == 4 else moved  # noqa: PLR2004  NCHW
+        move = _mover(device, memory_format)
+        self._inputs, self._targets = move(batch[0]), move(batch[1])
 
-        self._inputs, self._targets = (_pytree.tree_map(move, part) for part in batch)
+    def fetch(self) -> None:
+        """There is nothing to wait for."""
 
-    def next(self) -> tuple[Any, Any]:
+    def place(self, batch: None) -> tuple[Any, Any]:  # noqa: ARG002  of the protocol
         """The batch."""
         return self._inputs, self._targets
+
+
+def _mover(
+    device: torch.device, memory_format: torch.memory_format, *, non_blocking: bool = False
+) -> Callable[[object], object]:
+    """What moves every tensor of a nest to the device, images in the memory format."""
+
+    def move(leaf: object) -> object:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        kept = memory_format if leaf.dim() == IMAGE_DIMENSIONS else torch.preserve_format
+        return leaf.detach().to(device, non_blocking=non_blocking, memory_format=kept)
+
+    return lambda values: _pytree.tree_map(move, values)
 
 
 Make = Callable[[int, torch.memory_format], Source]

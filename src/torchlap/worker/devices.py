@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -48,13 +49,20 @@ def _facts(kind: str, index: int) -> DeviceFacts:
     module = torch.get_device_module(kind)
     name = kind if kind in WITHOUT_INDEX else f"{kind}:{index}"
     model = str(module.get_device_name(index)) if hasattr(module, "get_device_name") else ""
+    return DeviceFacts(name, kind, model, memory_bytes(torch.device(kind, index)), _capability(kind, index))
+
+
+def memory_bytes(device: torch.device) -> int | None:
+    """An accelerator's memory; None where it does not tell, and for the CPU."""
+    if device.type == "cpu":
+        return None
+    module = torch.get_device_module(device)
     if hasattr(module, "get_device_properties"):
-        memory = getattr(module.get_device_properties(index), "total_memory", None)
-    elif hasattr(module, "recommended_max_memory"):
-        memory = module.recommended_max_memory()
-    else:
-        memory = None
-    return DeviceFacts(name, kind, model, memory, _capability(kind, index))
+        told: int | None = getattr(module.get_device_properties(device.index or 0), "total_memory", None)
+        return told
+    if hasattr(module, "recommended_max_memory"):
+        return int(module.recommended_max_memory())
+    return None
 
 
 def _capability(kind: str, index: int) -> str:
@@ -183,6 +191,34 @@ def hand_back_memory(device: torch.device) -> None:
         module = torch.get_device_module(device)
         if hasattr(module, "empty_cache"):
             module.empty_cache()
+
+
+def watch_memory(device: torch.device) -> Callable[[], int | None]:
+    """From now on note the most memory in use; a function that tells it: a device's allocator, or this process.
+
+    None where it is not told. Linux alone can forget a process's earlier peak (proc_pid_clear_refs(5)).
+    """
+    if device.type == "cpu":
+        return _watch_process()
+    module = torch.get_device_module(device)
+    if not (hasattr(module, "reset_peak_memory_stats") and hasattr(module, "max_memory_allocated")):
+        return lambda: None
+    module.reset_peak_memory_stats()
+    return lambda: int(module.max_memory_allocated())
+
+
+def _watch_process() -> Callable[[], int | None]:
+    status = Path("/proc/self/status")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return lambda: None
+
+    def peak() -> int | None:
+        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(lines[0].split()[1]) * 1024 if lines else None
+
+    return peak
 
 
 def set_threads(threads: int, reason: str) -> str:

@@ -13,6 +13,7 @@ import torch
 import torchvision
 from msgspec import Struct
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchvision.models import get_model, get_model_weights, list_models
 
 from torchlap.records import Weights
@@ -32,12 +33,13 @@ class ModelError(Exception):
 
 
 class Subject(Struct, frozen=True):
-    """What is trained. `image_size` is set for a model fed with digits, `batch` for one that brings its own."""
+    """What is trained: with digits of `image_size`, with its own fixed `batch`, or with what its own `loader` gives."""
 
     module: nn.Module
     loss: Callable[[Any, Any], Tensor]
     image_size: int | None = None
     batch: tuple[Any, Any] | None = None
+    loader: DataLoader[Any] | None = None
 
 
 def known() -> tuple[str, ...]:
@@ -122,17 +124,18 @@ def _from_file(model: str, batch: int) -> Subject:
         raise ModelError(
             f"{model} returned {_kind(module)} where the module belongs: return module, (inputs, targets)."
         )
-    if not isinstance(pair, tuple | list) or len(pair) != MODULE_AND_BATCH:
-        raise ModelError(f"{model} returned {_kind(pair)} where (inputs, targets) belongs.")
+    has_loader = isinstance(pair, DataLoader)
+    if not has_loader and not (isinstance(pair, tuple | list) and len(pair) == MODULE_AND_BATCH):
+        raise ModelError(f"{model} returned {_kind(pair)} where (inputs, targets) or a DataLoader belongs.")
     if not callable(loss):
         raise ModelError(f"{model} returned {_kind(loss)} as loss: return a function of outputs and targets.")
-    rows = _rows(pair[0])
+    rows = pair.batch_size if isinstance(pair, DataLoader) else _rows(pair[0])
     if rows is not None and rows != batch:
         raise ModelError(
-            f"{model} returned {rows} inputs where the batch is {batch}: "
+            f"{model} returned {'a loader of ' * has_loader}{rows} inputs where the batch is {batch}: "
             f"take a parameter named batch, or give --batch {rows}."
         )
-    return Subject(module, loss, batch=(pair[0], pair[1]))
+    return Subject(module, loss, loader=pair) if has_loader else Subject(module, loss, batch=(pair[0], pair[1]))
 
 
 def _call(path: Path, name: str, batch: int) -> object:

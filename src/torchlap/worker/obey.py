@@ -29,9 +29,12 @@ from torchlap.protocol import (
     CheckSuite,
     Describe,
     Description,
+    Explain,
     Failed,
     Hello,
     LapDone,
+    MeasurePeaks,
+    Peaks,
     Prepared,
     Progress,
     Ready,
@@ -46,12 +49,13 @@ from torchlap.protocol import (
     encode,
 )
 from torchlap.records import FailureKind, Watched
-from torchlap.worker import devices, operators, timing
+from torchlap.worker import devices, operators, peaks, timing
 from torchlap.worker.data import DataError, digits
 from torchlap.worker.models import ModelError, build, known, parameters, printable
 from torchlap.worker.numerics import verify
 from torchlap.worker.recipes import Bench, NotFiniteError, Step, choose_format
 from torchlap.worker.trial import try_out
+from torchlap.worker.why import explain
 
 LONGEST_DETAIL = 8000
 REAP_SECONDS = 5.0
@@ -101,8 +105,8 @@ class Cell:
                 with devices.heard() as heard:
                     prepared = self._warm_up(self._built(), request)
                 return structs.replace(prepared, fallbacks=devices.fallbacks(heard))
-            case RunLap(steps=steps, lead_in=lead_in):
-                return self._lap(steps, lead_in)
+            case RunLap() | Explain() | MeasurePeaks():
+                return self._of_the_step(self._built(), request)
 
     def _tell_of_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
         """What needs no cell."""
@@ -157,7 +161,7 @@ class Cell:
 
     def _watch(self, bench: Bench, step: Step, step_seconds: float) -> Watched | None:
         """Look at some more laps, where the device could wait for its host or for its input."""
-        if bench.device.type == "cpu" and bench.cell.recipe.workers is None:
+        if bench.device.type == "cpu" and not bench.has_loader:
             return None
         laps = min(timing.MOST_WATCHED, ceil(timing.LAP_SECONDS / step_seconds))
         enqueue, whole = timing.watch(step.watched, bench.synchronize, laps)
@@ -170,11 +174,28 @@ class Cell:
         self.say(Progress("choosing the memory format"))
         return seconds / steps
 
-    def _lap(self, steps: int, lead_in: int) -> LapDone:
+    def _prepared(self) -> Step:
         if self._step is None:
             raise ModelError("A lap was asked for before the cell was prepared.")
-        seconds = timing.lap(self._step, self._synchronize, steps, lead_in)
-        loss = self._step.loss()
+        return self._step
+
+    def _of_the_step(self, bench: Bench, request: RunLap | Explain | MeasurePeaks) -> Reply:
+        """Time it, or look why it takes so long; after peaks were measured the cell has another precision."""
+
+        def say(doing: str) -> None:
+            self.say(Progress(doing))
+
+        match request:
+            case RunLap(steps=steps, lead_in=lead_in):
+                return self._lap(self._prepared(), steps, lead_in)
+            case Explain(limit_seconds=limit):
+                return explain(bench, self._prepared(), limit, say)
+            case MeasurePeaks(limit_seconds=limit):
+                return Peaks(peaks.measure(bench.cell.device, bench.cell.recipe.precision, limit, say))
+
+    def _lap(self, step: Step, steps: int, lead_in: int) -> LapDone:
+        seconds = timing.lap(step, self._synchronize, steps, lead_in)
+        loss = step.loss()
         timing.settle()
         return LapDone(seconds, loss)
 

@@ -14,9 +14,20 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from torchlap.protocol import Build, WarmUp
-from torchlap.records import MemoryFormat, Recipe
+from torchlap.records import MemoryFormat, Recipe, StepPhase
 from torchlap.worker import devices
-from torchlap.worker.data import CHANNELS, Fixed, Given, Loaded, Make, Pictures, Resident, Source, digits
+from torchlap.worker.data import (
+    CHANNELS,
+    IMAGE_DIMENSIONS,
+    Fixed,
+    Loaded,
+    Make,
+    Pictures,
+    Resident,
+    Source,
+    digits,
+    picture_loader,
+)
 from torchlap.worker.models import ModelError, Subject, build
 from torchlap.worker.timing import LAP_SECONDS
 
@@ -34,13 +45,16 @@ TRIAL_STEPS = 5
 TRIAL_TURNS, TRIAL_SHARE = 3, 0.3
 """So many laps in each format, if they fit into this part of the time to warm up."""
 
-IMAGE_DIMENSIONS = 4
 MOST_SCALINGS, SCALE_MARGIN = 20, 16.0
 """From 65,536 on, halved each time."""
 
 
 class NotFiniteError(Exception):
     """The loss is NaN or infinite: the figure would be void."""
+
+
+def _no_mark(_: StepPhase) -> None:
+    """Whom to tell of phases when nobody wants to know."""
 
 
 class Step:
@@ -69,25 +83,33 @@ class Step:
 
     def __call__(self) -> None:
         """Enqueue one step."""
-        if self.trains:
-            self._train()
-        else:
-            self._evaluate()
+        self.phased(_no_mark)
 
-    def _train(self) -> None:
-        inputs, targets = self._source.next()
+    def phased(self, mark: Callable[[StepPhase], None]) -> None:
+        """Enqueue one step, and tell when each of its phases was enqueued."""
+        batch = self._source.fetch()
+        mark("input")
+        inputs, targets = self._source.place(batch)
+        mark("transfer")
+        if self.trains:
+            self._train(inputs, targets, mark)
+        else:
+            self._targets = targets
+            with torch.inference_mode(), self._autocast():
+                self._outputs = self._model(inputs)
+            mark("forward")
+
+    def _train(self, inputs: Any, targets: Any, mark: Callable[[StepPhase], None]) -> None:  # noqa: ANN401  the model's own
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self._loss_function(self._model(inputs), targets)
         if not self._loss_is_right:
             self._check(loss)
-        if self._scaler is None:
-            torch.autograd.backward(loss)
-            self._optimizer.step()
-        else:
-            torch.autograd.backward(self._scaler.scale(loss))
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
+        mark("forward")
+        torch.autograd.backward(loss if self._scaler is None else self._scaler.scale(loss))
+        mark("backward")
+        self.update()
+        mark("optimizer")
         self._loss = loss.detach()
 
     def _check(self, loss: object) -> None:
@@ -97,21 +119,15 @@ class Step:
             raise ModelError(f"The loss is {kind}: return a tensor of one number.")
         self._loss_is_right = True
 
-    def _evaluate(self) -> None:
-        inputs, self._targets = self._source.next()
-        with torch.inference_mode(), self._autocast():
-            self._outputs = self._model(inputs)
-
     def watched(self) -> None:
         """Enqueue one step, and note how long the host waited for its batch."""
-        source, begun = self._source, time.perf_counter()
-        ready = source.next()
-        self.input_wait_seconds += time.perf_counter() - begun
-        self._source = Given(ready)
-        try:
-            self()
-        finally:
-            self._source = source
+        begun = time.perf_counter()
+
+        def mark(phase: StepPhase) -> None:
+            if phase == "input":
+                self.input_wait_seconds += time.perf_counter() - begun
+
+        self.phased(mark)
 
     def update(self) -> None:
         """Enqueue the optimizer's part of a step alone, with the gradients that are there."""
@@ -176,6 +192,9 @@ class Bench:
     def _sources(self, request: Build) -> tuple[Make, tuple[int, ...]]:
         """How to make a source, and the shape of its inputs at the batch that is asked for."""
         subject, workload, device = self._subject, self.cell.workload, self.device
+        if subject.loader is not None:
+            own_loader = subject.loader
+            return lambda _, layout: Loaded(own_loader, device, layout), (workload.batch,)
         if subject.batch is not None:
             own = subject.batch
             shape = tuple(own[0].shape) if isinstance(own[0], Tensor) else (workload.batch,)
@@ -187,8 +206,18 @@ class Bench:
         if workers is None:
             return lambda rows, layout: Resident((images, labels), size, rows, device, layout), shape
         repeats = -(-workload.batch // len(images))
-        pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
-        return lambda rows, layout: Loaded(pictures, rows, workers, device, layout), shape
+        self._pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
+        return lambda rows, layout: Loaded(picture_loader(self._pictures, rows, workers, device), device, layout), shape
+
+    def loader(self, workers: int) -> Loaded:
+        """A fresh loader of the cell's batches with so many workers, for a cell that has one."""
+        loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
+        return Loaded(loader, self.device, FORMATS[self.layout])
+
+    @property
+    def has_loader(self) -> bool:
+        """Whether a step may have to wait for its batch."""
+        return self.cell.recipe.workers is not None or self._subject.loader is not None
 
     def step(self, memory_format: MemoryFormat, batch: int | None = None, *, compiled: bool | None = None) -> Step:
         """A step of the model in that memory format, with a fresh optimizer, compiled as told or as the recipe says."""
@@ -206,7 +235,8 @@ class Bench:
     @property
     def trial_batch(self) -> int:
         """The batch at which memory formats are tried at most; the user's own cannot be cut."""
-        return self.cell.workload.batch if self._subject.batch is not None else TRIAL_BATCH
+        own = self._subject.batch is not None or self._subject.loader is not None
+        return self.cell.workload.batch if own else TRIAL_BATCH
 
     def may_try_formats(self) -> bool:
         """Only the CPU chooses its memory format, only when none is asked for, and only for images."""

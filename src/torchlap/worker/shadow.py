@@ -135,7 +135,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if torch.Tag.nondeterministic_seeded in func.tags:
             self._look_at_random(name, before, out)
             return
-        results = [leaf for leaf in _pytree.tree_leaves((_written(func, *after), out)) if _is_floating(leaf)]
+        results = [leaf for leaf in _pytree.tree_leaves((written(func, *after), out)) if _is_floating(leaf)]
         if not results:
             return
         self.operators += 1
@@ -330,7 +330,7 @@ class Reference:
     def _results(self, args: Any, kwargs: Any) -> list[Tensor]:
         run: Callable[..., Any] = STAND_INS.get(self.func.overloadpacket.__name__) or self.func
         out = run(*args, **kwargs)
-        return [leaf for leaf in _pytree.tree_leaves((_written(self.func, args, kwargs), out)) if _is_floating(leaf)]
+        return [leaf for leaf in _pytree.tree_leaves((written(self.func, args, kwargs), out)) if _is_floating(leaf)]
 
 
 def _batch_norm(*args: Any, **_: Any) -> Any:
@@ -402,7 +402,7 @@ def _is_floating(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
-def _written(func: Operator, args: Any, kwargs: Any) -> list[Any]:
+def written(func: Operator, args: Any, kwargs: Any) -> list[Any]:
     """The arguments that the operator writes into."""
     values = zip(func._schema.arguments, args, strict=False)  # noqa: SLF001  the only way to know
     named = {argument.name: value for argument, value in values} | kwargs
@@ -423,11 +423,11 @@ def _parts(
     if not (name.startswith(("_foreach", "_fused")) and lists):
         yield _sampled(func, before, results, sample)
         return
-    length, written = len(lists[0]), _written(func, *after)
+    length, changed = len(lists[0]), written(func, *after)
     for number in range(length):
         pick = _picker(number, length)
-        chosen = [each for each in _pytree.tree_leaves([pick(value) for value in written]) if _is_floating(each)]
-        if not written:
+        chosen = [each for each in _pytree.tree_leaves([pick(value) for value in changed]) if _is_floating(each)]
+        if not changed:
             chosen = [results[number]]
         part = (tuple(pick(each) for each in before[0]), {key: pick(each) for key, each in before[1].items()})
         yield _sampled(func, part, chosen, sample, elementwise=True)

@@ -1,0 +1,174 @@
+"""Where a step spends its time: some more steps after the timed laps, and what they cost whatever runs them."""
+
+import time
+from collections.abc import Callable
+from math import ceil
+from statistics import median
+from typing import Any
+
+import torch
+
+from torchlap.protocol import Explanation
+from torchlap.records import EnergyWindow, LoaderRate, OperatorCost, StepPhase
+from torchlap.worker import devices
+from torchlap.worker.costs import Costs
+from torchlap.worker.energy import NoMeterError, meter
+from torchlap.worker.recipes import Bench, Step
+
+MOST_STEPS = 20
+PHASES_SHARE = 0.5
+"""Of the time that there is, at most."""
+
+SHORTEST = 1e-5
+WINDOWS, WINDOW_SECONDS = 3, 0.4
+"""Of energy: drivers count it anew some ten times a second."""
+
+LOADER_SECONDS = 1.0
+WITH_EVENTS = ("cuda", "xpu")
+"""Devices whose timing events are trusted; MPS's are not before torch 2.15, and none was tried here."""
+
+
+def explain(bench: Bench, step: Step, limit_seconds: float, say: Callable[[str], None]) -> Explanation:
+    """Look at a step that is warm, within about the limit; two steps are run in any case.
+
+    A compiled step's operators are those of the step before it was compiled.
+    """
+    begun = time.perf_counter()
+    end = begun + limit_seconds
+    say("looking at the phases of a step")
+    peak = devices.watch_memory(bench.device)
+    phases, steps = _phases(bench, step, begun + PHASES_SHARE * limit_seconds)
+    memory = peak()
+    say("measuring energy")
+    windows, name, none = _energy(bench, step, sum(map(median, phases.values())), end)
+    loaders = _loaders(bench, end, say)
+    say("counting operators")
+    operators = _count(bench, step)
+    return Explanation(
+        phases=phases,
+        steps=steps,
+        by_events=bench.device.type in WITH_EVENTS,
+        operators=operators,
+        peak_memory_bytes=memory,
+        energy=windows,
+        meter=name,
+        no_energy=none,
+        loaders=loaders,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _phases(bench: Bench, step: Step, end: float) -> tuple[dict[StepPhase, tuple[float, ...]], tuple[float, ...]]:
+    """Seconds of each phase, a step each; and of whole steps, run in turns with those."""
+    clock = _EventClock(bench.device) if bench.device.type in WITH_EVENTS else _HostClock(bench.synchronize)
+    bench.synchronize()
+    for number in range(2 * MOST_STEPS):
+        clock.begin()
+        if number % 2 == 0:
+            step.phased(clock.mark)
+        else:
+            step()
+            clock.mark(None)
+        if time.perf_counter() > end:
+            break
+    bench.synchronize()
+    seen = clock.seconds()
+    return {phase: tuple(values) for phase, values in seen.items() if phase}, tuple(seen.get(None, ()))
+
+
+Seen = dict[StepPhase | None, list[float]]
+"""Seconds by phase; None is the whole step."""
+
+
+class _HostClock:
+    """Reads the host's clock when the device has nothing left to do."""
+
+    def __init__(self, synchronize: Callable[[], None]) -> None:
+        self._synchronize = synchronize
+        self._last = 0.0
+        self._seen: Seen = {}
+
+    def begin(self) -> None:
+        self._last = time.perf_counter()
+
+    def mark(self, phase: StepPhase | None) -> None:
+        self._synchronize()
+        now = time.perf_counter()
+        self._seen.setdefault(phase, []).append(now - self._last)
+        self._last = now
+
+    def seconds(self) -> Seen:
+        return self._seen
+
+
+class _EventClock:
+    """Has the device note the time when it comes to the end of each phase: nothing waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._begun: Any = None
+        self._between: list[tuple[StepPhase | None, Any, Any]] = []
+
+    def begin(self) -> None:
+        self._begun = self._now()
+
+    def mark(self, phase: StepPhase | None) -> None:
+        now = self._now()
+        self._between.append((phase, self._begun, now))
+        self._begun = now
+
+    def _now(self) -> torch.Event:
+        event = torch.Event(device=self._device, enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self) -> Seen:
+        seen: Seen = {}
+        for phase, before, after in self._between:
+            seen.setdefault(phase, []).append(max(0.0, before.elapsed_time(after) / 1000))
+        return seen
+
+
+def _energy(bench: Bench, step: Step, step_seconds: float, end: float) -> tuple[tuple[EnergyWindow, ...], str, str]:
+    """What some steps took, by whom; or why that is not known."""
+    try:
+        counter = meter(bench.device)
+    except NoMeterError as none:
+        return (), "", str(none)
+    steps = ceil(WINDOW_SECONDS / max(step_seconds, SHORTEST))
+    if time.perf_counter() + WINDOWS * steps * step_seconds > end:
+        return (), "", "Energy: no time was left for it: more --budget."
+    windows = []
+    for _ in range(WINDOWS):
+        bench.synchronize()
+        begun, before = time.perf_counter(), counter.read()
+        for _ in range(steps):
+            step()
+        bench.synchronize()
+        windows.append(EnergyWindow(max(0.0, counter.read() - before), time.perf_counter() - begun, steps))
+    return tuple(windows), counter.name, ""
+
+
+def _loaders(bench: Bench, end: float, say: Callable[[str], None]) -> tuple[LoaderRate, ...]:
+    """How fast the DataLoader is alone, with its workers and with twice as many."""
+    workers, rates = bench.cell.recipe.workers, []
+    for count in () if workers is None else (workers, 2 * workers or 1):
+        if time.perf_counter() + LOADER_SECONDS > end:
+            break
+        say(f"a loader of {count} workers alone")
+        source = bench.loader(count)
+        for _ in range(count + 1):  # they all have begun then
+            source.fetch()
+        begun, batches = time.perf_counter(), 0
+        while not batches or time.perf_counter() - begun < LOADER_SECONDS / 2:
+            source.fetch()
+            batches += 1
+        rates.append(LoaderRate(count, batches, time.perf_counter() - begun))
+    return tuple(rates)
+
+
+def _count(bench: Bench, step: Step) -> tuple[OperatorCost, ...]:
+    plain = bench.step(bench.layout, compiled=False) if bench.cell.recipe.compile else step
+    with Costs() as costs:
+        plain.phased(costs.ended)
+    return costs.found()
