@@ -35,8 +35,8 @@ WORKLOADS = (
     Known("sleeping_loader", "input"),
     Known("tiny_operators", "launch"),
     Known("one_product", "compute", batch=1024, batch_of_an_accelerator=8192),
-    Known("copies", "memory"),
-    Known("huge_embedding", "optimizer"),
+    Known("copies", "memory", batch_of_an_accelerator=64),
+    Known("huge_embedding", "optimizer", batch_of_an_accelerator=64),
 )
 
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from noise import as_run
 from numpy.random import default_rng
 
-from torchlap.conditions import Watch
+from torchlap.conditions import GpuUsers, Watch
 from torchlap.records import CellPrepared, Conditions, Failure, GpuConditions, NumbersChecked, Round, Run, Watched
 from torchlap.trust import judge
 
@@ -158,7 +158,7 @@ def spinning(seconds: float, count: int) -> bool:
     spin = f"import time\nend = time.monotonic() + {seconds + 2}\nwhile time.monotonic() < end: pass"
     start = f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {spin!r}]) for _ in range({count})]"
     subprocess.run([sys.executable, "-c", start], check=True)
-    watch = Watch([], first=True)
+    watch = Watch([], GpuUsers(), first=True)
     watch.begin()
     time.sleep(seconds)
     seen = watch.end(0)

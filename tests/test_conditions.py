@@ -10,14 +10,14 @@ import pytest
 from making import CPU, CUDA
 
 from torchlap import conditions, probes
-from torchlap.conditions import Watch
+from torchlap.conditions import GpuUsers, Watch
 from torchlap.records import Conditions, GpuConditions
 
 SPIN = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
 
 
 def watched(seconds: float = 1.2) -> Conditions:
-    watch = Watch([CPU], first=True)
+    watch = Watch([CPU], GpuUsers(), first=True)
     watch.begin()
     time.sleep(seconds)
     return watch.end(0)
@@ -76,8 +76,8 @@ class Driver:
     def nvmlDeviceGetUtilizationRates(self, _: int) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(gpu=self.busy)
 
-    def nvmlDeviceGetComputeRunningProcesses(self, _: int) -> list[int]:  # noqa: N802
-        return [0] * self.processes
+    def nvmlDeviceGetComputeRunningProcesses(self, _: int) -> list[SimpleNamespace]:  # noqa: N802
+        return [SimpleNamespace(pid=number) for number in range(self.processes)]
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, _: int) -> int:  # noqa: N802
         return self.reasons
@@ -85,7 +85,7 @@ class Driver:
 
 def told_by(driver: Driver, monkeypatch: pytest.MonkeyPatch, *, first: bool = True) -> GpuConditions:
     monkeypatch.setitem(sys.modules, "pynvml", driver)
-    watch = Watch([CPU, CUDA], first=first)
+    watch = Watch([CPU, CUDA], GpuUsers(), first=first)
     watch.begin()
     watch.glance()
     (gpu,) = watch.end(0).gpus
@@ -127,11 +127,11 @@ def test_a_gpu_that_cannot_be_found_tells_nothing(visible: str, monkeypatch: pyt
 
 def test_a_machine_without_nvml_has_gpus_of_which_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    watch = Watch([CPU, CUDA], first=True)
+    watch = Watch([CPU, CUDA], GpuUsers(), first=True)
     watch.glance()
     (gpu,) = watch.end(0).gpus
     assert (gpu.busy_before, gpu.processes_before, gpu.throttled_by) == (None, 0, ())
-    assert Watch([CPU], first=True).end(0).gpus == ()
+    assert Watch([CPU], GpuUsers(), first=True).end(0).gpus == ()
 
 
 @pytest.mark.parametrize(("profile", "saving"), [("low-power\n", True), ("quiet", True), ("balanced", False)])
@@ -153,3 +153,11 @@ def test_macos_tells_by_pmset(told: str, saving: object, monkeypatch: pytest.Mon
     monkeypatch.setattr(probes, "output", lambda *_, **__: told)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert watched(0).power_saving is saving
+
+
+def test_our_own_workers_of_the_last_comparison_are_nobody_elses() -> None:
+    users = GpuUsers()
+    assert users.count_others([7]) == 1  # somebody who was there before us
+    users.note([7, 8])
+    assert users.count_others([7, 8]) == 1  # 8 was our worker: the driver forgets it late
+    assert users.count_others([8, 9]) == 1  # 9 came since

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bounds import WORKLOADS, Known, told
 from conftest import OWN, Command, Shared
 
 from torchlap import diagnose, figures, load
@@ -94,3 +95,10 @@ def test_the_doctor_tries_every_device_and_finds_none_that_fails(accelerator: st
     for trial in trials.values():
         assert (trial.failed_at, trial.wrong, trial.missing) == ("", "", ())
     assert [finding for finding in diagnose(seen) if finding.severity == "error"] == []
+
+
+@pytest.mark.parametrize("known", WORKLOADS, ids=lambda known: known.model)
+def test_a_bound_that_is_known_is_told(known: Known, accelerator: str) -> None:
+    seen = told(known, accelerator)
+    assert seen.word == known.bound
+    assert seen.phases == pytest.approx(1.0, rel=0.05)

@@ -1,7 +1,7 @@
 """The whole session on a fake clock: workers that take exactly the time they are told to."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 
@@ -32,6 +32,7 @@ from torchlap.records import (
     NumbersChecked,
     PeaksMeasured,
     Plan,
+    Precision,
     Recipe,
     Round,
     RunFinished,
@@ -99,7 +100,8 @@ class FakeWorker:
                 return self.explain()
             case MeasurePeaks():
                 self.world.now += self.world.peaks_seconds
-                return Peaks(PeaksMeasured(device=self.cell.device, seconds=self.world.peaks_seconds))
+                more = dict.fromkeys(get_args(Precision), 1e12)
+                return Peaks(PeaksMeasured(device=self.cell.device, flops=more, seconds=self.world.peaks_seconds))
             case _:
                 return self.lap(cast("RunLap", request))
 

@@ -103,7 +103,8 @@ def test_a_second_word_is_told_where_it_is_close() -> None:
 
 def test_an_operator_is_bound_by_its_arithmetic_or_by_its_traffic_and_not_by_both() -> None:
     shares = explain(explained(operators=(cost(10**10, 4 * 10**8),)), reached()).shares
-    assert (shares["compute"], shares["memory"]) == (pytest.approx(0.5), 0.0)
+    assert shares["compute"] == pytest.approx(0.5)
+    assert shares["memory"] == 0.0
 
 
 def test_without_the_peaks_only_what_takes_half_of_the_step_is_told() -> None:
@@ -176,7 +177,7 @@ SHOWN = run(
 
 def test_the_table_has_the_word_and_why_tells_more_in_80_columns() -> None:
     brief, long = (terminal.report(SHOWN, None, 80, color=False, why=shown) for shown in (False, True))
-    assert " resnet18      4  cpu     40.0 (40.0 to 40.0)                      8  compute\n" in brief
+    assert brief.splitlines()[3].split() == ["resnet18", "4", "cpu", "40.0", "(40.0", "to", "40.0)", "compute"]
     assert "Bound by: --why tells more." in brief.replace("\n", " ")
     assert "Why\n" not in brief
     assert max(map(len, long.splitlines())) <= 80
@@ -278,10 +279,10 @@ def test_on_the_simulated_accelerator_too(known: Known, monkeypatch: pytest.Monk
 
 
 def test_the_phases_add_up_to_the_step(torchlap: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIMULATED_COST", "0.0003")
     out = tmp_path / "run.jsonl"
-    result = torchlap(
-        "run", f"{OWN}:layered", "--devices", "sim:0", "--batch", 4, *QUICKLY, "--no-verify", "--out", out
-    )
+    more = ("--budget", "20s", "--precision-target", "20%", "--no-verify", "--out", out)
+    result = torchlap("run", f"{OWN}:layered", "--devices", "sim:0", "--batch", 4, *more)
     assert result.exit_code == 0, result.output
     ((only,),) = (each.cells for each in figures(load(out)))
     seen = only.explained

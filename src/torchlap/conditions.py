@@ -27,13 +27,36 @@ class _Moment(Struct, frozen=True):
     swap_bytes: int
 
 
+class GpuUsers:
+    """Whose processes are on the GPUs: ours of earlier comparisons, which the driver forgets late, and others'."""
+
+    def __init__(self) -> None:
+        self._ours: set[int] = set()
+        self._others: set[int] = set()
+
+    def count_others(self, processes: Sequence[int]) -> int:
+        """How many of the processes seen before our workers started are somebody else's."""
+        self._others.update(set(processes) - self._ours)
+        return sum(each in self._others for each in processes)
+
+    def note(self, processes: Sequence[int]) -> None:
+        """Take what is seen while our workers are alive for ours, but for those that were there before."""
+        self._ours.update(set(processes) - self._others)
+
+
 class Watch:
     """Watches one comparison: make it before the workers start, `begin` before its rounds, `glance` between, `end`."""
 
     def __init__(
-        self, devices: Sequence[DeviceFacts], *, first: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        devices: Sequence[DeviceFacts],
+        users: GpuUsers,
+        *,
+        first: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._users = users
         self._nvml = _nvml(devices)
         self._gpus = [self._before(device.name, first=first) for device in devices if device.kind == "cuda"]
         self._throttled: dict[str, set[str]] = {}
@@ -52,6 +75,8 @@ class Watch:
     def end(self, comparison: int) -> Conditions:
         """The rounds are over, their workers still alive."""
         now, begun = self._read(), self._begun or self._read()
+        for gpu in self._gpus:
+            self._users.note(self._processes(gpu.device))
         seconds = max(0.0, now.at_seconds - begun.at_seconds)
         others = (now.busy_seconds - begun.busy_seconds) - (now.our_seconds - begun.our_seconds)
         capacity = seconds * (psutil.cpu_count() or 1)
@@ -81,9 +106,12 @@ class Watch:
     def _before(self, device: str, *, first: bool) -> GpuConditions:
         """Who uses a GPU while we do not; how busy it is only at first, for the driver remembers our own work."""
         rates = self._ask(device, "nvmlDeviceGetUtilizationRates") if first else None
-        processes = self._ask(device, "nvmlDeviceGetComputeRunningProcesses") or ()
         busy = None if rates is None else min(1.0, rates.gpu / 100)
-        return GpuConditions(device=device, busy_before=busy, processes_before=len(processes))
+        others = self._users.count_others(self._processes(device))
+        return GpuConditions(device=device, busy_before=busy, processes_before=others)
+
+    def _processes(self, device: str) -> list[int]:
+        return [each.pid for each in self._ask(device, "nvmlDeviceGetComputeRunningProcesses") or ()]
 
     def _ask(self, device: str, function: str) -> Any:  # noqa: ANN401  NVML's answers have many types
         """NVML's answer about a device, or None where it has none."""

@@ -17,6 +17,7 @@ from torchlap.records import (
     OperatorCost,
     OperatorSuite,
     PeaksMeasured,
+    Precision,
     StepPhase,
     TorchFacts,
     Watched,
@@ -99,15 +100,17 @@ class RunLap(Struct, frozen=True, tag="lap"):
 
 
 class Explain(Struct, frozen=True, tag="explain"):
-    """Ask where the step that was prepared spends its time, within about `limit_seconds`."""
+    """Ask where the step that was prepared, which takes `step_seconds`, spends them, within about `limit_seconds`."""
 
     limit_seconds: float
+    step_seconds: float
 
 
 class MeasurePeaks(Struct, frozen=True, tag="measure_peaks"):
-    """Ask what the device of the cell reaches, within about `limit_seconds`."""
+    """Ask what the device of the cell reaches, within about `limit_seconds`, but for the precisions that are known."""
 
     limit_seconds: float
+    known: tuple[Precision, ...] = ()
 
 
 Request = Hello | Describe | TryOut | Check | Build | Verify | CheckSuite | WarmUp | RunLap | Explain | MeasurePeaks

@@ -1,6 +1,7 @@
 """From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from torchlap.records import (
     Cell,
@@ -157,5 +158,11 @@ def figures(run: Run) -> tuple[ComparisonResult, ...]:
 
 
 def peaks(run: Run) -> dict[str, PeaksMeasured]:
-    """What each device was seen to reach, by its name."""
-    return {event.device: event for event in run.events if isinstance(event, PeaksMeasured)}
+    """What each device was seen to reach, by its name; a later look adds precisions to an earlier one's."""
+    seen: dict[str, PeaksMeasured] = {}
+    for event in run.events:
+        if isinstance(event, PeaksMeasured):
+            before = seen.get(event.device, event)
+            both = {"flops": before.flops | event.flops, "refused": before.refused | event.refused}
+            seen[event.device] = replace(event, **both)
+    return seen

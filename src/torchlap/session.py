@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from math import floor, log10
+from typing import get_args
 
 from msgspec import Struct, structs
 from msgspec.structs import asdict, replace
 
-from torchlap.conditions import Watch
+from torchlap.conditions import GpuUsers, Watch
 from torchlap.facts import cpu_threads
 from torchlap.isolate import CellFailedError, Launcher, Worker
 from torchlap.protocol import (
@@ -39,6 +40,7 @@ from torchlap.records import (
     NumbersChecked,
     PeaksMeasured,
     Plan,
+    Precision,
     Round,
     RunFinished,
     StopReason,
@@ -75,17 +77,17 @@ VERIFY_SHARE = 0.15
 """So much of the budget may go into verifying accelerators' numbers."""
 
 LEAST_VERIFY_SECONDS = 1.0
-EXPLAIN_SHARE, EXPLAIN_HEAD_START = 0.15, 8.0
-"""So much of the time that has passed, and of so many seconds at least, may go into explaining."""
+EXPLAIN_SHARE, EXPLAIN_HEAD_START = 0.15, 10.0
+"""So much of the time that has passed may go into explaining; for what a word needs, of so many seconds at least."""
 
 EXPLAIN_STEPS = 3
-"""What explaining costs at least: a step in phases, and one whose operators are counted, which takes longer."""
+"""What explaining costs at least: a step in phases, a whole one, and one whose operators are counted."""
 
-EXPLAIN_MOST = 2.0
+EXPLAIN_MOST = 1.5
 """A cell may take this many times its part of all time for explaining: many need less."""
 
-PEAKS_SECONDS, LEAST_PEAKS_SECONDS = 0.8, 0.4
-"""For what a device reaches in all precisions; without them no word can be given, so it is kept for them."""
+PEAKS_SECONDS, LEAST_PEAKS_SECONDS = 2.0, 0.6
+"""For what a device reaches in all precisions, and in one: without that no word can be given, so it is kept for it."""
 
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
@@ -123,14 +125,15 @@ class Session:
         self._started = started
         self._end = started + plan.budget_seconds
         self._hang_seconds = hang_seconds
-        self._devices = devices
+        self._devices, self._gpu_users = devices, GpuUsers()
         self.tallies = [Tally(comparison) for comparison in plan.comparisons]
         self._steps: dict[Cell, StepTime] = {}
         """The shortest seen: a lap sized by the latest would be long after a fast one and short after a slow one."""
         self._formats: dict[Cell, MemoryFormat] = {}
         self._verified: dict[Cell, NumbersChecked] = {}
         self._explaining = 0.0
-        self._peaks: set[str] = set()
+        self._peaks: dict[str, set[Precision]] = {}
+        """In which precisions it is known what a device reaches, or that it does not multiply in them."""
         self._starts: list[float] = []
         """Seconds that each comparison took to get its cells ready, their warm-up left out."""
 
@@ -179,7 +182,7 @@ class Session:
     def _learn(self, event: Event) -> None:
         match event:
             case PeaksMeasured(device=device, seconds=seconds):
-                self._peaks.add(device)
+                self._peaks.setdefault(device, set()).update(event.flops, event.refused)
                 self._explaining += seconds
             case Explained(seconds=seconds):
                 self._explaining += seconds
@@ -225,7 +228,7 @@ class Session:
         """Measure one comparison within about `seconds`: make its cells ready, then let them take turns."""
         begun, left = self._clock(), self._left()
         number, workers = mine.number, dict[int, Worker]()
-        watch = Watch(self._devices, first=not self._starts, clock=self._clock)
+        watch = Watch(self._devices, self._gpu_users, first=not self._starts, clock=self._clock)
         self._emit(ComparisonStarted(number))
         try:
             self._build(number, workers)
@@ -387,27 +390,29 @@ class Session:
                     why = f"the look failed ({failure.kind}): {failure.reason}"[:20_000]
                     self._emit(Explained(comparison=number, cell=position, reason=why))
 
-    def _time_to_explain(self) -> float:
-        passed = max(self._clock() - self._started, min(EXPLAIN_HEAD_START, self.plan.budget_seconds))
+    def _time_to_explain(self, head_start: float = EXPLAIN_HEAD_START) -> float:
+        passed = max(self._clock() - self._started, min(head_start, self.plan.budget_seconds))
         return min(EXPLAIN_SHARE * passed - self._explaining, self._left())
 
     def _explained(self, number: int, position: int, worker: Worker) -> Explained:
         cell = self.plan.comparisons[number].cells[position]
         least, limit = EXPLAIN_STEPS * self._steps[cell].seconds, self._time_to_explain()
-        limit -= PEAKS_SECONDS * (cell.device not in self._peaks)
+        limit -= LEAST_PEAKS_SECONDS * (cell.device not in self._peaks)
         if least > limit:
             said = f"it would take about {least:.2g} s: more --budget"
             return Explained(comparison=number, cell=position, reason=said)
         cells = sum(len(comparison.cells) for comparison in self.plan.comparisons)
         mine = EXPLAIN_MOST * EXPLAIN_SHARE * self.plan.budget_seconds / cells
-        request, hang = Explain(min(limit, max(least, mine))), hang_limit(cell, self._hang_seconds)
+        request = Explain(min(limit, max(least, mine)), self._steps[cell].seconds)
+        hang = hang_limit(cell, self._hang_seconds)
         seen = worker.ask(request, Explanation, hang, lambda doing: self._say(f"{cell}: {doing}"))
         return Explained(comparison=number, cell=position, **asdict(seen))
 
     def _measure_peaks(self, cell: Cell, worker: Worker) -> None:
-        limit = min(PEAKS_SECONDS, self._time_to_explain())
-        if cell.device not in self._peaks and limit >= LEAST_PEAKS_SECONDS:
-            request = MeasurePeaks(limit)
+        known, limit = self._peaks.get(cell.device, set()), self._time_to_explain(head_start=0.0)
+        first = not known and self._time_to_explain() >= LEAST_PEAKS_SECONDS
+        if first or (known < set(get_args(Precision)) and limit >= LEAST_PEAKS_SECONDS):
+            request = MeasurePeaks(min(PEAKS_SECONDS, limit), tuple(sorted(known)))
             seen = worker.ask(request, Peaks, self._hang_seconds, lambda doing: self._say(f"{cell.device}: {doing}"))
             self._emit(seen.seen)
 

@@ -8,7 +8,9 @@ from torch.utils.data import DataLoader, Dataset
 
 Built = tuple[nn.Module, tuple[Tensor, Tensor]]
 OPERATORS, COPIES, PRODUCTS = 1000, 8, 4
-COPIED = 1 << 24
+COPIED, ROWS = 1 << 22, 500_000
+"""For each of the batch: an accelerator needs more of both, or its host would bound it."""
+
 SLEEP_SECONDS = 0.01
 
 
@@ -62,10 +64,10 @@ def one_product(batch: int) -> Built:
 
 
 class Copies(Head):
-    def __init__(self) -> None:
+    def __init__(self, elements: int) -> None:
         super().__init__()
-        self.register_buffer("source", torch.ones(COPIED))
-        self.register_buffer("target", torch.zeros(COPIED))
+        self.register_buffer("source", torch.ones(elements))
+        self.register_buffer("target", torch.zeros(elements))
 
     def work(self, inputs: Tensor) -> Tensor:
         for _ in range(COPIES):
@@ -75,7 +77,7 @@ class Copies(Head):
 
 def copies(batch: int) -> Built:
     """Nothing but copies of a large tensor: memory."""
-    return Copies(), batch_of(batch)
+    return Copies(batch * COPIED), batch_of(batch)
 
 
 class Table(nn.Module):
@@ -92,7 +94,7 @@ class Table(nn.Module):
 
 def huge_embedding(batch: int) -> Built:
     """Adam over a huge table: optimizer."""
-    return Table(2_000_000), (torch.arange(batch), torch.zeros(batch, dtype=torch.int64))
+    return Table(batch * ROWS), (torch.arange(batch), torch.zeros(batch, dtype=torch.int64))
 
 
 class Slow(Dataset[tuple[Tensor, int]]):

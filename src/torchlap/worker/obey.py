@@ -188,10 +188,10 @@ class Cell:
         match request:
             case RunLap(steps=steps, lead_in=lead_in):
                 return self._lap(self._prepared(), steps, lead_in)
-            case Explain(limit_seconds=limit):
-                return explain(bench, self._prepared(), limit, say)
-            case MeasurePeaks(limit_seconds=limit):
-                return Peaks(peaks.measure(bench.cell.device, bench.cell.recipe.precision, limit, say))
+            case Explain():
+                return explain(bench, self._prepared(), request, say)
+            case MeasurePeaks(limit_seconds=limit, known=known):
+                return Peaks(peaks.measure(bench.cell.device, bench.cell.recipe.precision, known, limit, say))
 
     def _lap(self, step: Step, steps: int, lead_in: int) -> LapDone:
         seconds = timing.lap(step, self._synchronize, steps, lead_in)

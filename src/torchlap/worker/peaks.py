@@ -4,7 +4,7 @@ These are measured, and not a data sheet's: what this device does with this torc
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 
 import torch
@@ -14,11 +14,11 @@ from torchlap.records import PeaksMeasured, Precision
 from torchlap.worker import devices
 from torchlap.worker.costs import Costs
 
-SECONDS_EACH = 0.2
+SECONDS_EACH = 0.3
 """Of each measurement at most, where a single call is not slower."""
 
-BLOCK_SECONDS = 0.01
-"""Of one reading of the clock at least."""
+BLOCK_SECONDS, BLOCKS = 0.01, 3
+"""Of one reading of the clock at least; and what a size takes with its first call, which is not timed."""
 
 SMALLEST, LARGEST = 256, 8192
 """Rows of the square matrices that are multiplied; doubled as long as the time allows."""
@@ -36,13 +36,16 @@ TYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def measure(name: str, first: Precision, limit_seconds: float, say: Callable[[str], None]) -> PeaksMeasured:
+def measure(
+    name: str, first: Precision, known: Collection[Precision], limit_seconds: float, say: Callable[[str], None]
+) -> PeaksMeasured:
     """Measure what a device reaches; how it multiplies float32 is afterwards another.
 
     Args:
         name: of the device.
-        first: the precision to begin with; after `limit_seconds` the others are left out.
-        limit_seconds: for all of it.
+        first: the precision to begin with.
+        known: precisions that were measured before, and are left out.
+        limit_seconds: after it the precisions that are left are left out.
         say: told what is being measured.
     """
     begun = time.perf_counter()
@@ -53,8 +56,8 @@ def measure(name: str, first: Precision, limit_seconds: float, say: Callable[[st
     operator = operator_seconds(device)
     flops: dict[Precision, float] = {}
     refused: dict[Precision, str] = {}
-    for precision in sorted(TYPES, key=lambda each: each != first):
-        if time.perf_counter() - begun > limit_seconds:
+    for precision in sorted(set(TYPES) - set(known), key=lambda each: (each != first, each)):
+        if (flops or known) and time.perf_counter() - begun > limit_seconds:
             break
         say(f"measuring what the device reaches in {precision}")
         try:
@@ -93,18 +96,27 @@ def _best_rate(work: float, run: Callable[[], object], synchronize: Callable[[],
 
 def _product_flops(dtype: torch.dtype, device: torch.device, synchronize: Callable[[], None]) -> float:
     """Floating-point operations a second of the best of some square matrix products."""
-    best, size, end, one = 0.0, SMALLEST, time.perf_counter() + SECONDS_EACH, 0.0
-    while size <= LARGEST and (not best or time.perf_counter() + 8 * one < end):
+    small = torch.rand(SMALLEST, SMALLEST, device=device).to(dtype)
+    torch.mm(small, small)  # the first loads the library
+    synchronize()
+    end = time.perf_counter() + SECONDS_EACH
+    best, size, next_seconds = 0.0, SMALLEST, 0.0
+    while size <= LARGEST and (not best or time.perf_counter() + next_seconds < end):
         try:
-            left, right = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
-            out = torch.empty_like(left)
-            rate = _best_rate(2.0 * size**3, lambda: torch.mm(left, right, out=out), synchronize, 2 * BLOCK_SECONDS)  # noqa: B023  called at once
+            rate = _product_rate(size, dtype, device, synchronize)
         except torch.OutOfMemoryError:
             if not best:
                 raise
             return best
-        one, best, size = 2.0 * size**3 / rate, max(best, rate), 2 * size
+        best, size = max(best, rate), 2 * size
+        next_seconds = BLOCKS * max(BLOCK_SECONDS, 2.0 * size**3 / rate)
     return best
+
+
+def _product_rate(size: int, dtype: torch.dtype, device: torch.device, synchronize: Callable[[], None]) -> float:
+    left, right = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    return _best_rate(2.0 * size**3, lambda: torch.mm(left, right, out=out), synchronize, 2 * BLOCK_SECONDS)
 
 
 def _copy_bytes(device: torch.device, synchronize: Callable[[], None]) -> float:

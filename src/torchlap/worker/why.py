@@ -3,44 +3,47 @@
 import time
 from collections.abc import Callable
 from math import ceil
-from statistics import median
 from typing import Any
 
 import torch
 
-from torchlap.protocol import Explanation
+from torchlap.protocol import Explain, Explanation
 from torchlap.records import EnergyWindow, LoaderRate, OperatorCost, StepPhase
 from torchlap.worker import devices
 from torchlap.worker.costs import Costs
 from torchlap.worker.energy import NoMeterError, meter
 from torchlap.worker.recipes import Bench, Step
 
-MOST_STEPS = 20
-PHASES_SHARE = 0.5
+MOST_STEPS = 10
+"""In phases, and as many whole ones in turns with them."""
+
+PHASES_SHARE = 0.4
 """Of the time that there is, at most."""
 
-SHORTEST = 1e-5
-WINDOWS, WINDOW_SECONDS = 3, 0.4
+WINDOWS, WINDOW_SECONDS = 3, 0.25
 """Of energy: drivers count it anew some ten times a second."""
 
 LOADER_SECONDS = 1.0
+EVENTS = 8 * MOST_STEPS
+"""A step in phases has six, a whole one two."""
+
 WITH_EVENTS = ("cuda", "xpu")
 """Devices whose timing events are trusted; MPS's are not before torch 2.15, and none was tried here."""
 
 
-def explain(bench: Bench, step: Step, limit_seconds: float, say: Callable[[str], None]) -> Explanation:
-    """Look at a step that is warm, within about the limit; two steps are run in any case.
+def explain(bench: Bench, step: Step, request: Explain, say: Callable[[str], None]) -> Explanation:
+    """Look at a step that is warm, within about the limit; three steps are run in any case.
 
     A compiled step's operators are those of the step before it was compiled.
     """
     begun = time.perf_counter()
-    end = begun + limit_seconds
+    end = begun + request.limit_seconds
     say("looking at the phases of a step")
     peak = devices.watch_memory(bench.device)
-    phases, steps = _phases(bench, step, begun + PHASES_SHARE * limit_seconds)
+    phases, steps = _phases(bench, step, int(PHASES_SHARE * request.limit_seconds / request.step_seconds))
     memory = peak()
     say("measuring energy")
-    windows, name, none = _energy(bench, step, sum(map(median, phases.values())), end)
+    windows, name, none = _energy(bench, step, request.step_seconds, end)
     loaders = _loaders(bench, end, say)
     say("counting operators")
     operators = _count(bench, step)
@@ -58,19 +61,17 @@ def explain(bench: Bench, step: Step, limit_seconds: float, say: Callable[[str],
     )
 
 
-def _phases(bench: Bench, step: Step, end: float) -> tuple[dict[StepPhase, tuple[float, ...]], tuple[float, ...]]:
-    """Seconds of each phase, a step each; and of whole steps, run in turns with those."""
+def _phases(bench: Bench, step: Step, most: int) -> tuple[dict[StepPhase, tuple[float, ...]], tuple[float, ...]]:
+    """Seconds of each phase, a step each; and of whole steps, run in turns with those; one of each at least."""
     clock = _EventClock(bench.device) if bench.device.type in WITH_EVENTS else _HostClock(bench.synchronize)
     bench.synchronize()
-    for number in range(2 * MOST_STEPS):
+    for number in range(max(2, min(2 * MOST_STEPS, most))):
         clock.begin()
         if number % 2 == 0:
             step.phased(clock.mark)
         else:
             step()
             clock.mark(None)
-        if time.perf_counter() > end:
-            break
     bench.synchronize()
     seen = clock.seconds()
     return {phase: tuple(values) for phase, values in seen.items() if phase}, tuple(seen.get(None, ()))
@@ -105,7 +106,9 @@ class _EventClock:
     """Has the device note the time when it comes to the end of each phase: nothing waits."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._unused = [torch.Event(device=device, enable_timing=True) for _ in range(EVENTS)]
+        for event in self._unused:
+            event.record()  # the first time it is made, which takes the host longer
         self._begun: Any = None
         self._between: list[tuple[StepPhase | None, Any, Any]] = []
 
@@ -118,7 +121,7 @@ class _EventClock:
         self._begun = now
 
     def _now(self) -> torch.Event:
-        event = torch.Event(device=self._device, enable_timing=True)
+        event = self._unused.pop()
         event.record()
         return event
 
@@ -135,7 +138,7 @@ def _energy(bench: Bench, step: Step, step_seconds: float, end: float) -> tuple[
         counter = meter(bench.device)
     except NoMeterError as none:
         return (), "", str(none)
-    steps = ceil(WINDOW_SECONDS / max(step_seconds, SHORTEST))
+    steps = ceil(WINDOW_SECONDS / step_seconds)
     if time.perf_counter() + WINDOWS * steps * step_seconds > end:
         return (), "", "Energy: no time was left for it: more --budget."
     windows = []
