@@ -151,8 +151,24 @@ def test_more_workers_are_advised_where_they_were_seen_to_load_faster() -> None:
     assert more.images_per_second_of_loaders == {2: 40.0, 4: 80.0}
     level = explained(phases=waits, loaders=(loaders[0], LoaderRate(4, 10, 1.0)))
     assert flags(explain(level, reached(), recipe=through)) == ["", "--data-through resident"]
-    idle = explain(explained(), reached(), recipe=through)
+    idle = explain(explained(loaders=(LoaderRate(2, 10, 0.4),)), reached(), recipe=through)
     assert flags(idle)[0] == "--workers 1"
+    assert "--workers 1" not in flags(explain(explained(loaders=(LoaderRate(2, 10, 0.6),)), reached(), recipe=through))
+
+
+def test_a_loader_that_is_the_slowest_of_the_pipeline_bounds_it_though_the_device_is_mostly_busy() -> None:
+    busy = phases(input=0.0001, transfer=0.0009, forward=0.03, backward=0.05, optimizer=0.004)  # 0.085 of 0.1 s
+    through = Recipe(workers=4)
+    slow, quick = (LoaderRate(4, 10, seconds) for seconds in (0.95, 0.3))
+    assert explain(explained(phases=busy, loaders=(slow,)), reached("cuda:0"), recipe=through).word == "input"
+    idle = explain(explained(phases=busy), reached("cuda:0"), host(0.02), recipe=through, device="cuda:0")
+    assert (idle.word, idle.shares["input"]) == ("input", 1.0)  # between steps, and its host is ahead
+    behind = explain(explained(phases=busy), reached("cuda:0"), host(0.095), recipe=through, device="cuda:0")
+    assert behind.word == "launch"
+    full = phases(input=0.0001, transfer=0.0009, forward=0.04, backward=0.055, optimizer=0.004)
+    assert explain(explained(phases=full, loaders=(quick,)), reached("cuda:0"), recipe=through).word == "compute"
+    alone = (LoaderRate(0, 10, 0.95),)  # without workers nothing runs beside the step
+    assert explain(explained(phases=busy, loaders=alone), reached("cuda:0"), recipe=Recipe(workers=0)).word == "compute"
 
 
 def test_energy_has_its_spread() -> None:
@@ -168,7 +184,7 @@ SHOWN = run(
     [
         *[prepared(0), prepared(1, watched=host(0.008))],
         *rounds([0.1] * 8, [0.01] * 8),
-        explained(0, loaders=(LoaderRate(2, 10, 1.0),)),
+        explained(0, loaders=(LoaderRate(2, 10, 0.5),)),
         reached("cpu"),
         explained(1, reason="it would take about 9 s: more --budget", phases={}),
     ]
@@ -187,7 +203,7 @@ def test_the_table_has_the_word_and_why_tells_more_in_80_columns() -> None:
     assert (
         "10.0 GFLOP a step: 100 GFLOP/s, 50% of the peak. At least 261 MB a step: 2.61 GB/s, 26% of a copy's." in text
     )
-    assert "Peak memory 3.00 GiB. Energy: nobody reads it here. A loader of 2 workers alone: 40.0 images/s." in text
+    assert "Peak memory 3.00 GiB. Energy: nobody reads it here. A loader of 2 workers alone: 80.0 images/s." in text
     assert "Try --recipe bf16: 5.0 times the peak of fp32 here." in text
     assert "resnet18, batch 4, cuda:0 Not looked at: it would take about 9 s: more --budget." in text
     assert (
@@ -247,6 +263,10 @@ def test_what_operators_read_and_write_is_counted() -> None:
     assert seen["rows of a table"] == [[1, 0, 2 * 4 * 3 * 10]]
     assert seen["a linear layer in inference"] == [[1, 2 * 8 * 16 * 32, 4 * (8 * 16 + 16 * 32 + 32 + 8 * 32)]]
     assert seen["lists"] == [[1, 0, 4 * (100 + 200) * 2]]
+
+
+def test_a_loader_that_nobody_uses_any_more_ends_at_once() -> None:
+    assert script("loaders.py") == {"freed without the garbage collector": True}
 
 
 def test_each_meter_is_read_and_who_cannot_be_read_says_why() -> None:

@@ -14,6 +14,9 @@ Word = Literal["input", "launch", "memory", "compute", "optimizer"]
 HOST_BOUND = 0.9
 """The device waits for the host where enqueuing takes this part of the step. Below it the host is ahead."""
 
+STARVED = 0.15
+"""A device that waits for its loader for this part of the step would be no faster with less to do."""
+
 CLOSE = 0.8
 """A second word is told where its share is this part of the first's."""
 
@@ -146,12 +149,30 @@ def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step
     elif watched.enqueue_seconds >= HOST_BOUND * watched.step_seconds:
         shares["input"] = watched.input_wait_seconds / watched.step_seconds
         shares["launch"] = (watched.enqueue_seconds - watched.input_wait_seconds) / watched.step_seconds
+    shares["input"] = max(shares["input"], _of_the_loader(cell, seen, total - medians.get("input", 0.0), step))
     peak = peaks.flops.get(cell.cell.recipe.precision) if peaks else None
     if peak and peaks and peaks.copy_bytes:
         inner = [each for each in seen.operators if each.phase != "optimizer"]
         compute, memory = _roofline(inner, peak, peaks.copy_bytes, fused=cell.cell.recipe.compile)
         shares |= {"compute": compute / step, "memory": memory / step}
     return shares
+
+
+def _of_the_loader(cell: CellResult, seen: Explained, inner: float, step: float) -> float:
+    """The part of the step that a loader's workers need, where they are the slowest of the pipeline; otherwise 0.
+
+    They are where they take as long for a batch as the step, or where the device, whose host is ahead, is idle between
+    steps of which only `inner` is not waiting: then they work all the time.
+    """
+    loader = seen.loaders[0].seconds / seen.loaders[0].batches / step if seen.loaders else None
+    workers = seen.loaders[0].workers if seen.loaders else cell.cell.recipe.workers
+    if not workers:
+        return 0.0
+    watched = _watched(cell)
+    ahead = watched is not None and watched.enqueue_seconds < HOST_BOUND * watched.step_seconds
+    slowest = loader is not None and loader >= HOST_BOUND
+    starved = ahead and 1 - inner / step >= STARVED
+    return min(1.0, loader or 1.0) if slowest or starved else 0.0
 
 
 def _roofline(operators: Iterable[OperatorCost], peak: float, bandwidth: float, *, fused: bool) -> tuple[float, float]:
@@ -191,8 +212,8 @@ def _advice(cell: CellResult, word: Word, seen: Explained, peaks: PeaksMeasured 
     on_cpu = cell.cell.device == "cpu"
     if word == "input":
         yield from _loader_advice(cell, seen)
-    elif on_cpu and recipe.workers:
-        yield Advice(f"{recipe.workers} workers take cores from training", f"--workers {recipe.workers // 2}")
+    elif on_cpu and _half_would_do(cell, seen):
+        yield Advice("loading takes cores from training, and half would do", f"--workers {(recipe.workers or 0) // 2}")
     if word in ("launch", "optimizer"):
         yield Advice("a larger batch has more to do for each operator", f"--batch {LARGER_BATCH * workload.batch}")
     if word == "optimizer" and not recipe.fused:
@@ -206,6 +227,14 @@ def _advice(cell: CellResult, word: Word, seen: Explained, peaks: PeaksMeasured 
         yield Advice("half the bytes", _recipe(recipe, precision="bf16"))
     if word == "compute" and peaks:
         yield from _precisions(recipe, peaks)
+
+
+def _half_would_do(cell: CellResult, seen: Explained) -> bool:
+    """Tell whether half of the workers would still load faster than the step trains."""
+    if not (seen.loaders and (cell.cell.recipe.workers or 0) > 1):
+        return False
+    loader = seen.loaders[0].seconds / seen.loaders[0].batches
+    return 2 * loader < HOST_BOUND * _step_seconds(cell, seen)
 
 
 def _of_images(cell: CellResult) -> bool:
@@ -229,7 +258,7 @@ def _loader_advice(cell: CellResult, seen: Explained) -> Iterator[Advice]:
         few, many = seen.loaders[:2]
         slow, fast = _rate(few, batch), _rate(many, batch)
         helps = fast > WORTH * slow
-        said = f"{few.workers} workers alone load {slow:.0f} images/s, {many.workers} load {fast:.0f}"
+        said = f"alone {few.workers} load {slow:.0f} images/s, {many.workers} load {fast:.0f}"
         yield Advice(said, f"--workers {many.workers}" if helps else "")
     if cell.cell.recipe.workers is not None:
         yield Advice("without a loader", "--data-through resident")

@@ -36,7 +36,7 @@ def _lines(row: Row) -> Iterator[str]:
     yield from _work(seen)
     yield from _memory_and_energy(seen)
     for workers, rate in seen.images_per_second_of_loaders.items():
-        yield f"A loader of {workers} workers alone: {significant(rate)} images/s."
+        yield f"A loader of {workers} worker{'s' * (workers != 1)} alone: {significant(rate)} images/s."
     for advice in seen.advice:
         yield f"Try {advice.flag}: {advice.why}." if advice.flag else f"{advice.why}."
 

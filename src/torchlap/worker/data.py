@@ -149,18 +149,8 @@ class Loaded:
     """Batches from a DataLoader; epochs follow one another without end."""
 
     def __init__(self, loader: DataLoader[Any], device: torch.device, memory_format: torch.memory_format) -> None:
-        self._loader = loader
         self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
-        self._batches = self._endless()
-
-    def _endless(self) -> Iterator[Any]:
-        while True:
-            empty = True
-            for batch in self._loader:
-                empty = False
-                yield batch
-            if empty:
-                raise DataError("The loader has no batch to give: its data are fewer than a batch, or none.")
+        self._batches = _endless(loader)
 
     def fetch(self) -> Any:  # noqa: ANN401  a user's loader gives what it likes
         """The next batch that the loader has ready."""
@@ -175,6 +165,21 @@ class Loaded:
         if not isinstance(batch, tuple | list) or len(batch) != PAIR:
             raise DataError(f"The loader gives {type(batch).__name__} where a pair (inputs, targets) belongs.")
         return self._move(batch[0]), self._move(batch[1])
+
+
+def _endless(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Epoch after epoch.
+
+    It knows no `Loaded`: a cycle would leave the loader's end to the garbage collector, which may run in a process that
+    another loader has forked meanwhile, and torch then waits for workers that are not that process's own, 5 s each.
+    """
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise DataError("The loader has no batch to give: its data are fewer than a batch, or none.")
 
 
 class Fixed:

@@ -209,8 +209,18 @@ class Bench:
         self._pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
         return lambda rows, layout: Loaded(picture_loader(self._pictures, rows, workers, device), device, layout), shape
 
+    @property
+    def loader_workers(self) -> tuple[int, ...]:
+        """With how many workers `loader` may be called: as the cell has it, and twice as many where they are ours."""
+        if self._subject.loader is not None:
+            return (self._subject.loader.num_workers,)
+        workers = self.cell.recipe.workers
+        return () if workers is None else (workers, 2 * workers or 1)
+
     def loader(self, workers: int) -> Loaded:
         """A fresh loader of the cell's batches with so many workers, for a cell that has one."""
+        if self._subject.loader is not None:
+            return Loaded(self._subject.loader, self.device, FORMATS[self.layout])
         loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
         return Loaded(loader, self.device, FORMATS[self.layout])
 

@@ -23,7 +23,7 @@ PHASES_SHARE = 0.4
 WINDOWS, WINDOW_SECONDS = 3, 0.25
 """Of energy: drivers count it anew some ten times a second."""
 
-LOADER_SECONDS = 1.0
+LOADER_SECONDS, LEAST_BATCHES = 1.0, 2
 EVENTS = 8 * MOST_STEPS
 """A step in phases has six, a whole one two."""
 
@@ -42,9 +42,9 @@ def explain(bench: Bench, step: Step, request: Explain, say: Callable[[str], Non
     peak = devices.watch_memory(bench.device)
     phases, steps = _phases(bench, step, int(PHASES_SHARE * request.limit_seconds / request.step_seconds))
     memory = peak()
+    loaders = _loaders(bench, end, say)
     say("measuring energy")
     windows, name, none = _energy(bench, step, request.step_seconds, end)
-    loaders = _loaders(bench, end, say)
     say("counting operators")
     operators = _count(bench, step)
     return Explanation(
@@ -154,16 +154,16 @@ def _energy(bench: Bench, step: Step, step_seconds: float, end: float) -> tuple[
 
 def _loaders(bench: Bench, end: float, say: Callable[[str], None]) -> tuple[LoaderRate, ...]:
     """How fast the DataLoader is alone, with its workers and with twice as many."""
-    workers, rates = bench.cell.recipe.workers, []
-    for count in () if workers is None else (workers, 2 * workers or 1):
-        if time.perf_counter() + LOADER_SECONDS > end:
+    rates: list[LoaderRate] = []
+    for count in bench.loader_workers:
+        if rates and time.perf_counter() + LOADER_SECONDS > end:
             break
         say(f"a loader of {count} workers alone")
         source = bench.loader(count)
         for _ in range(count + 1):  # they all have begun then
             source.fetch()
         begun, batches = time.perf_counter(), 0
-        while not batches or time.perf_counter() - begun < LOADER_SECONDS / 2:
+        while batches < LEAST_BATCHES or time.perf_counter() - begun < LOADER_SECONDS / 2:
             source.fetch()
             batches += 1
         rates.append(LoaderRate(count, batches, time.perf_counter() - begun))
