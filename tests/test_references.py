@@ -1,8 +1,10 @@
 import pytest
 
 from torchlap import figures, judge, reference
+from torchlap.bounds import why
 from torchlap.errors import UsageError
 from torchlap.records import RunFinished
+from torchlap.results import peaks
 from torchlap.suites import SIX
 from torchlap.trust import void
 
@@ -29,5 +31,17 @@ def test_its_figures_agree_with_those_of_another_program_within_5_percent() -> N
 
 
 def test_an_unknown_reference_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(UsageError, match=r"no reference run 'm1': choose one of experiment-2022-h100\."):
+    with pytest.raises(UsageError, match=r"'m1': choose one of experiment-2022-h100, protocol-2022-h100\."):
         reference("m1")
+
+
+def test_the_2022_protocol_on_an_h100_was_bound_by_its_loader_at_batch_64_and_by_launching_at_batch_4() -> None:
+    run = reference("protocol-2022-h100")
+    cells = [cell for comparison in figures(run) for cell in comparison.cells]
+    found = {str(cell.cell): why(cell, peaks(run)[cell.cell.device]) for cell in cells}
+    assert {name.removesuffix(", cuda:0, fp32+loader(4)"): seen.word for name, seen in found.items() if seen} == {
+        "alexnet, batch 4": "launch",
+        "alexnet, batch 64": "input",
+        "resnet18, batch 4": "launch",
+        "resnet18, batch 64": "input",
+    }
