@@ -203,8 +203,8 @@ def test_the_table_has_the_word_and_why_tells_more_in_80_columns() -> None:
     assert (
         "10.0 GFLOP a step: 100 GFLOP/s, 50% of the peak. At least 261 MB a step: 2.61 GB/s, 26% of a copy's." in text
     )
-    assert "Peak memory 3.00 GiB. Energy: nobody reads it here. A loader of 2 workers alone: 80.0 images/s." in text
-    assert "Try --recipe bf16: 5.0 times the peak of fp32 here." in text
+    assert "Peak memory 3.00 GiB. Energy: nobody reads it here. Waiting for the loader: 0.100 ms of a step." in text
+    assert "A loader of 2 workers alone: 80.0 images/s. Try --recipe bf16: 5.0 times the peak of fp32 here." in text
     assert "resnet18, batch 4, cuda:0 Not looked at: it would take about 9 s: more --budget." in text
     assert (
         "cpu reaches Matrix products: fp32 200 GFLOP/s, bf16 1.00 TFLOP/s. Copies within its memory: 10.0 GB/s" in text

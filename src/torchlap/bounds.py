@@ -1,7 +1,7 @@
 """Why a step takes as long as it does: what bounds it, by which figures, and what to try. docs/why.md has the rule."""
 
 from collections.abc import Iterable, Iterator
-from statistics import median
+from statistics import mean, median
 from typing import Literal
 
 from msgspec import Struct
@@ -52,7 +52,8 @@ class Why(Struct, frozen=True, kw_only=True):
     operators' memory traffic and arithmetic would take at the device's reached peaks, what the optimizer took. The
     largest is the word, `second` the next where it is close; both None where too little is known. `flops` and `bytes`
     are of a step, `utilisation` and `traffic` their rates over what the device reaches. `host_seconds` is what the host
-    takes to enqueue a step, None on the CPU. `joules` are of a step.
+    takes to enqueue a step, None on the CPU; `starved_seconds` what the device waits for its batch, None without a
+    loader. `joules` are of a step.
     """
 
     word: Word | None
@@ -62,6 +63,7 @@ class Why(Struct, frozen=True, kw_only=True):
     phases: dict[StepPhase, Spread]
     by_events: bool
     host_seconds: float | None
+    starved_seconds: float | None
     operators: int
     flops: int
     bytes: int
@@ -103,6 +105,7 @@ def why(cell: CellResult, peaks: PeaksMeasured | None) -> Why | None:
         phases={phase: spread for phase, seconds in seen.phases.items() if (spread := _spread(seconds))},
         by_events=seen.by_events,
         host_seconds=watched.enqueue_seconds if watched else None,
+        starved_seconds=_starved(cell, seen, step),
         operators=sum(each.calls for each in seen.operators),
         flops=flops,
         bytes=size,
@@ -136,11 +139,11 @@ def _watched(cell: CellResult) -> Watched | None:
 
 
 def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step: float) -> dict[Word, float]:
-    medians = {phase: median(seconds) for phase, seconds in seen.phases.items()}
-    total = max(sum(medians.values()), 1e-9)
+    usual = _usual(seen)
+    total = max(sum(usual.values()), 1e-9)
     shares: dict[Word, float] = {
-        "input": (medians.get("input", 0.0) + medians.get("transfer", 0.0)) / total,
-        "optimizer": medians.get("optimizer", 0.0) / total,
+        "input": (usual.get("input", 0.0) + usual.get("transfer", 0.0)) / total,
+        "optimizer": usual.get("optimizer", 0.0) / total,
     }
     watched = _watched(cell)
     if watched is None:
@@ -149,7 +152,7 @@ def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step
     elif watched.enqueue_seconds >= HOST_BOUND * watched.step_seconds:
         shares["input"] = watched.input_wait_seconds / watched.step_seconds
         shares["launch"] = (watched.enqueue_seconds - watched.input_wait_seconds) / watched.step_seconds
-    shares["input"] = max(shares["input"], _of_the_loader(cell, seen, total - medians.get("input", 0.0), step))
+    shares["input"] = max(shares["input"], _of_the_loader(cell, seen, step))
     peak = peaks.flops.get(cell.cell.recipe.precision) if peaks else None
     if peak and peaks and peaks.copy_bytes:
         inner = [each for each in seen.operators if each.phase != "optimizer"]
@@ -158,20 +161,38 @@ def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step
     return shares
 
 
-def _of_the_loader(cell: CellResult, seen: Explained, inner: float, step: float) -> float:
+def _usual(seen: Explained) -> dict[StepPhase, float]:
+    """Seconds of each phase: the median, but of waiting the mean, for a loader's batches come in bursts."""
+    return {phase: (mean if phase == "input" else median)(seconds) for phase, seconds in seen.phases.items()}
+
+
+def _starved(cell: CellResult, seen: Explained, step: float) -> float | None:
+    """How long the device waits for its batch, of a step; None for a cell without a loader.
+
+    The timed laps wait as long as it takes; in the extra steps the loader may still be ahead. So what they took longer
+    than all phases but waiting counts as waiting, on a device whose host is ahead.
+    """
+    if not seen.loaders and not cell.cell.recipe.workers:
+        return None
+    usual = _usual(seen)
+    waited = usual.pop("input", 0.0)
+    watched = _watched(cell)
+    ahead = watched is not None and watched.enqueue_seconds < HOST_BOUND * watched.step_seconds
+    return max(waited, step - sum(usual.values())) if ahead else waited
+
+
+def _of_the_loader(cell: CellResult, seen: Explained, step: float) -> float:
     """The part of the step that a loader's workers need, where they are the slowest of the pipeline; otherwise 0.
 
-    They are where they take as long for a batch as the step, or where the device, whose host is ahead, is idle between
-    steps of which only `inner` is not waiting: then they work all the time.
+    They are where they take as long for a batch as the step, or where the device waits for them: then they work all the
+    time.
     """
     loader = seen.loaders[0].seconds / seen.loaders[0].batches / step if seen.loaders else None
     workers = seen.loaders[0].workers if seen.loaders else cell.cell.recipe.workers
     if not workers:
         return 0.0
-    watched = _watched(cell)
-    ahead = watched is not None and watched.enqueue_seconds < HOST_BOUND * watched.step_seconds
     slowest = loader is not None and loader >= HOST_BOUND
-    starved = ahead and 1 - inner / step >= STARVED
+    starved = (_starved(cell, seen, step) or 0.0) >= STARVED * step
     return min(1.0, loader or 1.0) if slowest or starved else 0.0
 
 

@@ -35,6 +35,8 @@ def _lines(row: Row) -> Iterator[str]:
     yield _phases(seen)
     yield from _work(seen)
     yield from _memory_and_energy(seen)
+    if seen.starved_seconds is not None:
+        yield f"Waiting for the loader: {significant(1e3 * seen.starved_seconds)} ms of a step."
     for workers, rate in seen.images_per_second_of_loaders.items():
         yield f"A loader of {workers} worker{'s' * (workers != 1)} alone: {significant(rate)} images/s."
     for advice in seen.advice:
