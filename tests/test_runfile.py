@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from making import FAULT, facts, failure, header, pair, plan, prepared, rounds
+from making import FAULT, explained, facts, failure, header, pair, plan, prepared, reached, rounds
 
 from torchlap import runfile
 from torchlap.errors import EXIT_RUN_FILE, RunFileError
@@ -17,7 +17,9 @@ from torchlap.records import (
     SCHEMA,
     ComparisonFinished,
     ComparisonStarted,
+    EnergyWindow,
     Event,
+    LoaderRate,
     NumbersChecked,
     Recipe,
     Run,
@@ -33,6 +35,8 @@ EVENTS: tuple[Event, ...] = (
     prepared(1),
     *rounds([0.1, 0.11], [0.02, None], steps=3),
     ComparisonFinished(0, "precise"),
+    explained(0, energy=(EnergyWindow(1.5, 0.25, 3),), loaders=(LoaderRate(2, 10, 0.5),), meter="a meter"),
+    reached("cuda:0", refused={"tf32": "It has none."}),
     failure(1, "out_of_memory", "No memory.", comparison=1, detail="A long\nstory.", estimate_seconds=2.5),
     RunFinished(reason="complete", wall_seconds=98.5, start_up_seconds=7.25),
 )

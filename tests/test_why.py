@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from bounds import WORKLOADS, Known, told
 from conftest import OWN, SIMULATED, Command
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from making import cell, explained, plan, prepared, reached, rounds, run
 from msgspec.structs import replace
 
@@ -23,6 +25,7 @@ from torchlap.records import (
     OperatorCost,
     PeaksMeasured,
     Recipe,
+    StepPhase,
     Watched,
 )
 from torchlap.reports import terminal
@@ -222,6 +225,47 @@ def test_the_other_formats_have_it_too() -> None:
     assert "**resnet18, batch 4, cpu**: Bound by compute." in as_markdown(SHOWN, why=True)
 
 
+some_seconds = st.floats(0, 1e9)
+some_rate = st.floats(1, 1e24)
+some_phases = st.dictionaries(
+    st.sampled_from(get_args(StepPhase)), st.lists(some_seconds, min_size=1, max_size=3), min_size=1
+)
+
+
+@settings(max_examples=60, database=None, derandomize=True, deadline=None)
+@given(
+    phases=some_phases,
+    work=st.tuples(st.integers(1, 10**9), st.integers(0, 10**15), st.integers(0, 10**15)),
+    joules=st.floats(0, 1e12),
+    reaches=st.tuples(some_rate, some_rate, st.floats(1e-9, 1e9)),
+    lap=st.floats(1e-9, 1e9),
+    workers=st.integers(0, 1024),
+)
+def test_whatever_a_run_file_says_is_shown(
+    *,
+    phases: dict[Any, list[float]],
+    work: tuple[int, int, int],
+    joules: float,
+    reaches: tuple[float, float, float],
+    lap: float,
+    workers: int,
+) -> None:
+    calls, flops, size = work
+    seen = explained(
+        phases={phase: tuple(values) for phase, values in phases.items()},
+        operators=(OperatorCost(phase="forward", operator="mm", calls=calls, flops=flops, bytes=size),),
+        energy=(EnergyWindow(joules, lap, 1),),
+        loaders=(LoaderRate(workers, 1, lap), LoaderRate(workers, 1, 1.0)),
+    )
+    peaks = reached(flops={"fp32": reaches[0]}, copy_bytes=reaches[1], operator_seconds=reaches[2])
+    of = run([prepared(0), *rounds([lap] * 8), seen, peaks], plan(Comparison((cell(recipe=Recipe(workers=workers)),))))
+    assert terminal.report(of, None, 80, color=False, why=True)
+    assert as_csv(of)
+    assert as_markdown(of, why=True)
+    (told_of,) = json.loads(as_json(of, None), parse_constant=pytest.fail)["cells"]
+    assert told_of["why"]["step_seconds"] == pytest.approx(lap)
+
+
 def test_nothing_in_a_run_file_reaches_the_screen_as_it_is() -> None:
     evil = "\x1b[31m\u202e"
     of = run([prepared(0), *rounds([0.1] * 8), explained(no_energy=evil), reached(evil)], plan(Comparison((cell(),))))
@@ -230,7 +274,7 @@ def test_nothing_in_a_run_file_reaches_the_screen_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (0.0180, "0.0180"), (1.005, "1.00"), (79.12, "79.1"), (999.7, "1000"), (12345, "12300")],
+    [(0, "0"), (0.0180, "0.0180"), (79.12, "79.1"), (999.7, "1000"), (12345, "12300"), (1e-300, "0.000000000")],
 )
 def test_three_digits_count(value: float, shown: str) -> None:
     assert significant(value) == shown

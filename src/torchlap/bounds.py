@@ -27,6 +27,9 @@ WORTH = 1.1
 """Loaders and precisions that are not so much faster are not worth trying."""
 
 LARGER_BATCH = 4
+LEAST_JOULES = 1e-6
+"""A meter that counted less did not count."""
+
 OF_MATRICES: tuple[Precision, ...] = ("tf32", "bf16", "fp16")
 
 
@@ -95,7 +98,8 @@ def why(cell: CellResult, peaks: PeaksMeasured | None) -> Why | None:
     peak = peaks.flops.get(cell.cell.recipe.precision) if peaks else None
     batch = cell.cell.workload.batch
     joules = _spread([window.joules / window.steps for window in seen.energy])
-    per_joule = _spread([batch * window.steps / window.joules for window in seen.energy if window.joules])
+    counted = [window for window in seen.energy if window.joules >= LEAST_JOULES]
+    per_joule = _spread([batch * window.steps / window.joules for window in counted])
     watched = _watched(cell)
     return Why(
         word=word,

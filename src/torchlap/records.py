@@ -16,6 +16,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Span = Annotated[float, Meta(ge=1e-9, le=1e9)]
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
+Rate = Annotated[float, Meta(ge=1, le=1e24)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 
@@ -414,7 +415,7 @@ class Explained(Struct, frozen=True, tag="explained", tag_field="event", kw_only
     comparison: Count
     cell: Count
     reason: Text = ""
-    phases: dict[StepPhase, tuple[Seconds, ...]] = {}
+    phases: dict[StepPhase, Annotated[tuple[Seconds, ...], Meta(min_length=1, max_length=10_000)]] = {}
     steps: tuple[Seconds, ...] = ()
     by_events: bool = False
     operators: tuple[OperatorCost, ...] = ()
@@ -435,8 +436,8 @@ class PeaksMeasured(Struct, frozen=True, tag="peaks", tag_field="event", kw_only
     """
 
     device: Name
-    flops: dict[Precision, Annotated[float, Meta(gt=0, le=1e24)]] = {}
-    copy_bytes: Annotated[float, Meta(gt=0, le=1e24)] | None = None
+    flops: dict[Precision, Rate] = {}
+    copy_bytes: Rate | None = None
     operator_seconds: Span | None = None
     refused: dict[Precision, Text] = {}
     seconds: Seconds = 0.0

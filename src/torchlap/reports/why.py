@@ -9,6 +9,7 @@ from torchlap.reports.rows import Row, clean, rows
 from torchlap.results import peaks
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+MOST_DECIMALS = 9
 BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -102,7 +103,7 @@ def significant(value: float, digits: int = 3) -> str:
     """A figure with so many digits that count."""
     if value == 0:
         return "0"
-    decimals = digits - 1 - floor(log10(abs(value)))
+    decimals = min(MOST_DECIMALS, digits - 1 - floor(log10(abs(value))))
     return f"{round(value, decimals):.{max(0, decimals)}f}"
 
 
