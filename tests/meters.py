@@ -31,6 +31,12 @@ with TemporaryDirectory() as folder:
     reads("no rapl", "cpu")
     package = Path(folder) / "intel-rapl:0"
     package.mkdir()
+    platform = Path(folder) / "intel-rapl:1"
+    platform.mkdir()
+    for zone, name in ((package, "package-0"), (platform, "psys")):
+        (zone / "name").write_text(f"{name}\n")
+    (platform / "max_energy_range_uj").write_text("9999999\n")
+    (platform / "energy_uj").write_text("5\n")
     counter = package / "energy_uj"
     (package / "max_energy_range_uj").write_text("9999999\n")
     counter.write_text("1000000\n")

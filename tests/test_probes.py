@@ -85,7 +85,7 @@ def test_any_other_output_is_survived(text: str) -> None:
     assert all(isinstance(value, str) for value in probes.colon_values(text).values())
     assert all(isinstance(value, str) for value in probes.pmset_settings(text).values())
     assert probes.low_power_mode(text) in (True, False, None)
-    assert probes.whole(text) is None or int(text) >= 0
+    assert (probes.whole(text) or 0) >= 0
     limit, level = probes.cpu_speed_limit(text), probes.thermal_pressure(text)
     assert limit is None or 0 <= limit <= 1
     assert level is None or 0 <= level <= 99

@@ -59,7 +59,7 @@ class World:
         self.verify_seconds = 0.0
         self.breaks_verified = False
         self.explain_seconds, self.peaks_seconds = 0.1, 0.5
-        self.breaks_explained = False
+        self.breaks_explained = self.breaks_peaks = False
 
     def start(self) -> "FakeWorker":
         worker = FakeWorker(self, len(self.order))
@@ -98,6 +98,9 @@ class FakeWorker:
                 return Built()
             case Explain():
                 return self.explain()
+            case MeasurePeaks() if self.world.breaks_peaks:
+                self.world.now += 0.5
+                raise CellFailedError("out_of_memory", "There is no memory for it.")
             case MeasurePeaks():
                 self.world.now += self.world.peaks_seconds
                 more = dict.fromkeys(get_args(Precision), 1e12)
@@ -438,3 +441,32 @@ def test_a_resumed_run_does_not_measure_again_what_a_device_reaches() -> None:
     _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
     assert not any(isinstance(event, PeaksMeasured) for event in more)
     assert [each.comparison for each in explained(more)] == [1]
+
+
+def test_peaks_that_cannot_be_measured_cost_no_explanation_and_are_not_tried_again() -> None:
+    world = World(lambda _: 0.02)
+    world.breaks_peaks = True
+    of = plan_of(comparison("resnet18", 4, ("cpu",)), comparison("resnet18", 64, ("cpu",)))
+    _, events = measured(world, of)
+    assert [each.reason for each in explained(events)] == ["", ""]
+    (seen,) = [event for event in events if isinstance(event, PeaksMeasured)]
+    assert (seen.flops, seen.refused["fp32"], seen.seconds) == ({}, "There is no memory for it.", 0.5)
+
+
+def test_a_resumed_run_has_its_own_time_for_explaining() -> None:
+    of = plan_of(comparison("resnet18", 4, ("cpu",)), comparison("resnet18", 64, ("cpu",)))
+    world = World(lambda _: 0.02)
+    world.explain_seconds = 8.0
+    _, events = measured(world, of)
+    first = tuple(event for event in events if getattr(event, "comparison", 0) == 0)
+    _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
+    assert [each.reason for each in explained(more)] == [""]
+
+
+def test_a_run_that_was_interrupted_after_its_last_lap_is_complete_when_it_is_resumed() -> None:
+    of = plan_of(comparison("resnet18", 4, ("cpu",)))
+    _, events = measured(World(lambda _: 0.02), of)
+    ended = RunFinished(reason="interrupted", wall_seconds=9.0, start_up_seconds=1.0)
+    _, more = measured(World(lambda _: 0.02), of, earlier=(*events[:-1], ended))
+    assert [type(event) for event in more] == [RunFinished]
+    assert measured(World(lambda _: 0.02), of, earlier=tuple(events))[1] == []

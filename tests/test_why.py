@@ -33,7 +33,7 @@ from torchlap.reports.plain import as_csv, as_json, as_markdown
 from torchlap.reports.why import binary, scaled, significant
 
 HERE = Path(__file__).parent
-QUICKLY = ("--budget", "8s", "--precision-target", "20%")
+QUICKLY = ("--budget", "20s", "--precision-target", "20%")
 MODELS = (
     *("alexnet", "densenet121", "densenet169", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "googlenet"),
     *("mnasnet0_5", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "regnet_x_400mf"),
@@ -97,6 +97,13 @@ def test_what_takes_most_of_the_step_is_the_word() -> None:
 def test_each_word_has_its_figures(word: str, seen: Explained, watched: Watched | None) -> None:
     device = "cuda:0" if watched else "cpu"
     assert explain(seen, reached(device), watched, device=device).word == word
+
+
+def test_loss_scaling_waits_for_the_gradients_so_enqueuing_tells_nothing() -> None:
+    peaks = reached("cuda:0", flops={"fp16": 2e11})
+    assert explain(watched=host(0.093), peaks=peaks, recipe=Recipe("fp16"), device="cuda:0").word == "compute"
+    fused = Recipe("fp16", fused=True)
+    assert explain(watched=host(0.093), peaks=peaks, recipe=fused, device="cuda:0").word == "launch"
 
 
 def test_a_second_word_is_told_where_it_is_close() -> None:
@@ -266,6 +273,16 @@ def test_whatever_a_run_file_says_is_shown(
     assert told_of["why"]["step_seconds"] == pytest.approx(lap)
 
 
+def test_what_could_not_be_looked_at_is_said() -> None:
+    seen = explained(left_out=("Energy failed (OSError: gone).",))
+    refused = reached(flops={"bf16": 1e12}, refused={"fp32": "The driver died."})
+    of = run([prepared(0), *rounds([0.1] * 8), seen, refused], plan(Comparison((cell(),))))
+    text = " ".join(terminal.report(of, None, 80, color=False, why=True).split())
+    assert "Bound by: not known, for the device's peak was not measured. The driver died. Parts of the step:" in text
+    assert "Energy failed (OSError: gone)." in text
+    assert "Not in fp32: The driver died." in text
+
+
 def test_nothing_in_a_run_file_reaches_the_screen_as_it_is() -> None:
     evil = "\x1b[31m\u202e"
     of = run([prepared(0), *rounds([0.1] * 8), explained(no_energy=evil), reached(evil)], plan(Comparison((cell(),))))
@@ -310,7 +327,7 @@ def test_what_operators_read_and_write_is_counted() -> None:
 
 
 def test_a_loader_that_nobody_uses_any_more_ends_at_once() -> None:
-    assert script("loaders.py") == {"freed without the garbage collector": True}
+    assert script("loaders.py")["freed without the garbage collector"] is True
 
 
 def test_each_meter_is_read_and_who_cannot_be_read_says_why() -> None:
@@ -365,11 +382,23 @@ def test_a_loader_of_ones_own_is_used_and_a_wrong_one_is_told(torchlap: Command,
     assert "returned a loader of 3 inputs where the batch is 4" in result.output
     for model, said in (
         ("loader_of_tensors", "The loader gives Tensor where a pair (inputs, targets) belongs."),
-        ("empty_loader", "The loader has no batch to give"),
+        ("empty_loader", "The loader has no batch of 3 to give: its data are fewer"),
     ):
         result = torchlap("run", f"{known}:{model}", "--batch", 3, *words, tmp_path / model)
         assert result.exit_code == 1, result.output
         assert said in " ".join(result.output.split())
+
+
+def test_an_incomplete_batch_of_ones_own_loader_is_left_out() -> None:
+    assert script("loaders.py")["rows of an uneven loader's batches"] == [4, 4, 4, 4]
+
+
+def test_a_loader_that_never_gives_the_same_batch_is_verified_with_one(torchlap: Command) -> None:
+    model = f"{HERE / 'own' / 'known.py'}:shuffled_loader"
+    for recipe in ("fp32", "compile"):
+        words = ("--devices", "cpu", "--batch", 4, "--recipe", recipe, "--no-suite", "--format", "json")
+        (seen,) = json.loads(torchlap("verify", model, *words).stdout)["cells"]
+        assert (seen["verdict"], seen["numbers"]["spread"]) == ("right", 0.0)
 
 
 def test_without_why_nothing_is_looked_at(torchlap: Command, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from torchlap.records import Explained, LoaderRate, OperatorCost, PeaksMeasured, Precision, Recipe, StepPhase, Watched
-from torchlap.results import CellResult
+from torchlap.records import Explained, LoaderRate, OperatorCost, PeaksMeasured, Precision, Recipe, StepPhase
+from torchlap.results import CellResult, watched
+from torchlap.suites import is_own_file
 
 Word = Literal["input", "launch", "memory", "compute", "optimizer"]
 HOST_BOUND = 0.9
@@ -100,7 +101,7 @@ def why(cell: CellResult, peaks: PeaksMeasured | None) -> Why | None:
     joules = _spread([window.joules / window.steps for window in seen.energy])
     counted = [window for window in seen.energy if window.joules >= LEAST_JOULES]
     per_joule = _spread([batch * window.steps / window.joules for window in counted])
-    watched = _watched(cell)
+    host = watched(cell)
     return Why(
         word=word,
         second=second,
@@ -108,7 +109,7 @@ def why(cell: CellResult, peaks: PeaksMeasured | None) -> Why | None:
         step_seconds=step,
         phases={phase: spread for phase, seconds in seen.phases.items() if (spread := _spread(seconds))},
         by_events=seen.by_events,
-        host_seconds=watched.enqueue_seconds if watched else None,
+        host_seconds=host.enqueue_seconds if host else None,
         starved_seconds=_starved(cell, seen, step),
         operators=sum(each.calls for each in seen.operators),
         flops=flops,
@@ -137,11 +138,6 @@ def _step_seconds(cell: CellResult, seen: Explained) -> float:
     return max(1e-9, sum(map(median, seen.phases.values())))
 
 
-def _watched(cell: CellResult) -> Watched | None:
-    """How the host kept ahead of the device; None where there is no device beside the host."""
-    return cell.prepared.watched if cell.prepared and cell.cell.device != "cpu" else None
-
-
 def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step: float) -> dict[Word, float]:
     usual = _usual(seen)
     total = max(sum(usual.values()), 1e-9)
@@ -149,17 +145,17 @@ def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step
         "input": (usual.get("input", 0.0) + usual.get("transfer", 0.0)) / total,
         "optimizer": usual.get("optimizer", 0.0) / total,
     }
-    watched = _watched(cell)
-    if watched is None:
+    host = watched(cell)
+    if cell.cell.device == "cpu":
         if peaks and peaks.operator_seconds and not cell.cell.recipe.compile:
             shares["launch"] = sum(each.calls for each in seen.operators) * peaks.operator_seconds / step
-    elif watched.enqueue_seconds >= HOST_BOUND * watched.step_seconds:
-        shares["input"] = watched.input_wait_seconds / watched.step_seconds
-        shares["launch"] = (watched.enqueue_seconds - watched.input_wait_seconds) / watched.step_seconds
+    elif host and host.enqueue_seconds >= HOST_BOUND * host.step_seconds:
+        shares["input"] = host.input_wait_seconds / host.step_seconds
+        shares["launch"] = (host.enqueue_seconds - host.input_wait_seconds) / host.step_seconds
     shares["input"] = max(shares["input"], _of_the_loader(cell, seen, step))
     peak = peaks.flops.get(cell.cell.recipe.precision) if peaks else None
     if peak and peaks and peaks.copy_bytes:
-        inner = [each for each in seen.operators if each.phase != "optimizer"]
+        inner = [each for each in seen.operators if each.phase in ("forward", "backward")]
         compute, memory = _roofline(inner, peak, peaks.copy_bytes, fused=cell.cell.recipe.compile)
         shares |= {"compute": compute / step, "memory": memory / step}
     return shares
@@ -180,8 +176,8 @@ def _starved(cell: CellResult, seen: Explained, step: float) -> float | None:
         return None
     usual = _usual(seen)
     waited = usual.pop("input", 0.0)
-    watched = _watched(cell)
-    ahead = watched is not None and watched.enqueue_seconds < HOST_BOUND * watched.step_seconds
+    host = watched(cell)
+    ahead = host is not None and host.enqueue_seconds < HOST_BOUND * host.step_seconds
     return max(waited, step - sum(usual.values())) if ahead else waited
 
 
@@ -240,7 +236,9 @@ def _advice(cell: CellResult, word: Word, seen: Explained, peaks: PeaksMeasured 
     elif on_cpu and _half_would_do(cell, seen):
         yield Advice("loading takes cores from training, and half would do", f"--workers {(recipe.workers or 0) // 2}")
     if word in ("launch", "optimizer"):
-        yield Advice("a larger batch has more to do for each operator", f"--batch {LARGER_BATCH * workload.batch}")
+        own = ", where your function takes a batch" * is_own_file(workload.model)
+        more = f"--batch {LARGER_BATCH * workload.batch}"
+        yield Advice(f"a larger batch has more to do for each operator{own}", more)
     if word == "optimizer" and not recipe.fused:
         yield Advice("one kernel for all parameters", _recipe(recipe, fused=True))
     if word in ("launch", "memory") and not recipe.compile:
@@ -287,3 +285,7 @@ def _loader_advice(cell: CellResult, seen: Explained) -> Iterator[Advice]:
         yield Advice(said, f"--workers {many.workers}" if helps else "")
     if cell.cell.recipe.workers is not None:
         yield Advice("without a loader", "--data-through resident")
+    elif seen.loaders:
+        yield Advice("More num_workers in your DataLoader, or lighter transforms, would make it faster", "")
+    else:
+        yield Advice("Bringing the batch onto the device, and resizing it there, takes the time", "")

@@ -166,7 +166,8 @@ STARVED = Rule(
     "waits for its input",
     "The step waits for the next batch, so the figure is the loader's more than the model's, and a faster device "
     "would not change it.",
-    "More --workers, lighter transforms, or data resident on the device: leave out --data-through loader.",
+    "More workers (--workers, or num_workers of your own DataLoader), lighter transforms, or data resident on the "
+    "device: leave out --data-through loader.",
 )
 LAUNCH_BOUND = Rule(
     "TL218",

@@ -216,6 +216,7 @@ class Explanation(Struct, frozen=True, tag="explanation", kw_only=True):
     meter: str
     no_energy: str
     loaders: tuple[LoaderRate, ...]
+    left_out: tuple[str, ...] = ()
     seconds: float
 
 

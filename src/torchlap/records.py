@@ -409,7 +409,7 @@ class Explained(Struct, frozen=True, tag="explained", tag_field="event", kw_only
     and `steps` those of whole steps in turns with them; `by_events` tells that the device took them while steps came
     one after another, otherwise there was a synchronisation after each. `operators` are those of one step.
     `peak_memory_bytes` is the device's, or the process's on the CPU. `energy` is empty where `no_energy` says why;
-    `meter` is who measured it.
+    `meter` is who measured it. `left_out` says what could not be looked at.
     """
 
     comparison: Count
@@ -424,6 +424,7 @@ class Explained(Struct, frozen=True, tag="explained", tag_field="event", kw_only
     meter: Text = ""
     no_energy: Text = ""
     loaders: tuple[LoaderRate, ...] = ()
+    left_out: tuple[Text, ...] = ()
     seconds: Seconds = 0.0
 
 

@@ -19,6 +19,7 @@ from torchlap.records import (
     Round,
     Run,
     StopReason,
+    Watched,
 )
 from torchlap.stats import Interval, Ratio, lap_interval, paired_ratio
 
@@ -157,12 +158,30 @@ def figures(run: Run) -> tuple[ComparisonResult, ...]:
     return tuple(each.result(run.header.plan.confidence) for each in tally(run))
 
 
+def watched(cell: CellResult) -> Watched | None:
+    """How the host kept ahead of the device; None where there is no device beside the host, or where that is not known.
+
+    The loss scaling of fp16 waits for the gradients before the optimizer's step, unless the optimizer is fused: then
+    enqueuing takes as long as the step whatever the host does.
+    """
+    recipe = cell.cell.recipe
+    waits = recipe.precision == "fp16" and cell.cell.workload.phase == "train" and not recipe.fused
+    if cell.prepared is None or cell.cell.device == "cpu" or waits:
+        return None
+    return cell.prepared.watched
+
+
 def peaks(run: Run) -> dict[str, PeaksMeasured]:
     """What each device was seen to reach, by its name; a later look adds precisions to an earlier one's."""
     seen: dict[str, PeaksMeasured] = {}
     for event in run.events:
         if isinstance(event, PeaksMeasured):
             before = seen.get(event.device, event)
-            both = {"flops": before.flops | event.flops, "refused": before.refused | event.refused}
-            seen[event.device] = replace(event, **both)
+            seen[event.device] = replace(
+                before,
+                flops=before.flops | event.flops,
+                copy_bytes=before.copy_bytes or event.copy_bytes,
+                operator_seconds=before.operator_seconds or event.operator_seconds,
+                refused=before.refused | event.refused,
+            )
     return seen

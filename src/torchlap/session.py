@@ -89,6 +89,7 @@ EXPLAIN_MOST = 1.5
 PEAKS_SECONDS, LEAST_PEAKS_SECONDS = 2.0, 0.6
 """For what a device reaches in all precisions, and in one: without that no word can be given, so it is kept for it."""
 
+LOOK_PATIENCE_SECONDS = 30.0
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
 
@@ -132,6 +133,7 @@ class Session:
         self._formats: dict[Cell, MemoryFormat] = {}
         self._verified: dict[Cell, NumbersChecked] = {}
         self._explaining = 0.0
+        self._interrupted = False
         self._peaks: dict[str, set[Precision]] = {}
         """In which precisions it is known what a device reaches, or that it does not multiply in them."""
         self._starts: list[float] = []
@@ -141,6 +143,8 @@ class Session:
         """Take in what an earlier session has measured: finished comparisons are not measured again."""
         for event in events:
             self._learn(event)
+            self._interrupted = isinstance(event, RunFinished) and event.reason == "interrupted"
+        self._explaining = 0.0  # the time that has passed is this session's, too
 
     def measure(self) -> None:
         """Measure what is still to be measured; the last event says whether it was all.
@@ -151,7 +155,7 @@ class Session:
         """
         try:
             waiting = [number for number, each in enumerate(self.tallies) if each.stopped is None]
-            if not waiting:
+            if not waiting and not self._interrupted:
                 return  # a resumed run that was complete
             while waiting:
                 candidates = [pending(n, self.plan.comparisons[n], self._steps, self._starts) for n in waiting]
@@ -382,13 +386,10 @@ class Session:
         tally = self.tallies[number]
         for position in tally.living():
             if len(tally.throughputs(position)) >= TWO:
-                cell = tally.comparison.cells[position]
-                try:
-                    self._emit(self._explained(number, position, workers[position]))
-                    self._measure_peaks(cell, workers[position])
-                except CellFailedError as failure:  # the figure stands: it was measured before
-                    why = f"the look failed ({failure.kind}): {failure.reason}"[:20_000]
-                    self._emit(Explained(comparison=number, cell=position, reason=why))
+                seen = self._explained(number, position, workers[position])
+                self._emit(seen)
+                if not seen.reason:
+                    self._measure_peaks(tally.comparison.cells[position], workers[position])
 
     def _time_to_explain(self, head_start: float = EXPLAIN_HEAD_START) -> float:
         passed = max(self._clock() - self._started, min(head_start, self.plan.budget_seconds))
@@ -404,17 +405,30 @@ class Session:
         cells = sum(len(comparison.cells) for comparison in self.plan.comparisons)
         mine = EXPLAIN_MOST * EXPLAIN_SHARE * self.plan.budget_seconds / cells
         request = Explain(min(limit, max(least, mine)), self._steps[cell].seconds)
-        hang = hang_limit(cell, self._hang_seconds)
-        seen = worker.ask(request, Explanation, hang, lambda doing: self._say(f"{cell}: {doing}"))
+        begun = self._clock()
+        try:
+            seen = worker.ask(request, Explanation, self._patience(limit), lambda doing: self._say(f"{cell}: {doing}"))
+        except CellFailedError as failure:  # the figure stands: it was measured before
+            why, spent = f"the look failed ({failure.kind}): {failure.reason}"[:20_000], self._clock() - begun
+            return Explained(comparison=number, cell=position, reason=why, seconds=spent)
         return Explained(comparison=number, cell=position, **asdict(seen))
+
+    def _patience(self, limit_seconds: float) -> float:
+        """How long a look may give no sign of life."""
+        return min(self._hang_seconds, limit_seconds + LOOK_PATIENCE_SECONDS)
 
     def _measure_peaks(self, cell: Cell, worker: Worker) -> None:
         known, limit = self._peaks.get(cell.device, set()), self._time_to_explain(head_start=0.0)
         first = not known and self._time_to_explain() >= LEAST_PEAKS_SECONDS
         if first or (known < set(get_args(Precision)) and limit >= LEAST_PEAKS_SECONDS):
-            request = MeasurePeaks(min(PEAKS_SECONDS, limit), tuple(sorted(known)))
-            seen = worker.ask(request, Peaks, self._hang_seconds, lambda doing: self._say(f"{cell.device}: {doing}"))
-            self._emit(seen.seen)
+            request, begun = MeasurePeaks(min(PEAKS_SECONDS, limit), tuple(sorted(known))), self._clock()
+            patience = self._patience(PEAKS_SECONDS)
+            try:
+                found = worker.ask(request, Peaks, patience, lambda doing: self._say(f"{cell.device}: {doing}")).seen
+            except CellFailedError as failure:  # nor would another try go better
+                refused = dict.fromkeys(get_args(Precision), failure.reason[:20_000])
+                found = PeaksMeasured(device=cell.device, refused=refused, seconds=self._clock() - begun)
+            self._emit(found)
 
     def _another_round_fits(self, number: int, living: list[int], end: float) -> bool:
         cells, rounds = self.plan.comparisons[number].cells, len(self.tallies[number].rounds)

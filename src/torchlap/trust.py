@@ -9,7 +9,7 @@ from torchlap import findings as catalogue
 from torchlap.doctor.devices import alone
 from torchlap.findings import Finding, found
 from torchlap.records import Conditions, Run
-from torchlap.results import CellResult, ComparisonResult, figures
+from torchlap.results import CellResult, ComparisonResult, figures, watched
 from torchlap.stats import MIN_ROUNDS, autocorrelation, trend, two_levels
 
 TREND_CHANCE = 0.002
@@ -228,8 +228,8 @@ def starved(cell: CellResult) -> Iterable[Finding]:
 
 def launch_bound(cell: CellResult) -> Iterable[Finding]:
     """The host takes as long to enqueue a step as the device to run it."""
-    seen = cell.prepared.watched if cell.prepared else None
-    if seen is None or cell.cell.device == "cpu":
+    seen = watched(cell)
+    if seen is None:
         return
     enqueue = seen.enqueue_seconds - seen.input_wait_seconds
     if enqueue > ENQUEUE_SHARE * seen.step_seconds:

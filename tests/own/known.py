@@ -130,5 +130,17 @@ def loader_of_tensors(batch: int) -> tuple[nn.Module, DataLoader[Tensor]]:
     return Head(), DataLoader(Tensors(30), batch_size=batch)
 
 
+def uneven_loader(batch: int) -> tuple[nn.Module, DataLoader[tuple[Tensor, int]]]:
+    """Its last batch of each epoch has a row only."""
+    return Head(), DataLoader([(torch.ones(4), 0)] * (2 * batch + 1), batch_size=batch)  # type: ignore[arg-type]
+
+
+def shuffled_loader(batch: int) -> tuple[nn.Module, DataLoader[tuple[Tensor, int]]]:
+    """Each of its epochs begins with another batch."""
+    pairs = [(torch.full((4,), float(number)), number % 10) for number in range(50)]
+    shuffle = torch.Generator().manual_seed(1)
+    return Head(), DataLoader(pairs, batch_size=batch, shuffle=True, generator=shuffle)  # type: ignore[arg-type]
+
+
 def empty_loader(batch: int) -> tuple[nn.Module, DataLoader[Tensor]]:
     return Head(), DataLoader(Tensors(2), batch_size=batch, drop_last=True)

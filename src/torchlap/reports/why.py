@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from math import floor, log10
 
 from torchlap.bounds import Spread, Why
-from torchlap.records import PeaksMeasured, Run
-from torchlap.reports.rows import Row, clean, rows
+from torchlap.records import PeaksMeasured, Precision, Run
+from torchlap.reports.rows import Row, clean, rows, sentence
 from torchlap.results import peaks
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -15,10 +15,11 @@ BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 def paragraphs(run: Run) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A title and its lines for each cell that has a figure, then for each device; the text is clean."""
+    reached = peaks(run)
     for row in rows(run):
         if row.result.throughput:
-            yield _title(row), tuple(clean(line) for line in _lines(row))
-    for device, seen in peaks(run).items():
+            yield _title(row), tuple(clean(line) for line in _lines(row, reached.get(row.result.cell.device)))
+    for device, seen in reached.items():
         yield f"{clean(device)} reaches", tuple(clean(line) for line in _reached(seen))
 
 
@@ -26,13 +27,14 @@ def _title(row: Row) -> str:
     return clean(str(row.result.cell))
 
 
-def _lines(row: Row) -> Iterator[str]:
+def _lines(row: Row, reached: PeaksMeasured | None) -> Iterator[str]:
     seen = row.why
+    explained = row.result.explained
     if seen is None:
-        explained = row.result.explained
-        yield f"Not looked at: {explained.reason if explained else 'no time was left, or --no-why was given'}."
+        reason = explained.reason if explained else "no time was left, or --no-why was given"
+        yield f"Not looked at: {sentence(reason)}"
         return
-    yield _word(seen)
+    yield _word(seen, reached, row.result.cell.recipe.precision)
     yield _phases(seen)
     yield from _work(seen)
     yield from _memory_and_energy(seen)
@@ -40,15 +42,17 @@ def _lines(row: Row) -> Iterator[str]:
         yield f"Waiting for the loader: {significant(1e3 * seen.starved_seconds)} ms of a step."
     for workers, rate in seen.images_per_second_of_loaders.items():
         yield f"A loader of {workers} worker{'s' * (workers != 1)} alone: {significant(rate)} images/s."
+    yield from explained.left_out if explained else ()
     for advice in seen.advice:
         yield f"Try {advice.flag}: {advice.why}." if advice.flag else f"{advice.why}."
 
 
-def _word(seen: Why) -> str:
+def _word(seen: Why, reached: PeaksMeasured | None, precision: Precision) -> str:
     """What bounds the step, and all shares that decided it."""
     shares = ", ".join(f"{word} {share:.2f}" for word, share in sorted(seen.shares.items(), key=lambda one: -one[1]))
     if seen.word is None:
-        return f"Bound by: not known, for the device's peaks were not measured (no time). Parts of the step: {shares}."
+        why = sentence((reached.refused.get(precision) if reached else None) or "no time was left")
+        return f"Bound by: not known, for the device's peak was not measured. {why} Parts of the step: {shares}."
     second = f", closely followed by {seen.second}" if seen.second else ""
     return f"Bound by {seen.word}{second}. Parts of the step: {shares}."
 
@@ -92,7 +96,9 @@ def _memory_and_energy(seen: Why) -> Iterator[str]:
 def _reached(seen: PeaksMeasured) -> Iterator[str]:
     """A device's peaks."""
     products = ", ".join(f"{precision} {scaled(rate, 'FLOP/s')}" for precision, rate in seen.flops.items())
-    yield f"Matrix products: {products}."
+    yield f"Matrix products: {products or 'not measured'}."
+    for precision, why in seen.refused.items():
+        yield f"Not in {precision}: {sentence(why)}"
     if seen.copy_bytes:
         yield f"Copies within its memory: {scaled(seen.copy_bytes, 'B/s')}, read and written."
     if seen.operator_seconds:

@@ -26,9 +26,9 @@ class Costs:
     Bytes are the least: each input read once, each result written once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, phase: StepPhase = "forward") -> None:
         self._flops = FlopCounterMode(display=False)
-        self._noting = _Noting(self._flops.get_total_flops)
+        self._noting = _Noting(self._flops.get_total_flops, phase)
 
     def __enter__(self) -> Self:
         self._flops.__enter__()  # type: ignore[no-untyped-call]
@@ -53,16 +53,19 @@ class Costs:
 
 
 class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    def __init__(self, total_flops: Callable[[], int]) -> None:
+    def __init__(self, total_flops: Callable[[], int], phase: StepPhase) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.phase: StepPhase = "input"
+        self.phase = phase
         self.seen: Counter[tuple[StepPhase, str, int, int, bool]] = Counter()
         self._total_flops = total_flops
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator, and note what it cost."""
         kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
+        packet = getattr(func, "overloadpacket", None)  # operators of a higher order have none
+        if packet is None or self.phase == "input":  # what a loader without workers does is not the device's
+            return func(*args, **kwargs)
+        name = packet.__name__
         if func.is_view or name in NOTHING_TO_SEE:
             return func(*args, **kwargs)
         with self:  # an operator made of others, which inference mode leaves whole

@@ -148,9 +148,11 @@ def picture_loader(pictures: Pictures, batch: int, workers: int, device: torch.d
 class Loaded:
     """Batches from a DataLoader; epochs follow one another without end."""
 
-    def __init__(self, loader: DataLoader[Any], device: torch.device, memory_format: torch.memory_format) -> None:
+    def __init__(
+        self, loader: DataLoader[Any], rows: int, device: torch.device, memory_format: torch.memory_format
+    ) -> None:
         self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
-        self._batches = _endless(loader)
+        self._batches = _endless(loader, rows)
 
     def fetch(self) -> Any:  # noqa: ANN401  a user's loader gives what it likes
         """The next batch that the loader has ready."""
@@ -167,8 +169,8 @@ class Loaded:
         return self._move(batch[0]), self._move(batch[1])
 
 
-def _endless(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Epoch after epoch.
+def _endless(loader: DataLoader[Any], rows: int) -> Iterator[Any]:
+    """The batches of that many rows, epoch after epoch; an epoch's incomplete batch is left out.
 
     It knows no `Loaded`: a cycle would leave the loader's end to the garbage collector, which may run in a process that
     another loader has forked meanwhile, and torch then waits for workers that are not that process's own, 5 s each.
@@ -176,10 +178,12 @@ def _endless(loader: DataLoader[Any]) -> Iterator[Any]:
     while True:
         empty = True
         for batch in loader:
-            empty = False
-            yield batch
+            tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
+            if not tensors or len(tensors[0]) == rows:
+                empty = False
+                yield batch
         if empty:
-            raise DataError("The loader has no batch to give: its data are fewer than a batch, or none.")
+            raise DataError(f"The loader has no batch of {rows} to give: its data are fewer, or its batches others.")
 
 
 class Fixed:

@@ -52,13 +52,14 @@ def _nvidia(device: torch.device) -> Meter:
 
 def _rapl() -> Meter:
     """The CPU's packages (https://docs.kernel.org/power/powercap/powercap.html)."""
-    packages = [path for path in sorted(RAPL.glob("intel-rapl:*")) if path.name.count(":") == 1]
-    if not packages:
-        raise NoMeterError("Energy: this machine has no counter of the CPU's energy that it shows (RAPL).")
     try:
+        zones = [path for path in sorted(RAPL.glob("intel-rapl:*")) if path.name.count(":") == 1]
+        packages = [path for path in zones if (path / "name").read_text().startswith("package")]  # not the platform
         readers = [_package(path) for path in packages]
-    except OSError:
+    except (OSError, ValueError):
         raise NoMeterError("Energy: the CPU's counter (RAPL) may be read by the administrator alone.") from None
+    if not readers:
+        raise NoMeterError("Energy: this machine has no counter of the CPU's energy that it shows (RAPL).")
     return Meter("RAPL, the CPU's packages", lambda: sum(read() for read in readers))
 
 

@@ -66,11 +66,11 @@ def _fresh(bench: Bench, untouched: State, *, compiled: bool) -> Step:
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
     torch.manual_seed(SEED)
-    return bench.step(bench.layout, compiled=compiled)
+    return bench.step(bench.layout, compiled=compiled, same_batch=True)
 
 
 def _by_operator(bench: Bench, request: Verify, beat: Callable[[int], None]) -> dict[str, Any]:
-    step = bench.step(bench.layout)
+    step = bench.step(bench.layout, same_batch=True)
     step.find_scale()
     with Tracker(bench.module) as tracker:
         shadow = Shadow(

@@ -44,7 +44,7 @@ def measure(
     Args:
         name: of the device.
         first: the precision to begin with.
-        known: precisions that were measured before, and are left out.
+        known: precisions that were measured before, and are left out, as is what has no precision.
         limit_seconds: after it the precisions that are left are left out.
         say: told what is being measured.
     """
@@ -52,8 +52,8 @@ def measure(
     device = devices.select(name)
     synchronize = devices.synchronizer(device)
     say("measuring what the device reaches")
-    copied = _copy_bytes(device, synchronize)
-    operator = operator_seconds(device)
+    copied = None if known else _copy_bytes(device, synchronize)
+    operator = None if known else operator_seconds(device)
     flops: dict[Precision, float] = {}
     refused: dict[Precision, str] = {}
     for precision in sorted(set(TYPES) - set(known), key=lambda each: (each != first, each)):
@@ -104,7 +104,7 @@ def _product_flops(dtype: torch.dtype, device: torch.device, synchronize: Callab
     while size <= LARGEST and (not best or time.perf_counter() + next_seconds < end):
         try:
             rate = _product_rate(size, dtype, device, synchronize)
-        except torch.OutOfMemoryError:
+        except RuntimeError:  # out of memory, in each device's own words
             if not best:
                 raise
             return best

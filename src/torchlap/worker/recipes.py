@@ -187,18 +187,24 @@ class Bench:
             self.choices.append(devices.keep_freed_memory())
         self._subject = build(workload.model, workload.batch, request.weights)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self._held: tuple[Any, Any] | None = None
+        """The first batch of a loader of the user's own, which may give another first one each time."""
         self._source, self.input_shape = self._sources(request)
+
+    def _shape_of(self, batch: tuple[Any, Any]) -> tuple[int, ...]:
+        return tuple(batch[0].shape) if isinstance(batch[0], Tensor) else (self.cell.workload.batch,)
 
     def _sources(self, request: Build) -> tuple[Make, tuple[int, ...]]:
         """How to make a source, and the shape of its inputs at the batch that is asked for."""
         subject, workload, device = self._subject, self.cell.workload, self.device
         if subject.loader is not None:
             own_loader = subject.loader
-            return lambda _, layout: Loaded(own_loader, device, layout), (workload.batch,)
+            source = Loaded(own_loader, workload.batch, torch.device("cpu"), torch.preserve_format)
+            self._held = source.place(source.fetch())
+            return lambda _, layout: Loaded(own_loader, workload.batch, device, layout), self._shape_of(self._held)
         if subject.batch is not None:
             own = subject.batch
-            shape = tuple(own[0].shape) if isinstance(own[0], Tensor) else (workload.batch,)
-            return lambda _, layout: Fixed(own, device, layout), shape
+            return lambda _, layout: Fixed(own, device, layout), self._shape_of(own)
         images, labels = digits(request.data)
         size = subject.image_size or 0
         shape = (workload.batch, CHANNELS, size, size)
@@ -207,7 +213,12 @@ class Bench:
             return lambda rows, layout: Resident((images, labels), size, rows, device, layout), shape
         repeats = -(-workload.batch // len(images))
         self._pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
-        return lambda rows, layout: Loaded(picture_loader(self._pictures, rows, workers, device), device, layout), shape
+
+        def loaded(rows: int, layout: torch.memory_format) -> Source:
+            loader = picture_loader(self._pictures, rows, workers, device)
+            return Loaded(loader, loader.batch_size or rows, device, layout)
+
+        return loaded, shape
 
     @property
     def loader_workers(self) -> tuple[int, ...]:
@@ -219,21 +230,33 @@ class Bench:
 
     def loader(self, workers: int) -> Loaded:
         """A fresh loader of the cell's batches with so many workers, for a cell that has one."""
-        if self._subject.loader is not None:
-            return Loaded(self._subject.loader, self.device, FORMATS[self.layout])
-        loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
-        return Loaded(loader, self.device, FORMATS[self.layout])
+        rows = self.cell.workload.batch
+        loader = self._subject.loader or picture_loader(self._pictures, rows, workers, self.device)
+        return Loaded(loader, rows, self.device, FORMATS[self.layout])
 
     @property
     def has_loader(self) -> bool:
         """Whether a step may have to wait for its batch."""
         return self.cell.recipe.workers is not None or self._subject.loader is not None
 
-    def step(self, memory_format: MemoryFormat, batch: int | None = None, *, compiled: bool | None = None) -> Step:
-        """A step of the model in that memory format, with a fresh optimizer, compiled as told or as the recipe says."""
+    def step(
+        self,
+        memory_format: MemoryFormat,
+        batch: int | None = None,
+        *,
+        compiled: bool | None = None,
+        same_batch: bool = False,
+    ) -> Step:
+        """A step of the model in that memory format, with a fresh optimizer, compiled as told or as the recipe says.
+
+        With `same_batch` such steps see the same data, whatever their loader would give.
+        """
         layout = FORMATS[memory_format]
         self.module.to(memory_format=layout)
-        source = self._source(batch or self.cell.workload.batch, layout)
+        if same_batch and self._held is not None:
+            source: Source = Fixed(self._held, self.device, layout)
+        else:
+            source = self._source(batch or self.cell.workload.batch, layout)
         recipe = self.cell.recipe if compiled is None else replace(self.cell.recipe, compile=compiled)
         return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
 

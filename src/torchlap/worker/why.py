@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import ceil
 from typing import Any
 
@@ -12,6 +13,7 @@ from torchlap.records import EnergyWindow, LoaderRate, OperatorCost, StepPhase
 from torchlap.worker import devices
 from torchlap.worker.costs import Costs
 from torchlap.worker.energy import NoMeterError, meter
+from torchlap.worker.models import printable
 from torchlap.worker.recipes import Bench, Step
 
 MOST_STEPS = 10
@@ -24,6 +26,7 @@ WINDOWS, WINDOW_SECONDS = 3, 0.25
 """Of energy: drivers count it anew some ten times a second."""
 
 LOADER_SECONDS, LEAST_BATCHES = 1.0, 2
+MOST_SAID = 300
 EVENTS = 8 * MOST_STEPS
 """A step in phases has six, a whole one two."""
 
@@ -34,36 +37,53 @@ WITH_EVENTS = ("cuda", "xpu")
 def explain(bench: Bench, step: Step, request: Explain, say: Callable[[str], None]) -> Explanation:
     """Look at a step that is warm, within about the limit; three steps are run in any case.
 
-    A compiled step's operators are those of the step before it was compiled.
+    What cannot be looked at is said, and does not keep the rest from being told. A compiled step's operators are those
+    of the step before it was compiled.
     """
     begun = time.perf_counter()
     end = begun + request.limit_seconds
     say("looking at the phases of a step")
     peak = devices.watch_memory(bench.device)
-    phases, steps = _phases(bench, step, int(PHASES_SHARE * request.limit_seconds / request.step_seconds))
+    clock = _clock(bench)
+    phases, steps = _phases(bench, step, clock, int(PHASES_SHARE * request.limit_seconds / request.step_seconds))
     memory = peak()
-    loaders = _loaders(bench, end, say)
+    left_out: list[str] = []
+    loaders: list[LoaderRate] = []
+    _unless_it_fails("The loader alone", lambda: _loaders(bench, end, say, loaders), left_out)
     say("measuring energy")
-    windows, name, none = _energy(bench, step, request.step_seconds, end)
+    energy = _Energy()
+    _unless_it_fails("Energy", lambda: energy.measure(bench, step, request.step_seconds, end), left_out)
     say("counting operators")
-    operators = _count(bench, step)
+    operators: list[OperatorCost] = []
+    _unless_it_fails("Counting the operators", lambda: operators.extend(_count(bench, step)), left_out)
     return Explanation(
         phases=phases,
         steps=steps,
-        by_events=bench.device.type in WITH_EVENTS,
-        operators=operators,
+        by_events=isinstance(clock, _EventClock),
+        operators=tuple(operators),
         peak_memory_bytes=memory,
-        energy=windows,
-        meter=name,
-        no_energy=none,
-        loaders=loaders,
+        energy=tuple(energy.windows),
+        meter=energy.meter,
+        no_energy=energy.none,
+        loaders=tuple(loaders),
+        left_out=tuple(left_out),
         seconds=time.perf_counter() - begun,
     )
 
 
-def _phases(bench: Bench, step: Step, most: int) -> tuple[dict[StepPhase, tuple[float, ...]], tuple[float, ...]]:
+def _unless_it_fails(what: str, look: Callable[[], None], left_out: list[str]) -> None:
+    """Look; a failure is a sentence, for what was seen before stays true."""
+    try:
+        look()
+    except Exception as error:  # noqa: BLE001  drivers, users' loaders and operators fail in many ways
+        said = (printable(error).splitlines() or [""])[0][:MOST_SAID]
+        left_out.append(f"{what} failed ({type(error).__name__}: {said}).")
+
+
+def _phases(
+    bench: Bench, step: Step, clock: "_HostClock | _EventClock", most: int
+) -> tuple[dict[StepPhase, tuple[float, ...]], tuple[float, ...]]:
     """Seconds of each phase, a step each; and of whole steps, run in turns with those; one of each at least."""
-    clock = _EventClock(bench.device) if bench.device.type in WITH_EVENTS else _HostClock(bench.synchronize)
     bench.synchronize()
     for number in range(max(2, min(2 * MOST_STEPS, most))):
         clock.begin()
@@ -75,6 +95,14 @@ def _phases(bench: Bench, step: Step, most: int) -> tuple[dict[StepPhase, tuple[
     bench.synchronize()
     seen = clock.seconds()
     return {phase: tuple(values) for phase, values in seen.items() if phase}, tuple(seen.get(None, ()))
+
+
+def _clock(bench: Bench) -> "_HostClock | _EventClock":
+    """The device's events, where they are trusted and it has them."""
+    if bench.device.type in WITH_EVENTS:
+        with suppress(RuntimeError, NotImplementedError):
+            return _EventClock(bench.device)
+    return _HostClock(bench.synchronize)
 
 
 Seen = dict[StepPhase | None, list[float]]
@@ -132,33 +160,43 @@ class _EventClock:
         return seen
 
 
-def _energy(bench: Bench, step: Step, step_seconds: float, end: float) -> tuple[tuple[EnergyWindow, ...], str, str]:
+class _Energy:
     """What some steps took, by whom; or why that is not known."""
-    try:
-        counter = meter(bench.device)
-    except NoMeterError as none:
-        return (), "", str(none)
-    steps = ceil(WINDOW_SECONDS / step_seconds)
-    if time.perf_counter() + WINDOWS * steps * step_seconds > end:
-        return (), "", "Energy: no time was left for it: more --budget."
-    windows = []
-    for _ in range(WINDOWS):
-        bench.synchronize()
-        begun, before = time.perf_counter(), counter.read()
-        for _ in range(steps):
-            step()
-        bench.synchronize()
-        windows.append(EnergyWindow(max(0.0, counter.read() - before), time.perf_counter() - begun, steps))
-    return tuple(windows), counter.name, ""
+
+    def __init__(self) -> None:
+        self.windows: list[EnergyWindow] = []
+        self.meter = self.none = ""
+
+    def measure(self, bench: Bench, step: Step, step_seconds: float, end: float) -> None:
+        """Run some windows of steps, where somebody reads the device's energy and there is time."""
+        try:
+            counter = meter(bench.device)
+        except NoMeterError as none:
+            self.none = str(none)
+            return
+        steps = ceil(WINDOW_SECONDS / step_seconds)
+        if time.perf_counter() + WINDOWS * steps * step_seconds > end:
+            self.none = "Energy: no time was left for it: more --budget."
+            return
+        self.meter = counter.name
+        for _ in range(WINDOWS):
+            bench.synchronize()
+            begun, before = time.perf_counter(), counter.read()
+            for _ in range(steps):
+                step()
+            bench.synchronize()
+            joules = max(0.0, counter.read() - before)
+            self.windows.append(EnergyWindow(joules, time.perf_counter() - begun, steps))
 
 
-def _loaders(bench: Bench, end: float, say: Callable[[str], None]) -> tuple[LoaderRate, ...]:
-    """How fast the DataLoader is alone, with its workers and with twice as many."""
-    rates: list[LoaderRate] = []
+def _loaders(bench: Bench, end: float, say: Callable[[str], None], rates: list[LoaderRate]) -> None:
+    """How fast the DataLoader is alone, with its workers and, where it is ours, with twice as many."""
+    needed = LOADER_SECONDS
     for count in bench.loader_workers:
-        if rates and time.perf_counter() + LOADER_SECONDS > end:
+        if time.perf_counter() + needed > end:
             break
         say(f"a loader of {count} workers alone")
+        started = time.perf_counter()
         source = bench.loader(count)
         for _ in range(count + 1):  # they all have begun then
             source.fetch()
@@ -167,11 +205,15 @@ def _loaders(bench: Bench, end: float, say: Callable[[str], None]) -> tuple[Load
             source.fetch()
             batches += 1
         rates.append(LoaderRate(count, batches, time.perf_counter() - begun))
-    return tuple(rates)
+        needed = 2 * (time.perf_counter() - started)
 
 
 def _count(bench: Bench, step: Step) -> tuple[OperatorCost, ...]:
-    plain = bench.step(bench.layout, compiled=False) if bench.cell.recipe.compile else step
-    with Costs() as costs:
+    plain = step
+    if bench.cell.recipe.compile:
+        plain = bench.step(bench.layout, compiled=False)
+        plain.find_scale()
+        plain()  # an optimizer's first step makes its state
+    with Costs("input") as costs:
         plain.phased(costs.ended)
     return costs.found()
