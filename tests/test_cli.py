@@ -323,15 +323,16 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80, 200])
-def test_no_line_is_wider_than_the_terminal(
-    columns: int, torchlap: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    options = ("--devices", "cpu,sim:0", "--batch", 4, "--precision-target", "30%", "--out", tmp_path / "run.jsonl")
-    result = torchlap("run", own("small"), *options)
-    assert max(map(len, result.stdout.splitlines())) <= columns
-    assert "\x1b" not in result.stdout
+def test_no_line_is_wider_than_the_terminal(torchlap: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run.jsonl"
+    options = ("--devices", "cpu,sim:0", "--batch", 4, "--precision-target", "30%", "--budget", "20s", "--out", out)
+    torchlap("run", own("small"), *options)
+    for columns in (20, 40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        result = torchlap("run", "--resume", out, "--why")
+        assert "Why" in result.stdout
+        assert max(map(len, result.stdout.splitlines())) <= columns
+        assert "\x1b" not in result.stdout
 
 
 def test_a_mismatched_torchvision_is_told_before_anything_is_imported(tmp_path: Path) -> None:
