@@ -421,6 +421,7 @@ def test_the_json_is_one_object_with_every_cell() -> None:
         "schema",
         "torchlap",
         "started",
+        "published",
         "finished",
         "wall_seconds",
         "start_up_seconds",

@@ -8,49 +8,63 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from torchlap.api import Listener, Options, check_up, load, measure, reference, verify
+    from torchlap.api import Listener, Options, check_up, compare, load, measure, reference, verify
+    from torchlap.bounds import Why, why
     from torchlap.doctor import CheckUp, diagnose
     from torchlap.records import Run
-    from torchlap.results import figures
+    from torchlap.results import figures, peaks
     from torchlap.stats import Interval, Ratio
     from torchlap.suites import parse_recipe
     from torchlap.trust import judge
+    from torchlap.versus import Change, Compared
 
 _HOMES = {
+    "Change": "versus",
     "CheckUp": "doctor",
+    "Compared": "versus",
     "Interval": "stats",
     "Listener": "api",
     "Options": "api",
     "Ratio": "stats",
     "Run": "records",
+    "Why": "bounds",
     "check_up": "api",
+    "compare": "api",
     "diagnose": "doctor",
     "figures": "results",
     "judge": "trust",
     "load": "api",
     "measure": "api",
     "parse_recipe": "suites",
+    "peaks": "results",
     "reference": "api",
     "verify": "api",
+    "why": "bounds",
 }
 
 __all__ = [
+    "Change",
     "CheckUp",
+    "Compared",
     "Interval",
     "Listener",
     "Options",
     "Ratio",
     "Run",
+    "Why",
     "__version__",
     "check_up",
+    "compare",
     "diagnose",
     "figures",
     "judge",
     "load",
     "measure",
     "parse_recipe",
+    "peaks",
     "reference",
     "verify",
+    "why",
 ]
 
 

@@ -48,8 +48,11 @@ from torchlap.records import (
     Trial,
     Weights,
 )
+from torchlap.results import TWO
 from torchlap.runfile import RunFile
 from torchlap.session import HANG_SECONDS, Session, Status, build_request, check_failed, hang_limit
+from torchlap.versus import SAME_BAND, Across, Compared, Named
+from torchlap.versus import compare as compare_runs
 
 DESCRIBE_SECONDS = 180.0
 VERIFY_SECONDS = 3600.0
@@ -378,9 +381,50 @@ def reference(name: str) -> Run:
     folder = files("torchlap").joinpath("data", "references")
     names = sorted(entry.name.removesuffix(".jsonl") for entry in folder.iterdir() if entry.name.endswith(".jsonl"))
     if name not in names:
-        raise UsageError(f"There is no reference run {name!r}: choose one of {', '.join(names)}.")
+        raise UsageError(f"There is no run file or reference {name!r}: check the path, or choose {', '.join(names)}.")
     with as_file(folder.joinpath(f"{name}.jsonl")) as path:
         return runfile.load(path)
+
+
+def compare(*runs: str | Path, across: Across = "files", band: float = SAME_BAND) -> Compared:
+    """Put runs beside the first of them.
+
+    Args:
+        runs: run files, folders of run files, or names of references; two runs at least, or one across its devices.
+        across: what makes a column: each file, or each kind of device, version of torch, or machine.
+        band: a ratio whose whole interval is within this of 1 is the same.
+
+    Raises:
+        UsageError: for a run that does not exist, or where there is nothing to compare.
+        RunFileError: for a file that cannot be read.
+    """
+    named = [each for name in runs for each in find_runs(str(name))]
+    if len(named) < TWO and across != "devices":
+        raise UsageError("There is one run: name another to compare it with, or a reference such as experiment-2022.")
+    seen = compare_runs(named, across=across, band=band)
+    if len(seen.columns) < TWO:
+        raise UsageError(f"All runs have the same {across}: leave out --across, or choose another.")
+    if not seen.changes:
+        raise UsageError("No cell of one has its like in another (model, batch, phase, recipe and kind of device).")
+    return seen
+
+
+def find_runs(name: str) -> list[Named]:
+    """The runs behind a word: of a file, of a folder in the order of their starts, or a reference of that name.
+
+    Raises:
+        UsageError: when there is none.
+        RunFileError: for a file that cannot be read.
+    """
+    path = Path(name)
+    if path.is_dir():
+        found = [Named(each.name, runfile.load(each)) for each in sorted(path.glob("*.jsonl"))]
+        if not found:
+            raise UsageError(f"There is no run file (*.jsonl) in {path}: name another folder.")
+        return sorted(found, key=lambda each: each.run.header.started)
+    if path.exists() or name.endswith(".jsonl"):
+        return [Named(path.name, runfile.load(path))]
+    return [Named(name, reference(name))]
 
 
 def default_path() -> Path:

@@ -46,6 +46,11 @@ DOCTOR_EPILOG = (
     "Exit codes: 0 all is well; 1 it works, but something changes results; 2 the accelerator or torch cannot be used, "
     "or the command asks for something that does not exist; 4 the system refused a file or memory; 130 interrupted."
 )
+REPORT_EPILOG = "Exit codes: 0 shown; 2 there is no such run; 4 a run file cannot be read; 130 interrupted."
+COMPARE_EPILOG = (
+    "Exit codes: 0 compared; 1 with --fail-if-slower, a cell is slower; 2 there is no such run, or nothing to compare; "
+    "4 a run file cannot be read; 130 interrupted."
+)
 VERIFY_EPILOG = (
     "Exit codes: 0 all that was checked is right; 1 numbers are wrong, or could not be checked; 2 the command asks for "
     "something that does not exist; 3 torch or torchvision cannot be used; 4 the system refused a file or memory; 130 "
@@ -284,6 +289,87 @@ def verify(
         if not _print(writers[output](), "the report is lost"):
             raise typer.Exit(EXIT_RUN_FILE)
         raise typer.Exit(numbers.exit_code(seen))
+
+
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="Run files, folders of them, or references that come with torchlap."),
+]
+
+
+@app.command(epilog=REPORT_EPILOG)
+def report(
+    runs: Runs,
+    why: Annotated[bool, typer.Option("--why", help="Show where each step's time goes.")] = False,  # noqa: FBT002  a flag
+    output: FormatOption = Format.table,
+) -> None:
+    """Show runs that were measured before, or references, as torchlap run shows them."""
+    from torchlap import api  # noqa: PLC0415  see the module's docstring
+
+    with _one_sentence():
+        named = [each for word in runs for each in api.find_runs(word)]
+        if len(named) > 1 and output in (Format.csv, Format.json):
+            raise UsageError(f"--format {output} is of one run: name one, or use torchlap compare.")
+        for each in named:
+            heading = f"{each.name}\n" * (len(named) > 1 and output is Format.table)
+            if not _print(heading + _written(each.run, output, why=why), "the report is lost"):
+                raise typer.Exit(EXIT_RUN_FILE)
+
+
+def _written(run: "Run", output: Format, *, why: bool, path: Path | None = None) -> str:
+    """A run in a format; the table begins with the machine."""
+    from torchlap.reports import plain, terminal  # noqa: PLC0415  see the module's docstring
+
+    if output is Format.table:
+        machine = terminal.machine(run, _width(), color=_color())
+        return machine + terminal.report(run, path, _width(), color=_color(), why=why)
+    if output is Format.markdown:
+        return plain.as_markdown(run, why=why)
+    return plain.as_csv(run) if output is Format.csv else plain.as_json(run, path)
+
+
+class Pivot(StrEnum):
+    """What makes the columns of a comparison."""
+
+    files = "files"
+    devices = "devices"
+    torch = "torch"
+    machine = "machine"
+
+
+Band = Annotated[str, typer.Option(help="Within this, either way, is the same.")]
+FailIfSlower = Annotated[
+    str | None, typer.Option(help="Exit with 1 when a cell is slower by more than this, with certainty: 5%.")
+]
+AcrossOption = Annotated[Pivot, typer.Option("--across", help="What is compared: each file, or what runs differ in.")]
+
+
+@app.command(epilog=COMPARE_EPILOG)
+def compare(
+    runs: Runs,
+    band: Band = "5%",
+    fail_if_slower: FailIfSlower = None,
+    across: AcrossOption = Pivot.files,
+    output: ReportFormatOption = ReportFormat.text,
+) -> None:
+    """Put runs beside the first of them: each cell is faster, slower, the same, or cannot be told."""
+    from torchlap import api, suites  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports import comparison  # noqa: PLC0415
+    from torchlap.versus import slower_by  # noqa: PLC0415
+
+    with _one_sentence():
+        limit = suites.parse_target(fail_if_slower) if fail_if_slower is not None else None
+        seen = api.compare(*runs, across=across.value, band=suites.parse_target(band))
+        slower = limit is not None and bool(slower_by(seen, limit))
+        code = EXIT_SOME_CELLS_FAILED if slower else EXIT_FINE
+        writers: dict[ReportFormat, Callable[[], str]] = {
+            ReportFormat.text: lambda: comparison.as_text(seen, _width(), color=_color()),
+            ReportFormat.markdown: lambda: comparison.as_markdown(seen),
+            ReportFormat.json: lambda: comparison.as_json(seen, code),
+        }
+        if not _print(writers[output](), "the report is lost"):
+            raise typer.Exit(EXIT_RUN_FILE)
+        raise typer.Exit(code)
 
 
 def _write_bug_report(seen: "Verification", path: Path) -> None:

@@ -242,13 +242,18 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class Header(Struct, frozen=True, tag="run", tag_field="event", kw_only=True):
-    """A run file's first line."""
+    """A run file's first line.
+
+    `published` is empty for what torchlap measured; otherwise the figures are somebody else's: where they were
+    published, and what is known against them.
+    """
 
     schema: int
     torchlap: Text
     started: Text
     facts: Facts
     plan: Plan
+    published: Text = ""
 
 
 class ComparisonStarted(Struct, frozen=True, tag="comparison_started", tag_field="event"):
@@ -292,12 +297,16 @@ class CellPrepared(Struct, frozen=True, tag="cell_prepared", tag_field="event", 
 
 
 class Lap(Struct, frozen=True):
-    """A timed block of steps, closed by one device synchronisation. `loss` is that of its last step."""
+    """A timed block of steps, closed by one device synchronisation. `loss` is that of its last step.
+
+    `images` is set where they are not the steps times the batch, as in an epoch whose last batch is not full.
+    """
 
     cell: Count
     steps: Positive
     seconds: Span
     loss: Finite
+    images: Positive | None = None
 
 
 class Round(Struct, frozen=True, tag="round", tag_field="event"):

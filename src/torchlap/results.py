@@ -1,5 +1,7 @@
 """From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
 
+from statistics import median
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -27,6 +29,11 @@ TWO = 2
 """A figure needs a spread, and a spread needs two laps."""
 
 
+def images_per_second(lap: Lap, batch: int) -> float:
+    """The speed of a lap of steps of that batch."""
+    return (lap.images or batch * lap.steps) / lap.seconds
+
+
 class CellResult(Struct, frozen=True, kw_only=True):
     """What is known of one cell. `throughput` is in images a second; `speed_up` is over the comparison's baseline.
 
@@ -43,6 +50,14 @@ class CellResult(Struct, frozen=True, kw_only=True):
     failure: Failure | None
     numbers: NumbersChecked | None = None
     explained: Explained | None = None
+
+    @property
+    def estimate(self) -> float | None:
+        """Images a second, also where a single lap leaves it without an interval; None for a cell without a figure."""
+        if self.throughput is not None:
+            return self.throughput.value
+        speeds = [images_per_second(lap, self.cell.workload.batch) for lap in self.laps]
+        return median(speeds) if speeds and self.failure is None else None
 
 
 class ComparisonResult(Struct, frozen=True):
@@ -102,7 +117,7 @@ class Tally:
         """Images a second of the cell's laps; with `beside`, only of the rounds in which that cell has a lap too."""
         batch = self.comparison.cells[cell].workload.batch
         laps = [laps[cell] for laps in self.rounds if cell in laps and (beside is None or beside in laps)]
-        return [batch * lap.steps / lap.seconds for lap in laps]
+        return [images_per_second(lap, batch) for lap in laps]
 
     def ratios(self, cell: int) -> list[float]:
         """The cell's throughput over the baseline's, a round each."""

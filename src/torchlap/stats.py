@@ -9,7 +9,7 @@ of laps in the order of time are widened by what their autocorrelation takes awa
 
 from collections.abc import Sequence
 from functools import cache
-from math import exp, inf, log, sqrt
+from math import exp, hypot, inf, log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -167,6 +167,23 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], con
         ValueError: when the two differ in length, have fewer than two values, or one that is not positive.
     """
     return lap_interval([a / b for a, b in zip(numerators, denominators, strict=True)], confidence)
+
+
+def unpaired_ratio(numerator: Interval, denominator: Interval, between: float = 0.0) -> Ratio:
+    """Estimate how many times larger one quantity is than another that was measured at another time.
+
+    Errors on the log scale add in quadrature, on either side.
+
+    Args:
+        numerator: its count is at least 2, as the denominator's.
+        denominator: the quantity that it is compared with, at the same confidence.
+        between: the half-width by which the same quantity differs from one measurement to the next, on the log scale.
+    """
+    value = numerator.value / denominator.value
+    up = hypot(log(numerator.high / numerator.value), log(denominator.value / denominator.low), between)
+    down = hypot(log(numerator.value / numerator.low), log(denominator.high / denominator.value), between)
+    count = min(numerator.count, denominator.count)
+    return Interval(value, value * exp(-down), value * exp(min(up, 300.0)), count)
 
 
 def is_look(rounds: int) -> bool:

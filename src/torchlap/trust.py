@@ -9,7 +9,7 @@ from torchlap import findings as catalogue
 from torchlap.doctor.devices import alone
 from torchlap.findings import Finding, found
 from torchlap.records import Conditions, Run
-from torchlap.results import CellResult, ComparisonResult, figures, watched
+from torchlap.results import CellResult, ComparisonResult, figures, images_per_second, watched
 from torchlap.stats import MIN_ROUNDS, autocorrelation, trend, two_levels
 
 TREND_CHANCE = 0.002
@@ -77,6 +77,11 @@ def void(all_findings: Iterable[Finding]) -> dict[str, str]:
     return {finding.where: finding.code for finding in all_findings if finding.severity == "error" and finding.where}
 
 
+def voided(cell: CellResult) -> str:
+    """The code of the finding by which a cell's figure means nothing, as `void` has it, without judging all else."""
+    return void([*numbers(cell), *not_finite(cell)]).get(str(cell.cell), "")
+
+
 def numbers(cell: CellResult) -> Iterable[Finding]:
     """Whether an accelerator's numbers are right; the CPU's own are the reference."""
     if cell.cell.device != "cpu" and (cell.throughput is not None or cell.numbers is not None):
@@ -107,7 +112,7 @@ def cold(cell: CellResult) -> Iterable[Finding]:
 
 def _speeds(cell: CellResult) -> list[float]:
     """Images a second of each lap."""
-    return [cell.cell.workload.batch * lap.steps / lap.seconds for lap in cell.laps]
+    return [images_per_second(lap, cell.cell.workload.batch) for lap in cell.laps]
 
 
 def _drift(series: list[float], least: float) -> str:

@@ -80,6 +80,7 @@ class Report(Struct, frozen=True, kw_only=True):
     schema: int
     torchlap: str
     started: str
+    published: str
     finished: str | None
     wall_seconds: float | None
     start_up_seconds: float | None
@@ -101,6 +102,7 @@ def as_json(run: Run, path: Path | None) -> str:
         schema=run.header.schema,
         torchlap=run.header.torchlap,
         started=run.header.started,
+        published=run.header.published,
         finished=ended.reason if ended else None,
         wall_seconds=sum(end.wall_seconds for end in ends) if ended else None,
         start_up_seconds=sum(end.start_up_seconds for end in ends) if ended else None,
@@ -195,6 +197,8 @@ def as_markdown(run: Run, *, why: bool = False) -> str:
         told = [row.bound] * more["bound by"] + [row.numbers] * more["numbers"]
         lines.append(_line([*_fields(row, compares(run)), *told]))
     first = baseline(run)
+    if run.header.published:
+        lines += ["", escape(clean(f"Published, not measured by torchlap: {run.header.published}"))]
     lines += ["", f"In brackets: the {run.header.plan.confidence:.0%} interval."]
     if compares(run):
         lines[-1] += f" Speed-up: over {escape(clean(first.device))} in {first.recipe}, from paired rounds."

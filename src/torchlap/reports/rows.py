@@ -120,7 +120,7 @@ def _row(result: CellResult, model: str, voided: str, explained: Why | None) -> 
     if result.throughput:
         throughput = _unless_void(with_interval(result.throughput), voided)
     else:
-        throughput = short_failure(result.failure) if result.failure else "not measured"
+        throughput = short_failure(result.failure) if result.failure else _single(result.estimate)
     return Row(
         result=result,
         model=model,
@@ -136,6 +136,11 @@ def _row(result: CellResult, model: str, voided: str, explained: Why | None) -> 
         bound=(explained.word if explained else None) or "",
         why=explained,
     )
+
+
+def _single(estimate: float | None) -> str:
+    """A figure from one lap has no spread."""
+    return f"~{number(estimate, estimate)} (n = 1)" if estimate else "not measured"
 
 
 def _unless_void(figure: str, voided: str) -> str:
@@ -154,8 +159,8 @@ def baseline(run: Run) -> Cell:
 
 
 def tells_of_numbers(all_rows: tuple[Row, ...]) -> bool:
-    """Tell whether numbers need a column: a sentence says that all are right."""
-    return bool({row.numbers for row in all_rows} - {"", "right"})
+    """Tell whether numbers need a column: where all are alike a sentence says it."""
+    return len({row.numbers for row in all_rows} - {""}) > 1
 
 
 def tells_of_bounds(all_rows: tuple[Row, ...]) -> bool:

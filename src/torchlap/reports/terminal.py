@@ -83,6 +83,8 @@ def _parts(run: Run, path: Path | None, width: int, *, why: bool) -> Iterator[Re
     tables = [_table(run, all_rows, LEFT_OUT_FIRST[:count]) for count in range(len(LEFT_OUT_FIRST) + 1)]
     fitting = [table for table in tables if Console(width=10_000).measure(table).maximum <= width]
     yield from fitting[:1] or _list(run, all_rows)
+    if run.header.published:
+        yield Text(clean(f"Published, not measured by torchlap: {run.header.published}"))
     yield Text(_legend(run, all_rows))
     failed = [row for row in all_rows if row.result.failure]
     if failed:
