@@ -1,6 +1,11 @@
 """Small versions of the benchmarks' tables, and the pages that are made from the code."""
 
+import json
+import random
+from pathlib import Path
+
 import pytest
+from fuzz_run_files import EVENTS, hostile, outcome
 from injected import CAUSES, quiet, told
 from make_findings import CATALOGUE, FOLDER, pages
 from noise import MODELS, TRUTH, compare
@@ -38,3 +43,13 @@ def test_a_quiet_run_is_silent() -> None:
 def test_each_finding_has_its_page_as_the_catalogue_has_it() -> None:
     assert {path.name: path.read_text() for path in FOLDER.iterdir()} == pages()
     assert len(pages()) == len(CATALOGUE) + 1
+
+
+def test_hostile_run_files_are_refused_or_shown_with_nothing_raw_in_them(tmp_path: Path) -> None:
+    seen = [outcome(hostile(random.Random(seed)), tmp_path / "run.jsonl") for seed in range(300)]
+    assert set(seen) == {"refused", "shown"}
+
+
+def test_the_fuzzed_run_is_one_that_is_shown(tmp_path: Path) -> None:
+    content = b"".join(json.dumps(event).encode() + b"\n" for event in EVENTS)
+    assert outcome(content, tmp_path / "run.jsonl") == "shown"

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torchlap.doctor import CATALOGUE, CHAINS, diagnose, exit_code
 from torchlap.findings import CATALOGUE as MEASURING
 from torchlap.findings import Finding
-from torchlap.records import Facts, Nvidia, TorchBuild, TorchFacts, Trial
+from torchlap.records import DeviceFacts, Facts, Nvidia, TorchBuild, TorchFacts, Trial
 from torchlap.trust import judge
 
 
@@ -263,3 +263,11 @@ def test_a_run_on_the_cpu_alone_says_so() -> None:
 def test_no_check_is_in_two_chains() -> None:
     checks = [check for chain in CHAINS for check in chain]
     assert len(checks) == len(set(checks))
+
+
+@pytest.mark.parametrize("capability", ["fp16", "9.0.0", "\u0669", "9" * 5000, "gfx" + "9" * 5000, "."])
+def test_a_capability_that_is_none_is_not_judged(capability: str) -> None:
+    odd = DeviceFacts("cuda:0", "cuda", "A GPU", capability=capability)
+    torch = TorchFacts(architectures=("sm_90", "sm_" + "9" * 5000))
+    unset = {"CUDA_VISIBLE_DEVICES": "9" * 5000, "OMP_NUM_THREADS": "9" * 5000}
+    assert isinstance(diagnose(replace(FACTS, devices=(odd,), torch=torch, environment=unset)), tuple)

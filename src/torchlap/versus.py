@@ -72,11 +72,15 @@ class Compared(Struct, frozen=True, kw_only=True):
     alone: tuple[str, ...]
 
 
+Row = tuple[str, int, str, str, str]
+"""Model, batch, phase, recipe, and which device of its machine."""
+
+
 class _Item(Struct, frozen=True):
     """A cell of a run, and the column and row it belongs to."""
 
     label: str
-    row: tuple[str, int, str, str, str]
+    row: Row
     named: Named
     cell: CellResult
     void: str
@@ -90,20 +94,25 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
         across: what makes a column: each file, or each kind of device, version of torch, or machine.
         band: a ratio whose whole interval is within this of 1 is the same.
     """
-    items = [item for named in runs for item in _items(named, across)]
-    labels = list(dict.fromkeys(item.label for item in items))
-    by_place = {(item.label, item.row): item for item in items}
-    firsts = [item for item in by_place.values() if item.label == labels[0]]
-    changes, alone = [], []
-    for label in labels[1:]:
-        mine = [item for item in by_place.values() if item.label == label]
+    places: dict[str, dict[Row, _Item]] = {}
+    for named in runs:
+        for item in _items(named, across):
+            places.setdefault(item.label, {})[item.row] = item
+    columns = {label: list(items.values()) for label, items in places.items()}
+    firsts, *others = columns.values()
+    changes: list[Change] = []
+    alone: list[_Item] = []
+    for mine in others:
         pairs = list(_pairs(firsts, mine))
         changes += [_change(before, after, band) for before, after in pairs]
         matched = {id(each) for pair in pairs for each in pair}
-        alone += [f"{item.named.name}: {item.cell.cell}" for item in (*firsts, *mine) if id(item) not in matched]
-    columns = tuple(_column(label, items, labels[0]) for label in labels)
+        alone += [item for item in (*firsts, *mine) if id(item) not in matched]
     return Compared(
-        across=across, band=band, columns=columns, changes=tuple(changes), alone=tuple(dict.fromkeys(alone))
+        across=across,
+        band=band,
+        columns=tuple(_column(label, items, firsts[-1]) for label, items in columns.items()),
+        changes=tuple(changes),
+        alone=tuple(dict.fromkeys(f"{item.named.name}: {item.cell.cell}" for item in alone)),
     )
 
 
@@ -153,25 +162,23 @@ def _pairs(firsts: Sequence[_Item], others: Sequence[_Item]) -> Iterator[tuple[_
             yield item, loose[_loose(item)][0]
 
 
-def _loose(item: _Item) -> tuple[str, int, str, str, str]:
+def _loose(item: _Item) -> Row:
     recipe = str(replace(item.cell.cell.recipe, workers=None))
     return (*item.row[:3], recipe, item.row[4])
 
 
-def _by_loose_row(items: Sequence[_Item]) -> dict[tuple[str, int, str, str, str], list[_Item]]:
-    rows: dict[tuple[str, int, str, str, str], list[_Item]] = {}
+def _by_loose_row(items: Sequence[_Item]) -> dict[Row, list[_Item]]:
+    rows: dict[Row, list[_Item]] = {}
     for item in items:
         rows.setdefault(_loose(item), []).append(item)
     return rows
 
 
-def _column(label: str, items: Sequence[_Item], first: str) -> Column:
-    mine = [item for item in items if item.label == label]
-    its_first = next(item for item in items if item.label == first).named.run.header.facts
-    header = mine[-1].named.run.header
-    same_run = mine[-1].named.run.header.facts is its_first
-    unlike = () if label == first or same_run else differences(its_first, header.facts)
-    return Column(label=label, published=header.published, unlike=unlike)
+def _column(label: str, items: Sequence[_Item], first: _Item) -> Column:
+    """A side, beside the machine of the first; the devices of one run are of one machine."""
+    mine, its = items[-1].named.run.header, first.named.run.header
+    unlike = () if mine is its else differences(its.facts, mine.facts)
+    return Column(label=label, published=mine.published, unlike=unlike)
 
 
 def _change(before: _Item, after: _Item, band: float) -> Change:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from torchlap.findings import Finding, Rule, found
-from torchlap.probes import THERMAL_WORDS
+from torchlap.probes import THERMAL_WORDS, whole
 from torchlap.records import Facts
 
 LOAD_SHARE = 0.5
@@ -85,7 +85,7 @@ def few_threads(facts: Facts) -> Iterable[Finding]:
     cores = facts.performance_cores or facts.physical_cores
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         value = facts.environment.get(name, "").partition(",")[0].strip()  # OpenMP takes a list, one a level
-        if value.isdecimal() and 0 < int(value) < cores:
+        if 0 < (whole(value) or 0) < cores:
             yield found(FEW_THREADS, "cpu", f"{name}={value}, {cores} cores", command=f"unset {name}")
             return
 

@@ -8,6 +8,7 @@ from packaging.version import Version
 from torchlap import installation
 from torchlap.doctor.versions import parsed
 from torchlap.findings import Finding, Rule, found
+from torchlap.probes import whole
 from torchlap.records import Facts, NvidiaGpu
 
 OLDEST_DRIVER = {13: "580", 12: "525", 11: "450"}
@@ -170,7 +171,8 @@ def hidden(facts: Facts) -> Iterable[Finding]:
     if visible is None or not _gpus(facts) or _available(facts):
         return
     first = visible.split(",")[0].strip()
-    if not (first.isdecimal() and int(first) < len(_gpus(facts))):
+    index = whole(first)
+    if index is None or index >= len(_gpus(facts)):
         command = "unset CUDA_VISIBLE_DEVICES"
         yield found(HIDDEN, "cuda", f"CUDA_VISIBLE_DEVICES={visible!r}, {_models(facts)}", command=command)
 
@@ -198,11 +200,15 @@ def unavailable(facts: Facts) -> Iterable[Finding]:
         yield found(UNAVAILABLE, "cuda", f"{_models(facts)}. {facts.torch.said or facts.looked_for}")
 
 
+CAPABILITY = re.compile(r"gfx\w{1,20}|[0-9]{1,3}(\.[0-9]{1,3})?")
+"""As AMD and NVIDIA write it; a run file may hold anything."""
+
+
 def no_kernels(facts: Facts) -> Iterable[Finding]:
     """The wheel has no code that runs on a device's architecture."""
     architectures = facts.torch.architectures if facts.torch else ()
     for device in facts.devices:
-        unknown = device.kind != "cuda" or not device.capability or not architectures
+        unknown = device.kind != "cuda" or not CAPABILITY.fullmatch(device.capability) or not architectures
         passed = any(trial.device == device.name and not trial.failed_at for trial in facts.trials)
         if not (unknown or passed or _runs(device.capability, architectures)):
             evidence = f"{device.model} is {device.capability}; this torch is built for {', '.join(architectures)}"
@@ -219,7 +225,7 @@ def _runs(capability: str, architectures: Iterable[str]) -> bool:
         return capability in {name.partition(":")[0] for name in architectures}
     device = _number(capability)
     for name in architectures:
-        parts = re.fullmatch(r"(sm|compute)_([0-9]+)([0-9])([a-z]?)", name)
+        parts = re.fullmatch(r"(sm|compute)_([0-9]{1,3})([0-9])([a-z]?)", name)
         if parts is None:
             continue
         code = int(parts[2]), int(parts[3])
@@ -231,7 +237,7 @@ def _runs(capability: str, architectures: Iterable[str]) -> bool:
 
 def _number(capability: str) -> tuple[int, int]:
     major, _, minor = capability.partition(".")
-    return int(major or 0), int(minor or 0)
+    return int(major), int(minor or 0)
 
 
 def throttled(facts: Facts) -> Iterable[Finding]:

@@ -14,6 +14,7 @@ from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import CellPrepared, Facts, Failure, NumbersChecked, PeaksMeasured, Plan, Run, RunFinished
+from torchlap.reports.headline import headline
 from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence, tells_of_bounds, tells_of_numbers
 from torchlap.reports.why import paragraphs
 from torchlap.results import peaks
@@ -81,6 +82,7 @@ class Report(Struct, frozen=True, kw_only=True):
     torchlap: str
     started: str
     published: str
+    headline: str
     finished: str | None
     wall_seconds: float | None
     start_up_seconds: float | None
@@ -103,6 +105,7 @@ def as_json(run: Run, path: Path | None) -> str:
         torchlap=run.header.torchlap,
         started=run.header.started,
         published=run.header.published,
+        headline=headline(run),
         finished=ended.reason if ended else None,
         wall_seconds=sum(end.wall_seconds for end in ends) if ended else None,
         start_up_seconds=sum(end.start_up_seconds for end in ends) if ended else None,
@@ -192,7 +195,8 @@ def as_markdown(run: Run, *, why: bool = False) -> str:
     all_rows = rows(run)
     more = {"bound by": tells_of_bounds(all_rows), "numbers": tells_of_numbers(all_rows)}
     heads += [head for head, told in more.items() if told]
-    lines = [escape(clean(machine_line(run.header.facts))), "", _line(heads), _line(["---"] * len(heads))]
+    bold = f"**{escape(headline(run))}**"
+    lines = [escape(clean(machine_line(run.header.facts))), "", bold, "", _line(heads), _line(["---"] * len(heads))]
     for row in all_rows:
         told = [row.bound] * more["bound by"] + [row.numbers] * more["numbers"]
         lines.append(_line([*_fields(row, compares(run)), *told]))

@@ -18,6 +18,7 @@ from torchlap.doctor import diagnose
 from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import OUT_OF_TIME, Facts, FailureKind, Plan, Run
+from torchlap.reports.headline import headline
 from torchlap.reports.rows import (
     FAILURE_WORDS,
     Row,
@@ -47,7 +48,8 @@ SEVERITY_STYLES = {"note": "cyan", "warning": "yellow", "error": "red"}
 
 def machine(run: Run, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
     """The machine in one line (wrapped where the terminal is narrower), and what the check-up found."""
-    return rendered([Text(clean(machine_line(run.header.facts))), _check_up(run.header.facts)], width, color)
+    told = [] if run.header.published else [_check_up(run.header.facts)]  # a machine of the past is not to be mended
+    return rendered([Text(clean(machine_line(run.header.facts))), *told], width, color)
 
 
 def _check_up(facts: Facts) -> Text:
@@ -80,6 +82,7 @@ def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  
 
 def _parts(run: Run, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
     all_rows = rows(run)
+    yield Text(headline(run), style="bold")
     tables = [_table(run, all_rows, LEFT_OUT_FIRST[:count]) for count in range(len(LEFT_OUT_FIRST) + 1)]
     fitting = [table for table in tables if Console(width=10_000).measure(table).maximum <= width]
     yield from fitting[:1] or _list(run, all_rows)
@@ -101,7 +104,8 @@ def _parts(run: Run, path: Path | None, width: int, *, why: bool) -> Iterator[Re
         yield Text(clean(remark))
     if path is not None:
         yield _labelled("\nRun file", clean(str(path)))
-    yield _labelled("Try next", next_step(run))
+    if not run.header.published:
+        yield _labelled("Try next", next_step(run))
 
 
 def _why(run: Run) -> Iterator[RenderableType]:

@@ -1,0 +1,116 @@
+"""A folder of 10,000 run files: how long `torchlap compare` takes, and how much memory.
+
+    python benchmarks/many_runs.py [--files 10000]
+
+Writes the files (two devices, two batches, twelve rounds each, which is what a nightly run of one model leaves) into a
+temporary folder, compares all with the first, and prints seconds and peak memory. Asked for: under 30 s and 1 GiB.
+"""
+
+import argparse
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+import torchlap
+from torchlap.records import (
+    SCHEMA,
+    Cell,
+    CellPrepared,
+    Comparison,
+    ComparisonFinished,
+    ComparisonStarted,
+    DeviceFacts,
+    Event,
+    Facts,
+    Header,
+    Lap,
+    Plan,
+    Recipe,
+    Round,
+    RunFinished,
+    Workload,
+)
+
+ROUNDS = 12
+SPEEDS = {"cpu": 40.0, "cuda:0": 400.0}
+
+
+def run(number: int) -> list[Event]:
+    """One night's run: a few per cent of noise, and a machine that never changes."""
+    noise = random.Random(number)
+    cells = [tuple(Cell(Workload("resnet18", batch), Recipe(), device) for device in SPEEDS) for batch in (4, 64)]
+    facts = Facts(
+        cpu="A processor",
+        physical_cores=8,
+        usable_cores=8,
+        memory_bytes=1 << 35,
+        system="Linux",
+        architecture="x86_64",
+        python="3.12.0",
+        packages={"torch": "2.11.0", "torchvision": "0.26.0"},
+        devices=(DeviceFacts("cpu", "cpu"), DeviceFacts("cuda:0", "cuda", "A GPU")),
+    )
+    plan = Plan(suite="own", comparisons=tuple(map(Comparison, cells)))
+    started = f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}T03:00:{number % 60:02}+00:00"
+    events: list[Event] = [
+        Header(schema=SCHEMA, torchlap=torchlap.__version__, started=started, facts=facts, plan=plan)
+    ]
+    for place, comparison in enumerate(cells):
+        events.append(ComparisonStarted(place))
+        events += [
+            CellPrepared(
+                comparison=place,
+                cell=position,
+                first_step_seconds=1.0,
+                warm_up_steps=10,
+                warm_up_seconds=2.0,
+                steady=True,
+                step_seconds=0.1,
+                optimizer_seconds=0.01,
+                synchronize_seconds=1e-5,
+                first_loss=2.3,
+                memory_format="contiguous",
+                threads=8,
+                input_shape=(4, 3, 224, 224),
+                parameters=11_000_000,
+            )
+            for position in range(len(comparison))
+        ]
+        for each in range(ROUNDS):
+            laps = tuple(
+                Lap(position, 1, cell.workload.batch / SPEEDS[cell.device] * noise.gauss(1.0, 0.02), 2.0)
+                for position, cell in enumerate(comparison)
+            )
+            events.append(Round(place, float(each), laps))
+        events.append(ComparisonFinished(place, "precise"))
+    return [*events, RunFinished(reason="complete", wall_seconds=60.0, start_up_seconds=5.0)]
+
+
+def main() -> None:
+    """Write, compare, print."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--files", type=int, default=10_000)
+    files = words.parse_args().files
+    encode = msgspec.json.Encoder().encode
+    with TemporaryDirectory() as folder:
+        for number in range(files):
+            path = Path(folder) / f"{number:05}.jsonl"
+            path.write_bytes(b"".join(encode(event) + b"\n" for event in run(number)))
+        begun = time.perf_counter()
+        command = [sys.executable, "-m", "torchlap", "compare", folder, "--format", "json"]
+        with Path(os.devnull).open("w") as nowhere:
+            subprocess.run(command, check=True, stdout=nowhere)
+        seconds = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20 if sys.platform == "linux" else 1 << 30)
+    print(f"{files} run files: {seconds:.1f} s, {peak:.2f} GiB at most")
+
+
+if __name__ == "__main__":
+    main()
