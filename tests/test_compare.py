@@ -180,7 +180,8 @@ def test_the_command_names_what_differs_first_and_fails_where_it_is_asked_to(tmp
         (["m1", "experiment-2022"], "no run file or reference 'm1': check the path, or choose experiment-2022,"),
         (["experiment-2022"], "There is one run: name another"),
         (["experiment-2022", "experiment-2022", "--across", "torch"], "All runs have the same torch"),
-        (["experiment-2022", "experiment-2022-h100", "--band", "5"], "5"),
+        (["experiment-2022", "experiment-2022-h100", "--band", "5"], "'5' is no band: give a share from 0.1% to 50%"),
+        (["experiment-2022", "experiment-2022"], "The same run is named twice"),
         (["."], "There is no run file (*.jsonl) in ."),
     ],
 )
@@ -253,3 +254,12 @@ def test_a_run_that_was_measured_before_is_shown_again(tmp_path: Path, torchlap:
     assert both.stdout.count("a.jsonl\n") == 2
     refused = torchlap("report", file, file, "--format", "csv")
     assert (refused.exit_code, "--format csv is of one run" in refused.output) == (2, True)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    files = [written(tmp_path / name, "run.jsonl", at(speed)) for name, speed in (("a", 100.0), ("b", 50.0))]
+    seen = torchlap.compare(*files)
+    assert [column.label for column in seen.columns] == list(map(str, files))
+    assert seen.changes[0].verdict == "slower"

@@ -170,7 +170,7 @@ def test_a_target_is_a_share_or_a_percentage(text: str, target: float) -> None:
 
 @pytest.mark.parametrize("text", ["0", "0%", "2", "51%", "0.05%", "-2%", "", "%", "x", "nan", "1e-2", "9" * 400])
 def test_what_is_no_target_is_refused(text: str) -> None:
-    said = f"{text!r} is no precision target: give a half-width from 0.1% to 50%, like 2%."
+    said = f"{text!r} is no precision target: give a share from 0.1% to 50%, like 2%."
     assert refusal(parse_target, text) == said
 
 

@@ -399,6 +399,10 @@ def compare(*runs: str | Path, across: Across = "files", band: float = SAME_BAND
         RunFileError: for a file that cannot be read.
     """
     named = [each for name in runs for each in find_runs(str(name))]
+    if len({each.name for each in named}) < len(named):  # files of one name in several folders
+        named = [each for name in runs for each in find_runs(str(name), whole_path=True)]
+    if across == "files" and len({each.name for each in named}) < len(named):
+        raise UsageError("The same run is named twice: name another to compare it with.")
     if len(named) < TWO and across != "devices":
         raise UsageError("There is one run: name another to compare it with, or a reference such as experiment-2022.")
     seen = compare_runs(named, across=across, band=band)
@@ -409,8 +413,12 @@ def compare(*runs: str | Path, across: Across = "files", band: float = SAME_BAND
     return seen
 
 
-def find_runs(name: str) -> list[Named]:
+def find_runs(name: str, *, whole_path: bool = False) -> list[Named]:
     """The runs behind a word: of a file, of a folder in the order of their starts, or a reference of that name.
+
+    Args:
+        name: the word.
+        whole_path: call a run by its file's whole path, not by the file's name.
 
     Raises:
         UsageError: when there is none.
@@ -418,13 +426,17 @@ def find_runs(name: str) -> list[Named]:
     """
     path = Path(name)
     if path.is_dir():
-        found = [Named(each.name, runfile.load(each)) for each in sorted(path.glob("*.jsonl"))]
+        found = [_named(each, whole_path=whole_path) for each in sorted(path.glob("*.jsonl"))]
         if not found:
             raise UsageError(f"There is no run file (*.jsonl) in {path}: name another folder.")
         return sorted(found, key=lambda each: each.run.header.started)
     if path.exists() or name.endswith(".jsonl"):
-        return [Named(path.name, runfile.load(path))]
+        return [_named(path, whole_path=whole_path)]
     return [Named(name, reference(name))]
+
+
+def _named(path: Path, *, whole_path: bool) -> Named:
+    return Named(str(path) if whole_path else path.name, runfile.load(path))
 
 
 def default_path() -> Path:

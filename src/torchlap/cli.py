@@ -358,8 +358,8 @@ def compare(
     from torchlap.versus import slower_by  # noqa: PLC0415
 
     with _one_sentence():
-        limit = suites.parse_target(fail_if_slower) if fail_if_slower is not None else None
-        seen = api.compare(*runs, across=across.value, band=suites.parse_target(band))
+        limit = suites.parse_target(fail_if_slower, "limit") if fail_if_slower is not None else None
+        seen = api.compare(*runs, across=across.value, band=suites.parse_target(band, "band"))
         slower = limit is not None and bool(slower_by(seen, limit))
         code = EXIT_SOME_CELLS_FAILED if slower else EXIT_FINE
         writers: dict[ReportFormat, Callable[[], str]] = {

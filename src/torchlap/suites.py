@@ -125,8 +125,8 @@ def parse_seconds(text: str, what: str) -> float:
     return seconds
 
 
-def parse_target(text: str) -> float:
-    """A relative precision such as `2%` or `0.02`.
+def parse_target(text: str, what: str = "precision target") -> float:
+    """A relative precision, or whatever else is `what`, such as `2%` or `0.02`.
 
     Raises:
         UsageError: when it is not between 0.1 % and 50 %.
@@ -134,7 +134,7 @@ def parse_target(text: str) -> float:
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text.strip())
     target = float(match[1]) / (100 if match[2] else 1) if match else 0.0
     if not 0.001 <= target <= 0.5:  # noqa: PLR2004  below the clock's own noise; above, no figure at all
-        raise UsageError(f"{text!r} is no precision target: give a half-width from 0.1% to 50%, like 2%.")
+        raise UsageError(f"{text!r} is no {what}: give a share from 0.1% to 50%, like 2%.")
     return target
 
 
