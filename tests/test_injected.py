@@ -12,11 +12,12 @@ from torchlap.records import CellPrepared
 from torchlap.reports.plain import as_markdown
 
 SILENT_ABOUT = {"TL204", "TL205", "TL207", "TL213", "TL214", "TL215", "TL216", "TL217", "TL218"}
+BRIEFLY = ("--budget", "12s", "--no-why")
 
 
 def run_of(torchlap: Command, tmp_path: Path, function: str, *words: object) -> tuple[set[str], int, str]:
     out = tmp_path / "run.jsonl"
-    options = ("--devices", "cpu", "--batch", 8, "--budget", "12s", "--out", out)
+    options = ("--devices", "cpu", "--batch", 8, *BRIEFLY, "--out", out)
     result = torchlap("run", f"{OWN}:{function}", *options, *words)
     assert "Traceback" not in result.output
     return {finding.code for finding in judge(load(out))}, result.exit_code, result.stdout
@@ -49,7 +50,7 @@ def test_a_void_figure_looks_void(torchlap: Command, tmp_path: Path) -> None:
 
 def test_a_device_that_is_given_its_work_in_time_is_not_launch_bound(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    options = ("--devices", "sim:0", "--batch", 4, "--precision-target", "20%", "--budget", "12s", "--out", out)
+    options = ("--devices", "sim:0", "--batch", 4, "--precision-target", "20%", *BRIEFLY, "--out", out)
     torchlap("run", f"{OWN}:small", *options)
     assert "TL218" not in {finding.code for finding in judge(load(out))}
     (prepared,) = (event for event in load(out).events if isinstance(event, CellPrepared))
@@ -60,7 +61,7 @@ def test_a_device_that_is_given_its_work_in_time_is_not_launch_bound(torchlap: C
 @pytest.mark.models
 def test_a_step_through_a_loader_tells_how_long_it_waited(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    options = ("--devices", "cpu", "--batch", 4, "--precision-target", "40%", "--budget", "20s", "--out", out)
+    options = ("--devices", "cpu", "--batch", 4, "--precision-target", "40%", *BRIEFLY, "--out", out)
     torchlap("run", "squeezenet1_0", "--phase", "eval", "--data-through", "loader", "--workers", 0, *options)
     (prepared,) = (event for event in load(out).events if isinstance(event, CellPrepared))
     assert prepared.watched is not None

@@ -28,7 +28,7 @@ def step_seconds(run: Run) -> list[float]:
 
 def test_a_module_that_sleeps_20_ms_is_reported_within_2_percent(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    options = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--budget", "15s", "--out", out)
+    options = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--no-why", "--budget", "15s", "--out", out)
     result = torchlap("run", own("sleeps"), *options)
     assert result.exit_code == 0, result.output
     assert step_seconds(load(out)) == [pytest.approx(STEP_SECONDS, rel=0.02)]
@@ -61,14 +61,14 @@ def test_torchs_own_timer_reads_the_same(torchlap: Command, tmp_path: Path) -> N
         text=True,
         check=True,
     )
-    options = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--budget", "15s", "--out", out)
+    options = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--no-why", "--budget", "15s", "--out", out)
     torchlap("run", own("sleeps"), *options)
     assert step_seconds(load(out)) == [pytest.approx(float(timed.stdout), rel=0.02)]
 
 
 def test_a_device_is_not_faster_than_itself(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    options = ("--devices", "cpu,cpu", "--batch", 4, "--phase", "eval", "--budget", "15s", "--out", out)
+    options = ("--devices", "cpu,cpu", "--batch", 4, "--phase", "eval", "--no-why", "--budget", "15s", "--out", out)
     result = torchlap("run", own("sleeps"), *options)
     assert result.exit_code == 0, result.output
     speed_up = figures(load(out))[0].cells[1].speed_up
@@ -113,6 +113,7 @@ def test_a_worker_that_fails_is_a_record_and_nothing_else_is_lost(
         4,
         "--precision-target",
         "5%",
+        "--no-why",
         "--budget",
         "12s",
         "--hang-limit",
@@ -132,7 +133,7 @@ def test_a_worker_that_fails_is_a_record_and_nothing_else_is_lost(
 
 
 def test_a_step_over_the_budget_is_too_slow_and_no_failure(torchlap: Command, tmp_path: Path) -> None:
-    options = ("--devices", "cpu", "--batch", "4,64", "--budget", "8s", "--out", tmp_path / "run.jsonl")
+    options = ("--devices", "cpu", "--batch", "4,64", "--no-why", "--budget", "8s", "--out", tmp_path / "run.jsonl")
     result = torchlap("run", own("very_slow"), *options)
     assert result.exit_code == 0, result.output
     assert "too slow" in result.stdout
