@@ -79,7 +79,7 @@ def test_a_device_is_not_faster_than_itself(torchlap: Command, tmp_path: Path) -
 def test_a_speed_up_over_the_cpu_is_shown_with_its_interval(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     result = torchlap(
-        "run", own("small"), "--devices", "cpu,sim", "--batch", 4, "--precision-target", "10%", "--out", out
+        "run", own("small"), "--devices", "cpu,sim", "--batch", 4, "--precision-target", "10%", "--no-why", "--out", out
     )
     assert result.exit_code == 0, result.output
     cpu, sim = figures(load(out))[0].cells
@@ -148,7 +148,19 @@ def test_a_model_may_bring_its_own_loss_and_take_no_batch(torchlap: Command, tmp
 def test_every_recipe_of_the_cpu_runs(torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     recipes = "fp32,bf16+channels_last,contiguous+fused,fp16"
-    options = ("--devices", "cpu", "--batch", 4, "--recipe", recipes, "--precision-target", "20%", "--out", out)
+    options = (
+        "--devices",
+        "cpu",
+        "--batch",
+        4,
+        "--recipe",
+        recipes,
+        "--precision-target",
+        "20%",
+        "--no-why",
+        "--out",
+        out,
+    )
     result = torchlap("run", own("small"), *options)
     assert result.exit_code == 0, result.output
     assert all(cell.throughput for cell in figures(load(out))[0].cells)
