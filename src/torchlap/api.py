@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import as_file, files
@@ -239,29 +239,37 @@ def verify(
         cells = [cell for comparison in plan.comparisons for cell in comparison.cells]
         hang = options.hang_seconds
         look = partial(_numbers, processes, plan, end=end, hang_seconds=hang, watch=watch, sampled=not thorough)
-        seen: list[CellNumbers] = []
-        suites: list[OperatorSuite] = []
-        interrupted = False
-        try:
-            for cell in cells:
-                seen.append(CellNumbers(cell, look(cell)))  # noqa: PERF401  an interrupt keeps what is there
-            for name in dict.fromkeys(cell.device for cell in cells) if suite else ():
-                suites.append(_suite(processes, name, hang, watch, thorough=thorough))  # noqa: PERF401  likewise
-        except KeyboardInterrupt:
-            if not seen:
-                raise
-            interrupted = True
-            left_out = NumbersChecked(comparison=0, cell=0, reason="interrupted before")
-            seen += [CellNumbers(cell, left_out) for cell in cells[len(seen) :]]
-        return Verification(
-            torchlap=__version__,
-            facts=facts.with_torch(machine, description),
-            cells=tuple(seen),
-            suites=tuple(suites),
-            interrupted=interrupted,
-        )
+        try_suite = partial(_suite, processes, hang_seconds=hang, watch=watch, thorough=thorough)
+        return _looked_at(facts.with_torch(machine, description), cells, look, try_suite if suite else None)
     finally:
         processes.close()
+
+
+def _looked_at(
+    machine: Facts,
+    cells: Sequence[Cell],
+    look: Callable[[Cell], NumbersChecked],
+    try_suite: Callable[[str], OperatorSuite] | None,
+) -> Verification:
+    """What is seen of each cell and device, until an interrupt; the first cell's goes on to the caller."""
+    seen: list[CellNumbers] = []
+    suites: list[OperatorSuite] = []
+    interrupted = False
+    try:
+        for cell in cells:
+            seen.append(CellNumbers(cell, look(cell)))  # noqa: PERF401  an interrupt keeps what is there
+        if try_suite:
+            for name in dict.fromkeys(cell.device for cell in cells):
+                suites.append(try_suite(name))  # noqa: PERF401  likewise
+    except KeyboardInterrupt:
+        if not seen:
+            raise
+        interrupted = True
+        left_out = NumbersChecked(comparison=0, cell=0, reason="interrupted before")
+        seen += [CellNumbers(cell, left_out) for cell in cells[len(seen) :]]
+    return Verification(
+        torchlap=__version__, facts=machine, cells=tuple(seen), suites=tuple(suites), interrupted=interrupted
+    )
 
 
 def _of_accelerators(options: Options, description: Description) -> Options:
@@ -299,7 +307,7 @@ def _numbers(
 
 
 def _suite(
-    processes: Launcher, device: str, hang_seconds: float, watch: Callable[[str], None], *, thorough: bool
+    processes: Launcher, device: str, *, hang_seconds: float, watch: Callable[[str], None], thorough: bool
 ) -> OperatorSuite:
     worker = processes.start()
     try:

@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from torchlap.records import Explained, LoaderRate, OperatorCost, PeaksMeasured, Precision, Recipe, StepPhase
+from torchlap.records import Explained, LoaderRate, OperatorCost, PeaksMeasured, Precision, Recipe, StepPhase, Watched
 from torchlap.results import CellResult, watched
 from torchlap.suites import is_own_file
 
@@ -149,7 +149,7 @@ def _shares(cell: CellResult, seen: Explained, peaks: PeaksMeasured | None, step
     if cell.cell.device == "cpu":
         if peaks and peaks.operator_seconds and not cell.cell.recipe.compile:
             shares["launch"] = sum(each.calls for each in seen.operators) * peaks.operator_seconds / step
-    elif host and host.enqueue_seconds >= HOST_BOUND * host.step_seconds:
+    elif host and not _is_ahead(host):
         shares["input"] = host.input_wait_seconds / host.step_seconds
         shares["launch"] = (host.enqueue_seconds - host.input_wait_seconds) / host.step_seconds
     shares["input"] = max(shares["input"], _of_the_loader(cell, seen, step))
@@ -166,6 +166,11 @@ def _usual(seen: Explained) -> dict[StepPhase, float]:
     return {phase: (mean if phase == "input" else median)(seconds) for phase, seconds in seen.phases.items()}
 
 
+def _is_ahead(host: Watched) -> bool:
+    """Tell whether the host enqueues faster than the device runs."""
+    return host.enqueue_seconds < HOST_BOUND * host.step_seconds
+
+
 def _starved(cell: CellResult, seen: Explained, step: float) -> float | None:
     """How long the device waits for its batch, of a step; None for a cell without a loader.
 
@@ -177,8 +182,7 @@ def _starved(cell: CellResult, seen: Explained, step: float) -> float | None:
     usual = _usual(seen)
     waited = usual.pop("input", 0.0)
     host = watched(cell)
-    ahead = host is not None and host.enqueue_seconds < HOST_BOUND * host.step_seconds
-    return max(waited, step - sum(usual.values())) if ahead else waited
+    return max(waited, step - sum(usual.values())) if host and _is_ahead(host) else waited
 
 
 def _of_the_loader(cell: CellResult, seen: Explained, step: float) -> float:
@@ -187,7 +191,7 @@ def _of_the_loader(cell: CellResult, seen: Explained, step: float) -> float:
     They are where they take as long for a batch as the step, or where the device waits for them: then they work all the
     time.
     """
-    loader = seen.loaders[0].seconds / seen.loaders[0].batches / step if seen.loaders else None
+    loader = _batch_seconds(seen.loaders[0]) / step if seen.loaders else None
     workers = seen.loaders[0].workers if seen.loaders else cell.cell.recipe.workers
     if not workers:
         return 0.0
@@ -220,8 +224,12 @@ def _words(shares: dict[Word, float]) -> tuple[Word | None, Word | None]:
     return first, second if shares[second] >= CLOSE * shares[first] else None
 
 
+def _batch_seconds(seen: LoaderRate) -> float:
+    return seen.seconds / seen.batches
+
+
 def _rate(seen: LoaderRate, batch: int) -> float:
-    return batch * seen.batches / seen.seconds
+    return batch / _batch_seconds(seen)
 
 
 def _recipe(recipe: Recipe, **changes: object) -> str:
@@ -256,8 +264,7 @@ def _half_would_do(cell: CellResult, seen: Explained) -> bool:
     """Tell whether half of the workers would still load faster than the step trains."""
     if not (seen.loaders and (cell.cell.recipe.workers or 0) > 1):
         return False
-    loader = seen.loaders[0].seconds / seen.loaders[0].batches
-    return 2 * loader < HOST_BOUND * _step_seconds(cell, seen)
+    return 2 * _batch_seconds(seen.loaders[0]) < HOST_BOUND * _step_seconds(cell, seen)
 
 
 def _of_images(cell: CellResult) -> bool:

@@ -237,9 +237,7 @@ def doctor(output: ReportFormatOption = ReportFormat.text, hang_limit: HangLimit
             ReportFormat.markdown: lambda: check_up.as_markdown(seen),
             ReportFormat.json: lambda: check_up.as_json(seen),
         }
-        if not _print(writers[output](), "the report is lost"):
-            raise typer.Exit(EXIT_RUN_FILE)
-        raise typer.Exit(exit_code(seen.findings))
+        _show(writers[output](), exit_code(seen.findings))
 
 
 @app.command(epilog=VERIFY_EPILOG)
@@ -286,9 +284,7 @@ def verify(
             ReportFormat.markdown: lambda: numbers.as_markdown(seen),
             ReportFormat.json: lambda: numbers.as_json(seen),
         }
-        if not _print(writers[output](), "the report is lost"):
-            raise typer.Exit(EXIT_RUN_FILE)
-        raise typer.Exit(numbers.exit_code(seen))
+        _show(writers[output](), numbers.exit_code(seen))
 
 
 Runs = Annotated[
@@ -305,24 +301,27 @@ def report(
 ) -> None:
     """Show runs that were measured before, or references, as torchlap run shows them."""
     from torchlap import api  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports import terminal  # noqa: PLC0415
 
     with _one_sentence():
         named = [each for word in runs for each in api.find_runs(word)]
         if len(named) > 1 and output in (Format.csv, Format.json):
             raise UsageError(f"--format {output} is of one run: name one, or use torchlap compare.")
         for each in named:
-            heading = f"{each.name}\n" * (len(named) > 1 and output is Format.table)
-            if not _print(heading + _written(each.run, output, why=why), "the report is lost"):
+            text = _written(each.run, output, why=why)
+            if output is Format.table:
+                heading = f"{each.name}\n" * (len(named) > 1)
+                text = heading + terminal.machine(each.run, _width(), color=_color()) + text
+            if not _print(text, "the report is lost"):
                 raise typer.Exit(EXIT_RUN_FILE)
 
 
 def _written(run: "Run", output: Format, *, why: bool, path: Path | None = None) -> str:
-    """A run in a format; the table begins with the machine."""
+    """A run in a format; of the table, what comes after the machine."""
     from torchlap.reports import plain, terminal  # noqa: PLC0415  see the module's docstring
 
     if output is Format.table:
-        machine = terminal.machine(run, _width(), color=_color())
-        return machine + terminal.report(run, path, _width(), color=_color(), why=why)
+        return terminal.report(run, path, _width(), color=_color(), why=why)
     if output is Format.markdown:
         return plain.as_markdown(run, why=why)
     return plain.as_csv(run) if output is Format.csv else plain.as_json(run, path)
@@ -367,9 +366,7 @@ def compare(
             ReportFormat.markdown: lambda: comparison.as_markdown(seen),
             ReportFormat.json: lambda: comparison.as_json(seen, code),
         }
-        if not _print(writers[output](), "the report is lost"):
-            raise typer.Exit(EXIT_RUN_FILE)
-        raise typer.Exit(code)
+        _show(writers[output](), code)
 
 
 def _write_bug_report(seen: "Verification", path: Path) -> None:
@@ -520,18 +517,10 @@ class _Display:
 
     def show_figures(self) -> None:
         """Print the figures there are, in the format asked for."""
-        from torchlap.reports import plain, terminal  # noqa: PLC0415  see the module's docstring
-
         self._progress.stop()
         if self.run is None:
             return
-        writers: dict[Format, Callable[[Run], str]] = {
-            Format.table: lambda run: terminal.report(run, self.path, _width(), color=_color(), why=self._why),
-            Format.markdown: lambda run: plain.as_markdown(run, why=self._why),
-            Format.csv: plain.as_csv,
-            Format.json: lambda run: plain.as_json(run, self.path),
-        }
-        _print(writers[self._output](self.run))
+        _print(_written(self.run, self._output, why=self._why, path=self.path))
 
 
 def _progress_line(run: "Run", number: int) -> str:
@@ -575,6 +564,11 @@ def _print(text: str, lost: str = "the figures are in the run file") -> bool:
             _say(f"The standard output cannot be written ({error.strerror}): {lost}.")
             return False
     return True
+
+
+def _show(report: str, code: int) -> NoReturn:
+    """Print a report that is nowhere else, and exit with the code."""
+    raise typer.Exit(code if _print(report, "the report is lost") else EXIT_RUN_FILE)
 
 
 def _say(text: str) -> None:

@@ -409,8 +409,8 @@ class Session:
         try:
             seen = worker.ask(request, Explanation, self._patience(limit), lambda doing: self._say(f"{cell}: {doing}"))
         except CellFailedError as failure:  # the figure stands: it was measured before
-            why, spent = f"the look failed ({failure.kind}): {failure.reason}"[:20_000], self._clock() - begun
-            return Explained(comparison=number, cell=position, reason=why, seconds=spent)
+            why = check_failed(failure, "look")
+            return Explained(comparison=number, cell=position, reason=why, seconds=self._clock() - begun)
         return Explained(comparison=number, cell=position, **asdict(seen))
 
     def _patience(self, limit_seconds: float) -> float:
@@ -481,9 +481,9 @@ def hang_limit(cell: Cell, hang_seconds: float) -> float:
     return hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)
 
 
-def check_failed(failure: CellFailedError) -> str:
-    """Why a cell's numbers were not checked, where the check itself failed."""
-    return f"the check failed ({failure.kind}): {failure.reason}"[:20_000]
+def check_failed(failure: CellFailedError, what: str = "check") -> str:
+    """Why a cell's numbers were not checked, or its step not looked at, where that itself failed."""
+    return f"the {what} failed ({failure.kind}): {failure.reason}"[:20_000]
 
 
 def _not_started(expected: float | None, left: float) -> str:
