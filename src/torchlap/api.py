@@ -406,9 +406,7 @@ def compare(*runs: str | Path, across: Across = "files", band: float = SAME_BAND
         UsageError: for a run that does not exist, or where there is nothing to compare.
         RunFileError: for a file that cannot be read.
     """
-    named = [each for name in runs for each in find_runs(str(name))]
-    if len({each.name for each in named}) < len(named):  # files of one name in several folders
-        named = [each for name in runs for each in find_runs(str(name), whole_path=True)]
+    named = find_runs(*map(str, runs))
     if across == "files" and len({each.name for each in named}) < len(named):
         raise UsageError("The same run is named twice: name another to compare it with.")
     if len(named) < TWO and across != "devices":
@@ -421,30 +419,33 @@ def compare(*runs: str | Path, across: Across = "files", band: float = SAME_BAND
     return seen
 
 
-def find_runs(name: str, *, whole_path: bool = False) -> list[Named]:
-    """The runs behind a word: of a file, of a folder in the order of their starts, or a reference of that name.
+def find_runs(*names: str) -> list[Named]:
+    """The runs behind words: of files, of folders in the order of their starts, or references of that name.
 
-    Args:
-        name: the word.
-        whole_path: call a run by its file's whole path, not by the file's name.
+    Each is called by its file's name, or by their paths where two files have one name.
 
     Raises:
         UsageError: when there is none.
         RunFileError: for a file that cannot be read.
     """
+    named = [each for name in names for each in _runs(name)]
+    short = [Path(each.name).name for each in named]
+    if len(set(short)) < len(short):
+        return named
+    return [replace(each, name=name) for each, name in zip(named, short, strict=True)]
+
+
+def _runs(name: str) -> list[Named]:
+    """The runs behind a word, by their paths."""
     path = Path(name)
     if path.is_dir():
-        found = [_named(each, whole_path=whole_path) for each in sorted(path.glob("*.jsonl"))]
+        found = [Named(str(each), runfile.load(each)) for each in sorted(path.glob("*.jsonl"))]
         if not found:
             raise UsageError(f"There is no run file (*.jsonl) in {path}: name another folder.")
         return sorted(found, key=lambda each: each.run.header.started)
     if path.exists() or name.endswith(".jsonl"):
-        return [_named(path, whole_path=whole_path)]
+        return [Named(str(path), runfile.load(path))]
     return [Named(name, reference(name))]
-
-
-def _named(path: Path, *, whole_path: bool) -> Named:
-    return Named(str(path) if whole_path else path.name, runfile.load(path))
 
 
 def default_path() -> Path:

@@ -304,7 +304,7 @@ def report(
     from torchlap.reports import terminal  # noqa: PLC0415
 
     with _one_sentence():
-        named = [each for word in runs for each in api.find_runs(word)]
+        named = api.find_runs(*runs)
         if len(named) > 1 and output in (Format.csv, Format.json):
             raise UsageError(f"--format {output} is of one run: name one, or use torchlap compare.")
         for each in named:
