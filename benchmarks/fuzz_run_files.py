@@ -1,6 +1,6 @@
 """Hostile run files: whatever one holds, it is refused in a sentence, or shown in every format with nothing raw in it.
 
-    python benchmarks/fuzz_run_files.py [--inputs 100000] [--seed 1]
+    python benchmarks/fuzz_run_files.py [--inputs 100000] [--seed 1] [--draw-each 50]
 
 Takes the events of a run file that comes with torchlap, and in each input puts one to three hostile values in the place
 of some, or bytes between some: NaN, huge and negative numbers, terminal escapes, right-to-left marks, HTML, nesting.
@@ -20,7 +20,7 @@ from typing import Any
 import torchlap
 from torchlap.errors import RunFileError, UsageError
 from torchlap.records import Run
-from torchlap.reports import comparison, plain, terminal
+from torchlap.reports import charts, comparison, page, plain, rows, terminal
 from torchlap.versus import Named, compare
 
 SOURCE = Path(torchlap.__file__).parent / "data" / "references" / "protocol-2022-h100.jsonl"
@@ -86,8 +86,8 @@ def hostile(source: random.Random) -> bytes:
     return content
 
 
-def outcome(content: bytes, path: Path) -> str:
-    """What becomes of an input: refused, or shown.
+def outcome(content: bytes, path: Path, *, draws: bool = False) -> str:
+    """What becomes of an input: refused, or shown; as a page and a picture, too, where it `draws`.
 
     Raises:
         AssertionError: when something raw is shown.
@@ -98,16 +98,27 @@ def outcome(content: bytes, path: Path) -> str:
         run = torchlap.load(path)
     except RunFileError:
         return "refused"
-    for text in shown(run):
+    for text in shown(run, draws=draws):
         assert not steers(text), repr(text)
     return "shown"
 
 
-def shown(run: Run) -> list[str]:
+def drawn(run: Run) -> str:
+    """The run as a page, in which nothing of it is markup; as a picture, too."""
+    text = page.as_html([Named(EVIL_TEXT, run)], torchlap.__version__)
+    assert "<script>alert" not in text
+    assert text.count("<script>") == 1
+    assert charts.headline_png(rows.judged(run)).startswith(b"\x89PNG")
+    return text
+
+
+def shown(run: Run, *, draws: bool) -> list[str]:
     """The run in every format, and beside itself."""
     texts = [terminal.machine(run, 80, color=False), terminal.report(run, None, 60, color=False, why=True)]
     texts += [plain.as_markdown(run, why=True), plain.as_csv(run), plain.as_json(run, None)]
     json.loads(texts[-1], parse_constant=_refuse)
+    if draws:
+        texts.append(drawn(run))
     try:
         beside = compare([Named("a", run), Named("b", run)])
     except UsageError:
@@ -129,13 +140,17 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--inputs", type=int, default=100_000)
     words.add_argument("--seed", type=int, default=1)
+    words.add_argument(
+        "--draw-each", type=int, default=50, help="Of so many inputs one is drawn, which takes a second."
+    )
     asked = words.parse_args()
     counts: Counter[str] = Counter()
     with TemporaryDirectory() as folder:
         for number in range(asked.inputs):
             content = hostile(random.Random(asked.seed * 10**9 + number))
             try:
-                counts[outcome(content, Path(folder) / "run.jsonl")] += 1
+                draws = number % asked.draw_each == 0
+                counts[outcome(content, Path(folder) / "run.jsonl", draws=draws)] += 1
             except Exception as error:  # noqa: BLE001  whatever it is, it is what was looked for
                 Path("hostile.jsonl").write_bytes(content)
                 sys.exit(f"Input {number} of seed {asked.seed} (in hostile.jsonl): {type(error).__name__}: {error}")

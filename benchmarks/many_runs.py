@@ -1,18 +1,16 @@
-"""A folder of 10,000 run files: how long `torchlap compare` takes, and how much memory.
+"""A folder of 10,000 run files: how long `torchlap compare` and `torchlap report` take, and how much memory.
 
     python benchmarks/many_runs.py [--files 10000]
 
 Writes the files (two devices, two batches, twelve rounds each, which is what a nightly run of one model leaves) into a
-temporary folder, compares all with the first, and prints seconds and peak memory. Asked for: under 30 s and 1 GiB.
+temporary folder, compares all with the first, tells of each in a line, writes one page of all, and prints the seconds
+and the peak memory of each. Asked for: under 30 s and 1 GiB.
 """
 
 import argparse
-import os
 import random
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -103,13 +101,25 @@ def main() -> None:
         for number in range(files):
             path = Path(folder) / f"{number:05}.jsonl"
             path.write_bytes(b"".join(encode(event) + b"\n" for event in run(number)))
-        begun = time.perf_counter()
-        command = [sys.executable, "-m", "torchlap", "compare", folder, "--format", "json"]
-        with Path(os.devnull).open("w") as nowhere:
-            subprocess.run(command, check=True, stdout=nowhere)
-        seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20 if sys.platform == "linux" else 1 << 30)
-    print(f"{files} run files: {seconds:.1f} s, {peak:.2f} GiB at most")
+        asked = {
+            "torchlap compare": ["compare", folder, "--format", "json"],
+            "torchlap report": ["report", folder],
+            "torchlap report --html": ["report", folder, "--html", f"{folder}/page.html"],
+        }
+        for name, arguments in asked.items():
+            print(f"{files} run files, {name}: {timed(arguments)}", flush=True)
+
+
+def timed(arguments: list[str]) -> str:
+    """Run torchlap, with a process of its own that knows the peak memory of its child alone."""
+    wrapper = (
+        "import resource, subprocess, sys, time; begun = time.perf_counter(); "
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+        "print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", wrapper, sys.executable, "-m", "torchlap", *arguments]
+    seconds, peak = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()
+    return f"{float(seconds):.1f} s, {float(peak) / (1 << 20 if sys.platform == 'linux' else 1 << 30):.2f} GiB at most"
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ from torchlap.reports.rows import (
     FAILURE_WORDS,
     LONGEST_TEXT,
     clean,
+    judged,
     model_names,
     number,
-    rows,
     short_failure,
     with_interval,
 )
@@ -468,7 +468,7 @@ def test_the_json_of_a_run_that_goes_on_has_no_end() -> None:
 
 
 def test_an_empty_run_has_a_row_for_each_cell_in_every_format() -> None:
-    assert [row.throughput for row in rows(run())] == ["not measured", "not measured"]
+    assert [row.throughput for row in judged(run()).rows] == ["not measured", "not measured"]
     assert table(run(), 80).count("not measured") == 2
     assert as_markdown(run()).count("| not measured |") == 2
     assert len(as_csv(run()).splitlines()) == 3
@@ -546,7 +546,7 @@ INTERRUPTED = RunFinished(reason="interrupted", wall_seconds=1, start_up_seconds
     ],
 )
 def test_the_next_step_is_the_one_that_tells_more(of: Run, step: str) -> None:
-    assert terminal.next_step(of) == step
+    assert terminal.next_step(judged(of)) == step
 
 
 @pytest.mark.parametrize(
@@ -576,7 +576,7 @@ def test_a_larger_budget_is_three_times_the_last_and_ten_minutes_at_least() -> N
 
 @pytest.mark.parametrize("model", ["my models/net.py:build", "resnet18; rm -rf ~", "$(reboot)"])
 def test_the_command_to_try_next_is_quoted_for_the_shell(model: str) -> None:
-    assert f"torchlap run '{model}' " in terminal.next_step(run(of=plan(pair(model=model))))
+    assert f"torchlap run '{model}' " in terminal.next_step(judged(run(of=plan(pair(model=model)))))
 
 
 HOSTILE = [
@@ -669,7 +669,7 @@ def test_what_looks_like_markup_is_shown_as_it_is() -> None:
 
 def test_two_own_files_of_the_same_name_are_told_apart() -> None:
     both = plan(*(Comparison((cell(model=f"{folder}/net.py:build"),)) for folder in ("old", "new")))
-    assert [row.model for row in rows(run(of=both))] == ["old/net.py:build", "new/net.py:build"]
+    assert [row.model for row in judged(run(of=both)).rows] == ["old/net.py:build", "new/net.py:build"]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])

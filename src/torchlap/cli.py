@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torchlap.checks import Verification
     from torchlap.records import Event, Header, Run
     from torchlap.session import Status
+    from torchlap.versus import Named
 
 EPILOG = (
     "Exit codes: 0 every cell has a figure or was too slow for the budget; 1 some cells failed or are void; 2 the "
@@ -46,7 +47,10 @@ DOCTOR_EPILOG = (
     "Exit codes: 0 all is well; 1 it works, but something changes results; 2 the accelerator or torch cannot be used, "
     "or the command asks for something that does not exist; 4 the system refused a file or memory; 130 interrupted."
 )
-REPORT_EPILOG = "Exit codes: 0 shown; 2 there is no such run; 4 a run file cannot be read; 130 interrupted."
+REPORT_EPILOG = (
+    "Exit codes: 0 shown; 2 there is no such run; 4 a run file cannot be read, or the page or picture not written; 130 "
+    "interrupted."
+)
 COMPARE_EPILOG = (
     "Exit codes: 0 compared; 1 with --fail-if-slower, a cell is slower; 2 there is no such run, or nothing to compare; "
     "4 a run file cannot be read; 130 interrupted."
@@ -57,6 +61,8 @@ VERIFY_EPILOG = (
     "interrupted."
 )
 FALLBACK_WIDTH = 80
+MOST_WHOLE_RUNS = 20
+"""Of more, `report` prints a line each."""
 
 app = typer.Typer(
     rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -298,15 +304,25 @@ def report(
     runs: Runs,
     why: Annotated[bool, typer.Option("--why", help="Show where each step's time goes.")] = False,  # noqa: FBT002  a flag
     output: FormatOption = Format.table,
+    html: Annotated[Path | None, typer.Option(help="Write one page with charts here, which needs no network.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups here.")] = None,
 ) -> None:
     """Show runs that were measured before, or references, as torchlap run shows them."""
     from torchlap import api  # noqa: PLC0415  see the module's docstring
     from torchlap.reports import terminal  # noqa: PLC0415
 
     with _one_sentence():
+        if (html or png) and (output is not Format.table or why):
+            raise UsageError("--html and --png write files that have it all: leave out --format and --why.")
         named = api.find_runs(*runs)
-        if len(named) > 1 and output in (Format.csv, Format.json):
-            raise UsageError(f"--format {output} is of one run: name one, or use torchlap compare.")
+        if len(named) > 1 and (png or output in (Format.csv, Format.json)):
+            what = "--png" if png else f"--format {output}"
+            raise UsageError(f"{what} is of one run: name one, or use --html or torchlap compare.")
+        if html or png:
+            _draw(named, html, png)
+            return
+        if len(named) > MOST_WHOLE_RUNS and output is Format.table:
+            _show(terminal.overview(named, _width(), color=_color()), EXIT_FINE)
         for each in named:
             text = _written(each.run, output, why=why)
             if output is Format.table:
@@ -314,6 +330,33 @@ def report(
                 text = heading + terminal.machine(each.run, _width(), color=_color()) + text
             if not _print(text, "the report is lost"):
                 raise typer.Exit(EXIT_RUN_FILE)
+
+
+def _draw(named: "list[Named]", html: Path | None, png: Path | None) -> None:
+    """Write a page, a picture or both, whole or not at all."""
+    from torchlap.reports import charts, page, rows  # noqa: PLC0415  see the module's docstring
+
+    if html is not None:
+        _write(html, page.as_html(named, __version__).encode())
+    if png is not None:
+        _write(png, charts.headline_png(rows.judged(named[0].run)))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file by another in one step: a full disk leaves what was there.
+
+    Raises:
+        RunFileError: when it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise RunFileError(f"{path} cannot be written ({error.strerror}): name another file.") from None
+    _say(f"Written: {path}")
 
 
 def _written(run: "Run", output: Format, *, why: bool, path: Path | None = None) -> str:
@@ -525,10 +568,10 @@ class _Display:
 
 def _progress_line(run: "Run", number: int) -> str:
     """One finished comparison in one line, for a log."""
-    from torchlap.reports.rows import rows  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports.rows import judged  # noqa: PLC0415  see the module's docstring
 
     comparison = run.header.plan.comparisons[number]
-    mine = [row for row in rows(run) if row.result.cell in comparison.cells]
+    mine = [row for row in judged(run).rows if row.result.cell in comparison.cells]
     cells = ", ".join(f"{row.device} {row.recipe} {row.throughput}" for row in mine)
     workload = comparison.cells[0].workload
     return f"{mine[0].model}, batch {workload.batch}, {workload.phase}: {cells}"

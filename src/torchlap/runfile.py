@@ -124,6 +124,11 @@ def _unwritable(path: Path, error: OSError) -> RunFileError:
     return RunFileError(f"The run file {path} cannot be written ({error.strerror or error}): {remedy}.")
 
 
+def content(run: Run) -> bytes:
+    """The run as its file has it."""
+    return b"".join(_encoder.encode(event) + b"\n" for event in (run.header, *run.events))
+
+
 def load(path: Path) -> Run:
     """Read a run file.
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-from torchlap.records import Run
-from torchlap.reports.rows import Row, clean, number, rows
+from torchlap.reports.rows import Judged, Row, clean, number
 
 
-def headline(run: Run) -> str:
+def headline(seen: Judged) -> str:
     """How much faster each device or recipe is than the baseline, over all comparisons; or what the only one does."""
-    all_rows = rows(run)
-    told = list(_speed_ups(all_rows)) or list(_throughputs(all_rows))
+    told = list(_speed_ups(seen.rows)) or list(_throughputs(seen.rows))
     return " ".join(told) or "Nothing has a figure yet."
 
 

@@ -15,11 +15,9 @@ from torchlap.facts import machine_line
 from torchlap.findings import Finding
 from torchlap.records import CellPrepared, Facts, Failure, NumbersChecked, PeaksMeasured, Plan, Run, RunFinished
 from torchlap.reports.headline import headline
-from torchlap.reports.rows import Row, baseline, clean, compares, rows, sentence, tells_of_bounds, tells_of_numbers
+from torchlap.reports.rows import Row, baseline, clean, compares, judged, sentence, tells_of_bounds, tells_of_numbers
 from torchlap.reports.why import paragraphs
-from torchlap.results import peaks
 from torchlap.stats import Interval
-from torchlap.trust import judge
 
 FORMULA_STARTS = ("=", "+", "-", "@")
 """A spreadsheet takes a cell that starts so for a formula."""
@@ -98,6 +96,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def as_json(run: Run, path: Path | None) -> str:
     """One JSON object; docs/output.md has its schema."""
+    seen = judged(run)
     ends = [event for event in run.events if isinstance(event, RunFinished)]
     ended = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
     report = Report(
@@ -105,16 +104,16 @@ def as_json(run: Run, path: Path | None) -> str:
         torchlap=run.header.torchlap,
         started=run.header.started,
         published=run.header.published,
-        headline=headline(run),
+        headline=headline(seen),
         finished=ended.reason if ended else None,
         wall_seconds=sum(end.wall_seconds for end in ends) if ended else None,
         start_up_seconds=sum(end.start_up_seconds for end in ends) if ended else None,
         run_file=str(path) if path else None,
         machine=run.header.facts,
         plan=run.header.plan,
-        cells=tuple(_cell(row) for row in rows(run)),
-        peaks=peaks(run),
-        findings=judge(run),
+        cells=tuple(_cell(row) for row in seen.rows),
+        peaks=seen.peaks,
+        findings=seen.findings,
         check_up=diagnose(run.header.facts),
         remarks=run.remarks,
     )
@@ -153,7 +152,7 @@ def as_csv(run: Run) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for row in rows(run):
+    for row in judged(run).rows:
         result, prepared = row.result, row.result.prepared
         writer.writerow(
             [
@@ -192,10 +191,11 @@ def _no_formula(text: str) -> str:
 def as_markdown(run: Run, *, why: bool = False) -> str:
     """The table with the machine and the findings, to paste into a page; `why` adds where the time goes."""
     heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
-    all_rows = rows(run)
+    seen = judged(run)
+    all_rows = seen.rows
     more = {"bound by": tells_of_bounds(all_rows), "numbers": tells_of_numbers(all_rows)}
     heads += [head for head, told in more.items() if told]
-    bold = f"**{escape(headline(run))}**"
+    bold = f"**{escape(headline(seen))}**"
     lines = [escape(clean(machine_line(run.header.facts))), "", bold, "", _line(heads), _line(["---"] * len(heads))]
     for row in all_rows:
         told = [row.bound] * more["bound by"] + [row.numbers] * more["numbers"]
@@ -212,8 +212,8 @@ def as_markdown(run: Run, *, why: bool = False) -> str:
         reason = result.failure.reason if result.failure else ""
         lines.append(f"- {escape(clean(f'{result.cell}: {reason}'))}")
     if why:
-        lines += [f"\n**{escape(title)}**: {escape(' '.join(said))}" for title, said in paragraphs(run)]
-    all_findings = judge(run)
+        lines += [f"\n**{escape(title)}**: {escape(' '.join(said))}" for title, said in paragraphs(seen)]
+    all_findings = seen.findings
     lines += [""] * bool(all_findings)
     for finding in all_findings:
         where = f"{finding.where}: " * bool(finding.where)

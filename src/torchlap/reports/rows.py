@@ -9,10 +9,10 @@ from msgspec import Struct
 from torchlap.bounds import Why, why
 from torchlap.checks import word
 from torchlap.findings import Finding
-from torchlap.records import Cell, Failure, Run
+from torchlap.records import Cell, Failure, PeaksMeasured, Run
 from torchlap.results import CellResult, figures, peaks
 from torchlap.stats import Interval
-from torchlap.trust import judge, void
+from torchlap.trust import judge, voided
 
 MOST_DECIMALS = 4
 WIDE = 1.0
@@ -100,25 +100,39 @@ def short_failure(failure: Failure) -> str:
     return words
 
 
-def rows(run: Run) -> tuple[Row, ...]:
-    """One row a cell, in the plan's order."""
-    names, voided, reached = model_names(run), void(judge(run)), peaks(run)
-    return tuple(
+class Judged(Struct, frozen=True):
+    """A run with what is told of it: a row a cell in the plan's order, computed once, and what its devices reach."""
+
+    run: Run
+    rows: tuple[Row, ...]
+    peaks: dict[str, PeaksMeasured]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What stands against the figures; computed when asked for, as a line of many does not."""
+        return judge(self.run)
+
+
+def judged(run: Run) -> Judged:
+    """Compute what every format shows of a run."""
+    names, reached = model_names(run), peaks(run)
+    all_rows = tuple(
         _row(
             result,
             names[comparison.cells[0].cell.workload.model],
-            voided.get(str(result.cell), ""),
+            voided(result),
             why(result, reached.get(result.cell.device)),
         )
         for comparison in figures(run)
         for result in comparison.cells
     )
+    return Judged(run, all_rows, reached)
 
 
-def _row(result: CellResult, model: str, voided: str, explained: Why | None) -> Row:
+def _row(result: CellResult, model: str, void: str, explained: Why | None) -> Row:
     workload = result.cell.workload
     if result.throughput:
-        throughput = _unless_void(with_interval(result.throughput), voided)
+        throughput = _unless_void(with_interval(result.throughput), void)
     else:
         throughput = short_failure(result.failure) if result.failure else _single(result.estimate)
     return Row(
@@ -129,9 +143,9 @@ def _row(result: CellResult, model: str, voided: str, explained: Why | None) -> 
         recipe=str(result.cell.recipe),
         device=clean(result.cell.device),
         throughput=throughput,
-        speed_up=_unless_void(with_interval(result.speed_up, "x"), voided) if result.speed_up else "",
+        speed_up=_unless_void(with_interval(result.speed_up, "x"), void) if result.speed_up else "",
         laps=str(len(result.laps)) if result.throughput else "",
-        void=voided if result.throughput else "",
+        void=void if result.throughput else "",
         numbers="" if result.cell.device == "cpu" else word(result.numbers),
         bound=(explained.word if explained else None) or "",
         why=explained,
@@ -143,8 +157,8 @@ def _single(estimate: float | None) -> str:
     return f"~{number(estimate, estimate)} (n = 1)" if estimate else "not measured"
 
 
-def _unless_void(figure: str, voided: str) -> str:
-    return f"void ({voided}): {figure}" if voided else figure
+def _unless_void(figure: str, code: str) -> str:
+    return f"void ({code}): {figure}" if code else figure
 
 
 def varying(all_rows: tuple[Row, ...]) -> tuple[str, ...]:

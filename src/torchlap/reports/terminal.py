@@ -21,12 +21,13 @@ from torchlap.records import OUT_OF_TIME, Facts, FailureKind, Plan, Run
 from torchlap.reports.headline import headline
 from torchlap.reports.rows import (
     FAILURE_WORDS,
+    Judged,
     Row,
     baseline,
     clean,
     compares,
     grouped,
-    rows,
+    judged,
     sentence,
     tells_of_bounds,
     tells_of_numbers,
@@ -34,7 +35,7 @@ from torchlap.reports.rows import (
 )
 from torchlap.reports.why import paragraphs
 from torchlap.suites import SUITES, is_own_file
-from torchlap.trust import judge
+from torchlap.versus import Named
 
 NUMBERS = ("batch", "laps")
 """Columns that are aligned to the right."""
@@ -66,7 +67,15 @@ def report(run: Run, path: Path | None, width: int, color: bool, *, why: bool = 
 
     `why` adds where the time of each cell goes.
     """
-    return rendered(_parts(run, path, width, why=why), width, color)
+    return rendered(_parts(judged(run), path, width, why=why), width, color)
+
+
+def overview(runs: Sequence[Named], width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
+    """A line for each of many runs."""
+    lines = [
+        Text(f"{clean(each.name)}: ", style="bold").append(headline(judged(each.run)), "not bold") for each in runs
+    ]
+    return rendered([*lines, Text("\nName one to see it whole, or write a page of all with --html.")], width, color)
 
 
 def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two
@@ -80,23 +89,23 @@ def rendered(parts: Iterable[RenderableType], width: int, color: bool) -> str:  
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def _parts(run: Run, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
-    all_rows = rows(run)
-    yield Text(headline(run), style="bold")
+def _parts(seen: Judged, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
+    run, all_rows = seen.run, seen.rows
+    yield Text(headline(seen), style="bold")
     tables = [_table(run, all_rows, LEFT_OUT_FIRST[:count]) for count in range(len(LEFT_OUT_FIRST) + 1)]
     fitting = [table for table in tables if Console(width=10_000).measure(table).maximum <= width]
     yield from fitting[:1] or _list(run, all_rows)
     if run.header.published:
         yield Text(clean(f"Published, not measured by torchlap: {run.header.published}"))
-    yield Text(_legend(run, all_rows))
+    yield Text(legend(seen))
     failed = [row for row in all_rows if row.result.failure]
     if failed:
         yield Text("\nWithout a figure", style="bold")
         yield from _failures(run, failed)
     if why:
         yield Text("\nWhy", style="bold")
-        yield from _why(run)
-    all_findings = judge(run)
+        yield from _why(seen)
+    all_findings = seen.findings
     if all_findings:
         yield Text("\nFindings", style="bold")
         yield from (finding(found) for found in grouped(all_findings).values())
@@ -105,11 +114,11 @@ def _parts(run: Run, path: Path | None, width: int, *, why: bool) -> Iterator[Re
     if path is not None:
         yield _labelled("\nRun file", clean(str(path)))
     if not run.header.published:
-        yield _labelled("Try next", next_step(run))
+        yield _labelled("Try next", next_step(seen))
 
 
-def _why(run: Run) -> Iterator[RenderableType]:
-    for title, lines in paragraphs(run):
+def _why(seen: Judged) -> Iterator[RenderableType]:
+    for title, lines in paragraphs(seen):
         yield Padding(Text(title, style="bold"), (0, 0, 0, 2))
         yield from (Padding(Text(line), (0, 0, 0, 4)) for line in lines)
 
@@ -158,7 +167,9 @@ def _numbers(all_rows: tuple[Row, ...]) -> str:
     return f"Numbers beside float64: {', '.join(f'{number} {word}' for word, number in counts.items())}."
 
 
-def _legend(run: Run, all_rows: tuple[Row, ...]) -> str:
+def legend(seen: Judged) -> str:
+    """How the table is to be read."""
+    run, all_rows = seen.run, seen.rows
     plan, first = run.header.plan, baseline(run)
     lines = [f"In brackets: the {plan.confidence:.0%} interval."]
     if compares(run):
@@ -203,9 +214,10 @@ def finding(found: tuple[Finding, ...]) -> Padding:
     return Padding(text, (0, 0, 0, 2))
 
 
-def next_step(run: Run) -> str:
+def next_step(seen: Judged) -> str:
     """The command that most likely tells more."""
-    kinds = {row.result.failure.kind for row in rows(run) if row.result.failure}
+    run = seen.run
+    kinds = {row.result.failure.kind for row in seen.rows if row.result.failure}
     model = shlex.quote(clean(baseline(run).workload.model))
     if run.events and getattr(run.events[-1], "reason", "") == "interrupted":
         return "continue this run with --resume and its file."

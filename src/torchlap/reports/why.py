@@ -4,23 +4,21 @@ from collections.abc import Iterator
 from math import floor, log10
 
 from torchlap.bounds import Spread, Why
-from torchlap.records import PeaksMeasured, Precision, Run
-from torchlap.reports.rows import Row, clean, rows, sentence
-from torchlap.results import peaks
+from torchlap.records import PeaksMeasured, Precision
+from torchlap.reports.rows import Judged, Row, clean, sentence
 
-PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 MOST_DECIMALS = 9
 BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
-def paragraphs(run: Run) -> Iterator[tuple[str, tuple[str, ...]]]:
+def paragraphs(seen: Judged) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A title and its lines for each cell that has a figure, then for each device; the text is clean."""
-    reached = peaks(run)
-    for row in rows(run):
+    for row in seen.rows:
         if row.result.throughput:
-            yield _title(row), tuple(clean(line) for line in _lines(row, reached.get(row.result.cell.device)))
-    for device, seen in reached.items():
-        yield f"{clean(device)} reaches", tuple(clean(line) for line in _reached(seen))
+            yield _title(row), tuple(clean(line) for line in _lines(row, seen.peaks.get(row.result.cell.device)))
+    for device, reached in seen.peaks.items():
+        yield f"{clean(device)} reaches", tuple(clean(line) for line in _reached(reached))
 
 
 def _title(row: Row) -> str:
