@@ -39,11 +39,16 @@ from torchlap.results import images_per_second
 from torchlap.stats import Interval
 from torchlap.versus import Named
 
+LONGEST_MACHINE = 230
+"""Three lines of a picture."""
+
 
 def headline_png(seen: Judged) -> bytes:
     """The speed-ups, or the throughputs where nothing was compared, as a picture with the machine's name below."""
     drawn = speed_ups(seen) or throughputs(seen) or _nothing()
-    below = textwrap.fill(f"{clean(machine_line(seen.run.header.facts))}. Bars: 95% intervals. torchlap", 78)
+    machine = textwrap.shorten(clean(machine_line(seen.run.header.facts)), LONGEST_MACHINE, placeholder="…")
+    below = textwrap.fill(f"{machine}. Bars: 95% intervals. torchlap", 78)
+    drawn.figure.set_figheight(drawn.figure.get_figheight() + 0.7)
     with styled():
         drawn.figure.suptitle(drawn.title, x=0.01, ha="left", weight="bold")
         drawn.figure.supxlabel(below, size="x-small", color=FAINT, ha="left", x=0.01)

@@ -51,7 +51,7 @@ WIDTH = 5.2
 
 PNG_DPI = 200
 LONGEST_NAME = 30
-LONGEST_LABEL = 44
+LONGEST_LABEL = 38
 MOST_ROWS = 48
 MOST_PANELS = 12
 MOST_POINTS = 300
@@ -155,6 +155,7 @@ def encoded(figure: Figure, kind: str, salt: str = "") -> bytes:
     out = io.BytesIO()
     with mpl.rc_context(STYLE | {"svg.hashsalt": salt or "torchlap"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a browser has a font for it
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name too wide for its chart
         if kind == "svg":
             figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
         else:
