@@ -55,6 +55,10 @@ COMPARE_EPILOG = (
     "Exit codes: 0 compared; 1 with --fail-if-slower, a cell is slower; 2 there is no such run, or nothing to compare; "
     "4 a run file cannot be read; 130 interrupted."
 )
+AUDIT_EPILOG = (
+    "Exit codes: 0 nothing is wrong; 1 a finding is an error; 2 there is no such script; 3 torch cannot be used; otherwise "
+    "the script's own, 128 and the number where a signal ended it; 130 interrupted."
+)
 VERIFY_EPILOG = (
     "Exit codes: 0 all that was checked is right; 1 numbers are wrong, or could not be checked; 2 the command asks for "
     "something that does not exist; 3 torch or torchvision cannot be used; 4 the system refused a file or memory; 130 "
@@ -410,6 +414,39 @@ def compare(
             ReportFormat.json: lambda: comparison.as_json(seen, code),
         }
         _show(writers[output](), code)
+
+
+StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
+
+
+@app.command(
+    epilog=AUDIT_EPILOG,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def audit(
+    context: typer.Context,
+    script: Annotated[
+        str | None, typer.Argument(metavar="[SCRIPT [ARGS]...]", help="A training script and its own arguments.")
+    ] = None,
+    stop_after: StopAfter = None,
+    output: ReportFormatOption = ReportFormat.text,
+) -> None:
+    """Run a training script and tell whether its timing is honest, by file and line."""
+    from torchlap import api, suites  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports import audit as report_of  # noqa: PLC0415
+
+    with _one_sentence():
+        signal.signal(signal.SIGTERM, _interrupt)
+        limit = suites.parse_seconds(stop_after, "time limit") if stop_after is not None else None
+        if script is None:
+            raise UsageError("Name a training script.")
+        seen = api.audit_script(script, context.args, stop_after=limit, quiet=output is not ReportFormat.text)
+        writers: dict[ReportFormat, Callable[[], str]] = {
+            ReportFormat.text: lambda: report_of.as_text(seen, _width(), color=_color()),
+            ReportFormat.markdown: lambda: report_of.as_markdown(seen),
+            ReportFormat.json: lambda: report_of.as_json(seen, __version__),
+        }
+        _show(writers[output](), EXIT_INTERRUPTED if seen.interrupted else report_of.exit_code(seen))
 
 
 def _write_bug_report(seen: "Verification", path: Path) -> None:

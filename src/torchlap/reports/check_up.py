@@ -48,14 +48,15 @@ def _parts(facts: Facts, findings: tuple[Finding, ...]) -> Iterator[RenderableTy
     yield Text(clean(machine_line(facts)))
     for finding in findings:
         yield Text("")
-        yield from _finding(finding)
+        yield from entry(finding)
     if findings:
         yield Text("")
     for line in _closing(facts, findings):
         yield Text(line)
 
 
-def _finding(finding: Finding) -> Iterator[RenderableType]:
+def entry(finding: Finding) -> Iterator[RenderableType]:
+    """A finding with all that it has to tell."""
     head = Text(f"{finding.code} {finding.severity}: ", style=SEVERITY_STYLES[finding.severity])
     yield head.append(_titled(finding), style="bold default")
     yield _indented("Seen", finding.evidence)
