@@ -1,10 +1,11 @@
-"""Scripts with one known fault each, and clean ones: does `torchlap audit` find the fault, at its line, and nothing else?
+"""Scripts with one known fault each, and clean ones: does `torchlap audit` find the fault, at its line, and no other?
 
     python benchmarks/audited_scripts.py cpu|sim|cuda:0 [SCRIPT ...]
 
-The scripts are in tests/scripts; the first line of each says its fault and the devices it exists on, and the faulty line is
-marked by its code. Prints a row a script: the fault, whether it was found at that line, what else was said, and what the
-tracing took. `sim` is the simulated accelerator. Exits with 1 where a fault was missed, or a clean script had an error.
+The scripts are in tests/scripts; the first line of each says its fault and the devices it exists on, and the faulty
+line is marked by its code. Prints a row a script: the fault, whether it was found at that line, what else was said, and
+what the tracing took. `sim` is the simulated accelerator. Exits with 1 where a fault was missed, or a clean script had
+an error.
 """
 
 import argparse

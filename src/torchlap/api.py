@@ -14,8 +14,6 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from torchlap import __version__, facts, installation, runfile, suites
-from torchlap.audit import running
-from torchlap.audit.running import ScriptRun
 from torchlap.checks import CellNumbers, Verification
 from torchlap.doctor import CheckUp, diagnose
 from torchlap.errors import RunFileError, UsageError
@@ -38,6 +36,7 @@ from torchlap.records import (
     SCHEMA,
     Cell,
     DataName,
+    DeviceFacts,
     Event,
     Facts,
     Header,
@@ -373,6 +372,21 @@ class Examination:
         )
 
 
+def devices() -> tuple[DeviceFacts, ...]:
+    """The CPU, then every accelerator that torch finds.
+
+    Raises:
+        UsageError: when torch cannot list them.
+        InstallError: when torch or torchvision cannot be used.
+    """
+    installation.check()
+    processes = launcher()
+    try:
+        return _describe(processes).devices
+    finally:
+        processes.close()
+
+
 def load(path: str | Path) -> Run:
     """Read a run file.
 
@@ -419,25 +433,6 @@ def compare(*runs: str | Path, across: Across = "files", band: float = SAME_BAND
     if not seen.changes:
         raise UsageError("No cell of one has its like in another (model, batch, phase, recipe and kind of device).")
     return seen
-
-
-def audit_script(
-    script: str | Path, arguments: Sequence[str] = (), *, stop_after: float | None = None, quiet: bool = False
-) -> ScriptRun:
-    """Run a training script and watch how it times itself; `torchlap.examine(it.trace)` says what is wrong.
-
-    Args:
-        script: its path.
-        arguments: its own.
-        stop_after: seconds, after which it is interrupted as by Ctrl-C; None to let it run.
-        quiet: what it prints goes to the standard error.
-
-    Raises:
-        UsageError: when there is no such script.
-        InstallError: when torch or torchvision cannot be used.
-    """
-    installation.check()
-    return running.run(str(script), arguments, stop_after=stop_after, quiet=quiet)
 
 
 def find_runs(*names: str) -> list[Named]:

@@ -56,7 +56,8 @@ COMPARE_EPILOG = (
     "4 a run file cannot be read; 130 interrupted."
 )
 AUDIT_EPILOG = (
-    "Exit codes: 0 nothing is wrong; 1 a finding is an error; 2 there is no such script; 3 torch cannot be used; otherwise "
+    "Exit codes: 0 nothing is wrong; 1 a finding is an error; 2 there is no such script; 3 torch cannot be used; "
+    "otherwise "
     "the script's own, 128 and the number where a signal ended it; 130 interrupted."
 )
 VERIFY_EPILOG = (
@@ -417,6 +418,10 @@ def compare(
 
 
 StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
+LadderModels = Annotated[
+    str | None, typer.Option("--models", help="Without a script: which of the experiment's models.")
+]
+LadderBudget = Annotated[str, typer.Option("--budget", help="Without a script: what the ladder's last rungs may take.")]
 
 
 @app.command(
@@ -425,28 +430,59 @@ StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after 
 )
 def audit(
     context: typer.Context,
-    script: Annotated[
-        str | None, typer.Argument(metavar="[SCRIPT [ARGS]...]", help="A training script and its own arguments.")
-    ] = None,
+    script: Annotated[str | None, typer.Argument(metavar="[SCRIPT [ARGS]...]", help="A training script.")] = None,
     stop_after: StopAfter = None,
+    models: LadderModels = None,
+    budget: LadderBudget = "150s",
+    out: Annotated[Path | None, typer.Option(help="Without a script: the run file of the ladder's last rungs.")] = None,
     output: ReportFormatOption = ReportFormat.text,
 ) -> None:
-    """Run a training script and tell whether its timing is honest, by file and line."""
-    from torchlap import api, suites  # noqa: PLC0415  see the module's docstring
-    from torchlap.reports import audit as report_of  # noqa: PLC0415
+    """Run a training script and tell, by file and line, whether its timing is honest.
+
+    Without a script: the experiment of 2022, audited and then repaired one flaw at a time.
+    """
+    from torchlap import suites  # noqa: PLC0415  see the module's docstring
 
     with _one_sentence():
         signal.signal(signal.SIGTERM, _interrupt)
         limit = suites.parse_seconds(stop_after, "time limit") if stop_after is not None else None
         if script is None:
-            raise UsageError("Name a training script.")
-        seen = api.audit_script(script, context.args, stop_after=limit, quiet=output is not ReportFormat.text)
-        writers: dict[ReportFormat, Callable[[], str]] = {
-            ReportFormat.text: lambda: report_of.as_text(seen, _width(), color=_color()),
-            ReportFormat.markdown: lambda: report_of.as_markdown(seen),
-            ReportFormat.json: lambda: report_of.as_json(seen, __version__),
-        }
-        _show(writers[output](), EXIT_INTERRUPTED if seen.interrupted else report_of.exit_code(seen))
+            if limit is not None:
+                raise UsageError("--stop-after is for a script: name one, or leave it out.")
+            _audit_experiment(models, suites.parse_seconds(budget, "budget"), out, output)
+        if models is not None or out is not None:
+            raise UsageError("--models and --out are for the experiment of 2022: leave them out, or the script.")
+        _audit_script(str(script), context.args, limit, output)
+
+
+def _audit_script(script: str, arguments: list[str], limit: float | None, output: ReportFormat) -> NoReturn:
+    from torchlap import auditing  # noqa: PLC0415  see the module's docstring
+    from torchlap.reports import audit as report_of  # noqa: PLC0415
+
+    seen = auditing.audit_script(script, arguments, stop_after=limit, quiet=output is not ReportFormat.text)
+    writers: dict[ReportFormat, Callable[[], str]] = {
+        ReportFormat.text: lambda: report_of.as_text(seen, _width(), color=_color()),
+        ReportFormat.markdown: lambda: report_of.as_markdown(seen),
+        ReportFormat.json: lambda: report_of.as_json(seen, __version__),
+    }
+    _show(writers[output](), EXIT_INTERRUPTED if seen.interrupted else report_of.exit_code(seen))
+
+
+def _audit_experiment(models: str | None, budget: float, out: Path | None, output: ReportFormat) -> NoReturn:
+    from torchlap import auditing, suites  # noqa: PLC0415  see the module's docstring
+    from torchlap.audit.ladder import MODELS  # noqa: PLC0415
+    from torchlap.reports import ladder  # noqa: PLC0415
+
+    chosen = suites.split_words(models) if models is not None else MODELS
+    quiet = output is not ReportFormat.text
+    with _doing() as watch:
+        seen = auditing.audit_experiment(chosen, budget_seconds=budget, out=out, quiet=quiet, watch=watch)
+    writers: dict[ReportFormat, Callable[[], str]] = {
+        ReportFormat.text: lambda: ladder.as_text(seen, _width(), color=_color()),
+        ReportFormat.markdown: lambda: ladder.as_markdown(seen),
+        ReportFormat.json: lambda: ladder.as_json(seen, __version__),
+    }
+    _show(writers[output](), EXIT_FINE)
 
 
 def _write_bug_report(seen: "Verification", path: Path) -> None:

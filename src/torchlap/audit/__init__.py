@@ -23,7 +23,7 @@ CATALOGUE: tuple[Rule, ...] = tuple(
 
 
 def examine(trace: Trace) -> tuple[Finding, ...]:
-    """What stands against the script's figures, worst first; a line is told once of a fault, however often it has it."""
+    """What stands against the script's figures, worst first; a line is told once of a fault that it has often."""
     rules = (*timing.RULES, *learning.RULES, *settings.RULES)
     same: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in (finding for rule in rules for finding in rule(trace)):

@@ -15,7 +15,8 @@ CANNOT_RUN = Rule(
     "TL409",
     "error",
     "a layer cannot take its input",
-    "The model was changed, often at its end, by a layer that does not fit: where squeezenet ends in a convolution of 1 by 1, "
+    "The model was changed, often at its end, by a layer that does not fit: where squeezenet ends in a convolution "
+    "of 1 by 1, "
     "as others in a Linear layer, a Linear layer is given an image.",
     "Replace a layer by one of its own kind: print(model) shows it; for squeezenet "
     "model.classifier[1] = nn.Conv2d(512, classes, 1).",
@@ -24,10 +25,12 @@ SHAPES = Rule(
     "TL410",
     "error",
     "the loss means something else",
-    "Its shapes are allowed, but read otherwise than meant: float targets of the outputs' shape are probabilities of classes, "
+    "Its shapes are allowed, but read otherwise than meant: float targets of the outputs' shape are probabilities "
+    "of classes, "
     "a column against a row compares everything with everything. It trains, at the same speed, something that nobody "
     "wanted.",
-    "Give cross_entropy the logits of all classes, (N, C), and integer labels, (N,); give other losses two tensors of the "
+    "Give cross_entropy the logits of all classes, (N, C), and integer labels, (N,); give other losses two tensors "
+    "of the "
     "same shape.",
     "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
 )
@@ -42,16 +45,19 @@ NEVER_CHANGES = Rule(
     "TL412",
     "error",
     "parameters that are never trained",
-    "The optimizer holds them, but no backward gives them a gradient, or no step changes them: a detach(), a no_grad() or a "
+    "The optimizer holds them, but no backward gives them a gradient, or no step changes them: a detach(), a "
+    "no_grad() or a "
     "learning rate of zero too many. Their gradients are not computed, so a step is faster than it should be.",
-    "Look between these parameters and the loss for what cuts them off; if it is meant, requires_grad_(False), and leave "
+    "Look between these parameters and the loss for what cuts them off; if it is meant, requires_grad_(False), and "
+    "leave "
     "them out of the optimizer.",
 )
 DOES_NOT_FALL = Rule(
     "TL413",
     "warning",
     "the loss does not fall",
-    "A model that trains learns a fixed set of data by heart within some hundred steps. Where the loss stays, what was timed "
+    "A model that trains learns a fixed set of data by heart within some hundred steps. Where the loss stays, what "
+    "was timed "
     "may not be training; with data that are random in each step nothing can be learnt.",
     "Look at the labels, the learning rate, and the shapes that the loss is given.",
 )
@@ -66,7 +72,8 @@ EVAL_MODE = Rule(
     "TL420",
     "warning",
     "trained in evaluation mode",
-    "After model.eval() Dropout drops nothing and BatchNorm uses what it had counted before: it is another training, and "
+    "After model.eval() Dropout drops nothing and BatchNorm uses what it had counted before: it is another "
+    "training, and "
     "another amount of work.",
     "Call model.train() before the loop, and again after each evaluation.",
 )
@@ -74,7 +81,8 @@ NO_ZERO_GRAD = Rule(
     "TL421",
     "error",
     "gradients are never thrown away",
-    "Each backward adds to the gradients that are there: without zero_grad() each step uses the sum of all steps before.",
+    "Each backward adds to the gradients that are there: without zero_grad() each step uses the sum of all steps "
+    "before.",
     "Call optimizer.zero_grad() once a step, before backward.",
 )
 HOLDS_NOTHING = Rule(
@@ -112,7 +120,8 @@ def dead_outputs(trace: Trace) -> Iterable[Finding]:
         yield found(
             DEAD_OUTPUTS,
             str(seen.place),
-            f"{seen.dead} of {seen.outputs} outputs: the gradient of {seen.parameter} was zero there in {seen.looks} steps looked at",
+            f"{seen.dead} of {seen.outputs} outputs: the gradient of {seen.parameter} was zero there in each of "
+            f"{seen.looks} looks",
         )
 
 
@@ -123,7 +132,8 @@ def never_changes(trace: Trace) -> Iterable[Finding]:
             yield found(
                 NEVER_CHANGES,
                 str(held.made),
-                f"{held.without_gradient} of {held.parameters} parameters ({held.elements_without} of {held.elements} elements) "
+                f"{held.without_gradient} of {held.parameters} parameters ({held.elements_without} of "
+                f"{held.elements} elements) "
                 f"had no gradient, such as {', '.join(held.names)}",
             )
         elif held.unchanged and not held.without_gradient:
@@ -136,7 +146,8 @@ def holds_nothing(trace: Trace) -> Iterable[Finding]:
         yield found(
             HOLDS_NOTHING,
             str(held.stepped),
-            f"{held.kind} of {held.made} holds {held.parameters} parameters, of which none had a gradient in {held.steps} steps",
+            f"{held.kind} of {held.made} holds {held.parameters} parameters, of which none had a gradient in "
+            f"{held.steps} steps",
         )
 
 
@@ -145,7 +156,7 @@ def _holds_nothing(held: Held) -> bool:
 
 
 def unheld(trace: Trace) -> Iterable[Finding]:
-    """Parameters that are trained by nobody, where that is not the effect of an optimizer that holds another model's."""
+    """Parameters that nobody trains, but where an optimizer holds another model's instead: then they are its effect."""
     if not any(map(_holds_nothing, trace.optimizers)):
         for seen in trace.unheld:
             yield found(UNHELD, str(seen.place), seen.words)

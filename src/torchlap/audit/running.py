@@ -23,8 +23,8 @@ TRACER = "torchlap.worker.tracing.script"
 class ScriptRun(msgspec.Struct, frozen=True):
     """A script has ended, by itself or not: how, and what was seen until then.
 
-    `exit_code` is as a shell has it, 128 and the signal's number for a script that a signal ended; `signal` is its name.
-    `stopped` tells that the time was over, `interrupted` that somebody pressed Ctrl-C.
+    `exit_code` is as a shell has it, 128 and the signal's number where a signal ended it; `signal` is its name. `stopped`
+    tells that the time was over, `interrupted` that somebody pressed Ctrl-C.
     """
 
     trace: Trace
@@ -87,7 +87,8 @@ def _read(path: Path, code: int, *, stopped: bool, interrupted: bool) -> ScriptR
         if interrupted or stopped:
             raise UsageError("The script was stopped before anything was seen of it: give it more time.")
         raise InstallError(
-            f"The script was ended ({_word(code)}) before anything was seen of it: run it by itself; torchlap doctor looks "
+            f"The script was ended ({_word(code)}) before anything was seen of it: run it by itself; torchlap "
+            "doctor looks "
             "at torch."
         )
     if path.stat().st_size > LARGEST_TRACE:

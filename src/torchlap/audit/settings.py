@@ -23,7 +23,8 @@ UNPINNED = Rule(
     "TL431",
     "warning",
     "non_blocking without pinned memory",
-    "From unpinned memory a copy to an NVIDIA GPU waits all the same, so nothing is won; to an Apple GPU non_blocking=True "
+    "From unpinned memory a copy to an NVIDIA GPU waits all the same, so nothing is won; to an Apple GPU "
+    "non_blocking=True "
     "can give wrong data.",
     "pin_memory=True in the DataLoader, or tensor.pin_memory(), for NVIDIA; on MPS leave non_blocking away.",
     "https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html; pytorch/pytorch#139550",
@@ -32,7 +33,8 @@ FLOAT64 = Rule(
     "TL432",
     "warning",
     "computes in float64",
-    "NumPy's numbers are float64. On the CPU that halves the speed; a GPU for games or training has few units for it, and an "
+    "NumPy's numbers are float64. On the CPU that halves the speed; a GPU for games or training has few units for "
+    "it, and an "
     "Apple GPU none.",
     "torch.from_numpy(x).float(), and no .double() on the model.",
 )
@@ -40,7 +42,8 @@ USELESS_PIN = Rule(
     "TL433",
     "note",
     "memory is pinned without use",
-    "pin_memory=True copies each batch once more into memory that a GPU can read by itself: of use only for a CUDA or XPU "
+    "pin_memory=True copies each batch once more into memory that a GPU can read by itself: of use only for a CUDA "
+    "or XPU "
     "device, and only where .to(device, non_blocking=True) does not wait for it.",
     "Leave pin_memory away, or copy with non_blocking=True.",
 )
@@ -48,7 +51,8 @@ IDLE_WORKERS = Rule(
     "TL434",
     "warning",
     "workers cost more than they give",
-    "Worker processes are started anew for each pass over the data, and each batch travels between processes: for small data "
+    "Worker processes are started anew for each pass over the data, and each batch travels between processes: for "
+    "small data "
     "that is slower than loading without them, and where processes are spawned (macOS, Windows) far slower.",
     "num_workers=0, or persistent_workers=True.",
 )
@@ -56,7 +60,8 @@ DENORMALS = Rule(
     "TL435",
     "warning",
     "denormal numbers on the CPU",
-    "Numbers below 1.2e-38 are computed many times slower by some operators of many CPUs; GPUs do not care. The CPU looks "
+    "Numbers below 1.2e-38 are computed many times slower by some operators of many CPUs; GPUs do not care. The CPU "
+    "looks "
     "slow for a reason that is not its speed.",
     "torch.set_flush_denormal(True), or find what makes the values so small.",
     "pytorch/pytorch#4737",
@@ -129,7 +134,8 @@ def idle_workers(trace: Trace) -> Iterable[Finding]:
         yield found(
             IDLE_WORKERS,
             str(seen.read),
-            f"an epoch waits {milliseconds(waited)} for {seen.workers} workers ({milliseconds(seen.started_seconds / seen.epochs)} "
+            f"an epoch waits {milliseconds(waited)} for {seen.workers} workers "
+            f"({milliseconds(seen.started_seconds / seen.epochs)} "
             f"to start them); without workers its batches take {milliseconds(seen.alone_seconds or 0.0)}",
         )
 
@@ -158,7 +164,7 @@ def few_threads(trace: Trace) -> Iterable[Finding]:
 
 
 def tf32_on_one_side(trace: Trace) -> Iterable[Finding]:
-    """A CPU is compared with a GPU that multiplies in TF32; convolutions alone do by default, which is said where compared."""
+    """A CPU beside a GPU that multiplies in TF32, as its convolutions do by default."""
     seen = trace.tf32
     if not seen or "cpu" not in trace.devices or not (seen.matmul or seen.convolution):
         return

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from torchlap.audit.trace import Line, Trace
+from torchlap.audit.trace import Line, Spans, Trace
 from torchlap.findings import Finding, Rule, found
 
 UNTIMED = 0.02
@@ -29,7 +29,8 @@ NOT_WAITED = Rule(
     "TL401",
     "error",
     "the clock is read while the device still works",
-    "An accelerator computes beside Python: a step returns when it is enqueued, not when it is done. What is still to be "
+    "An accelerator computes beside Python: a step returns when it is enqueued, not when it is done. What is still "
+    "to be "
     "done when the clock is read is not in the figure, or is in the next one's.",
     "Wait for the device just before each of the two clock reads: torch.accelerator.synchronize(), or "
     "torch.cuda.synchronize(), torch.mps.synchronize().",
@@ -39,7 +40,8 @@ VALUE_EACH_STEP = Rule(
     "TL402",
     "warning",
     "each step waits for the device",
-    "To read a tensor's value (.item(), .cpu(), print, if) Python waits until the device has computed it; meanwhile nothing "
+    "To read a tensor's value (.item(), .cpu(), print, if) Python waits until the device has computed it; meanwhile "
+    "nothing "
     "more is enqueued, so the device waits, too, once it is done.",
     "Keep values on the device (total += loss.detach()) and read them once at the end, or every hundred steps.",
     "https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html#avoid-unnecessary-cpu-gpu-synchronization",
@@ -48,7 +50,8 @@ WARM_UP_INSIDE = Rule(
     "TL403",
     "warning",
     "warm-up is timed",
-    "The first step on a device also loads libraries, allocates memory, chooses algorithms and compiles; the first batch "
+    "The first step on a device also loads libraries, allocates memory, chooses algorithms and compiles; the first "
+    "batch "
     "of a loader starts its worker processes. That happens once, and is not the speed of training.",
     "Train for some steps before the first clock read.",
 )
@@ -58,7 +61,8 @@ WAITS_FOR_INPUT = Rule(
     "the timed span waits for its data",
     "While the script waits for the next batch the device has nothing to do: the figure is the loader's more than the "
     "model's, and two devices look more alike than they are.",
-    "To time the model, put the data on the device before the clock is read; to train faster, more workers or less work "
+    "To time the model, put the data on the device before the clock is read; to train faster, more workers or less "
+    "work "
     "for each sample.",
 )
 EVALUATES_INSIDE = Rule(
@@ -72,7 +76,8 @@ ONE_REPETITION = Rule(
     "TL406",
     "warning",
     "timed once",
-    "One figure has no spread: nobody can tell whether another run, or another device, would differ from it by more than "
+    "One figure has no spread: nobody can tell whether another run, or another device, would differ from it by more "
+    "than "
     "chance.",
     "Time several spans, five at least, and give their median with their spread.",
 )
@@ -80,7 +85,8 @@ ONE_AFTER_THE_OTHER = Rule(
     "TL407",
     "warning",
     "devices are timed one after the other",
-    "Heat, battery, other programs and the clock's own changes differ between the first half and the second, and the ratio "
+    "Heat, battery, other programs and the clock's own changes differ between the first half and the second, and "
+    "the ratio "
     "takes them for a difference of the devices.",
     "Let the devices take turns: one span of each, then the next of each.",
 )
@@ -88,7 +94,8 @@ PERCENTAGE = Rule(
     "TL441",
     "warning",
     "a ratio is shown as a percentage",
-    "A ratio of 2 is twice as fast, or 100% faster; shown times a hundred it reads 200%, which is three times as fast to "
+    "A ratio of 2 is twice as fast, or 100% faster; shown times a hundred it reads 200%, which is three times as "
+    "fast to "
     "some readers and twice to others.",
     "Write 2.0x, with its spread.",
 )
@@ -127,7 +134,8 @@ def value_each_step(trace: Trace) -> Iterable[Finding]:
                 yield found(
                     VALUE_EACH_STEP,
                     str(line.place),
-                    f"{line.count} values in {spans.steps} steps, each after a wait of {milliseconds(line.seconds / line.count)}: "
+                    f"{line.count} values in {spans.steps} steps, each after a wait of "
+                    f"{milliseconds(line.seconds / line.count)}: "
                     f"{line.seconds / spans.total_seconds:.0%} of the timed span",
                 )
 
@@ -139,7 +147,8 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
         share = extra / spans.first_span_seconds if spans.first_span_seconds else 0.0
         if spans.step_seconds and share > WARM_UP:
             evidence = (
-                f"the first step on {', '.join(spans.devices)} took {milliseconds(spans.first_step_seconds)}, a usual one "
+                f"the first step on {', '.join(spans.devices)} took {milliseconds(spans.first_step_seconds)}, a "
+                "usual one "
                 f"{milliseconds(spans.step_seconds)}: {share:.0%} of its span, which is the first of {spans.count}"
             )
             made = found(WARM_UP_INSIDE, str(spans.start), evidence)
@@ -150,7 +159,7 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
                 yield found(
                     WARM_UP_INSIDE,
                     str(line.place),
-                    f"worker processes were started {line.count} times, {milliseconds(line.seconds / line.count)} each: "
+                    f"worker processes were started, {line.count} x {milliseconds(line.seconds / line.count)}: "
                     f"{started:.0%} of the timed span",
                 )
 
@@ -164,7 +173,8 @@ def waits_for_input(trace: Trace) -> Iterable[Finding]:
                 yield found(
                     WAITS_FOR_INPUT,
                     str(line.place),
-                    f"{milliseconds(line.seconds / max(1, spans.steps))} of a step are waits for the next batch: {share:.0%} of the "
+                    f"{milliseconds(line.seconds / max(1, spans.steps))} of a step are waits for the next batch: "
+                    f"{share:.0%} of the "
                     "timed span",
                 )
 
@@ -192,16 +202,20 @@ def evaluates_inside(trace: Trace) -> Iterable[Finding]:
 
 def one_repetition(trace: Trace) -> Iterable[Finding]:
     """A model on a device of which no line times more than one span."""
-    for device, size in dict.fromkeys((spans.devices, spans.parameters) for spans in trace.spans):
-        mine = [spans for spans in trace.spans if (spans.devices, spans.parameters) == (device, size)]
+    for workload in dict.fromkeys(map(_workload, trace.spans)):
+        mine = [spans for spans in trace.spans if _workload(spans) == workload]
         if all(spans.count == UNREPEATED for spans in mine):
             spans = max(mine, key=lambda each: each.total_seconds)
             yield found(
                 ONE_REPETITION,
                 str(spans.place),
-                f"one span of {spans.steps} steps on {', '.join(device)} for a model of {millions(size)} parameters, "
-                f"{milliseconds(spans.total_seconds)}",
+                f"one span of {spans.steps} steps on {', '.join(spans.devices)} for a model of "
+                f"{millions(spans.parameters)} parameters at batch {spans.batch}, {milliseconds(spans.total_seconds)}",
             )
+
+
+def _workload(spans: Spans) -> tuple[tuple[str, ...], int, int]:
+    return spans.devices, spans.parameters, spans.batch
 
 
 def one_after_the_other(trace: Trace) -> Iterable[Finding]:

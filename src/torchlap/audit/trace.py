@@ -40,9 +40,8 @@ class Spans(Struct, frozen=True, kw_only=True):
     figures are of all spans together. `unwaited` counts ends that were read with no wait since the last step, and
     `unfinished_seconds` is what the device had still to do then, of the `looked_at` spans whose `looked_at_seconds` are
     timed; `carried_seconds` is what it had still to do from before, at their starts. `step_seconds` are of usual steps,
-    `first_step_seconds` of the model's first step on the device, 0 where it is in none of the spans; `parameters` tells the
-    models of spans apart.
-    `train_seconds` is the host's time in forward, backward and optimizer.
+    `first_step_seconds` of the model's first step on the device, 0 where it is in none of the spans; `parameters` and
+    `batch` tell the workloads of spans apart. `train_seconds` is the host's time in forward, backward and optimizer.
     """
 
     place: Place
@@ -50,6 +49,7 @@ class Spans(Struct, frozen=True, kw_only=True):
     end: Place
     devices: tuple[Name, ...]
     parameters: Count = 0
+    batch: Count = 0
     seconds: tuple[Seconds, ...]
     count: Count
     steps: Count
@@ -137,7 +137,7 @@ class Noticed(Struct, frozen=True):
 
 
 class Copies(Struct, frozen=True, kw_only=True):
-    """A line's copies from the host to a device: `same` of the very same tensor, `unpinned` asked not to wait in vain."""
+    """A line's copies from the host to a device: `same` of one tensor, `unpinned` asked not to wait, in vain."""
 
     place: Place
     kind: Name
@@ -183,9 +183,9 @@ class Tf32(Struct, frozen=True, kw_only=True):
 class Trace(Struct, frozen=True, kw_only=True):
     """All that was seen of one script.
 
-    `seconds` is from its first line to its last, `tracer_seconds` what of that the tracer took, and `looked_seconds` how long
-    it waited for the device at clock reads, to see what was still to be done. `turns` are the devices
-    that were timed, one after another. `truncated` tells that more happened than was kept.
+    `seconds` is from its first line to its last, `tracer_seconds` what of that the tracer took, and `looked_seconds` how
+    long it waited for the device at clock reads, to see what was still to be done. `turns` are the devices that were
+    timed, one after another. `truncated` tells that more happened than was kept.
     """
 
     schema: int

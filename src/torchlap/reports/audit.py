@@ -21,7 +21,7 @@ from torchlap.reports.rows import clean, sentence
 from torchlap.reports.terminal import rendered
 
 SCHEMA = 1
-MOST_SPANS = 20
+MOST_SPANS = 6
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,8 @@ def _timed(spans: Spans) -> str:
     more = f", {milliseconds(each + untimed)} with what was still to be done" if untimed > 0.01 * each else ""
     count = f"{spans.count} spans" if spans.count > 1 else "1 span"
     return (
-        f"Timed at {spans.place} on {', '.join(spans.devices)} ({millions(spans.parameters)} parameters): {count} of "
+        f"Timed at {spans.place} on {', '.join(spans.devices)} ({millions(spans.parameters)} parameters, batch "
+        f"{spans.batch}): {count} of "
         f"{spans.steps / spans.count:.3g} steps, {milliseconds(each)} a step{more}."
     )
 
@@ -126,5 +127,11 @@ def _escaped(text: str) -> str:
 
 def as_json(seen: ScriptRun, version: str) -> str:
     """One JSON object, in ASCII; docs/audit.md has its schema."""
+    return as_ascii(as_object(seen, version))
+
+
+def as_object(seen: ScriptRun, version: str) -> dict[str, object]:
+    """What the JSON format has, in plain types."""
     report = Report(schema=SCHEMA, torchlap=version, exit_code=exit_code(seen), findings=examine(seen.trace), run=seen)
-    return as_ascii(msgspec.to_builtins(report))
+    told: dict[str, object] = msgspec.to_builtins(report)
+    return told

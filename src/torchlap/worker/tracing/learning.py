@@ -82,7 +82,8 @@ class Learning:
 
     def __init__(self, log: Log) -> None:
         self.log = log
-        self.losses: dict[Place, Kept] = {}
+        self.batch = 0
+        self.losses: dict[tuple[Place, int], Kept] = {}
         self.shapes: dict[tuple[Place, str], Counted] = {}
         self.in_eval: dict[Place, Counted] = {}
         self.accumulated: dict[Place, Counted] = {}
@@ -94,6 +95,8 @@ class Learning:
         self.optimizers: list[Optimized] = []
         self._optimized: WeakKeyDictionary[Optimizer, Optimized] = WeakKeyDictionary()
         self.models: WeakSet[nn.Module] = WeakSet()
+        self._numbers: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+        self._count_models = 0
         self._held: set[int] = set()
         self._last: tuple[ref[nn.Module], tuple[int, ...], Place, bool] | None = None
         self._loss_place: Place | None = None
@@ -129,6 +132,8 @@ class Learning:
         with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001  shapes alone are looked at
             given = getattr(given, "logits", given)
             shape = tuple(given.shape) if isinstance(given, Tensor) else ()
+            if torch.is_grad_enabled():
+                self.batch = next((each.shape[0] for each in args if isinstance(each, Tensor) and each.dim()), 0)
             doubles = [each for each in args if isinstance(each, Tensor) and each.dtype == torch.float64]
             if doubles:
                 _count(self.float64, place, f"an input of shape {tuple(doubles[0].shape)}")
@@ -183,7 +188,8 @@ class Learning:
 
     def after_backward(self, loss: Tensor | None, place: Place) -> None:
         """A loss is kept, and in some steps the gradients of the model's outputs are looked at."""
-        kept = self.losses.setdefault(place, Kept())
+        model = self._last[0]() if self._last else None
+        kept = self.losses.setdefault((place, self._number(model)), Kept())
         kept.count += 1
         if loss is not None and loss.numel() == 1 and (kept.count - 1) % kept.every == 0:
             kept.values.append(loss.detach())
@@ -191,14 +197,22 @@ class Learning:
                 kept.values, kept.every = kept.values[::2], 2 * kept.every
         if self._last is None:
             return
-        module, shape, called, in_eval = self._last
+        _, shape, called, in_eval = self._last
         if in_eval:
             _count(self.in_eval, called, "Dropout and BatchNorm behave as in evaluation")
-        model = module()
         if kept.count in LOOKS and model is not None:
             start = now()
             self._look(model, shape, self._loss_place or place, called)
             self.log.own_seconds += now() - start
+
+    def _number(self, model: nn.Module | None) -> int:
+        """Which model it is; those beyond the first so many share a number."""
+        if model is None:
+            return -1
+        if model not in self._numbers:
+            self._numbers[model] = min(self._count_models, MOST_MODELS)
+            self._count_models += 1
+        return self._numbers[model]
 
     def _look(self, model: nn.Module, shape: tuple[int, ...], place: Place, called: Place) -> None:
         parameters = [each for each in model.parameters() if each.grad is not None]

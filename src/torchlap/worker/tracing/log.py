@@ -69,6 +69,7 @@ class Step(Struct):
     at: float
     device: str
     size: int
+    batch: int
 
 
 class Log:
@@ -169,7 +170,7 @@ class Log:
         return took
 
     def cost(self) -> float:
-        """What the tracer took: the looks, which are timed, and the notes, by what one costs; not the device's own work."""
+        """What the tracer took: its looks, which are timed, and its notes, at what one of them costs."""
         scratch, start = Log(self.script), now()
         for _ in range(TRIED):
             scratch.mark("value", start, scratch.place())

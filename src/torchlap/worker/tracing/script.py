@@ -1,7 +1,7 @@
 """Run a script under the tracer, as Python itself would: `python -m torchlap.worker.tracing.script TRACE SCRIPT ARGS`.
 
-The script's arguments, streams, exit code and traceback are its own. The trace is written when it ends, however it does,
-and while it runs, so that a crash loses little.
+The script's arguments, streams, exit code and traceback are its own. The trace is written when it ends, however it
+does, and while it runs, so that a crash loses little.
 """
 
 import os

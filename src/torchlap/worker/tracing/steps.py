@@ -93,7 +93,9 @@ class Steps:
         self.learning.after_step(optimizer, place)
         parameter = optimizer.param_groups[0]["params"][0]
         log.uses(parameter.device)
-        log.add(log.steps, Step(log.worked_at, str(parameter.device), self.learning.size_of(optimizer)))
+        log.add(
+            log.steps, Step(log.worked_at, str(parameter.device), self.learning.size_of(optimizer), self.learning.batch)
+        )
 
 
 def install(log: Log, learning: Learning) -> None:

@@ -39,8 +39,8 @@ MOST_TURNS = 1000
 TF32_WORDS = ("allow_tf32", "fp32_precision", "set_float32_matmul_precision")
 
 
-Kind = tuple[Place, tuple[str, ...], tuple[int, ...]]
-"""Of spans: the line, the devices, the sizes of the models."""
+Kind = tuple[Place, tuple[str, ...], tuple[int, int]]
+"""Of spans: the line, the devices, the model's size and the batch."""
 
 
 class Summary:
@@ -51,7 +51,7 @@ class Summary:
         self._step_times = [step.at for step in log.steps]
         self._starts = {kind: [mark.start for mark in marks] for kind, marks in log.marks.items()}
         self._work_starts = [mark.start for mark in log.work]
-        self._firsts = {(step.device, step.size): step.at for step in reversed(log.steps)}
+        self._firsts = {(step.device, step.size, step.batch): step.at for step in reversed(log.steps)}
 
     def trace(self, ending: Ending, exit_code: int, error: str, *, at_end: bool) -> Trace:
         """All of it; `at_end` loaders are tried without workers, and losses read, which takes a moment."""
@@ -110,7 +110,7 @@ class Summary:
         )
 
     def _groups(self) -> dict[Kind, list[Timed]]:
-        """The spans around steps, by the line that took one reading from another, the devices and the models' sizes."""
+        """The spans around steps, by the line that took one reading from another, the devices and the workload."""
         groups: dict[Kind, list[Timed]] = {}
         for timed in self.log.timed:
             if self._steps(timed):
@@ -125,11 +125,13 @@ class Summary:
     def _devices(self, timed: Timed) -> tuple[str, ...]:
         return tuple(dict.fromkeys(step.device for step in self._steps(timed)))
 
-    def _sizes(self, timed: Timed) -> tuple[int, ...]:
-        return tuple(sorted({step.size for step in self._steps(timed)}))
+    def _sizes(self, timed: Timed) -> tuple[int, int]:
+        """How many parameters are trained in a span, and the largest batch: what tells one workload from another."""
+        steps = self._steps(timed)
+        return sum({step.size for step in steps}), max(step.batch for step in steps)
 
     def _spans(self, kind: Kind, group: list[Timed]) -> Spans:
-        place, devices, sizes = kind
+        place, devices, (parameters, batch) = kind
         steps = [step for timed in group for step in self._steps(timed)]
         looked = [timed for timed in group if timed.end.device_seconds is not None]
         first, first_span = self._first_step(group)
@@ -138,7 +140,8 @@ class Summary:
             start=group[0].start.place,
             end=group[0].end.place,
             devices=devices,
-            parameters=sum(sizes),
+            parameters=parameters,
+            batch=batch,
             seconds=tuple(max(0.0, timed.seconds) for timed in group[:MOST_SECONDS]),
             count=len(group),
             steps=len(steps),
@@ -167,10 +170,10 @@ class Summary:
         )
 
     def _first_step(self, group: list[Timed]) -> tuple[float, float]:
-        """How long a model's first step on a device took, from the span's start, and that span; 0 where it is outside."""
+        """How long a model's first step on a device took, from its span's start, and that span; 0 where it is outside."""
         for timed in group:
             for step in self._steps(timed):
-                if self._firsts[step.device, step.size] == step.at:
+                if self._firsts[step.device, step.size, step.batch] == step.at:
                     return step.at - timed.start.at, timed.seconds
         return 0.0, 0.0
 
@@ -267,7 +270,7 @@ def _within(inner: Sequence[Timed], outer: Sequence[Timed]) -> bool:
 
 
 def _losses(learning: Learning) -> Iterable[Losses]:
-    for place, kept in learning.losses.items():
+    for (place, _), kept in learning.losses.items():
         values = [float(value) for value in kept.values]
         yield Losses(
             place=place,
