@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from torchlap.audit import CATALOGUE as OF_SCRIPTS
 from torchlap.checks import CATALOGUE as OF_NUMBERS
 from torchlap.doctor import CATALOGUE as OF_MACHINES
 from torchlap.findings import CATALOGUE as OF_MEASUREMENTS
 from torchlap.findings import Rule
 
-CATALOGUE = (*OF_MACHINES, *OF_MEASUREMENTS, *OF_NUMBERS)
+CATALOGUE = (*OF_MACHINES, *OF_MEASUREMENTS, *OF_NUMBERS, *OF_SCRIPTS)
 FOLDER = Path(__file__).parent / "findings"
 HEAD = """# Findings
 
@@ -15,6 +16,7 @@ A finding is a coded remark: what was seen, and what to do. TL1xx is about a mac
 good to know, a **warning** changes results, an **error** says that the accelerator, or torch, cannot be used. TL2xx is
 about a measurement (`torchlap run`): a **note** is good to know, a **warning** may change the figure, an **error**
 makes it void (exit code 1). TL3xx is about numbers (`torchlap verify`, and `run`): an **error** makes the speed void.
+TL4xx is about a training script (`torchlap audit`): an **error** says that its figure, or its training, is wrong.
 Written by `python docs/make_findings.py`.
 
 | code | severity | finding |

@@ -23,8 +23,8 @@ TRACER = "torchlap.worker.tracing.script"
 class ScriptRun(msgspec.Struct, frozen=True):
     """A script has ended, by itself or not: how, and what was seen until then.
 
-    `exit_code` is as a shell has it, 128 and the signal's number where a signal ended it; `signal` is its name. `stopped`
-    tells that the time was over, `interrupted` that somebody pressed Ctrl-C.
+    `exit_code` is as a shell has it, 128 and the signal's number where a signal ended it; `signal` is its name.
+    `stopped` tells that the time was over, `interrupted` that somebody pressed Ctrl-C.
     """
 
     trace: Trace

@@ -183,9 +183,9 @@ class Tf32(Struct, frozen=True, kw_only=True):
 class Trace(Struct, frozen=True, kw_only=True):
     """All that was seen of one script.
 
-    `seconds` is from its first line to its last, `tracer_seconds` what of that the tracer took, and `looked_seconds` how
-    long it waited for the device at clock reads, to see what was still to be done. `turns` are the devices that were
-    timed, one after another. `truncated` tells that more happened than was kept.
+    `seconds` is from its first line to its last, `tracer_seconds` what of that the tracer took, and `looked_seconds`
+    how long it waited for the device at clock reads, to see what was still to be done. `turns` are the devices that
+    were timed, one after another. `truncated` tells that more happened than was kept.
     """
 
     schema: int

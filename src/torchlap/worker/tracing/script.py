@@ -19,7 +19,10 @@ from torchlap.worker.tracing import clocks, data, learning, steps
 from torchlap.worker.tracing.log import Log, now
 from torchlap.worker.tracing.summary import Summary
 
-WRITE_SECONDS = 5.0
+WRITE_SECONDS = 2.0
+SELDOM = 50
+"""Times what writing takes: a long script's trace takes longer."""
+
 LONGEST_ERROR = 2000
 
 
@@ -66,14 +69,17 @@ class Tracer:
 
     def write_now_and_then(self) -> None:
         """In the background, so that little is lost if the process is killed."""
+        took = 0.0
         while True:
-            threading.Event().wait(WRITE_SECONDS)
+            threading.Event().wait(max(WRITE_SECONDS, SELDOM * took))
             if not self.log.active or os.getpid() != self._process:
                 return
+            start = now()
             with suppress(Exception):  # the script's lists may change meanwhile: the next time is soon
                 trace = Summary(self.log, self.clocks, self.learning, self.data).trace("under way", 0, "", at_end=False)
                 with self._writing:
                     self.path.write_bytes(msgspec.json.encode(trace))
+            took = now() - start
 
 
 def main() -> None:
@@ -115,8 +121,9 @@ def _status(code: object) -> int:
 
 def _show(raised: BaseException) -> None:
     """The traceback without the tracer's own frame."""
-    traceback: TracebackType | None = raised.__traceback__
-    sys.excepthook(type(raised), raised, traceback.tb_next if traceback else None)
+    own: TracebackType | None = raised.__traceback__
+    rest = own.tb_next if own else None
+    sys.excepthook(type(raised), raised.with_traceback(rest), rest)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ class Summary:
         )
 
     def _first_step(self, group: list[Timed]) -> tuple[float, float]:
-        """How long a model's first step on a device took, from its span's start, and that span; 0 where it is outside."""
+        """A model's first step on a device, from its span's start, and that span; 0 where it is in none."""
         for timed in group:
             for step in self._steps(timed):
                 if self._firsts[step.device, step.size, step.batch] == step.at:
