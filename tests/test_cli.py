@@ -294,13 +294,15 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) ->
     assert sum(isinstance(event, Round) for event in kept.events) > 5
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_the_judge_stays_small_while_it_measures(tmp_path: Path) -> None:
     script = (
-        "import resource, sys; from torchlap.cli import app\n"
+        "import sys; from torchlap.cli import app\n"
         "try: app(sys.argv[1:], prog_name='torchlap')\n"
         "except SystemExit: pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 'torch' in sys.modules)"
-    )
+        "line = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "print(line.split()[1], 'torch' in sys.modules)"
+    )  # not getrusage: its peak may be that of the tests' own process, which forked this one
     words = ["run", own("small"), "--devices", "cpu", "--batch", "4", "--precision-target", "20%"]
     command = [sys.executable, "-c", script, *words, "--out", str(tmp_path / "run.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

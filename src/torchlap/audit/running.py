@@ -3,7 +3,9 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,6 +63,31 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
 
 def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
     """Wait for the script; tell whether it was stopped by the time, or by the user."""
+    asked: list[bool] = []
+
+    def pass_on(_signal: int, _frame: object) -> None:
+        asked.append(True)
+        process.send_signal(signal.SIGINT)
+
+    with _on_sigterm(pass_on):
+        stopped, interrupted = _waited(process, stop_after)
+    return stopped, interrupted or bool(asked)
+
+
+@contextmanager
+def _on_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """What ends this process is to end the script first; in another thread than the main one nobody can be asked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _waited(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
     try:
         process.wait(stop_after)
     except subprocess.TimeoutExpired:

@@ -154,7 +154,7 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
             made = found(WARM_UP_INSIDE, str(spans.start), evidence)
             yield made if spans.count < SEVERAL else replace(made, severity="note")
         for line in spans.workers_started:
-            started = line.seconds / spans.total_seconds if spans.total_seconds else 0.0
+            started = _share(line, spans)
             if started > WARM_UP:
                 yield found(
                     WARM_UP_INSIDE,
@@ -168,7 +168,7 @@ def waits_for_input(trace: Trace) -> Iterable[Finding]:
     """A loader that holds the step up."""
     for spans in trace.spans:
         for line in spans.inputs:
-            share = line.seconds / spans.total_seconds if spans.total_seconds else 0.0
+            share = _share(line, spans)
             if share > STARVED:
                 yield found(
                     WAITS_FOR_INPUT,
@@ -243,6 +243,11 @@ def percentage(trace: Trace) -> Iterable[Finding]:
 def millions(count: int) -> str:
     """How large a model is."""
     return f"{count / 1e6:.3g} million" if count >= 1e6 else str(count)  # noqa: PLR2004  a million
+
+
+def _share(line: Line, spans: Spans) -> float:
+    """What part of the timed spans a line took."""
+    return line.seconds / spans.total_seconds if spans.total_seconds else 0.0
 
 
 def milliseconds(seconds: float) -> str:

@@ -107,8 +107,12 @@ def main() -> None:
     except BaseException as raised:  # noqa: BLE001  it is the script's, and shown as Python would
         ending, status, error = "raised", 1, f"{type(raised).__name__}: {raised}"
         _show(raised)
-    with suppress(KeyboardInterrupt):
+    try:
         tracer.write(ending, status, error, at_end=True)
+    except RuntimeError as failure:  # a device that has failed answers no more: what the host knows is told
+        tracer.write(ending, status, error or f"the device no longer answers: {failure}")
+    except KeyboardInterrupt:
+        tracer.write(ending, status, error)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)
 

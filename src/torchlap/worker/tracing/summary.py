@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch.backends import cudnn
@@ -79,14 +80,7 @@ class Summary:
                 :MOST_TURNS
             ],
             quotients=tuple(map(self._quotient, self.clocks.ratios[:MOST_SECONDS])),
-            losses=tuple(_losses(self.learning)) if at_end else (),
-            shapes=tuple(Shapes(place, words, seen.count) for (place, words), seen in self.learning.shapes.items()),
-            dead_outputs=tuple(filter(None, map(_dead, self.learning.dead.values()))),
-            optimizers=tuple(_held(seen) for seen in self.learning.optimizers if seen.steps),
-            unheld=tuple(self._unheld()),
-            cannot_run=_noticed(self.learning.cannot_run),
-            in_eval=_noticed(self.learning.in_eval),
-            accumulated=_noticed(self.learning.accumulated),
+            **self._of_learning(at_end=at_end),
             copies=tuple(
                 Copies(
                     place=place,
@@ -99,15 +93,29 @@ class Summary:
                 )
                 for place, seen in self.data.copies.items()
             ),
-            float64=_noticed(self.learning.float64),
             loaders=tuple(self._loader(seen) for seen in self.data.loaders if seen.read),
-            denormals=_noticed(self.learning.denormal),
-            denormal_share=self.learning.denormal_share,
             threads=Threads(threads=torch.get_num_threads(), cores=cores(), place=self.data.threads_set),
             tf32=self._tf32(),
             fallbacks=tuple(Noticed(place, words, count) for (place, words), count in self.data.fallbacks.items()),
             truncated=self.log.truncated,
         )
+
+    def _of_learning(self, *, at_end: bool) -> dict[str, Any]:
+        """What was seen of losses, gradients and optimizers, by the names of the trace's fields."""
+        learning = self.learning
+        return {
+            "losses": tuple(_losses(learning)) if at_end else (),
+            "shapes": tuple(Shapes(place, words, seen.count) for (place, words), seen in learning.shapes.items()),
+            "dead_outputs": tuple(filter(None, map(_dead, learning.dead.values()))),
+            "optimizers": tuple(_held(seen) for seen in learning.optimizers if seen.steps),
+            "unheld": tuple(self._unheld()),
+            "cannot_run": _noticed(learning.cannot_run),
+            "in_eval": _noticed(learning.in_eval),
+            "accumulated": _noticed(learning.accumulated),
+            "float64": _noticed(learning.float64),
+            "denormals": _noticed(learning.denormal),
+            "denormal_share": learning.denormal_share,
+        }
 
     def _groups(self) -> dict[Kind, list[Timed]]:
         """The spans around steps, by the line that took one reading from another, the devices and the workload."""
