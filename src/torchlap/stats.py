@@ -269,10 +269,11 @@ def two_levels(values: Sequence[float]) -> Levels | None:
         return None
     logs = np.sort(np.log(np.asarray(values)))
 
-    def within(split: int) -> float:
-        return split * float(logs[:split].var()) + (len(logs) - split) * float(logs[split:].var())
-
-    best = min(range(LEVELS_MIN, len(logs) - LEVELS_MIN + 1), key=within)
+    splits = np.arange(LEVELS_MIN, len(logs) - LEVELS_MIN + 1)
+    centred = logs - logs.mean()
+    below, squares = np.cumsum(centred)[splits - 1], float(centred @ centred)
+    within = squares - below**2 / splits - below**2 / (len(logs) - splits)  # the centred sums add up to zero
+    best = int(splits[np.argmin(within)])
     low, high = logs[:best], logs[best:]
     spread = sqrt((float(low.var()) + float(high.var())) / 2)
     if float(high.mean() - low.mean()) <= LEVELS_APART * spread:
