@@ -8,6 +8,8 @@ from typing import Literal
 from msgspec import Struct
 
 Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""Worst first."""
 
 
 class Rule(Struct, frozen=True):

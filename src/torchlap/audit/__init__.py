@@ -4,9 +4,8 @@ from msgspec.structs import replace
 
 from torchlap.audit import learning, settings, timing
 from torchlap.audit.trace import Trace
-from torchlap.findings import Finding, Rule
+from torchlap.findings import SEVERITIES, Finding, Rule
 
-SEVERITIES = ("error", "warning", "note")
 MOST_EXAMPLES = 3
 
 CATALOGUE: tuple[Rule, ...] = tuple(

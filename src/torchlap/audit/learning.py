@@ -15,23 +15,20 @@ CANNOT_RUN = Rule(
     "TL409",
     "error",
     "a layer cannot take its input",
-    "The model was changed, often at its end, by a layer that does not fit: where squeezenet ends in a convolution "
-    "of 1 by 1, "
-    "as others in a Linear layer, a Linear layer is given an image.",
-    "Replace a layer by one of its own kind: print(model) shows it; for squeezenet "
-    "model.classifier[1] = nn.Conv2d(512, classes, 1).",
+    "The model was changed, often at its end, by a layer that does not fit: where squeezenet ends in a convolution of "
+    "1 by 1, as others in a Linear layer, a Linear layer is given an image.",
+    "Replace a layer by one of its own kind: print(model) shows it; for squeezenet model.classifier[1] = "
+    "nn.Conv2d(512, classes, 1).",
 )
 SHAPES = Rule(
     "TL410",
     "error",
     "the loss means something else",
-    "Its shapes are allowed, but read otherwise than meant: float targets of the outputs' shape are probabilities "
-    "of classes, "
-    "a column against a row compares everything with everything. It trains, at the same speed, something that nobody "
-    "wanted.",
-    "Give cross_entropy the logits of all classes, (N, C), and integer labels, (N,); give other losses two tensors "
-    "of the "
-    "same shape.",
+    "Its shapes are allowed, but read otherwise than meant: float targets of the outputs' shape are probabilities of "
+    "classes, a column against a row compares everything with everything. It trains, at the same speed, something "
+    "that nobody wanted.",
+    "Give cross_entropy the logits of all classes, (N, C), and integer labels, (N,); give other losses two tensors of "
+    "the same shape.",
     "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
 )
 DEAD_OUTPUTS = Rule(
@@ -46,19 +43,17 @@ NEVER_CHANGES = Rule(
     "error",
     "parameters that are never trained",
     "The optimizer holds them, but no backward gives them a gradient, or no step changes them: a detach(), a "
-    "no_grad() or a "
-    "learning rate of zero too many. Their gradients are not computed, so a step is faster than it should be.",
+    "no_grad() or a learning rate of zero too many. Their gradients are not computed, so a step is faster than it "
+    "should be.",
     "Look between these parameters and the loss for what cuts them off; if it is meant, requires_grad_(False), and "
-    "leave "
-    "them out of the optimizer.",
+    "leave them out of the optimizer.",
 )
 DOES_NOT_FALL = Rule(
     "TL413",
     "warning",
     "the loss does not fall",
     "A model that trains learns a fixed set of data by heart within some hundred steps. Where the loss stays, what "
-    "was timed "
-    "may not be training; with data that are random in each step nothing can be learnt.",
+    "was timed may not be training; with data that are random in each step nothing can be learnt.",
     "Look at the labels, the learning rate, and the shapes that the loss is given.",
 )
 NOT_FINITE = Rule(
@@ -72,9 +67,8 @@ EVAL_MODE = Rule(
     "TL420",
     "warning",
     "trained in evaluation mode",
-    "After model.eval() Dropout drops nothing and BatchNorm uses what it had counted before: it is another "
-    "training, and "
-    "another amount of work.",
+    "After model.eval() Dropout drops nothing and BatchNorm uses what it had counted before: it is another training, "
+    "and another amount of work.",
     "Call model.train() before the loop, and again after each evaluation.",
 )
 NO_ZERO_GRAD = Rule(
@@ -89,8 +83,8 @@ HOLDS_NOTHING = Rule(
     "TL422",
     "error",
     "the optimizer holds other parameters",
-    "None of what it steps ever had a gradient: it was made from another model, or before the model was built again or "
-    "replaced. The model never changes.",
+    "None of what it steps ever had a gradient: it was made from another model, or before the model was built again "
+    "or replaced. The model never changes.",
     "Make the optimizer after the model is complete and on its device, from its parameters().",
 )
 UNHELD = Rule(
@@ -132,9 +126,8 @@ def never_changes(trace: Trace) -> Iterable[Finding]:
             yield found(
                 NEVER_CHANGES,
                 str(held.made),
-                f"{held.without_gradient} of {held.parameters} parameters ({held.elements_without} of "
-                f"{held.elements} elements) "
-                f"had no gradient, such as {', '.join(held.names)}",
+                f"{held.without_gradient} of {held.parameters} parameters ({held.elements_without} of {held.elements} "
+                f"elements) had no gradient, such as {', '.join(held.names)}",
             )
         elif held.unchanged and not held.without_gradient:
             yield found(NEVER_CHANGES, str(held.made), f"no parameter changed in the steps looked at, of {held.steps}")

@@ -114,9 +114,8 @@ def _read(path: Path, code: int, *, stopped: bool, interrupted: bool) -> ScriptR
         if interrupted or stopped:
             raise UsageError("The script was stopped before anything was seen of it: give it more time.")
         raise InstallError(
-            f"The script was ended ({_word(code)}) before anything was seen of it: run it by itself; torchlap "
-            "doctor looks "
-            "at torch."
+            f"The script was ended ({_word(code)}) before anything was seen of it: run it by itself; torchlap doctor "
+            "looks at torch."
         )
     if path.stat().st_size > LARGEST_TRACE:
         raise UsageError("More was seen of the script than can be told: stop it earlier with --stop-after.")

@@ -24,8 +24,7 @@ UNPINNED = Rule(
     "warning",
     "non_blocking without pinned memory",
     "From unpinned memory a copy to an NVIDIA GPU waits all the same, so nothing is won; to an Apple GPU "
-    "non_blocking=True "
-    "can give wrong data.",
+    "non_blocking=True can give wrong data.",
     "pin_memory=True in the DataLoader, or tensor.pin_memory(), for NVIDIA; on MPS leave non_blocking away.",
     "https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html; pytorch/pytorch#139550",
 )
@@ -33,18 +32,16 @@ FLOAT64 = Rule(
     "TL432",
     "warning",
     "computes in float64",
-    "NumPy's numbers are float64. On the CPU that halves the speed; a GPU for games or training has few units for "
-    "it, and an "
-    "Apple GPU none.",
+    "NumPy's numbers are float64. On the CPU that halves the speed; a GPU for games or training has few units for it, "
+    "and an Apple GPU none.",
     "torch.from_numpy(x).float(), and no .double() on the model.",
 )
 USELESS_PIN = Rule(
     "TL433",
     "note",
     "memory is pinned without use",
-    "pin_memory=True copies each batch once more into memory that a GPU can read by itself: of use only for a CUDA "
-    "or XPU "
-    "device, and only where .to(device, non_blocking=True) does not wait for it.",
+    "pin_memory=True copies each batch once more into memory that a GPU can read by itself: of use only for a CUDA or "
+    "XPU device, and only where .to(device, non_blocking=True) does not wait for it.",
     "Leave pin_memory away, or copy with non_blocking=True.",
 )
 IDLE_WORKERS = Rule(
@@ -52,8 +49,7 @@ IDLE_WORKERS = Rule(
     "warning",
     "workers cost more than they give",
     "Worker processes are started anew for each pass over the data, and each batch travels between processes: for "
-    "small data "
-    "that is slower than loading without them, and where processes are spawned (macOS, Windows) far slower.",
+    "small data that is slower than loading without them, and where processes are spawned (macOS, Windows) far slower.",
     "num_workers=0, or persistent_workers=True.",
 )
 DENORMALS = Rule(
@@ -61,8 +57,7 @@ DENORMALS = Rule(
     "warning",
     "denormal numbers on the CPU",
     "Numbers below 1.2e-38 are computed many times slower by some operators of many CPUs; GPUs do not care. The CPU "
-    "looks "
-    "slow for a reason that is not its speed.",
+    "looks slow for a reason that is not its speed.",
     "torch.set_flush_denormal(True), or find what makes the values so small.",
     "pytorch/pytorch#4737",
 )
@@ -135,8 +130,8 @@ def idle_workers(trace: Trace) -> Iterable[Finding]:
             IDLE_WORKERS,
             str(seen.read),
             f"an epoch waits {milliseconds(waited)} for {seen.workers} workers "
-            f"({milliseconds(seen.started_seconds / seen.epochs)} "
-            f"to start them); without workers its batches take {milliseconds(seen.alone_seconds or 0.0)}",
+            f"({milliseconds(seen.started_seconds / seen.epochs)} to start them); without workers its batches take "
+            f"{milliseconds(seen.alone_seconds or 0.0)}",
         )
 
 

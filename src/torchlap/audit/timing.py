@@ -29,9 +29,8 @@ NOT_WAITED = Rule(
     "TL401",
     "error",
     "the clock is read while the device still works",
-    "An accelerator computes beside Python: a step returns when it is enqueued, not when it is done. What is still "
-    "to be "
-    "done when the clock is read is not in the figure, or is in the next one's.",
+    "An accelerator computes beside Python: a step returns when it is enqueued, not when it is done. What is still to "
+    "be done when the clock is read is not in the figure, or is in the next one's.",
     "Wait for the device just before each of the two clock reads: torch.accelerator.synchronize(), or "
     "torch.cuda.synchronize(), torch.mps.synchronize().",
     "https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution",
@@ -41,8 +40,7 @@ VALUE_EACH_STEP = Rule(
     "warning",
     "each step waits for the device",
     "To read a tensor's value (.item(), .cpu(), print, if) Python waits until the device has computed it; meanwhile "
-    "nothing "
-    "more is enqueued, so the device waits, too, once it is done.",
+    "nothing more is enqueued, so the device waits, too, once it is done.",
     "Keep values on the device (total += loss.detach()) and read them once at the end, or every hundred steps.",
     "https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html#avoid-unnecessary-cpu-gpu-synchronization",
 )
@@ -51,8 +49,7 @@ WARM_UP_INSIDE = Rule(
     "warning",
     "warm-up is timed",
     "The first step on a device also loads libraries, allocates memory, chooses algorithms and compiles; the first "
-    "batch "
-    "of a loader starts its worker processes. That happens once, and is not the speed of training.",
+    "batch of a loader starts its worker processes. That happens once, and is not the speed of training.",
     "Train for some steps before the first clock read.",
 )
 WAITS_FOR_INPUT = Rule(
@@ -62,8 +59,7 @@ WAITS_FOR_INPUT = Rule(
     "While the script waits for the next batch the device has nothing to do: the figure is the loader's more than the "
     "model's, and two devices look more alike than they are.",
     "To time the model, put the data on the device before the clock is read; to train faster, more workers or less "
-    "work "
-    "for each sample.",
+    "work for each sample.",
 )
 EVALUATES_INSIDE = Rule(
     "TL405",
@@ -77,26 +73,23 @@ ONE_REPETITION = Rule(
     "warning",
     "timed once",
     "One figure has no spread: nobody can tell whether another run, or another device, would differ from it by more "
-    "than "
-    "chance.",
+    "than chance.",
     "Time several spans, five at least, and give their median with their spread.",
 )
 ONE_AFTER_THE_OTHER = Rule(
     "TL407",
     "warning",
     "devices are timed one after the other",
-    "Heat, battery, other programs and the clock's own changes differ between the first half and the second, and "
-    "the ratio "
-    "takes them for a difference of the devices.",
+    "Heat, battery, other programs and the clock's own changes differ between the first half and the second, and the "
+    "ratio takes them for a difference of the devices.",
     "Let the devices take turns: one span of each, then the next of each.",
 )
 PERCENTAGE = Rule(
     "TL441",
     "warning",
     "a ratio is shown as a percentage",
-    "A ratio of 2 is twice as fast, or 100% faster; shown times a hundred it reads 200%, which is three times as "
-    "fast to "
-    "some readers and twice to others.",
+    "A ratio of 2 is twice as fast, or 100% faster; shown times a hundred it reads 200%, which is three times as fast "
+    "to some readers and twice to others.",
     "Write 2.0x, with its spread.",
 )
 
@@ -135,8 +128,8 @@ def value_each_step(trace: Trace) -> Iterable[Finding]:
                     VALUE_EACH_STEP,
                     str(line.place),
                     f"{line.count} values in {spans.steps} steps, each after a wait of "
-                    f"{milliseconds(line.seconds / line.count)}: "
-                    f"{line.seconds / spans.total_seconds:.0%} of the timed span",
+                    f"{milliseconds(line.seconds / line.count)}: {line.seconds / spans.total_seconds:.0%} of the "
+                    "timed span",
                 )
 
 
@@ -147,9 +140,8 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
         share = extra / spans.first_span_seconds if spans.first_span_seconds else 0.0
         if spans.step_seconds and share > WARM_UP:
             evidence = (
-                f"the first step on {', '.join(spans.devices)} took {milliseconds(spans.first_step_seconds)}, a "
-                "usual one "
-                f"{milliseconds(spans.step_seconds)}: {share:.0%} of its span, which is the first of {spans.count}"
+                f"the first step on {', '.join(spans.devices)} took {milliseconds(spans.first_step_seconds)}, a usual "
+                f"one {milliseconds(spans.step_seconds)}: {share:.0%} of its span, which is the first of {spans.count}"
             )
             made = found(WARM_UP_INSIDE, str(spans.start), evidence)
             yield made if spans.count < SEVERAL else replace(made, severity="note")
@@ -174,8 +166,7 @@ def waits_for_input(trace: Trace) -> Iterable[Finding]:
                     WAITS_FOR_INPUT,
                     str(line.place),
                     f"{milliseconds(line.seconds / max(1, spans.steps))} of a step are waits for the next batch: "
-                    f"{share:.0%} of the "
-                    "timed span",
+                    f"{share:.0%} of the timed span",
                 )
 
 

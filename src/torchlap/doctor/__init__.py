@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from torchlap.doctor import amd_intel, apple, cpu, devices, environment, install, nvidia
 from torchlap.errors import EXIT_FINE, EXIT_UNUSABLE, EXIT_WARNINGS
-from torchlap.findings import Finding, Rule
+from torchlap.findings import SEVERITIES, Finding, Rule
 from torchlap.records import Facts
 
 Check = Callable[[Facts], Iterable[Finding]]
@@ -63,9 +63,6 @@ class CheckUp(Struct, frozen=True):
     torchlap: str
     facts: Facts
     findings: tuple[Finding, ...]
-
-
-SEVERITIES = ("error", "warning", "note")
 
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:

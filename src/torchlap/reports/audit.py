@@ -103,8 +103,7 @@ def _timed(spans: Spans) -> str:
     count = f"{spans.count} spans" if spans.count > 1 else "1 span"
     return (
         f"Timed at {spans.place} on {', '.join(spans.devices)} ({millions(spans.parameters)} parameters, batch "
-        f"{spans.batch}): {count} of "
-        f"{spans.steps / spans.count:.3g} steps, {milliseconds(each)} a step{more}."
+        f"{spans.batch}): {count} of {spans.steps / spans.count:.3g} steps, {milliseconds(each)} a step{more}."
     )
 
 

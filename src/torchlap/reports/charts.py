@@ -274,9 +274,14 @@ def _over_time(seen: Judged, comparison: int, position: int, batch: int) -> list
     told = [(at, speed) for at, speed in told if DRAWABLE[0] < speed < DRAWABLE[1]]
     if len(told) < TWO:
         return []
-    middle = median(speed for _, speed in told)
-    size = -(-len(told) // MOST_POINTS)
-    groups = [told[start : start + size] for start in range(0, len(told), size)]
+    return _over_median(told)
+
+
+def _over_median(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each speed over the median of all, beside its place; of more points than are drawn, the medians of groups."""
+    middle = median(speed for _, speed in points)
+    size = -(-len(points) // MOST_POINTS)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [(group[0][0], median(speed for _, speed in group) / middle) for group in groups]
 
 
@@ -296,11 +301,8 @@ def trend(runs: Sequence[tuple[Named, Judged]]) -> Drawn | None:
         figure = sheet(3.2)
         axes = figure.add_subplot()
         for place, points in enumerate(shown.values()):
-            size = -(-len(points) // MOST_POINTS)
-            groups = [points[start : start + size] for start in range(0, len(points), size)]
-            middle = median(speed for _, speed in points)
-            speeds = [median(speed for _, speed in group) / middle for group in groups]
-            axes.plot([group[0][0] for group in groups], speeds, ".-", color=SERIES[place], linewidth=0.8, markersize=4)
+            places, speeds = zip(*_over_median(points), strict=True)
+            axes.plot(places, speeds, ".-", color=SERIES[place], linewidth=0.8, markersize=4)
         dot_legend(figure, [short(cell, 34) for cell in shown])
         axes.set_xlabel("run, in the order of their starts")
         axes.set_ylabel("images/s over the median")

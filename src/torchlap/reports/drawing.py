@@ -116,17 +116,17 @@ def side_by_side(count: int, height: float) -> tuple[Figure, list[Axes]]:
 
 def line_legend(figure: Figure, labels: Sequence[str]) -> None:
     """Above all panels; where there are more series than it has room for, the first."""
-    shown = list(labels)[: len(SERIES)]
-    handles = [Line2D([], [], color=SERIES[place], marker=marker(place), markersize=4) for place in range(len(shown))]
-    figure.legend(handles, shown, loc="outside upper left", ncols=min(3, len(shown)), fontsize="small")
+    _legend(figure, labels, [{"marker": marker(place), "markersize": 4} for place in range(len(SERIES))])
 
 
 def dot_legend(figure: Figure, labels: Sequence[str]) -> None:
     """Above all panels, for series of dots."""
+    _legend(figure, labels, [{"marker": ".", "linestyle": "", "markersize": 7}] * len(SERIES))
+
+
+def _legend(figure: Figure, labels: Sequence[str], looks: Sequence[dict[str, Any]]) -> None:
     shown = list(labels)[: len(SERIES)]
-    handles = [
-        Line2D([], [], color=SERIES[place], marker=".", linestyle="", markersize=7) for place in range(len(shown))
-    ]
+    handles = [Line2D([], [], color=SERIES[place], **looks[place]) for place in range(len(shown))]
     if shown:
         figure.legend(handles, shown, loc="outside upper left", ncols=min(3, len(shown)), fontsize="small")
 

@@ -20,14 +20,10 @@ SCHEMA = 1
 SMALL, LARGE = BATCHES
 ANSWER = (
     "Is it really that fast, or is the experiment wrong? Both. Its ratios of 2.3 to 25 were not surprising: the "
-    "official "
-    "chart of May 2022 is captioned in times faster, and is of another machine (an M1 Ultra) and other models; the "
-    "write-up "
-    "took it for percent. (Its 224.99% for resnet18 is a slip: 42.05 / 18.61 is 2.26 times.) But what it timed was "
-    "not the "
-    "training that it meant: nine of ten outputs were never trained, and its figures hold warm-up and the loading "
-    "of images, "
-    "measured once, with no spread."
+    "official chart of May 2022 is captioned in times faster, and is of another machine (an M1 Ultra) and other "
+    "models; the write-up took it for percent. (Its 224.99% for resnet18 is a slip: 42.05 / 18.61 is 2.26 times.) But "
+    "what it timed was not the training that it meant: nine of ten outputs were never trained, and its figures hold "
+    "warm-up and the loading of images, measured once, with no spread."
 )
 
 
@@ -39,9 +35,13 @@ class Cells(Struct, frozen=True):
     ratio: str
 
 
-def lines(seen: Ladder, model: str) -> tuple[Cells, ...]:
-    """A model's rungs, the published protocol first."""
+def climbed_by(seen: Ladder) -> dict[str, tuple[Cells, ...]]:
+    """Each model's rungs, the published protocol first."""
     told = judged(seen.measured)
+    return {model: _lines(seen, told, model) for model in seen.models}
+
+
+def _lines(seen: Ladder, told: Judged, model: str) -> tuple[Cells, ...]:
     climbed = [
         _of_rung(seen, rung, model, f"+ {rung.title}" if place else rung.title) for place, rung in enumerate(seen.rungs)
     ]
@@ -116,9 +116,9 @@ def _table(seen: Ladder) -> Table:
     _, *heads = _heads(seen)
     for head in heads:
         table.add_column(head, no_wrap=head == heads[0])
-    for model in seen.models:
+    for model, climbed in climbed_by(seen).items():
         table.add_row(Text(model, style="bold"))
-        for cells in lines(seen, model):
+        for cells in climbed:
             title, *figures = _fields(seen, cells)
             table.add_row(Text(f" {title}"), *map(Text, figures))
     return table
@@ -136,15 +136,14 @@ def _legend(seen: Ladder) -> str:
     devices = f"; {seen.devices[-1]}: an epoch of 1,000 images" if len(seen.devices) > 1 else ""
     return (
         f"Batch {SMALL} but for the last line. Up to float32 one epoch each, so no spread (cpu: of {CPU_IMAGES} "
-        f"images{devices}); "
-        "then torchlap's own: medians with their 95% intervals, from paired rounds, Adam, fp32."
+        f"images{devices}); then torchlap's own: medians with their 95% intervals, from paired rounds, Adam, fp32."
     )
 
 
 def as_markdown(seen: Ladder) -> str:
     """To paste into a page."""
     rows = [_heads(seen), ["---"] * len(_heads(seen))]
-    rows += [[model, *_fields(seen, cells)] for model in seen.models for cells in lines(seen, model)]
+    rows += [[model, *_fields(seen, cells)] for model, climbed in climbed_by(seen).items() for cells in climbed]
     table = [f"| {' | '.join(map(escape, row))} |" for row in rows]
     parts = [
         escape(clean(machine_line(seen.measured.header.facts))),
@@ -160,6 +159,7 @@ def as_markdown(seen: Ladder) -> str:
 
 def as_json(seen: Ladder, version: str) -> str:
     """One JSON object, in ASCII: that of the audit, with the ladder."""
-    climbed = {model: [msgspec.to_builtins(cells) for cells in lines(seen, model)] for model in seen.models}
     told = audit.as_object(seen.audited, version)
-    return as_ascii({**told, "devices": list(seen.devices), "ladder": climbed, "answer": answer(seen)})
+    return as_ascii(
+        {**told, "devices": list(seen.devices), "ladder": msgspec.to_builtins(climbed_by(seen)), "answer": answer(seen)}
+    )

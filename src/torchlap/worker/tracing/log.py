@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import torch
 from msgspec import Struct
@@ -16,7 +16,6 @@ from torch import nn
 from torchlap.audit.trace import Place
 from torchlap.worker import devices
 
-Taken = ParamSpec("Taken")
 Given = TypeVar("Given")
 
 now = time.perf_counter

@@ -40,7 +40,6 @@ class Tracer:
         self._end = os._exit
         os._exit = self._exit  # type: ignore[assignment]  # a script that ends so has a trace, too
         os.register_at_fork(after_in_child=self._forget)
-        self._written_at = now()
         self._process = os.getpid()
         self._writing = threading.Lock()
 
@@ -59,13 +58,14 @@ class Tracer:
         with self._writing:
             if at_end:
                 self.log.wait()
-            trace = Summary(self.log, self.clocks, self.learning, self.data).trace(
-                ending, exit_code, error[:LONGEST_ERROR], at_end=at_end
-            )
-            part = self.path.with_suffix(".part")
-            part.write_bytes(msgspec.json.encode(trace))
-            part.replace(self.path)
-        self.log.active = ending == "under way"
+            self._write(ending, exit_code, error[:LONGEST_ERROR], at_end=at_end)
+
+    def _write(self, ending: Ending, exit_code: int, error: str, *, at_end: bool) -> None:
+        """Replace the file in one step: whoever kills the process leaves a whole one."""
+        seen = Summary(self.log, self.clocks, self.learning, self.data)
+        part = self.path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(seen.trace(ending, exit_code, error, at_end=at_end)))
+        part.replace(self.path)
 
     def write_now_and_then(self) -> None:
         """In the background, so that little is lost if the process is killed."""
@@ -75,10 +75,9 @@ class Tracer:
             if not self.log.active or os.getpid() != self._process:
                 return
             start = now()
-            with suppress(Exception):  # the script's lists may change meanwhile: the next time is soon
-                trace = Summary(self.log, self.clocks, self.learning, self.data).trace("under way", 0, "", at_end=False)
-                with self._writing:
-                    self.path.write_bytes(msgspec.json.encode(trace))
+            with suppress(Exception), self._writing:  # the script's lists may change meanwhile: the next time is soon
+                if self.log.active:
+                    self._write("under way", 0, "", at_end=False)
             took = now() - start
 
 

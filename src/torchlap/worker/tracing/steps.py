@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from torchlap.audit.trace import Place
-from torchlap.worker.tracing.learning import Learning
+from torchlap.worker.tracing.learning import Learning, parameters_of
 from torchlap.worker.tracing.log import Log, Step, device_of, now
 
 READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__", "__format__", "__repr__")
@@ -91,7 +91,7 @@ class Steps:
         place = log.place()
         log.worked(self._began, place)
         self.learning.after_step(optimizer, place)
-        parameter = optimizer.param_groups[0]["params"][0]
+        parameter = parameters_of(optimizer)[0]
         log.uses(parameter.device)
         log.add(
             log.steps, Step(log.worked_at, str(parameter.device), self.learning.size_of(optimizer), self.learning.batch)
@@ -139,7 +139,7 @@ def _watch_zeroing(log: Log, learning: Learning) -> None:
     @wraps(optimizers)
     def of_optimizer(self: Optimizer, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002  torch's own
         if log.active:
-            learning.zeroed([parameter for group in self.param_groups for parameter in group["params"]])
+            learning.zeroed(parameters_of(self))
         optimizers(self, set_to_none)
 
     @wraps(modules)
