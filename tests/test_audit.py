@@ -402,6 +402,16 @@ def test_a_fault_is_found_at_its_line_and_a_clean_script_has_no_error(
     assert right, (of.exit_code, others, examine(of.trace))
 
 
+def test_the_work_that_was_not_timed_is_measured(template: Template) -> None:
+    of = template.audited(next(each.path for each, _ in known() if each.path.stem == "clock_without_wait"), "sim")
+    (told,) = examine(of.trace)
+    (spans,) = of.trace.spans
+    assert (told.code, told.severity) == ("TL401", "error")
+    assert spans.looked_at == spans.unwaited == 5
+    operators_enqueued = 0.0002 * 10 * 30  # seconds that ten steps keep the device busy, at least
+    assert spans.looked_at_seconds + spans.unfinished_seconds >= 5 * operators_enqueued
+
+
 def command(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words], prog_name="torchlap")
 
