@@ -10,10 +10,13 @@ import argparse
 import time
 from statistics import median
 
-from torchlap.isolate import launcher
-from torchlap.records import SCHEMA, Cell, Comparison, Event, Facts, Header, Plan, Recipe, Run, Workload
-from torchlap.results import figures
-from torchlap.session import Session
+from torchlap.measuring.session import Session
+from torchlap.processes.start import launcher
+from torchlap.runs.figures import figures
+from torchlap.schema.events import SCHEMA, Event, Header, Run
+from torchlap.schema.machine import Facts
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Group, Plan, Workload
 
 
 def main() -> None:
@@ -27,9 +30,9 @@ def main() -> None:
     cell = Cell(Workload(words.model, words.batch), Recipe(), words.device)
     plan = Plan(
         suite="own",
-        comparisons=(Comparison((cell, cell)),) * words.comparisons,
+        groups=(Group((cell, cell)),) * words.groups,
         precision_target=0.02,
-        budget_seconds=8.0 * words.comparisons,
+        budget_seconds=8.0 * words.groups,
     )
     speed_ups = [each.cells[1].speed_up for each in figures(measured(plan))]
     known = [speed_up for speed_up in speed_ups if speed_up is not None]

@@ -13,10 +13,11 @@ from pathlib import Path
 from overhead import LIMIT, take_turns
 from spinner import CYCLES
 
-from torchlap.facts import cpu_threads
-from torchlap.isolate import launcher
-from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
-from torchlap.records import Cell, Recipe, Workload
+from torchlap.machine.facts import cpu_threads
+from torchlap.processes.start import launcher
+from torchlap.schema.messages import Build, Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import interval, paired_ratio
 
 MODELS = ("mobilenet_v2", "squeezenet1_0", "resnet18")

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from audited_scripts import SCRIPTS, SIMULATED
 
-from torchlap.audit.running import TRACER
+from torchlap.processes.script import TRACER
 from torchlap.stats import paired_ratio
 
 

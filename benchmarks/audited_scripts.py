@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from torchlap.audit import examine
-from torchlap.audit.running import ScriptRun, run
+from torchlap.judge.script import examine
+from torchlap.processes.script import run
+from torchlap.schema.trace import ScriptRun
 
 TESTS = Path(__file__).parents[1] / "tests"
 SCRIPTS = TESTS / "scripts"

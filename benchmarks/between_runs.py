@@ -15,7 +15,8 @@ from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 
 import torchlap
-from torchlap.versus import Named, compare
+from torchlap.judge.compare import compare
+from torchlap.runs.find import Named
 
 Z = 1.96
 """Of a 95 % interval."""

@@ -67,15 +67,15 @@ def told(known: Known, device: str, *more: str) -> Told:
         report = json.loads(done.stdout)
         ((cell,),) = (each.cells for each in figures(load(out)))
     why = report["cells"][0]["why"]
-    if why is None or cell.explained is None:
-        sys.exit(f"{known.model}: nothing was told: {cell.explained}")
-    total = sum(median(seconds) for seconds in cell.explained.phases.values())
-    explaining = cell.explained.seconds + sum(each["seconds"] for each in report["peaks"].values())
+    if why is None or cell.breakdown is None:
+        sys.exit(f"{known.model}: nothing was told: {cell.breakdown}")
+    total = sum(median(seconds) for seconds in cell.breakdown.phases.values())
+    explaining = cell.breakdown.seconds + sum(each["seconds"] for each in report["peaks"].values())
     return Told(
         why["word"] or "",
         why["second"] or "",
         why["shares"],
-        total / median(cell.explained.steps),
+        total / median(cell.breakdown.steps),
         explaining / report["wall_seconds"],
     )
 

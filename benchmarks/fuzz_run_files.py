@@ -19,9 +19,11 @@ from typing import Any
 
 import torchlap
 from torchlap.errors import RunFileError, UsageError
-from torchlap.records import Run
-from torchlap.reports import charts, comparison, page, plain, rows, terminal
-from torchlap.versus import Named, compare
+from torchlap.judge.compare import compare
+from torchlap.reports import compare as group
+from torchlap.reports.run import charts, page, plain, rows, terminal
+from torchlap.runs.find import Named
+from torchlap.schema.events import Run
 
 SOURCE = Path(torchlap.__file__).parent / "data" / "references" / "protocol-2022-h100.jsonl"
 EVIL_TEXT = "\x1b[31m\u202e<script>alert(1)</script>\u2028|`*_["
@@ -123,7 +125,7 @@ def shown(run: Run, *, draws: bool) -> list[str]:
         beside = compare([Named("a", run), Named("b", run)])
     except UsageError:
         return texts
-    return [*texts, comparison.as_text(beside, 60, color=False), comparison.as_markdown(beside)]
+    return [*texts, group.as_text(beside, 60, color=False), group.as_markdown(beside)]
 
 
 def _refuse(constant: str) -> None:

@@ -19,9 +19,20 @@ from msgspec.structs import replace
 from noise import as_run
 from numpy.random import default_rng
 
-from torchlap.conditions import GpuUsers, Watch
-from torchlap.records import CellPrepared, Conditions, Failure, GpuConditions, NumbersChecked, Round, Run, Watched
-from torchlap.trust import judge
+from torchlap.judge.measurement import findings
+from torchlap.machine.conditions import GpuUsers, Watch
+from torchlap.schema.events import (
+    CellPrepared,
+    Conditions,
+    Failure,
+    GpuConditions,
+    NumericsChecked,
+    Preparation,
+    Round,
+    Run,
+    Watched,
+)
+from torchlap.schema.numerics import Numerics
 
 LAPS, SIGMA, STEPS = 24, 0.005, 20
 REAL_RUNS, REAL_SECONDS = 5, 1.5
@@ -42,29 +53,31 @@ def quiet(seed: int) -> Run:
     ]
     warm = [prepared(number) for number in range(2)]
     facts = replace(plain.header.facts, physical_cores=8, usable_cores=8)
-    calm = Conditions(comparison=0, seconds=4.0, others_cpu_share=0.02, swap_grown_bytes=0)
-    right = NumbersChecked(comparison=0, cell=1, operators=100)
+    calm = Conditions(group=0, seconds=4.0, others_cpu_share=0.02, swap_grown_bytes=0)
+    right = NumericsChecked(group=0, cell=1, numerics=Numerics(operators=100))
     return Run(replace(plain.header, facts=facts), (right, *warm, *rounds, calm))
 
 
 def prepared(number: int) -> CellPrepared:
     """A cell that is warm, and whose device is given its work in time."""
     return CellPrepared(
-        comparison=0,
+        group=0,
         cell=number,
-        first_step_seconds=0.2,
-        warm_up_steps=9,
-        warm_up_seconds=1.0,
-        steady=True,
-        step_seconds=0.1,
-        optimizer_seconds=0.0,
-        synchronize_seconds=0.0,
-        first_loss=2.3,
-        memory_format="contiguous",
-        threads=8,
-        input_shape=(1,),
-        parameters=1,
-        watched=Watched(step_seconds=0.1, enqueue_seconds=0.03, input_wait_seconds=0.0),
+        preparation=Preparation(
+            first_step_seconds=0.2,
+            warm_up_steps=9,
+            warm_up_seconds=1.0,
+            steady=True,
+            step_seconds=0.1,
+            optimizer_seconds=0.0,
+            synchronize_seconds=0.0,
+            first_loss=2.3,
+            memory_format="contiguous",
+            threads=8,
+            input_shape=(1,),
+            parameters=1,
+            watched=Watched(step_seconds=0.1, enqueue_seconds=0.03, input_wait_seconds=0.0),
+        ),
     )
 
 
@@ -137,7 +150,7 @@ CAUSES: dict[str, tuple[str, Cause]] = {
     "an operator that falls back": ("TL214", lambda run, _: warm(run, fallbacks=("aten::x",))),
     "a loss that becomes NaN": (
         "TL215",
-        lambda run, _: Run(run.header, (*run.events, Failure(comparison=0, cell=1, kind="not_finite", reason=""))),
+        lambda run, _: Run(run.header, (*run.events, Failure(group=0, cell=1, kind="not_finite", reason=""))),
     ),
     "a loss that never falls": ("TL216", lambda run, _: laps(run, lambda _n, _c: 1.0, lambda _: 2.3)),
     "a step that waits for its launches": (
@@ -150,7 +163,7 @@ CAUSES: dict[str, tuple[str, Cause]] = {
 
 def told(run: Run) -> set[str]:
     """The codes of a run's findings."""
-    return {finding.code for finding in judge(run)}
+    return {finding.code for finding in findings(run)}
 
 
 def spinning(seconds: float, count: int) -> bool:

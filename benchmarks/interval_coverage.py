@@ -23,19 +23,19 @@ def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=2000)
-    comparisons = parser.parse_args().comparisons
+    groups = parser.parse_args().groups
     print("| noise | holds the truth | rounds | " + " | ".join(SHOWN) + " | promise |")
     print("|---|---|---|" + "---|" * len(SHOWN) + "---|")
     with Pool() as pool:
-        kept = [row(place, noise, comparisons, pool) for place, noise in enumerate(MODELS)]
+        kept = [row(place, noise, groups, pool) for place, noise in enumerate(MODELS)]
     sys.exit(not all(kept))
 
 
-def row(place: int, noise: Noise, comparisons: int, pool: Pool) -> bool:
+def row(place: int, noise: Noise, groups: int, pool: Pool) -> bool:
     """Print a model's row, and tell whether its promise was kept."""
-    outcomes = pool.map(partial(compare, place), range(comparisons), chunksize=20)
-    held = sum(one.ratio.low <= TRUTH <= one.ratio.high for one in outcomes) / comparisons
-    told = {code: sum(code in one.findings for one in outcomes) / comparisons for code in SHOWN}
+    outcomes = pool.map(partial(compare, place), range(groups), chunksize=20)
+    held = sum(one.ratio.low <= TRUTH <= one.ratio.high for one in outcomes) / groups
+    told = {code: sum(code in one.findings for one in outcomes) / groups for code in SHOWN}
     if noise.finding:
         kept, promise = told[noise.finding] >= TOLD, f"{noise.finding} is told"
     else:

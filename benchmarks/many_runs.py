@@ -17,24 +17,21 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 import torchlap
-from torchlap.records import (
+from torchlap.schema.events import (
     SCHEMA,
-    Cell,
     CellPrepared,
-    Comparison,
-    ComparisonFinished,
-    ComparisonStarted,
-    DeviceFacts,
     Event,
-    Facts,
+    GroupFinished,
+    GroupStarted,
     Header,
     Lap,
-    Plan,
-    Recipe,
+    Preparation,
     Round,
     RunFinished,
-    Workload,
 )
+from torchlap.schema.machine import DeviceFacts, Facts
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Group, Plan, Workload
 
 ROUNDS = 12
 SPEEDS = {"cpu": 40.0, "cuda:0": 400.0}
@@ -55,39 +52,41 @@ def run(number: int) -> list[Event]:
         packages={"torch": "2.11.0", "torchvision": "0.26.0"},
         devices=(DeviceFacts("cpu", "cpu"), DeviceFacts("cuda:0", "cuda", "A GPU")),
     )
-    plan = Plan(suite="own", comparisons=tuple(map(Comparison, cells)))
+    plan = Plan(suite="own", groups=tuple(map(Group, cells)))
     started = f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}T03:00:{number % 60:02}+00:00"
     events: list[Event] = [
         Header(schema=SCHEMA, torchlap=torchlap.__version__, started=started, facts=facts, plan=plan)
     ]
-    for place, comparison in enumerate(cells):
-        events.append(ComparisonStarted(place))
+    for place, group in enumerate(cells):
+        events.append(GroupStarted(place))
         events += [
             CellPrepared(
-                comparison=place,
+                group=place,
                 cell=position,
-                first_step_seconds=1.0,
-                warm_up_steps=10,
-                warm_up_seconds=2.0,
-                steady=True,
-                step_seconds=0.1,
-                optimizer_seconds=0.01,
-                synchronize_seconds=1e-5,
-                first_loss=2.3,
-                memory_format="contiguous",
-                threads=8,
-                input_shape=(4, 3, 224, 224),
-                parameters=11_000_000,
+                preparation=Preparation(
+                    first_step_seconds=1.0,
+                    warm_up_steps=10,
+                    warm_up_seconds=2.0,
+                    steady=True,
+                    step_seconds=0.1,
+                    optimizer_seconds=0.01,
+                    synchronize_seconds=1e-5,
+                    first_loss=2.3,
+                    memory_format="contiguous",
+                    threads=8,
+                    input_shape=(4, 3, 224, 224),
+                    parameters=11_000_000,
+                ),
             )
-            for position in range(len(comparison))
+            for position in range(len(group))
         ]
         for each in range(ROUNDS):
             laps = tuple(
                 Lap(position, 1, cell.workload.batch / SPEEDS[cell.device] * noise.gauss(1.0, 0.02), 2.0)
-                for position, cell in enumerate(comparison)
+                for position, cell in enumerate(group)
             )
             events.append(Round(place, float(each), laps))
-        events.append(ComparisonFinished(place, "precise"))
+        events.append(GroupFinished(place, "precise"))
     return [*events, RunFinished(reason="complete", wall_seconds=60.0, start_up_seconds=5.0)]
 
 

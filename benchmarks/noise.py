@@ -11,22 +11,12 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from torchlap.records import (
-    SCHEMA,
-    Cell,
-    Comparison,
-    DeviceFacts,
-    Facts,
-    Header,
-    Lap,
-    Plan,
-    Recipe,
-    Round,
-    Run,
-    Workload,
-)
+from torchlap.judge.measurement import findings
+from torchlap.schema.events import SCHEMA, Header, Lap, Round, Run
+from torchlap.schema.machine import DeviceFacts, Facts
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Group, Plan, Workload
 from torchlap.stats import Ratio, paired_ratio, verdict
-from torchlap.trust import judge
 
 TRUTH = 5.0
 LAP_SECONDS = 0.1
@@ -163,7 +153,7 @@ def compare(place: int, seed: int) -> Outcome:
     while rounds < noise.rounds and not _decided(slow[:rounds], fast[:rounds]):
         rounds += 1
     ratio = paired_ratio([1 / lap for lap in fast[:rounds]], [1 / lap for lap in slow[:rounds]])
-    return Outcome(ratio, frozenset(finding.code for finding in judge(as_run(slow[:rounds], fast[:rounds]))))
+    return Outcome(ratio, frozenset(finding.code for finding in findings(as_run(slow[:rounds], fast[:rounds]))))
 
 
 def _decided(slow: list[float], fast: list[float]) -> bool:
@@ -185,7 +175,7 @@ def as_run(slow: list[float], fast: list[float]) -> Run:
         python="",
         devices=devices,
     )
-    plan = Plan(suite="own", comparisons=(Comparison(cells),), precision_target=TARGET)
+    plan = Plan(suite="own", groups=(Group(cells),), precision_target=TARGET)
     header = Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan)
     pairs = zip(slow, fast, strict=True)
     rounds = tuple(Round(0, 0.0, (Lap(0, 1, one, 1.0), Lap(1, 1, other, 1.0))) for one, other in pairs)

@@ -14,13 +14,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchlap.facts import cpu_threads
-from torchlap.isolate import launcher
-from torchlap.protocol import Build, Built, LapDone, Prepared, RunLap, WarmUp
-from torchlap.records import Cell, Workload
-from torchlap.schedule import lap_steps, lead_in_steps
+from torchlap.machine.facts import cpu_threads
+from torchlap.measuring.schedule import lap_steps, lead_in_steps
+from torchlap.processes.start import launcher
+from torchlap.schema.events import Preparation
+from torchlap.schema.messages import Build, Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import interval, paired_ratio
-from torchlap.suites import parse_recipe
 
 BARE = Path(__file__).with_name("bare.py")
 LIMIT = 600.0
@@ -39,7 +40,7 @@ LOOPS = {
 class Bare:
     """The hand-written loop in a process of its own."""
 
-    def __init__(self, cell: Cell, prepared: Prepared, name: str) -> None:
+    def __init__(self, cell: Cell, prepared: Preparation, name: str) -> None:
         data, self._way = LOOPS[name]
         workload = cell.workload
         words = [workload.model, workload.batch, cell.device, cell.recipe.precision, prepared.memory_format, data]
@@ -68,7 +69,7 @@ def take_turns(cell: Cell, rounds: int, loops: Sequence[str]) -> tuple[RunLap, d
     worker.ask(
         Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
     )
-    prepared = worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT)
+    prepared = worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT).preparation
     steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds, prepared.step_seconds)
     turn = RunLap(steps, lead_in_steps(prepared.step_seconds, steps))
     bares = {name: Bare(cell, prepared, name) for name in loops}

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from torchlap.audit import CATALOGUE as OF_SCRIPTS
-from torchlap.checks import CATALOGUE as OF_NUMBERS
-from torchlap.doctor import CATALOGUE as OF_MACHINES
-from torchlap.findings import CATALOGUE as OF_MEASUREMENTS
-from torchlap.findings import Rule
+from torchlap.judge.findings import Rule
+from torchlap.judge.machine import CATALOGUE as OF_MACHINES
+from torchlap.judge.measurement import CATALOGUE as OF_MEASUREMENTS
+from torchlap.judge.numerics import CATALOGUE as OF_NUMBERS
+from torchlap.judge.script import CATALOGUE as OF_SCRIPTS
 
 CATALOGUE = (*OF_MACHINES, *OF_MEASUREMENTS, *OF_NUMBERS, *OF_SCRIPTS)
 FOLDER = Path(__file__).parent / "findings"

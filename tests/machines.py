@@ -5,7 +5,7 @@ from typing import Any
 from making import CPU
 from msgspec.structs import replace
 
-from torchlap.records import (
+from torchlap.schema.machine import (
     DeviceFacts,
     Facts,
     ImportFailure,

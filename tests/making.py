@@ -5,38 +5,34 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from torchlap.records import (
+from torchlap.schema.base import FailureKind
+from torchlap.schema.breakdown import Breakdown, OperatorCost, Peaks
+from torchlap.schema.events import (
     SCHEMA,
-    Cell,
+    BreakdownMeasured,
     CellPrepared,
-    Comparison,
-    ComparisonStarted,
-    DeviceFacts,
     Event,
-    Explained,
-    Facts,
     Failure,
-    FailureKind,
+    GroupStarted,
     Header,
     Lap,
-    NumbersChecked,
-    NumbersFault,
-    OperatorCost,
+    NumericsChecked,
     PeaksMeasured,
-    Phase,
-    Plan,
-    Recipe,
+    Preparation,
     Round,
     Run,
-    Workload,
 )
+from torchlap.schema.machine import DeviceFacts, Facts
+from torchlap.schema.numerics import Numerics, NumericsFault
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Group, Phase, Plan, Workload
 
 FP32 = Recipe()
 CPU = DeviceFacts("cpu", "cpu")
 CUDA = DeviceFacts("cuda:0", "cuda", "NVIDIA H200", 139 * 2**30)
 MPS = DeviceFacts("mps", "mps", "Apple M1 Max")
 
-FAULT = NumbersFault(
+FAULT = NumericsFault(
     kind="wrong",
     phase="backward",
     module="layer1 (Conv2d)",
@@ -78,14 +74,14 @@ def cell(
     return Cell(Workload(model, batch, phase), recipe, device)
 
 
-def pair(*, model: str = "resnet18", batch: int = 4) -> Comparison:
+def pair(*, model: str = "resnet18", batch: int = 4) -> Group:
     """The CPU, which is the baseline, and the CUDA device."""
-    return Comparison((cell("cpu", model=model, batch=batch), cell("cuda:0", model=model, batch=batch)))
+    return Group((cell("cpu", model=model, batch=batch), cell("cuda:0", model=model, batch=batch)))
 
 
-def plan(*comparisons: Comparison, **changes: Any) -> Plan:
+def plan(*groups: Group, **changes: Any) -> Plan:
     """A plan of these comparisons, or of one pair."""
-    return replace(Plan(suite="quick", comparisons=comparisons or (pair(),)), **changes)
+    return replace(Plan(suite="quick", groups=groups or (pair(),)), **changes)
 
 
 def header(of: Plan | None = None, machine: Facts = FACTS) -> Header:
@@ -94,12 +90,12 @@ def header(of: Plan | None = None, machine: Facts = FACTS) -> Header:
 
 
 def rounds(
-    *lap_seconds: Sequence[float | None], comparison: int = 0, steps: int = 1, loss: float = 2.5
+    *lap_seconds: Sequence[float | None], group: int = 0, steps: int = 1, loss: float = 2.5
 ) -> tuple[Round, ...]:
     """Rounds from one list of lap seconds a cell, in the plan's order; None where a cell has no lap in a round."""
     return tuple(
         Round(
-            comparison,
+            group,
             0.0,
             tuple(Lap(number, steps, seconds, loss) for number, seconds in enumerate(of_round) if seconds is not None),
         )
@@ -107,11 +103,9 @@ def rounds(
     )
 
 
-def prepared(number: int = 0, *, comparison: int = 0, **changes: Any) -> CellPrepared:
+def prepared(number: int = 0, *, group: int = 0, **changes: Any) -> CellPrepared:
     """A cell that is warm, and steady unless said otherwise."""
-    warm = CellPrepared(
-        comparison=comparison,
-        cell=number,
+    warm = Preparation(
         first_step_seconds=0.25,
         warm_up_steps=10,
         warm_up_seconds=1.5,
@@ -125,14 +119,12 @@ def prepared(number: int = 0, *, comparison: int = 0, **changes: Any) -> CellPre
         input_shape=(4, 3, 224, 224),
         parameters=11_689_512,
     )
-    return replace(warm, **changes)
+    return CellPrepared(group=group, cell=number, preparation=replace(warm, **changes))
 
 
-def explained(number: int = 0, *, comparison: int = 0, **changes: Any) -> Explained:
+def explained(number: int = 0, *, group: int = 0, **changes: Any) -> BreakdownMeasured:
     """Where a step of 0.1 s went: most of it into a product of 10 GFLOP, backward."""
-    seen = Explained(
-        comparison=comparison,
-        cell=number,
+    breakdown = Breakdown(
         phases={
             "input": (0.0001,) * 3,
             "transfer": (0.0009,) * 3,
@@ -150,30 +142,30 @@ def explained(number: int = 0, *, comparison: int = 0, **changes: Any) -> Explai
         no_energy="Energy: nobody reads it here.",
         seconds=1.5,
     )
-    return replace(seen, **changes)
+    return BreakdownMeasured(group=group, cell=number, breakdown=replace(breakdown, **changes))
 
 
 def reached(device: str = "cpu", **changes: Any) -> PeaksMeasured:
     """A device that multiplies 0.2 TFLOP/s, and copies 10 GB/s."""
-    seen = PeaksMeasured(
+    peaks = Peaks(
         device=device, flops={"fp32": 2e11, "bf16": 1e12}, copy_bytes=1e10, operator_seconds=1e-6, seconds=0.8
     )
-    return replace(seen, **changes)
+    return PeaksMeasured(replace(peaks, **changes))
 
 
 def failure(
-    number: int = 0, kind: FailureKind = "crash", reason: str = "It stopped.", *, comparison: int = 0, **changes: Any
+    number: int = 0, kind: FailureKind = "crash", reason: str = "It stopped.", *, group: int = 0, **changes: Any
 ) -> Failure:
     """Why a cell has no figure."""
-    return replace(Failure(comparison=comparison, cell=number, kind=kind, reason=reason), **changes)
+    return replace(Failure(group=group, cell=number, kind=kind, reason=reason), **changes)
 
 
-def verified(of: Plan) -> tuple[NumbersChecked, ...]:
+def verified(of: Plan) -> tuple[NumericsChecked, ...]:
     """The numbers of every accelerator's cell are right."""
     return tuple(
-        NumbersChecked(comparison=number, cell=position, operators=100, products=10, closest=0.5)
-        for number, comparison in enumerate(of.comparisons)
-        for position, each in enumerate(comparison.cells)
+        NumericsChecked(group=number, cell=position, numerics=Numerics(operators=100, products=10, closest=0.5))
+        for number, group in enumerate(of.groups)
+        for position, each in enumerate(group.cells)
         if each.device != "cpu"
     )
 
@@ -186,6 +178,6 @@ def run(
     told: list[Event] = [*right]
     for event in events:
         told.append(event)
-        if isinstance(event, ComparisonStarted):
-            told += [each for each in right if each.comparison == event.comparison]
+        if isinstance(event, GroupStarted):
+            told += [each for each in right if each.group == event.group]
     return Run(header(of, machine), tuple(told), tuple(remarks))

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line; an interrupt is told in one sentence, also while things are still being imported."""
     try:
-        from torchlap.cli import main as run  # noqa: PLC0415  within the reach of the handler
+        from torchlap.cli.app import main as run  # noqa: PLC0415  within the reach of the handler
 
         run()
     except KeyboardInterrupt:

@@ -1,19 +1,19 @@
-"""What can go wrong before or around a measurement, each message naming its remedy.
+"""What can go wrong before or around a measurement; each message names its remedy.
 
     TorchlapError            exit code
-    ├── UsageError           2    the command asks for something that does not exist
-    ├── InstallError         3    torch or torchvision cannot be used
+    ├── UsageError           2    the command names something that does not exist
+    ├── InstallError         3    torch or torchvision is unusable
     └── RunFileError         4    a run file cannot be read or written
 
-What goes wrong inside a cell is not an exception but a record: `torchlap.records.Failure`. `CellFailedError` carries it
-from the place where it is seen to the session that writes it down.
+What goes wrong inside a cell is not an exception but a record, `torchlap.schema.events.Failure`. `CellFailedError`
+carries it from the worker to the session, which writes it down.
 """
 
 EXIT_FINE = 0
 EXIT_SOME_CELLS_FAILED = 1
 EXIT_WARNINGS = 1
 EXIT_UNUSABLE = 2
-"""Of `torchlap doctor`: it works, but something changes results; the accelerator cannot be used."""
+"""Of `torchlap doctor`: it works, but something changes results; the accelerator or torch is unusable."""
 
 EXIT_USAGE = 2
 EXIT_INSTALL = 3
@@ -22,13 +22,13 @@ EXIT_INTERRUPTED = 130
 
 
 class TorchlapError(Exception):
-    """One clear sentence with its remedy, and the exit code that goes with it."""
+    """One clear sentence with its remedy, and the exit code for it."""
 
     exit_code = EXIT_SOME_CELLS_FAILED
 
 
 class UsageError(TorchlapError):
-    """The command asks for a model, device, number or file that does not exist."""
+    """The command names a model, device, number or file that does not exist."""
 
     exit_code = EXIT_USAGE
 

@@ -9,16 +9,15 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from torchlap.audit import examine
-from torchlap.audit.running import ScriptRun
-from torchlap.audit.timing import millions, milliseconds
-from torchlap.audit.trace import Spans
 from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED
-from torchlap.findings import Finding
-from torchlap.reports.check_up import entry
-from torchlap.reports.plain import as_ascii, escape
-from torchlap.reports.rows import clean, sentence
-from torchlap.reports.terminal import rendered
+from torchlap.judge.findings import Finding
+from torchlap.judge.script import examine
+from torchlap.judge.script.timing import millions, milliseconds
+from torchlap.reports.doctor import entry
+from torchlap.reports.run.plain import as_ascii, escape
+from torchlap.reports.run.rows import clean, sentence
+from torchlap.reports.run.terminal import rendered
+from torchlap.schema.trace import ScriptRun, Spans
 
 SCHEMA = 1
 MOST_SPANS = 6

@@ -9,12 +9,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from torchlap.audit.ladder import BATCHES, CPU_IMAGES, Figure, Ladder, Rung
-from torchlap.facts import machine_line
 from torchlap.reports import audit
-from torchlap.reports.plain import as_ascii, escape
-from torchlap.reports.rows import Judged, Row, clean, judged, number
-from torchlap.reports.terminal import rendered
+from torchlap.reports.kit.text import machine_line
+from torchlap.reports.run.plain import as_ascii, escape
+from torchlap.reports.run.rows import Judged, Row, clean, judged, number
+from torchlap.reports.run.terminal import rendered
+from torchlap.schema.ladder import BATCHES, CPU_IMAGES, Figure, Ladder, Rung
 
 SCHEMA = 1
 SMALL, LARGE = BATCHES

@@ -1,1 +1,1 @@
-"""Everything that imports torch. Only `torchlap.isolate` starts it, as a process; nobody imports it."""
+"""Everything that imports torch. Only `torchlap.processes` starts it, as a process; nobody imports it."""

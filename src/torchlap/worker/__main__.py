@@ -9,7 +9,7 @@ import faulthandler
 import signal
 import sys
 
-from torchlap.protocol import WHERE_SIGNAL
+from torchlap.schema.messages import WHERE_SIGNAL
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): Linux ends this process with the one that started it, whatever it is doing, importing torch too."""
@@ -19,7 +19,7 @@ if sys.platform == "linux":
 faulthandler.enable()
 faulthandler.register(WHERE_SIGNAL)
 
-from torchlap.worker.obey import main  # noqa: E402  imports torch
+from torchlap.worker.serve import main  # noqa: E402  imports torch
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,8 @@ from typing import cast
 import torch
 from torch.backends import cudnn
 
-from torchlap.records import DeviceFacts, Precision, TorchFacts
+from torchlap.schema.machine import DeviceFacts, TorchFacts
+from torchlap.schema.recipe import Precision
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc's numbers for mallopt(3)."""

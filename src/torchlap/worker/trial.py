@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.squeezenet import Fire
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
-from torchlap.protocol import Tried
+from torchlap.schema.messages import Tried
 from torchlap.worker import devices
 
 SIZE = 64

@@ -15,7 +15,7 @@ from typing import Any, Self, SupportsIndex
 import torch
 from msgspec import Struct
 
-from torchlap.audit.trace import Place
+from torchlap.schema.trace import Place
 from torchlap.worker.tracing.log import Log, Read, Timed, now
 
 CLOCKS = ("time", "perf_counter", "monotonic")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loaders
 
-from torchlap.audit.trace import Place
+from torchlap.schema.trace import Place
 from torchlap.worker.devices import FALLBACK_WORDS
 from torchlap.worker.tracing.log import Log, now
 

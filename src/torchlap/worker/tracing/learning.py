@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from torchlap.audit.trace import Place
+from torchlap.schema.trace import Place
 from torchlap.worker.tracing.log import Log, now
 
 LOOKS = (1, 2, 3, 10)

@@ -13,7 +13,7 @@ import torch
 from msgspec import Struct
 from torch import nn
 
-from torchlap.audit.trace import Place
+from torchlap.schema.trace import Place
 from torchlap.worker import devices
 
 Given = TypeVar("Given")

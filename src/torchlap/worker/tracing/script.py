@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 
 import msgspec
 
-from torchlap.audit.trace import Ending
+from torchlap.schema.trace import Ending
 from torchlap.worker.tracing import clocks, data, learning, steps
 from torchlap.worker.tracing.log import Log, now
 from torchlap.worker.tracing.summary import Summary

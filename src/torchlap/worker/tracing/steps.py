@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from torchlap.audit.trace import Place
+from torchlap.schema.trace import Place
 from torchlap.worker.tracing.learning import Learning, parameters_of
 from torchlap.worker.tracing.log import Log, Step, device_of, now
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.backends import cudnn
 
-from torchlap.audit.trace import (
+from torchlap.schema.trace import (
     SCHEMA,
     Copies,
     DeadOutputs,

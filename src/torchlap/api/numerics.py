@@ -1,0 +1,129 @@
+"""Check whether devices compute correct results."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from torchlap import __version__
+from torchlap.api.workbench import Watcher, Workbench, check_models, workbench
+from torchlap.judge.numerics import CellNumerics, Verification
+from torchlap.measuring.looks import build_request, hang_limit, look_failed
+from torchlap.measuring.plan import Options, parse_suite, plan_run
+from torchlap.processes.failures import CellFailedError
+from torchlap.schema.machine import Facts
+from torchlap.schema.messages import Built, CheckSuite, Description, SuiteChecked, Verified, Verify
+from torchlap.schema.numerics import Numerics, OperatorSuite
+from torchlap.schema.workload import Cell, Plan
+
+VERIFY_SECONDS = 3600.0
+
+
+def verify(
+    options: Options | None = None,
+    *,
+    suite: bool = True,
+    thorough: bool = False,
+    watch: Watcher = lambda _: None,
+) -> Verification:
+    """Check whether devices compute correct results: a step of each cell against float64, and the operator suite.
+
+    Args:
+        options: which models, devices, batches, phases and recipes; the budget is for all of it. By default the
+            default suite's models at their smallest batch, on every accelerator, or on the CPU where there is none.
+        suite: also run the operator suite on each device.
+        thorough: with its large sizes, and every element of large element-wise operators instead of a million of each.
+        watch: called with what is being done.
+
+    Returns:
+        What was found for each cell; one that failed, or that an interrupt left out, has its reason.
+
+    Raises:
+        UsageError: for a model, device or recipe that does not exist.
+        InstallError: when torch or torchvision cannot be used.
+        KeyboardInterrupt: when interrupted before the first cell was checked.
+    """
+    options = options or Options()
+    with workbench() as bench:
+        plan = plan_run(_of_accelerators(options, bench.description), bench.description)
+        check_models(bench, plan, options.hang_seconds)
+        end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
+        checks = Checks(bench, plan, options.hang_seconds, end, watch, thorough)
+        cells = [cell for group in plan.groups for cell in group.cells]
+        return run_checks(bench.machine, cells, checks.numerics, checks.suite if suite else None)
+
+
+def run_checks(
+    machine: Facts,
+    cells: Sequence[Cell],
+    check: Callable[[Cell], Numerics],
+    check_suite: Callable[[str], OperatorSuite] | None,
+) -> Verification:
+    """Check each cell and device until an interrupt; one during the first cell is passed on."""
+    checked: list[CellNumerics] = []
+    suites: list[OperatorSuite] = []
+    interrupted = False
+    try:
+        for cell in cells:
+            checked.append(CellNumerics(cell, check(cell)))  # noqa: PERF401  an interrupt keeps what is there
+        if check_suite:
+            for name in dict.fromkeys(cell.device for cell in cells):
+                suites.append(check_suite(name))  # noqa: PERF401  likewise
+    except KeyboardInterrupt:
+        if not checked:
+            raise
+        interrupted = True
+        checked += [CellNumerics(cell, Numerics(reason="interrupted")) for cell in cells[len(checked) :]]
+    return Verification(
+        torchlap=__version__, facts=machine, cells=tuple(checked), suites=tuple(suites), interrupted=interrupted
+    )
+
+
+def _of_accelerators(options: Options, description: Description) -> Options:
+    """The options, on accelerators only where `all` devices are requested, and at the suite's smallest batch."""
+    accelerators = ",".join(device.name for device in description.devices if device.kind != "cpu")
+    devices = accelerators or "cpu" if options.devices == "all" else options.devices
+    batches = options.batches or (min(parse_suite(options.suite).batches),)
+    return replace(options, devices=devices, batches=batches)
+
+
+class Checks(Struct, frozen=True):
+    """Checks one cell or device at a time, each in a worker of its own, until `end`."""
+
+    bench: Workbench
+    plan: Plan
+    hang_seconds: float
+    end: float
+    watch: Watcher
+    thorough: bool
+
+    def numerics(self, cell: Cell) -> Numerics:
+        """Check a step of a cell."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            return Numerics(reason="out of time; raise --budget")
+        worker = self.bench.processes.start()
+        self.watch(f"{cell}: building")
+        try:
+            worker.ask(build_request(self.plan, cell), Built, self.hang_seconds)
+            request = Verify(limit_seconds=left, sampled=not self.thorough)
+            limit = hang_limit(cell, self.hang_seconds)
+            return worker.ask(request, Verified, limit, lambda doing: self.watch(f"{cell}: {doing}")).numerics
+        except CellFailedError as failure:
+            return Numerics(reason=look_failed(failure, "check"))
+        finally:
+            worker.kill()
+
+    def suite(self, device: str) -> OperatorSuite:
+        """Run the operator suite on a device."""
+        worker = self.bench.processes.start()
+        request = CheckSuite(device=device, thorough=self.thorough)
+        try:
+            reply = worker.ask(request, SuiteChecked, self.hang_seconds, lambda doing: self.watch(f"{device}: {doing}"))
+        except CellFailedError as failure:
+            why = f"the suite failed ({failure.kind}): {failure.reason}"
+            return OperatorSuite(device=device, calls=0, faults=(), fault_count=0, skipped=(why,))
+        finally:
+            worker.kill()
+        return reply.found

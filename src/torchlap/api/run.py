@@ -1,0 +1,133 @@
+"""Measure a plan, and write a run file."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from msgspec import Struct
+
+from torchlap import __version__
+from torchlap.api.workbench import check_models, workbench
+from torchlap.errors import RunFileError, UsageError
+from torchlap.judge.machine.differences import difference
+from torchlap.measuring.plan import Options, plan_run
+from torchlap.measuring.session import Session, Status
+from torchlap.runs import file as runfile
+from torchlap.runs.file import RunFile
+from torchlap.runs.find import default_path
+from torchlap.schema.events import SCHEMA, Event, Header, Run
+from torchlap.schema.machine import Facts
+from torchlap.schema.workload import Plan
+
+
+class Listener(Struct, frozen=True):
+    """Callbacks of a run: `opened` at its start, `event` at each event, `status` whenever something else begins."""
+
+    opened: Callable[[Header, Path], None] = lambda _header, _path: None
+    event: Callable[[Event], None] = lambda _: None
+    status: Callable[[Status], None] = lambda _: None
+
+
+def measure(options: Options | None = None, listener: Listener | None = None) -> Run:
+    """Measure, and write a run file.
+
+    Args:
+        options: what to measure; by default the default suite.
+        listener: callbacks while the run goes on.
+
+    Returns:
+        The run, as `load` reads it from its file; of a resumed run, with the earlier events.
+
+    Raises:
+        UsageError: for a model, device or recipe that does not exist, before anything is measured.
+        InstallError: when torch or torchvision cannot be used.
+        RunFileError: when the run file cannot be written.
+        KeyboardInterrupt: when interrupted; what was measured up to then is in the file.
+    """
+    options, listener = options or Options(), listener or Listener()
+    earlier = runfile.load(options.resume) if options.resume else None
+    path = options.resume or options.out or default_path()
+    _check_path(options, path)
+    with workbench() as bench:
+        plan = _same_plan(earlier, bench.machine) if earlier else plan_run(options, bench.description)
+        check_models(bench, plan, options.hang_seconds)
+        before = earlier or Run(_header(bench.machine, plan))
+        with _Record(before, path, listener, resumed=earlier is not None) as record:
+            session = Session(
+                plan,
+                bench.processes,
+                emit=record.add,
+                watch=listener.status,
+                clock=time.monotonic,
+                started=bench.started,
+                hang_seconds=options.hang_seconds,
+                devices=bench.machine.devices,
+            )
+            session.replay(before.events)
+            session.measure()
+        return record.run
+
+
+class _Record:
+    """The run file being written: each event is on the disk before anyone hears of it."""
+
+    def __init__(self, before: Run, path: Path, listener: Listener, *, resumed: bool) -> None:
+        self._before, self._listener = before, listener
+        self._events = list(before.events)
+        self._file = RunFile.reopen(path) if resumed else RunFile.create(path)
+        if not resumed:
+            self._file.append(before.header)
+        listener.opened(before.header, path)
+        for event in before.events:
+            listener.event(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, event: Event) -> None:
+        """Write an event, then pass it on."""
+        self._file.append(event)
+        self._events.append(event)
+        self._listener.event(event)
+
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return Run(self._before.header, tuple(self._events), self._before.remarks)
+
+
+def _check_path(options: Options, path: Path) -> None:
+    """Refuse a path that cannot be written before torch is imported."""
+    if options.resume:
+        return
+    if options.out is None:
+        _make_folder(path.parent)
+    elif not os.path.isdir(path.parent):  # noqa: PTH112  Path.is_dir raises for a name that is too long
+        raise RunFileError(f"The folder {path.parent} does not exist: create it, or choose another file with --out.")
+    elif os.path.isdir(path):  # noqa: PTH112
+        raise RunFileError(f"{path} is a folder: choose a file in it with --out.")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFileError(f"Cannot create the folder {folder} ({error.strerror}): choose a file with --out.") from None
+
+
+def _same_plan(earlier: Run, machine: Facts) -> Plan:
+    differs = difference(machine, earlier.header.facts)
+    if differs:
+        raise UsageError(f"The run was started on another machine ({differs}): start a new one without --resume.")
+    return earlier.header.plan
+
+
+def _header(machine: Facts, plan: Plan) -> Header:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Header(schema=SCHEMA, torchlap=__version__, started=now, facts=machine, plan=plan)

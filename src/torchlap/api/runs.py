@@ -1,0 +1,54 @@
+"""Load runs, and compare them with the first."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from torchlap.errors import UsageError
+from torchlap.judge.compare import SAME_BAND, Across, Compared
+from torchlap.judge.compare import compare as compare_runs
+from torchlap.runs import file as runfile
+from torchlap.runs.find import find_runs
+from torchlap.schema.events import Run
+
+
+def load(path: str | Path) -> Run:
+    """Read a run file.
+
+    Raises:
+        RunFileError: when it cannot be read, is damaged, or was written by a newer torchlap.
+    """
+    return runfile.load(Path(path))
+
+
+def compare(
+    *runs: str | Path,
+    across: Across = "files",
+    band: float = SAME_BAND,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Compared:
+    """Compare runs with the first of them.
+
+    Args:
+        runs: run files, folders of run files, or names of references; at least two runs, or one across its devices.
+        across: what makes a column: each file, or each kind of device, version of torch, or machine.
+        band: a ratio whose whole interval is within this of 1 counts as the same.
+        warn: called with one sentence for each file of a folder that cannot be read, which is skipped.
+
+    Raises:
+        UsageError: for a run that does not exist, or where there is nothing to compare.
+        RunFileError: for a named file that cannot be read.
+    """
+    named = find_runs(*map(str, runs), warn=warn)
+    if across == "files" and len({run.name for run in named}) < len(named):
+        raise UsageError("The same run is given twice: choose another to compare it with.")
+    if len(named) == 1 and across != "devices":
+        raise UsageError(
+            "There is only one run: add another to compare it with, or a reference such as experiment-2022."
+        )
+    compared = compare_runs(named, across=across, band=band)
+    if len(compared.columns) == 1:
+        raise UsageError(f"All runs have the same {across}: omit --across, or choose another.")
+    if not compared.changes:
+        raise UsageError("The runs have no cell in common: a cell is a model, batch, phase, recipe and kind of device.")
+    return compared

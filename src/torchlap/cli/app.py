@@ -1,0 +1,64 @@
+"""The commands, put together. What a command needs is imported inside it, so that `--help` answers at once."""
+
+import io
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from torchlap import __version__
+from torchlap.cli import audit, compare, doctor, report, run, verify
+from torchlap.errors import EXIT_FINE
+
+app = typer.Typer(
+    rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@app.callback(invoke_without_command=True, epilog=run.EPILOG)
+def torchlap(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Measure how fast PyTorch trains on this machine, and whether the number can be believed.
+
+    Without a command it runs the default suite: torchlap run.
+    """
+    if version:
+        print(f"torchlap {__version__}")
+    elif context.invoked_subcommand is None:
+        run.run()
+
+
+app.command(epilog=run.EPILOG)(run.run)
+app.command(epilog=doctor.EPILOG)(doctor.doctor)
+app.command(epilog=verify.EPILOG)(verify.verify)
+app.command(epilog=report.EPILOG)(report.report)
+app.command(epilog=compare.EPILOG)(compare.compare)
+app.command(
+    epilog=audit.EPILOG,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)(audit.audit)
+
+
+def _open_closed_streams() -> None:
+    """Give a closed standard stream the null device: otherwise its number would go to a socket of ours."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def main() -> None:
+    """Run the command line; a reader that stops reading (`| head`) is not an error, and any text can be printed."""
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="torchlap")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FINE)

@@ -1,0 +1,82 @@
+"""`torchlap audit`."""
+
+import signal
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from torchlap import __version__
+from torchlap.cli import options as given
+from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show_as, spinner, width
+from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
+
+EPILOG = (
+    "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; otherwise "
+    "the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
+)
+Script = Annotated[str | None, typer.Argument(metavar="[SCRIPT [ARGS]...]", help="A training script.")]
+StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
+Models = Annotated[
+    str | None, typer.Option("--models", help="Without a script: which models of the experiment to run.")
+]
+Budget = Annotated[str, typer.Option("--budget", help="Without a script: time for torchlap's own measurement.")]
+Out = Annotated[Path | None, typer.Option(help="Without a script: the run file of torchlap's own measurement.")]
+
+
+def audit(
+    context: typer.Context,
+    script: Script = None,
+    stop_after: StopAfter = None,
+    models: Models = None,
+    budget: Budget = "150s",
+    out: Out = None,
+    output: given.ReportFormatOption = given.ReportFormat.text,
+) -> None:
+    """Run a training script and report timing mistakes by file and line.
+
+    Without a script: run the 2022 experiment, audit it, then repair one flaw at a time.
+    """
+    from torchlap.cli import words
+
+    with errors_in_one_sentence():
+        interrupt_on(signal.SIGTERM)
+        limit = words.parse_seconds(stop_after, "time limit") if stop_after is not None else None
+        if script is None:
+            if limit is not None:
+                raise UsageError("--stop-after needs a script: name one, or omit the option.")
+            _audit_experiment(models, words.parse_seconds(budget, "budget"), out, output)
+        if models is not None or out is not None:
+            raise UsageError("--models and --out apply to the 2022 experiment: omit them, or the script.")
+        _audit_script(str(script), context.args, limit, output)
+
+
+def _audit_script(script: str, arguments: list[str], limit: float | None, output: given.ReportFormat) -> NoReturn:
+    from torchlap.api.audit import audit_script
+    from torchlap.reports import audit as reports
+
+    result = audit_script(script, arguments, stop_after=limit, quiet=output is not given.ReportFormat.text)
+    writers = {
+        given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
+        given.ReportFormat.markdown: lambda: reports.as_markdown(result),
+        given.ReportFormat.json: lambda: reports.as_json(result, __version__),
+    }
+    show_as(output, writers, EXIT_INTERRUPTED if result.interrupted else reports.exit_code(result))
+
+
+def _audit_experiment(models: str | None, budget: float, out: Path | None, output: given.ReportFormat) -> NoReturn:
+    from torchlap.api.audit import audit_experiment
+    from torchlap.cli import words
+    from torchlap.reports import ladder as reports
+    from torchlap.schema.ladder import MODELS
+
+    chosen = words.split_words(models) if models is not None else MODELS
+    quiet = output is not given.ReportFormat.text
+    with spinner() as watch:
+        result = audit_experiment(chosen, budget_seconds=budget, out=out, quiet=quiet, watch=watch)
+    writers = {
+        given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
+        given.ReportFormat.markdown: lambda: reports.as_markdown(result),
+        given.ReportFormat.json: lambda: reports.as_json(result, __version__),
+    }
+    show_as(output, writers, EXIT_FINE)

@@ -1,0 +1,147 @@
+"""Where text goes: figures to the standard output, progress and errors to the standard error; and how a command ends.
+
+Nothing outside `torchlap.cli` prints or exits.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import typer
+
+from torchlap.errors import EXIT_INTERRUPTED, EXIT_RUN_FILE, RunFileError, TorchlapError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FALLBACK_WIDTH = 80
+REPORT_LOST = "the report is lost"
+PAGE_MARK = b'<meta name="generator" content="torchlap '
+PNG_MARK = b"tEXtSoftware\x00torchlap"
+"""How a file that torchlap wrote is recognized; anything else is never replaced."""
+
+Format = TypeVar("Format")
+
+
+def width() -> int:
+    """The terminal's columns; 80 where there is no terminal and COLUMNS is not set."""
+    return shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns
+
+
+def color() -> bool:
+    """Whether the standard output is a terminal that may be colored (https://no-color.org)."""
+    if not sys.stdout or not sys.stdout.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def error_console() -> "Console":
+    """A console on the standard error; on the null device where that is closed."""
+    from rich.console import Console
+
+    return Console(stderr=True) if sys.stderr else Console(file=Path(os.devnull).open("w"))
+
+
+@contextmanager
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Show what is being done, where the standard error is a terminal."""
+    with error_console().status("reading the machine", spinner="line") as status:
+        yield status.update
+
+
+def write_out(text: str, lost: str = "the figures are in the run file") -> bool:
+    """Write figures to the standard output, and return whether that worked.
+
+    A reader that stopped reading is not an error. A full disk is reported, with what became of the text.
+    """
+    if not sys.stdout:
+        return True
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say(f"Cannot write to the standard output ({error.strerror}): {lost}.")
+            return False
+    return True
+
+
+def show(report: str, code: int) -> NoReturn:
+    """Print a report that exists nowhere else, and exit with the code."""
+    raise typer.Exit(code if write_out(report, REPORT_LOST) else EXIT_RUN_FILE)
+
+
+def show_as(chosen: Format, writers: Mapping[Format, Callable[[], str]], code: int) -> NoReturn:
+    """Print a report in the chosen format, and exit with the code."""
+    show(writers[chosen](), code)
+
+
+def say(text: str) -> None:
+    """Report what happens on the standard error; where that is closed, measuring goes on."""
+    if sys.stderr:
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def errors_in_one_sentence() -> Iterator[None]:
+    """Turn an expected error into its sentence and its exit code."""
+    try:
+        yield
+    except TorchlapError as error:
+        say(f"torchlap: {error}")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        say("Interrupted: nothing was measured.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        say(f"torchlap: the system refused a resource ({error}): free memory, disk space or open files first.")
+        raise typer.Exit(EXIT_RUN_FILE) from None
+
+
+def interrupt_on(*signals: signal.Signals) -> None:
+    """Treat these signals as Ctrl-C."""
+    for number in signals:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def write_report(path: Path, content: bytes) -> None:
+    """Write a page or picture in one step; it replaces only a file that torchlap itself has written.
+
+    Raises:
+        RunFileError: when the path is something else, or cannot be written; what was there is kept.
+    """
+    _check_replaceable(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another file.") from None
+    say(f"Written: {path}")
+
+
+def _check_replaceable(path: Path) -> None:
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise RunFileError(f"{path} is not a regular file: choose another.")
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            start = file.read(2000)
+    except OSError as error:
+        raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another file.") from None
+    if PAGE_MARK not in start and PNG_MARK not in start:
+        raise RunFileError(f"{path} already exists and is not a report of torchlap: choose another file.")

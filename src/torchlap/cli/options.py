@@ -1,0 +1,154 @@
+"""Options that several commands share, each declared once."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torchlap.errors import UsageError
+
+if TYPE_CHECKING:
+    from torchlap.measuring.plan import Options
+
+MOST_WORKERS, USUAL_WORKERS = 256, 4
+
+
+class Format(StrEnum):
+    """How figures are written."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+class ReportFormat(StrEnum):
+    """How a report in words is written."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+class Data(StrEnum):
+    """Which images."""
+
+    mnist_1k = "mnist-1k"
+    mnist = "mnist"
+    synthetic = "synthetic"
+
+
+class Through(StrEnum):
+    """How images reach the device."""
+
+    resident = "resident"
+    loader = "loader"
+
+
+class Weights(StrEnum):
+    """What a model starts from."""
+
+    random = "random"
+    pretrained = "pretrained"
+
+
+Models = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL", help="torchvision names, or path/to/file.py:function.")
+]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="Run files, folders of them, or references that come with torchlap."),
+]
+Devices = Annotated[
+    str,
+    typer.Option(help="Devices, like cpu,cuda:0,mps, or all. The baseline is the CPU, or else the first device."),
+]
+VerifyDevices = Annotated[
+    str,
+    typer.Option("--devices", help="Devices, like cpu,cuda:0,mps. all: every accelerator, or the CPU if none."),
+]
+Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
+Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
+Suite = Annotated[str, typer.Option("--suite", help="Which workloads: quick, experiment-2022.")]
+Recipes = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        help="fp32, tf32, bf16 or fp16, joined by + with contiguous, channels_last, compile, fused. Separate several "
+        "recipes with commas, like fp32,bf16+channels_last.",
+    ),
+]
+DataOption = Annotated[Data, typer.Option("--data", help="The 1,000 bundled digits, all of MNIST, or random images.")]
+ThroughOption = Annotated[
+    Through, typer.Option("--data-through", help="Keep the data resident on the device, or use a DataLoader.")
+]
+Workers = Annotated[str | None, typer.Option(help="DataLoader processes, with --data-through loader. [default: 4]")]
+WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads torchvision's weights.")]
+Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is within +- this much.")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip checking accelerator results for correctness.")]
+Why = Annotated[
+    bool | None,
+    typer.Option("--why/--no-why", help="Show where each step's time goes, or skip that. [default: only name it]"),
+]
+Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
+HangLimit = Annotated[str, typer.Option("--hang-limit", help="Treat a worker as hung after this much silence.")]
+Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
+Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the standard output.")]
+ReportFormatOption = Annotated[
+    ReportFormat, typer.Option("--format", help="text, markdown for a bug report, or json for a script.")
+]
+
+
+def loader_workers(through: Through, workers: str | None) -> int | None:
+    """How many processes the DataLoader has; None without one.
+
+    Raises:
+        UsageError: for an invalid number, or one without a DataLoader.
+    """
+    if through is Through.resident:
+        if workers is not None:
+            raise UsageError("--workers sets the number of DataLoader processes: add --data-through loader.")
+        return None
+    if workers is None:
+        return USUAL_WORKERS
+    if not (re.fullmatch(r"[0-9]{1,3}", workers) and int(workers) <= MOST_WORKERS):
+        raise UsageError(f"Invalid number of workers {workers!r}: use a whole number from 0 to {MOST_WORKERS}.")
+    return int(workers)
+
+
+def workload_options(
+    *,
+    models: list[str] | None,
+    devices: str,
+    batch: str | None,
+    phase: str | None,
+    recipe: str,
+    data: Data,
+    weights: Weights,
+    budget: str | None,
+    hang_limit: str,
+    workers: int | None = None,
+) -> "Options":
+    """What to measure, from the words of the command line.
+
+    Raises:
+        UsageError: for a word that is not understood.
+    """
+    from torchlap.cli import words
+    from torchlap.measuring.plan import Options
+    from torchlap.schema.recipe import parse_recipe
+
+    return Options(
+        models=tuple(models or ()),
+        devices=devices,
+        batches=words.parse_batches(batch) if batch is not None else None,
+        phases=words.parse_phases(phase) if phase is not None else None,
+        recipes=tuple(parse_recipe(word, workers) for word in words.split_words(recipe) or [recipe]),
+        data=data.value,
+        weights=weights.value,
+        budget_seconds=words.parse_seconds(budget, "budget") if budget is not None else None,
+        hang_seconds=words.parse_seconds(hang_limit, "time limit"),
+    )

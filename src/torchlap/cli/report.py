@@ -1,0 +1,80 @@
+"""`torchlap report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torchlap import __version__
+from torchlap.cli import options as given
+from torchlap.cli.console import (
+    REPORT_LOST,
+    color,
+    errors_in_one_sentence,
+    say,
+    show,
+    width,
+    write_out,
+    write_report,
+)
+from torchlap.cli.display import formatted
+from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, UsageError
+
+if TYPE_CHECKING:
+    from torchlap.runs.find import Named
+
+EPILOG = (
+    "Exit codes: 0 shown; 2 there is no such run; 4 a run file cannot be read, or the page or picture cannot be "
+    "written; 130 interrupted."
+)
+MOST_WHOLE_RUNS = 20
+"""With more runs than this, each is one line."""
+
+
+def report(
+    runs: given.Runs,
+    why: Annotated[bool, typer.Option("--why", help="Show where each step's time goes.")] = False,
+    output: given.FormatOption = given.Format.table,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,
+) -> None:
+    """Show earlier runs, or references, as torchlap run shows them."""
+    from torchlap.reports.run import terminal
+    from torchlap.runs.find import find_runs
+
+    with errors_in_one_sentence():
+        if (html or png) and (output is not given.Format.table or why):
+            raise UsageError("--html and --png write complete files: omit --format and --why.")
+        found = find_runs(*runs, warn=say)
+        if len(found) > 1 and (png or output in (given.Format.csv, given.Format.json)):
+            what = "--png" if png else f"--format {output}"
+            raise UsageError(f"{what} shows one run: name only one, or use --html or torchlap compare.")
+        if html or png:
+            _draw(found, html, png)
+            return
+        if len(found) > MOST_WHOLE_RUNS and output is given.Format.table:
+            show(terminal.overview(found, width(), color=color()), EXIT_FINE)
+        for named in found:
+            _print_run(named, output, why=why, heading=len(found) > 1)
+
+
+def _print_run(named: "Named", output: given.Format, *, why: bool, heading: bool) -> None:
+    from torchlap.reports.run import terminal
+
+    text = formatted(named.run, output, why=why)
+    if output is given.Format.table:
+        text = terminal.machine(named.run, width(), color=color()) + text
+        if heading:
+            text = f"{named.name}\n{text}"
+    if not write_out(text, REPORT_LOST):
+        raise typer.Exit(EXIT_RUN_FILE)
+
+
+def _draw(found: "list[Named]", html: Path | None, png: Path | None) -> None:
+    """Write a page, a picture, or both."""
+    from torchlap.reports.run import charts, page, rows
+
+    if html is not None:
+        write_report(html, page.as_html(found, __version__).encode())
+    if png is not None:
+        write_report(png, charts.headline_png(rows.judged(found[0].run)))

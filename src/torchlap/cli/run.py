@@ -1,0 +1,114 @@
+"""`torchlap run`."""
+
+import shlex
+import signal
+from typing import TYPE_CHECKING
+
+import typer
+
+from torchlap.cli import options as given
+from torchlap.cli.console import errors_in_one_sentence, interrupt_on, say
+from torchlap.cli.display import Display
+from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED, TorchlapError, UsageError
+
+if TYPE_CHECKING:
+    from torchlap.measuring.plan import Options
+    from torchlap.schema.events import Run
+
+EPILOG = (
+    "Exit codes: 0 every cell has a figure, or was too slow for the budget; 1 some cells failed or are void; 2 the "
+    "command names something that does not exist; 3 torch or torchvision is unusable; 4 the run file cannot be written "
+    "or read; 130 interrupted."
+)
+
+
+def run(
+    models: given.Models = None,
+    devices: given.Devices = "all",
+    batch: given.Batch = None,
+    phase: given.Phases = None,
+    suite: given.Suite = "quick",
+    recipe: given.Recipes = "fp32",
+    data: given.DataOption = given.Data.mnist_1k,
+    data_through: given.ThroughOption = given.Through.resident,
+    workers: given.Workers = None,
+    weights: given.WeightsOption = given.Weights.random,
+    precision_target: given.Target = "2%",
+    budget: given.Budget = None,
+    hang_limit: given.HangLimit = "120s",
+    no_verify: given.NoVerify = False,
+    why: given.Why = None,
+    out: given.Out = None,
+    resume: given.Resume = None,
+    output: given.FormatOption = given.Format.table,
+) -> None:
+    """Train real models on every device and print each speed-up with its interval."""
+    from msgspec.structs import replace
+
+    from torchlap.cli import words
+
+    with errors_in_one_sentence():
+        options = given.workload_options(
+            models=models,
+            devices=devices,
+            batch=batch,
+            phase=phase,
+            recipe=recipe,
+            data=data,
+            weights=weights,
+            budget=budget,
+            hang_limit=hang_limit,
+            workers=given.loader_workers(data_through, workers),
+        )
+        options = replace(
+            options,
+            suite=suite,
+            precision_target=words.parse_target(precision_target),
+            out=out,
+            resume=resume,
+            verify=not no_verify,
+            explain=why is not False,
+        )
+        _check_resume(options)
+        _measure(options, output, why=bool(why))
+
+
+def _check_resume(options: "Options") -> None:
+    """A resumed run is measured as it was planned."""
+    from torchlap.measuring.plan import Options
+
+    planned = Options(resume=options.resume, hang_seconds=options.hang_seconds)
+    if options.resume is not None and options != planned:
+        raise UsageError("--resume continues a run with its own settings: omit the models and the other options.")
+
+
+def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
+    """Measure with a live display, print the figures, exit with the code that says how it went."""
+    from torchlap.api.run import measure
+
+    interrupt_on(signal.SIGTERM)
+    with Display(output, why=why) as display:
+        try:
+            measure(options, display.listener())
+        except KeyboardInterrupt:
+            display.show_figures()
+            path = display.path or options.resume
+            remedy = f"continue with torchlap run --resume {shlex.quote(str(path))}" if path else "nothing was measured"
+            say(f"Interrupted: {remedy}.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except TorchlapError:
+            display.show_figures()
+            raise
+        display.show_figures()
+    raise typer.Exit(_exit_code(display.run))
+
+
+def _exit_code(run: "Run | None") -> int:
+    from torchlap.judge.measurement import findings, void
+    from torchlap.runs.figures import cells, figures
+    from torchlap.schema.base import OUT_OF_TIME
+
+    if run is None:
+        return EXIT_FINE
+    failed = any(cell.failure and cell.failure.kind not in OUT_OF_TIME for cell in cells(figures(run)))
+    return EXIT_SOME_CELLS_FAILED if failed or void(findings(run)) else EXIT_FINE

@@ -1,0 +1,67 @@
+"""From the words of the command line to values: batch sizes, phases, times, shares."""
+
+import re
+
+from torchlap.errors import UsageError
+from torchlap.schema.workload import Phase
+
+LARGEST_BATCH = 65_536
+
+
+def split_words(text: str) -> list[str]:
+    """The words between commas, without the empty ones."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """Batch sizes such as `4,64`.
+
+    Raises:
+        UsageError: for one that is no whole number from 1 to `LARGEST_BATCH`.
+    """
+    words = split_words(text)
+    bad = [word for word in words if not (re.fullmatch(r"[0-9]{1,6}", word) and 1 <= int(word) <= LARGEST_BATCH)]
+    if bad or not words:
+        raise UsageError(
+            f"{(bad or [text])[0]!r} is no batch size: give whole numbers from 1 to {LARGEST_BATCH}, like 4,64."
+        )
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def parse_phases(text: str) -> tuple[Phase, ...]:
+    """Phases: `train`, `eval` or both.
+
+    Raises:
+        UsageError: for any other word.
+    """
+    words = split_words(text)
+    known: dict[str, Phase] = {"train": "train", "eval": "eval"}
+    if not words or any(word not in known for word in words):
+        raise UsageError(f"{text!r} is no phase: give train, eval or train,eval.")
+    return tuple(dict.fromkeys(known[word] for word in words))
+
+
+def parse_seconds(text: str, what: str) -> float:
+    """A time such as `90`, `90s`, `5m` or `1h`, in seconds.
+
+    Raises:
+        UsageError: when it is no time over zero.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < seconds <= 7 * 24 * 3600:
+        raise UsageError(f"{text!r} is no {what}: give a time over zero, like 90s, 5m or 1h (a week at most).")
+    return seconds
+
+
+def parse_target(text: str, what: str = "precision target") -> float:
+    """A relative precision, or whatever else is `what`, such as `2%` or `0.02`.
+
+    Raises:
+        UsageError: when it is not between 0.1 % and 50 %.
+    """
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text.strip())
+    target = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0.001 <= target <= 0.5:  # noqa: PLR2004  below the clock's own noise; above, no figure at all
+        raise UsageError(f"{text!r} is no {what}: give a share from 0.1% to 50%, like 2%.")
+    return target

@@ -1,0 +1,1 @@
+"""Pure rules: what was recorded goes in, findings and verdicts come out."""

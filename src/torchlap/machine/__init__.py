@@ -1,0 +1,1 @@
+"""Reads this machine: facts, probes, installed packages, conditions."""

@@ -1,0 +1,163 @@
+"""What else goes on on this machine while it is measured: read by the judge, without rights, and never in a lap."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import psutil
+from msgspec import Struct
+
+from torchlap.machine.nvidia import throttled_by
+from torchlap.machine.probes import ProbeError, battery, power_saving
+from torchlap.schema.events import Conditions, GpuConditions
+from torchlap.schema.machine import DeviceFacts
+
+SHORTEST_SECONDS = 0.5
+"""Processor times are counted in hundredths of a second: over less they tell nothing."""
+
+
+class _Moment(Struct, frozen=True):
+    """A reading of counters."""
+
+    at_seconds: float
+    busy_seconds: float
+    our_seconds: float
+    swap_bytes: int
+
+
+class GpuUsers:
+    """Whose processes are on the GPUs: ours of earlier comparisons, which the driver forgets late, and others'."""
+
+    def __init__(self) -> None:
+        self._ours: set[int] = set()
+        self._others: set[int] = set()
+
+    def count_others(self, processes: Sequence[int]) -> int:
+        """How many of the processes seen before our workers started are somebody else's."""
+        self._others.update(set(processes) - self._ours)
+        return sum(each in self._others for each in processes)
+
+    def note(self, processes: Sequence[int]) -> None:
+        """Take what is seen while our workers are alive for ours, but for those that were there before."""
+        self._ours.update(set(processes) - self._others)
+
+
+class Watch:
+    """Watches one comparison: make it before the workers start, `begin` before its rounds, `glance` between, `end`."""
+
+    def __init__(
+        self,
+        devices: Sequence[DeviceFacts],
+        users: GpuUsers,
+        *,
+        first: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._users = users
+        self._nvml = _nvml(devices)
+        self._gpus = [self._before(device.name, first=first) for device in devices if device.kind == "cuda"]
+        self._throttled: dict[str, set[str]] = {}
+        self._begun: _Moment | None = None
+
+    def begin(self) -> None:
+        """The rounds begin."""
+        self._begun = self._read()
+
+    def glance(self) -> None:
+        """Look at the GPUs' clocks, just after a lap."""
+        for gpu in self._gpus:
+            reasons = self._ask(gpu.device, "nvmlDeviceGetCurrentClocksEventReasons") or 0
+            self._throttled.setdefault(gpu.device, set()).update(throttled_by(reasons))
+
+    def end(self, group: int) -> Conditions:
+        """The rounds are over, their workers still alive."""
+        now, begun = self._read(), self._begun or self._read()
+        for gpu in self._gpus:
+            self._users.note(self._processes(gpu.device))
+        seconds = max(0.0, now.at_seconds - begun.at_seconds)
+        others = (now.busy_seconds - begun.busy_seconds) - (now.our_seconds - begun.our_seconds)
+        capacity = seconds * (psutil.cpu_count() or 1)
+        return Conditions(
+            group=group,
+            seconds=seconds,
+            others_cpu_share=min(1.0, max(0.0, others / capacity)) if seconds >= SHORTEST_SECONDS else None,
+            swap_grown_bytes=now.swap_bytes - begun.swap_bytes,
+            on_battery=battery().on_battery,
+            power_saving=_power_saving(),
+            gpus=tuple(
+                GpuConditions(
+                    device=gpu.device,
+                    busy_before=gpu.busy_before,
+                    processes_before=gpu.processes_before,
+                    throttled_by=tuple(sorted(self._throttled.get(gpu.device, ()))),
+                )
+                for gpu in self._gpus
+            ),
+        )
+
+    def _read(self) -> _Moment:
+        times = psutil.cpu_times()
+        busy = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+        return _Moment(self._clock(), busy, _our_seconds(), psutil.swap_memory().used)
+
+    def _before(self, device: str, *, first: bool) -> GpuConditions:
+        """Who uses a GPU while we do not; how busy it is only at first, for the driver remembers our own work."""
+        rates = self._ask(device, "nvmlDeviceGetUtilizationRates") if first else None
+        busy = None if rates is None else min(1.0, rates.gpu / 100)
+        others = self._users.count_others(self._processes(device))
+        return GpuConditions(device=device, busy_before=busy, processes_before=others)
+
+    def _processes(self, device: str) -> list[int]:
+        return [each.pid for each in self._ask(device, "nvmlDeviceGetComputeRunningProcesses") or ()]
+
+    def _ask(self, device: str, function: str) -> Any:  # noqa: ANN401  NVML's answers have many types
+        """NVML's answer about a device, or None where it has none."""
+        if self._nvml is None:
+            return None
+        with suppress(self._nvml.NVMLError, ValueError, IndexError, AttributeError):
+            return getattr(self._nvml, function)(self._nvml.nvmlDeviceGetHandleByIndex(_physical_index(device)))
+        return None
+
+
+def _nvml(devices: Sequence[DeviceFacts]) -> ModuleType | None:
+    """NVML, where there is a CUDA device of NVIDIA's."""
+    if all(device.kind != "cuda" for device in devices):
+        return None
+    try:
+        import pynvml  # noqa: PLC0415  installed on Linux alone
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    found: ModuleType = pynvml
+    return found
+
+
+def _physical_index(device: str) -> int:
+    """The driver's number of torch's device, which CUDA_VISIBLE_DEVICES may change."""
+    index = int(device.partition(":")[2] or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return int(visible.split(",")[index]) if visible else index
+
+
+def _our_seconds() -> float:
+    """Processor seconds of this process and all that it started and that still live."""
+    me = psutil.Process()
+    total = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _power_saving() -> bool | None:
+    with suppress(ProbeError):
+        return power_saving()
+    return None

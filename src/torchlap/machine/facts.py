@@ -1,0 +1,256 @@
+"""What machine and what torch: a Facts value, read without rights; the torch part is asked of a worker."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+from msgspec.structs import replace
+
+from torchlap.machine import installation, nvidia, probes
+from torchlap.machine.privacy import LONGEST, private
+from torchlap.machine.probes import ProbeError
+from torchlap.schema.base import FailureKind, whole
+from torchlap.schema.machine import Facts, ImportFailure, Unread
+from torchlap.schema.messages import Description
+
+ENVIRONMENT = (
+    "ATEN_CPU_CAPABILITY",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_VISIBLE_DEVICES",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "GOMP_CPU_AFFINITY",
+    "HIP_VISIBLE_DEVICES",
+    "HSA_OVERRIDE_GFX_VERSION",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "LD_PRELOAD",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+    "PYTORCH_ENABLE_XPU_FALLBACK",
+    "PYTORCH_MPS_FAST_MATH",
+    "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
+    "PYTORCH_MPS_LOW_WATERMARK_RATIO",
+    "PYTORCH_MPS_PREFER_METAL",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "ROCR_VISIBLE_DEVICES",
+    "TORCHDYNAMO_DISABLE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_COMPILE_DISABLE",
+    "ZE_AFFINITY_MASK",
+)
+"""Variables that change how fast or how exactly torch computes, or which devices it sees."""
+
+LONGEST_VARIABLE = 1000
+APPLE_NAMES = (
+    "machdep.cpu.brand_string",
+    "hw.perflevel0.physicalcpu",
+    "hw.perflevel1.physicalcpu",
+    "sysctl.proc_translated",
+)
+AMD_DRIVER = Path("/dev/kfd")
+
+
+def begin() -> Callable[[], Facts]:
+    """Start to read the machine; what is returned waits for the facts, all but what only torch itself can tell.
+
+    Reading takes a fraction of a second, beside which torch can be imported; end it before a worker touches a device,
+    or the device's users are ourselves.
+    """
+    waits = {what: probes.timed(probe) for what, probe in _probes().items()}
+
+    return cache(lambda: _gathered(waits))
+
+
+def _probes() -> dict[str, Callable[[], Mapping[str, object]]]:
+    """What is read, by its name in words; each answers with fields of Facts."""
+    mac, linux = sys.platform == "darwin", sys.platform == "linux"
+    return {
+        "the CPU": _cpu,
+        "the memory": _memory,
+        "the system's version": probes.os_release,
+        "the battery": _battery,
+        "the power mode": _power_mode,
+        "the installation": _installation,
+        **({"the chip": _apple, "the heat": _heat, "the speed limit": _speed_limit} if mac else {}),
+        **({"NVIDIA's driver": _nvidia, "the PCI bus": _adapters} if linux else {}),
+    }
+
+
+def _gathered(waits: Mapping[str, Callable[[], Mapping[str, object]]]) -> Facts:
+    fields: dict[str, object] = {
+        "cpu": platform.machine(),
+        "physical_cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
+        "usable_cores": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": _system(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "environment": {
+            name: private(value[:LONGEST_VARIABLE]) for name, value in probes.environment(ENVIRONMENT).items()
+        },
+        "interpreter": installation.interpreter(),
+    }
+    unread, power = [], dict[str, Any]()
+    for what, wait in waits.items():
+        try:
+            told: dict[str, Any] = dict(wait())
+            if "power" in told:  # several probes have a part of it
+                told["power"] = power | told["power"]
+            msgspec.convert(fields | told, Facts)
+        except (ProbeError, msgspec.ValidationError) as error:
+            unread.append(Unread(what, private(str(error))))
+        else:
+            fields |= told
+            power = told.get("power", power)
+    return msgspec.convert(fields | {"unread": tuple(unread)}, Facts)
+
+
+def with_torch(machine: Facts, description: Description) -> Facts:
+    """The machine's facts with a worker's answer about torch."""
+    torch = description.torch
+    return replace(
+        machine,
+        devices=description.devices,
+        looked_for=description.looked_for,
+        torch=replace(torch, said=private(torch.said)) if torch else None,
+    )
+
+
+def without_torch(machine: Facts, kind: FailureKind, cause: str, said: str) -> Facts:
+    """The machine's facts where torch cannot be imported."""
+    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(said[-LONGEST:])))
+
+
+def with_unread(machine: Facts, what: str, why: str) -> Facts:
+    """The machine's facts, and that something could not be read."""
+    return replace(machine, unread=(*machine.unread, Unread(what, private(why))))
+
+
+def _cpu() -> dict[str, object]:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "cpu": cpu_name(),
+        "logical_cores": psutil.cpu_count(),
+        "affinity_cores": _affinity_cores(),
+        "cpu_quota": probes.cpu_quota() if sys.platform == "linux" else None,
+        "load": load,
+        "amd_driver": os.access(AMD_DRIVER, os.R_OK | os.W_OK) if AMD_DRIVER.exists() else None,
+    }
+
+
+def _memory() -> dict[str, object]:
+    return {"available_bytes": psutil.virtual_memory().available, "swap_used_bytes": psutil.swap_memory().used}
+
+
+def _battery() -> dict[str, Any]:
+    told = probes.battery()
+    return {"power": {"on_battery": told.on_battery, "battery_share": told.battery_share}}
+
+
+def _power_mode() -> dict[str, Any]:
+    return {"power": {"power_saving": probes.power_saving()}}
+
+
+def _heat() -> dict[str, Any]:
+    return {"power": {"thermal_pressure": probes.thermal_pressure(probes.output(probes.NOTIFYUTIL))}}
+
+
+def _speed_limit() -> dict[str, Any]:
+    return {"power": {"speed_limit": probes.cpu_speed_limit(probes.output(probes.PMSET_THERM))}}
+
+
+def _installation() -> dict[str, object]:
+    return {
+        "packages": installation.versions(),
+        "torchvision_needs": installation.torchvision_needs(),
+        "torch_build": installation.torch_build(),
+    }
+
+
+def _apple() -> dict[str, object]:
+    return apple_fields(probes.sysctl(*APPLE_NAMES))
+
+
+def apple_fields(told: Mapping[str, str]) -> dict[str, object]:
+    """The chip, of what sysctl says."""
+    return {
+        **({"cpu": told["machdep.cpu.brand_string"]} if told.get("machdep.cpu.brand_string") else {}),
+        "performance_cores": whole(told.get("hw.perflevel0.physicalcpu")),
+        "efficiency_cores": whole(told.get("hw.perflevel1.physicalcpu")),
+        "translated": told.get("sysctl.proc_translated") == "1",
+    }
+
+
+def _nvidia() -> dict[str, object]:
+    return {"nvidia": nvidia.ask()}
+
+
+def _adapters() -> dict[str, object]:
+    return {"display_adapters": probes.display_adapters()}
+
+
+def _system() -> str:
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    return private(f"{platform.system()} {platform.release()}")
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name as its maker writes it, or its architecture where none can be read."""
+    if sys.platform == "darwin":
+        return _sysctl("machdep.cpu.brand_string") or platform.machine()
+    try:
+        name = probes.colon_values(Path("/proc/cpuinfo").read_text()).get("model name")
+    except OSError:
+        name = None
+    return name or platform.processor() or platform.machine()
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return probes.sysctl(name).get(name, "")
+    except ProbeError:
+        return ""
+
+
+def _affinity_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may use: by affinity, and by the container's quota, rounded up."""
+    allowed = _affinity_cores()
+    quota = probes.cpu_quota() if sys.platform == "linux" else None
+    return allowed if quota is None else max(1, min(allowed, -int(-quota // 1)))
+
+
+def cpu_threads() -> tuple[int, str]:
+    """How many threads give the CPU its fair chance, and why."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
+            return int(os.environ[name]), f"{name} is set"
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    performance = _sysctl("hw.perflevel0.physicalcpu") if sys.platform == "darwin" else ""
+    if performance.isdecimal() and int(performance) > 0:
+        return int(performance), "its performance cores"
+    usable = usable_cores()
+    return (physical, "its physical cores") if physical <= usable else (usable, "the cores that this process may use")

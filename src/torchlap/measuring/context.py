@@ -1,0 +1,136 @@
+"""What every part of a session shares: the plan, the clock and budget, and what is known so far."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from torchlap.measuring.schedule import StepTime, estimate_step
+from torchlap.processes.start import Launcher
+from torchlap.runs.figures import Tally
+from torchlap.schema.base import OUT_OF_TIME, FailureKind
+from torchlap.schema.events import (
+    BreakdownMeasured,
+    CellPrepared,
+    Event,
+    Failure,
+    NumericsChecked,
+    PeaksMeasured,
+    Round,
+)
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.recipe import MemoryFormat, Precision
+from torchlap.schema.workload import Cell, Plan
+
+LONGEST_TEXT = 20_000
+"""Of a reason or a detail: `torchlap.schema.base.Text`."""
+
+
+class Status(Struct, frozen=True):
+    """What is going on, for a display: groups done, groups in all, what is being done, and the most time left."""
+
+    done: int
+    of: int
+    doing: str
+    left_seconds: float
+
+
+class Ledger:
+    """What is known so far, from the events of this session and, in a resumed run, of earlier ones."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.tallies = [Tally(group) for group in plan.groups]
+        self.steps: dict[Cell, StepTime] = {}
+        """The shortest: a lap sized by the latest would be long after a fast one and short after a slow one."""
+        self.formats: dict[Cell, MemoryFormat] = {}
+        self.verified: dict[Cell, Numerics] = {}
+        self.explained_seconds = 0.0
+        self.peaks: dict[str, set[Precision]] = {}
+        """The precisions in which a device's peak is known, or known not to exist."""
+
+    def learn(self, event: Event) -> None:
+        """Take in an event."""
+        match event:
+            case PeaksMeasured(peaks=peaks):
+                self.peaks.setdefault(peaks.device, set()).update(peaks.flops, peaks.refused)
+                self.explained_seconds += peaks.seconds
+            case BreakdownMeasured(breakdown=breakdown):
+                self.explained_seconds += breakdown.seconds
+            case _:
+                pass
+        number = getattr(event, "group", None)
+        if number is not None:
+            self.tallies[number].add(event)
+            self._learn_of_cells(event, self.tallies[number].group.cells)
+
+    def _learn_of_cells(self, event: Event, cells: tuple[Cell, ...]) -> None:
+        match event:
+            case CellPrepared(cell=position, preparation=preparation):
+                self.steps[cells[position]] = StepTime(preparation.step_seconds, preparation.optimizer_seconds)
+                self.formats[cells[position]] = preparation.memory_format
+            case NumericsChecked(cell=position, numerics=Numerics(reason="") as numerics):
+                self.verified.setdefault(cells[position], numerics)
+            case Round(laps=laps):
+                for lap in laps:
+                    seconds = lap.seconds / lap.steps
+                    known = self.steps.get(cells[lap.cell]) or StepTime(seconds)
+                    self.steps[cells[lap.cell]] = StepTime(min(known.seconds, seconds), known.fixed)
+            case _:
+                pass
+
+    def format_at_other_batch(self, cell: Cell) -> MemoryFormat:
+        """The memory format that was fastest for the same cell at another batch, or `auto`."""
+        for other, memory_format in self.formats.items():
+            same_workload = (other.workload.model, other.workload.phase) == (cell.workload.model, cell.workload.phase)
+            if same_workload and (other.recipe, other.device) == (cell.recipe, cell.device):
+                return memory_format
+        return "auto"
+
+
+class Context:
+    """The plan, the workers, the clock and the budget of a session; events pass through `emit` into the ledger."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        launcher: Launcher,
+        *,
+        emit: Callable[[Event], None],
+        watch: Callable[[Status], None],
+        clock: Callable[[], float],
+        started: float,
+        hang_seconds: float,
+    ) -> None:
+        self.plan, self.launcher = plan, launcher
+        self.clock, self.started, self.hang_seconds = clock, started, hang_seconds
+        self.end = started + plan.budget_seconds
+        self.ledger = Ledger(plan)
+        self._emit, self._watch = emit, watch
+
+    def left(self) -> float:
+        """Seconds of the budget that are left; negative when it is overrun."""
+        return self.end - self.clock()
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to the outside, which writes it down, then learn from it."""
+        self._emit(event)
+        self.ledger.learn(event)
+
+    def say(self, doing: str) -> None:
+        """Report what is being done."""
+        tallies = self.ledger.tallies
+        done = sum(tally.stopped is not None for tally in tallies)
+        self._watch(Status(done, len(tallies), doing, max(0.0, self.left())))
+
+    def fail(self, group: int, cell: int, kind: FailureKind, reason: str, detail: str = "") -> None:
+        """Record why a cell has no figure."""
+        estimate = estimate_step(self.plan.groups[group].cells[cell], self.ledger.steps)
+        self.emit(
+            Failure(
+                group=group,
+                cell=cell,
+                kind=kind,
+                reason=reason[:LONGEST_TEXT],
+                detail=detail[-LONGEST_TEXT:],
+                estimate_seconds=estimate if kind in OUT_OF_TIME else None,
+            )
+        )

@@ -1,0 +1,1 @@
+"""What every report shares: text, tables, findings, drawing."""

@@ -1,0 +1,163 @@
+"""What all charts share: colours, panels, legends; a drawing as SVG for a page, or as a picture.
+
+A page colours its charts by its style, light or dark. Text from a run file is not trusted.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from msgspec import Struct
+
+from torchlap.reports.run.rows import clean
+
+INK, FAINT = "#1f2328", "#8b929a"
+SERIES = ("#2f74d0", "#c2570c", "#1a8754", "#a03bb8", "#8a6d00", "#c4314b", "#0f7f8c", "#6b6f76")
+"""Colours that stand out from white by 4 to 1 at least. A page has its own in the dark, by `--series-0` and on."""
+
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlesize": "medium",
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "grid.color": FAINT,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.color": FAINT,
+    "ytick.labelcolor": INK,
+}
+WIDTH = 5.2
+"""Inches: narrow enough that the text can still be read on a phone."""
+
+PNG_DPI = 200
+LONGEST_NAME = 30
+LONGEST_LABEL = 38
+MOST_ROWS = 48
+MOST_PANELS = 12
+MOST_POINTS = 300
+"""Of a cell's laps: more are drawn as the medians of so many groups."""
+
+DRAWABLE = (1e-9, 1e15)
+TWO = 2
+
+
+class Chart(Struct, frozen=True):
+    """A chart for a page; `name` is unlike any other's there."""
+
+    name: str
+    title: str
+    summary: str
+    svg: str
+
+
+class Drawn(Struct, frozen=True):
+    """A figure with its title and what it says in words."""
+
+    figure: Figure
+    title: str
+    summary: str
+
+
+def styled() -> AbstractContextManager[None]:
+    """Within it, charts get their looks."""
+    return mpl.rc_context(STYLE)
+
+
+def sheet(height: float) -> Figure:
+    """An empty drawing, so many inches high."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def short(text: str, longest: int = LONGEST_NAME) -> str:
+    """Clean text for a label."""
+    cleaned = clean(text)
+    return cleaned if len(cleaned) <= longest else f"{cleaned[: longest - 1]}…"
+
+
+def ratio_ticks(axis: Axis, unit: str = "") -> None:
+    """Ticks at 1, 2 and 5 in each power of ten, in plain digits."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def marker(place: int) -> str:
+    """The shape of a series, beside its colour."""
+    return "os^Dv*Px"[place % 8]
+
+
+def side_by_side(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Two panels side by side, or one alone."""
+    columns = min(TWO, count)
+    lines = -(-count // columns)
+    figure = sheet(0.7 + height * lines)
+    return figure, [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
+
+
+def line_legend(figure: Figure, labels: Sequence[str]) -> None:
+    """Above all panels; where there are more series than it has room for, the first."""
+    _legend(figure, labels, [{"marker": marker(place), "markersize": 4} for place in range(len(SERIES))])
+
+
+def dot_legend(figure: Figure, labels: Sequence[str]) -> None:
+    """Above all panels, for series of dots."""
+    _legend(figure, labels, [{"marker": ".", "linestyle": "", "markersize": 7}] * len(SERIES))
+
+
+def _legend(figure: Figure, labels: Sequence[str], looks: Sequence[dict[str, Any]]) -> None:
+    shown = list(labels)[: len(SERIES)]
+    handles = [Line2D([], [], color=SERIES[place], **looks[place]) for place in range(len(shown))]
+    if shown:
+        figure.legend(handles, shown, loc="outside upper left", ncols=min(3, len(shown)), fontsize="small")
+
+
+def as_chart(drawn: Drawn, name: str) -> Chart:
+    """The drawing for a page: its colours and font are the page's, its inner names its own."""
+    text = encoded(drawn.figure, "svg", name).decode()
+    svg = text[text.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    for pattern in (r'(\bid=")', r"(\burl\(#)", r'(\bhref="#)'):
+        svg = re.sub(pattern, rf"\g<1>{name}-", svg)
+    for place, color in enumerate(SERIES):
+        svg = svg.replace(color, f"var(--series-{place})")
+    svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
+    svg = re.sub(
+        r"font(-family)?: ([\d.]+px )?[^;\"]*(?=[;\"])",
+        lambda found: f"font-size: {found[2].strip()}" if found[2] else "",
+        svg,
+    )
+    return Chart(name=name, title=clean(drawn.title), summary=clean(drawn.summary), svg=svg)
+
+
+def encoded(figure: Figure, kind: str, salt: str = "") -> bytes:
+    """The figure's file; the same figure gives the same bytes."""
+    out = io.BytesIO()
+    with mpl.rc_context(STYLE | {"svg.hashsalt": salt or "torchlap"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a browser has a font for it
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name too wide for its chart
+        if kind == "svg":
+            figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+        else:
+            figure.savefig(out, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    return out.getvalue()

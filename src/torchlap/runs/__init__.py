@@ -1,0 +1,1 @@
+"""The run file: append, load, upgrade, find; figures recomputed from raw laps."""

@@ -1,0 +1,213 @@
+"""From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.events import (
+    BreakdownMeasured,
+    CellPrepared,
+    Conditions,
+    Event,
+    Failure,
+    GroupFinished,
+    GroupStarted,
+    Lap,
+    NumericsChecked,
+    PeaksMeasured,
+    Preparation,
+    Round,
+    Run,
+    StopReason,
+    Watched,
+)
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.workload import Cell, Group
+from torchlap.stats import Interval, Ratio, lap_interval, paired_ratio
+
+LEAST_LAPS = 2
+"""A figure needs a spread, and a spread needs two laps."""
+
+
+def items_per_second(lap: Lap, batch: int) -> float:
+    """The throughput of a lap of steps of that batch."""
+    return (lap.items or batch * lap.steps) / lap.seconds
+
+
+class CellResult(Struct, frozen=True, kw_only=True):
+    """What is known about one cell.
+
+    Attributes:
+        ratios: the speed-up of each round.
+        throughput: items a second; the workload names the unit.
+        speed_up: over the group's baseline.
+    """
+
+    cell: Cell
+    is_baseline: bool
+    prepared: Preparation | None
+    laps: tuple[Lap, ...]
+    ratios: tuple[float, ...]
+    throughput: Interval | None
+    speed_up: Ratio | None
+    failure: Failure | None
+    numerics: Numerics | None = None
+    breakdown: Breakdown | None = None
+
+    @property
+    def estimate(self) -> float | None:
+        """Items a second, also where a single lap leaves it without an interval; None for a cell without a figure."""
+        if self.throughput is not None:
+            return self.throughput.value
+        speeds = [items_per_second(lap, self.cell.workload.batch) for lap in self.laps]
+        return median(speeds) if speeds and self.failure is None else None
+
+
+class GroupResult(Struct, frozen=True):
+    """What is known about the cells of a group, in the plan's order; `stopped` is None while it is being measured."""
+
+    cells: tuple[CellResult, ...]
+    rounds: int
+    stopped: StopReason | None
+    conditions: Conditions | None = None
+
+
+class Tally:
+    """The events of one group, as far as they count; the session keeps one, and so does a reader of its file."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self._reset()
+
+    def _reset(self) -> None:
+        self.prepared: dict[int, Preparation] = {}
+        self.failures: dict[int, Failure] = {}
+        self.numerics: dict[int, Numerics] = {}
+        self.breakdowns: dict[int, Breakdown] = {}
+        self.rounds: list[dict[int, Lap]] = []
+        self.stopped: StopReason | None = None
+        self.conditions: Conditions | None = None
+
+    def add(self, event: Event) -> None:
+        """Take in one event of this group."""
+        match event:
+            case GroupStarted():
+                self._reset()
+            case CellPrepared(cell=cell, preparation=preparation):
+                self.prepared[cell] = preparation
+            case NumericsChecked(cell=cell, numerics=numerics):
+                self.numerics[cell] = numerics
+            case BreakdownMeasured(cell=cell, breakdown=breakdown):
+                self.breakdowns[cell] = breakdown
+            case Failure(cell=cell):
+                self.failures[cell] = event
+            case Round(laps=laps):
+                self.rounds.append({lap.cell: lap for lap in laps})
+            case Conditions():
+                self.conditions = event
+            case GroupFinished(reason=reason):
+                self.stopped = reason
+            case _:
+                pass
+
+    def living(self) -> list[int]:
+        """The cells that are prepared and have not failed, in the plan's order."""
+        return [cell for cell in range(len(self.group.cells)) if cell in self.prepared and cell not in self.failures]
+
+    def throughputs(self, cell: int, beside: int | None = None) -> list[float]:
+        """Items a second of the cell's laps; with `beside`, only of the rounds in which that cell has a lap, too."""
+        batch = self.group.cells[cell].workload.batch
+        laps = [laps[cell] for laps in self.rounds if cell in laps and (beside is None or beside in laps)]
+        return [items_per_second(lap, batch) for lap in laps]
+
+    def ratios(self, cell: int) -> list[float]:
+        """The cell's throughput divided by the baseline's, one value a round."""
+        pairs = zip(self.throughputs(cell, beside=0), self.throughputs(0, beside=cell), strict=True)
+        return [speed / baseline for speed, baseline in pairs]
+
+    def series(self) -> list[list[float]]:
+        """Every quantity whose interval must be narrow enough: throughputs and speed-ups of the living cells."""
+        living = self.living()
+        ratios = [self.ratios(cell) for cell in living if cell != 0 and 0 in living]
+        return [self.throughputs(cell) for cell in living] + ratios
+
+    def result(self, confidence: float) -> GroupResult:
+        """The figures, with intervals at `confidence`."""
+        cells = tuple(self._cell(number, confidence) for number in range(len(self.group.cells)))
+        return GroupResult(cells, len(self.rounds), self.stopped, self.conditions)
+
+    def _cell(self, number: int, confidence: float) -> CellResult:
+        failure = self.failures.get(number)
+        laps = self.throughputs(number)
+        has_figure = failure is None or failure.kind == "not_finite"  # a void figure is shown, and marked
+        throughput = lap_interval(laps, confidence) if has_figure and len(laps) >= LEAST_LAPS else None
+        speed_up = None
+        if number != 0 and throughput and 0 not in self.failures and len(self.ratios(number)) >= LEAST_LAPS:
+            speeds, baselines = self.throughputs(number, beside=0), self.throughputs(0, beside=number)
+            speed_up = paired_ratio(speeds, baselines, confidence)
+        return CellResult(
+            cell=self.group.cells[number],
+            is_baseline=number == 0,
+            prepared=self.prepared.get(number),
+            laps=tuple(laps[number] for laps in self.rounds if number in laps),
+            ratios=tuple(self.ratios(number)) if number != 0 else (),
+            throughput=throughput,
+            speed_up=speed_up,
+            failure=failure,
+            numerics=self.numerics.get(number),
+            breakdown=self.breakdowns.get(number),
+        )
+
+
+def tally(run: Run) -> list[Tally]:
+    """Sort a run's events by group, in the plan's order."""
+    tallies = [Tally(group) for group in run.header.plan.groups]
+    for event in run.events:
+        number = getattr(event, "group", None)
+        if number is not None:
+            tallies[number].add(event)
+    return tallies
+
+
+def figures(run: Run) -> tuple[GroupResult, ...]:
+    """All figures of a run, in the plan's order."""
+    return tuple(group.result(run.header.plan.confidence) for group in tally(run))
+
+
+def cells(groups: Sequence[GroupResult]) -> Iterator[CellResult]:
+    """The cells of all groups, in order."""
+    for group in groups:
+        yield from group.cells
+
+
+def watched(cell: CellResult) -> Watched | None:
+    """How far the host kept ahead of the device; None where there is no device beside the host, or it is not known.
+
+    The loss scaling of fp16 waits for the gradients before the optimizer's step, unless the optimizer is fused: then
+    enqueuing takes as long as the step, whatever the host does.
+    """
+    recipe = cell.cell.recipe
+    waits = recipe.precision == "fp16" and cell.cell.workload.phase == "train" and not recipe.fused
+    if cell.prepared is None or cell.cell.device == "cpu" or waits:
+        return None
+    return cell.prepared.watched
+
+
+def peaks(run: Run) -> dict[str, Peaks]:
+    """The rates that each device was measured to reach, by its name; later measurements add to earlier ones."""
+    reached: dict[str, Peaks] = {}
+    for event in run.events:
+        if isinstance(event, PeaksMeasured):
+            later = event.peaks
+            earlier = reached.get(later.device, later)
+            reached[later.device] = replace(
+                earlier,
+                flops=earlier.flops | later.flops,
+                copy_bytes=earlier.copy_bytes or later.copy_bytes,
+                operator_seconds=earlier.operator_seconds or later.operator_seconds,
+                refused=earlier.refused | later.refused,
+            )
+    return reached

@@ -1,0 +1,75 @@
+"""Read run files of older schemas: each step turns a line of one schema into a line of the next.
+
+Schema 1 called a group a comparison, and had the fields of a preparation, a check and a breakdown beside the group's
+and the cell's number instead of in a record of their own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+Line = dict[str, Any]
+"""One event, as JSON has it."""
+
+EVENTS_1 = {
+    "comparison_started": "group_started",
+    "comparison_finished": "group_finished",
+    "cell_prepared": "prepared",
+    "numbers_checked": "numerics",
+    "explained": "breakdown",
+}
+RECORDS_1 = {"prepared": "preparation", "numerics": "numerics", "breakdown": "breakdown"}
+"""Where an event of schema 2 has the fields that in schema 1 it had itself."""
+
+
+def upgrade(line: Line, schema: int) -> Line:
+    """A line of an older schema as the newest has it.
+
+    Args:
+        line: the decoded line; unknown fields are kept, and refused or ignored by the decoder as ever.
+        schema: of its file, at least 1.
+    """
+    for step in STEPS[schema - 1 :]:
+        line = step(line)
+    return line
+
+
+def _from_1(line: Line) -> Line:
+    line = dict(line)
+    line["event"] = EVENTS_1.get(line.get("event", ""), line.get("event"))
+    if "comparison" in line:
+        line["group"] = line.pop("comparison")
+    if line["event"] == "run":
+        return _header_from_1(line)
+    if line["event"] == "round":
+        return _round_from_1(line)
+    if line["event"] == "peaks":
+        return {"event": "peaks", "peaks": {name: value for name, value in line.items() if name != "event"}}
+    record = RECORDS_1.get(line["event"] or "")
+    if record is None:
+        return line
+    own = {name: line.pop(name) for name in ("event", "group", "cell") if name in line}
+    return own | {record: line}
+
+
+def _header_from_1(line: Line) -> Line:
+    line["schema"] = 2
+    plan = line.get("plan")
+    if isinstance(plan, dict) and "comparisons" in plan:
+        line["plan"] = {name: value for name, value in plan.items() if name != "comparisons"}
+        line["plan"]["groups"] = plan["comparisons"]
+    return line
+
+
+def _round_from_1(line: Line) -> Line:
+    laps = line.get("laps")
+    if isinstance(laps, list):
+        line["laps"] = [
+            {"items" if name == "images" else name: value for name, value in lap.items()}
+            if isinstance(lap, dict)
+            else lap
+            for lap in laps
+        ]
+    return line
+
+
+STEPS: tuple[Callable[[Line], Line], ...] = (_from_1,)

@@ -1,0 +1,1 @@
+"""What both sides say: the types of workloads, machines, events, messages and traces."""

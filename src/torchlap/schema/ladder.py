@@ -1,0 +1,44 @@
+"""The 2022 experiment, repaired one flaw at a time: its rungs and their figures."""
+
+from msgspec import Struct
+
+from torchlap.schema.events import Run
+from torchlap.schema.trace import ScriptRun
+
+MODELS = ("vgg16", "alexnet", "resnet18", "mobilenet_v2", "efficientnet_b0")
+SIXTH = "squeezenet1_0"
+"""The one that the author had to leave out."""
+
+BATCHES = (4, 64)
+IMAGES = 1000
+"""Of an epoch; the figures are seconds of so many."""
+
+CPU_IMAGES = 32
+"""An epoch on a CPU takes minutes; its speed is seen sooner."""
+AS_PUBLISHED = "as published"
+
+
+class Figure(Struct, frozen=True):
+    """Images a second of a model at a batch on a device, from one epoch."""
+
+    model: str
+    batch: int
+    device: str
+    images_per_second: float
+
+
+class Rung(Struct, frozen=True):
+    """The protocol with so many flaws mended, and what it then shows."""
+
+    title: str
+    figures: tuple[Figure, ...]
+
+
+class Ladder(Struct, frozen=True):
+    """All of it: the audit of the protocol as it was, the rungs, and the last two measured by torchlap itself."""
+
+    audited: ScriptRun
+    devices: tuple[str, ...]
+    models: tuple[str, ...]
+    rungs: tuple[Rung, ...]
+    measured: Run

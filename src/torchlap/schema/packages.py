@@ -1,0 +1,35 @@
+"""Whether torch and torchvision fit each other, by their versions, and the command that reinstalls them."""
+
+import re
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+TORCH = ("torch", "torchvision")
+BUILD = re.compile(r"cpu|cu[0-9]+|rocm[0-9]+(\.[0-9]+)*|xpu")
+"""What the local part of a version says of its build; other parts, as of a build from source, say nothing of it."""
+
+
+def reinstall(python: str) -> str:
+    """The command that installs torch and torchvision anew, so that they fit each other."""
+    return f"{python} -m pip install --upgrade --force-reinstall torch torchvision"
+
+
+def missing(packages: dict[str, str]) -> str:
+    """Which of the two are not installed, in words; empty for none."""
+    return " and ".join(name for name in TORCH if name not in packages)
+
+
+def misfit(packages: dict[str, str], needs: str) -> str:
+    """Why torch and torchvision do not fit each other, as a clause; empty where they do."""
+    torch, torchvision = packages.get("torch", ""), packages.get("torchvision", "")
+    try:
+        wanted = SpecifierSet(needs)
+        builds = [BUILD.match(Version(version).local or "") for version in (torch, torchvision)]
+    except (InvalidSpecifier, InvalidVersion):
+        return ""
+    if not wanted.contains(torch, prereleases=True):
+        return f"torchvision {torchvision} needs torch{needs}, but torch {torch} is here"
+    if builds[0] and builds[1] and builds[0][0] != builds[1][0]:
+        return f"torch {torch} and torchvision {torchvision} come from different builds"
+    return ""

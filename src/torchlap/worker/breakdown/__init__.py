@@ -1,0 +1,1 @@
+"""Where a step spends its time: phases, operator costs, peaks, energy."""

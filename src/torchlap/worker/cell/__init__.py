@@ -1,0 +1,1 @@
+"""One cell: its model, data, prepared step and timed laps."""

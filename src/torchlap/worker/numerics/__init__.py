@@ -1,0 +1,1 @@
+"""Whether a device computes correct results, operator by operator against float64."""

@@ -1,0 +1,27 @@
+"""Print the verdict on a device that computes in TF32 although float32 was asked for: with `cuda:0 resnet18`."""
+
+import sys
+
+import torch
+from torch.backends import cudnn
+
+from torchlap.judge.numerics import word
+from torchlap.schema.messages import Build, Verify
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Workload
+from torchlap.worker.cell.recipes import Bench
+from torchlap.worker.numerics.step import verify
+
+device, model = sys.argv[1:]
+request = Build(
+    cell=Cell(Workload(model, 4), Recipe(), device),
+    data="mnist-1k",
+    weights="random",
+    threads=8,
+    threads_reason="a test",
+)
+bench = Bench(request)
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # made when torch is imported
+checked = verify(bench, Verify(limit_seconds=100.0, sampled=True), lambda _: None)
+print(word(checked), checked.imprecise, "of", checked.products, "products", len(checked.faults), "faults")

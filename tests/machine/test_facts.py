@@ -1,0 +1,288 @@
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from making import CPU, CUDA, MPS, facts
+
+from torchlap.judge.machine.differences import difference
+from torchlap.machine import facts as module
+from torchlap.machine import privacy, probes
+from torchlap.machine.facts import (
+    apple_fields,
+    begin,
+    cpu_name,
+    cpu_threads,
+    usable_cores,
+    with_torch,
+    with_unread,
+    without_torch,
+)
+from torchlap.machine.probes import ProbeError
+from torchlap.reports.kit.text import machine_line
+from torchlap.schema.machine import Facts, Power, TorchFacts
+from torchlap.schema.messages import Description
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A Linux machine with 8 physical cores, all of which may be used, and no variables set."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 16 if logical else 8)
+    monkeypatch.setattr(module, "usable_cores", lambda: 16)
+    return monkeypatch
+
+
+def test_the_cpu_gets_a_thread_for_each_physical_core(machine: pytest.MonkeyPatch) -> None:
+    assert cpu_threads() == (8, "its physical cores")
+
+
+def test_the_cpu_gets_no_more_threads_than_cores_that_it_may_use(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(module, "usable_cores", lambda: 3)
+    assert cpu_threads() == (3, "the cores that this process may use")
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_a_number_of_threads_that_the_user_set_is_kept(machine: pytest.MonkeyPatch, name: str) -> None:
+    machine.setenv(name, "5")
+    assert cpu_threads() == (5, f"{name} is set")
+
+
+def test_openmps_variable_goes_before_mkls(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("MKL_NUM_THREADS", "2")
+    machine.setenv("OMP_NUM_THREADS", "3")
+    assert cpu_threads() == (3, "OMP_NUM_THREADS is set")
+
+
+@pytest.mark.parametrize("value", ["", "0", "-4", "many", "1.5"])
+def test_a_variable_that_is_no_number_of_threads_is_passed_over(machine: pytest.MonkeyPatch, value: str) -> None:
+    machine.setenv("OMP_NUM_THREADS", value)
+    assert cpu_threads() == (8, "its physical cores")
+
+
+def test_a_superscript_is_no_number_of_threads(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("OMP_NUM_THREADS", "²")
+    assert cpu_threads() == (8, "its physical cores")
+
+
+@pytest.mark.parametrize(("answer", "threads"), [("6", (6, "its performance cores")), ("", (8, "its physical cores"))])
+def test_an_apple_cpu_gets_its_performance_cores_where_they_are_known(
+    machine: pytest.MonkeyPatch, answer: str, threads: tuple[int, str]
+) -> None:
+    machine.setattr(sys, "platform", "darwin")
+    machine.setattr(module, "_sysctl", lambda name: answer)
+    assert cpu_threads() == threads
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 4), (2.5, 3), (2.0, 2), (0.5, 1), (9.0, 4)])
+def test_a_containers_quota_limits_the_usable_cores_rounded_up(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(probes, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("processor : 0\nmodel name\t: Fast: Processor 9 \nmodel name : Other\n", "Fast: Processor 9"),
+        ("processor : 0\n", "riscv64"),
+        (None, "riscv64"),
+    ],
+)
+def test_the_cpus_name_is_its_makers_or_else_its_architecture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, name: str
+) -> None:
+    file = tmp_path / "cpuinfo"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(module, "Path", {"/proc/cpuinfo": file}.__getitem__)
+    monkeypatch.setattr(module, "platform", SimpleNamespace(processor=str, machine=lambda: "riscv64"))
+    assert cpu_name.__wrapped__() == name
+
+
+def test_this_machine_is_read_and_torchs_part_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in module.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4" * 2000)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "private")
+    seen = begin()()
+    assert seen.environment == {"OMP_NUM_THREADS": "4" * 1000}
+    assert seen.python == platform.python_version()
+    assert {"torch", "torchvision", "numpy"} <= set(seen.packages)
+    assert seen.usable_cores >= 1
+    assert seen.memory_bytes > 2**20
+    assert seen.torch_build is not None
+    assert seen.torch is None
+    whole = with_torch(seen, Description((CPU, CUDA), ("resnet18",), "Looked for CUDA (available).", TorchFacts()))
+    assert (whole.devices, whole.looked_for) == ((CPU, CUDA), "Looked for CUDA (available).")
+    assert msgspec.json.decode(msgspec.json.encode(whole), type=Facts) == whole
+
+
+def test_a_probe_that_fails_hangs_or_answers_nonsense_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Mapping[str, object]:
+        raise ProbeError("the driver said no")
+
+    answers: dict[str, Callable[[], Mapping[str, object]]] = {
+        "the driver": fails,
+        "the load": lambda: {"load": -1.0},
+        "the cores": lambda: {"logical_cores": "many"},
+        "the bus": lambda: {"display_adapters": ("AMD",)},
+    }
+    monkeypatch.setattr(module, "_probes", lambda: answers)
+    seen = begin()()
+    assert [each.what for each in seen.unread] == ["the driver", "the load", "the cores"]
+    assert seen.unread[0].why == "the driver said no"
+    assert (seen.load, seen.logical_cores, seen.display_adapters) == (None, None, ("AMD",))
+
+
+COMMANDS = st.dictionaries(st.sampled_from(["sysctl", "sw_vers", "pmset", "notifyutil"]), st.text())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(COMMANDS)
+def test_whatever_macos_says_there_are_facts(monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
+    def output(words: list[str], *, whatever_status: bool = False) -> str:
+        name = Path(words[0]).name
+        if name not in told:
+            raise ProbeError(f"{name} is not there")
+        return told[name]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probes, "output", output)
+        patch.setattr(sys, "platform", "darwin")
+        cpu_name.cache_clear()
+        seen = begin()()
+    cpu_name.cache_clear()
+    assert seen.cpu
+    assert msgspec.json.decode(msgspec.json.encode(seen), type=Facts) == seen
+    unread = {"the chip", "the system's version", "the power mode", "the heat", "the speed limit"}
+    assert {each.what for each in seen.unread} <= unread
+
+
+def test_a_mac_is_read_from_what_its_commands_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "sysctl": "machdep.cpu.brand_string: Apple M2\nhw.perflevel0.physicalcpu: 4\nsysctl.proc_translated: 1\n",
+        "sw_vers": "ProductVersion:\t\t14.5\nBuildVersion:\t\t23F79\n",
+        "pmset": " lowpowermode 1\n",
+        "notifyutil": "com.apple.system.thermalpressurelevel 1\n",
+    }
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(probes, "output", lambda words, **_: told[Path(words[0]).name])
+    cpu_name.cache_clear()
+    seen = begin()()
+    cpu_name.cache_clear()
+    assert (seen.cpu, seen.os_version, seen.os_build) == ("Apple M2", "14.5", "23F79")
+    assert (seen.performance_cores, seen.efficiency_cores, seen.translated) == (4, None, True)
+    assert (seen.power.power_saving, seen.power.thermal_pressure, seen.power.speed_limit) == (True, 1, None)
+    assert seen.unread == ()
+
+
+def test_one_command_that_fails_leaves_what_the_others_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def output(words: list[str], **_: object) -> str:
+        if Path(words[0]).name == "notifyutil":
+            return "com.apple.system.thermalpressurelevel 3\n"
+        raise ProbeError("not there")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(probes, "output", output)
+    monkeypatch.setattr(probes, "battery", lambda: Power(on_battery=True, battery_share=0.5))
+    cpu_name.cache_clear()
+    seen = begin()()
+    cpu_name.cache_clear()
+    assert seen.power == Power(on_battery=True, battery_share=0.5, thermal_pressure=3)
+    assert len(seen.unread) == 4
+
+
+def test_the_facts_are_the_same_when_they_are_asked_for_again() -> None:
+    end = begin()
+    assert end() is end()
+
+
+def test_of_much_that_was_printed_the_end_is_kept() -> None:
+    seen = without_torch(facts(), "crash", "why", f"{'x' * 40_000}\nRuntimeError: the cause")
+    assert seen.import_failure is not None
+    assert seen.import_failure.said.endswith("RuntimeError: the cause")
+
+
+def test_an_intel_mac_has_no_levels_of_cores() -> None:
+    assert apple_fields({}) == {"performance_cores": None, "efficiency_cores": None, "translated": False}
+
+
+@pytest.fixture
+def alice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Names that stand in everything that is read."""
+    monkeypatch.setenv("HOME", "/srv/people/alice")
+    monkeypatch.setenv("LOGNAME", "alice")
+    monkeypatch.setattr(socket, "gethostname", lambda: "wonderland")
+    caches: list[Any] = [privacy._homes, privacy._names]
+    for function in caches:
+        function.cache_clear()
+    yield
+    for function in caches:
+        function.cache_clear()
+
+
+def test_no_fact_names_the_user_the_host_the_home_or_a_serial_number(
+    alice: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = "d3485a4e-2ab2-2de8-4199-15734f976753"
+    told = f"/srv/people/alice/x: alice@wonderland, /home/alice, GPU-{serial}"
+    monkeypatch.setenv("LD_PRELOAD", told)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{serial}")
+    monkeypatch.setattr(sys, "executable", "/srv/people/alice/env/bin/python")
+    seen = with_unread(begin()(), "torch's devices", told)
+    seen = without_torch(seen, "crash", told, told)
+    seen = with_torch(seen, Description((CPU,), (), "", TorchFacts(said=told)))
+    text = msgspec.json.encode(seen).decode()
+    assert seen.interpreter == "~/env/bin/python"
+    assert [word for word in ("alice", "wonderland", serial) if word in text] == []
+
+
+def test_machines_that_are_alike_in_what_counts_do_not_differ() -> None:
+    theirs = facts(python="3.13.0", system="Linux 7", environment={"OMP_NUM_THREADS": "1"}, memory_bytes=1)
+    assert difference(facts(), theirs) == ""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (facts(cpu="Old Processor"), "CPU Old Processor there, Fast Processor 9 here"),
+        (facts(usable_cores=2), "cores 2 there, 8 here"),
+        (facts(devices=(CPU, MPS)), "devices cpu , mps Apple M1 Max there, cpu , cuda:0 NVIDIA H200 here"),
+        (facts(packages={"torch": "2.12.0"}), "torch 2.12.0 there, 2.13.0 here; torchvision none there, 0.28.0 here"),
+    ],
+)
+def test_what_makes_two_machines_differ_is_said_theirs_first(theirs: Facts, said: str) -> None:
+    assert difference(facts(), theirs) == said
+
+
+def test_the_machine_is_one_line() -> None:
+    assert machine_line(facts()) == (
+        "Fast Processor 9 · 8 cores · 32 GiB · cuda:0 NVIDIA H200 · Linux 6.8 · Python 3.11.9 · "
+        "torch 2.13.0 torchvision 0.28.0"
+    )
+
+
+def test_the_machine_line_tells_of_cores_that_may_not_be_used_and_of_a_missing_accelerator() -> None:
+    assert machine_line(facts(usable_cores=2, devices=(CPU,), packages={"torch": "2.13.0"})) == (
+        "Fast Processor 9 · 8 cores (2 usable) · 32 GiB · no accelerator · Linux 6.8 · Python 3.11.9 · torch 2.13.0"
+    )
+
+
+def test_the_machine_line_names_every_accelerator() -> None:
+    assert " · cuda:0 NVIDIA H200, mps Apple M1 Max · " in machine_line(facts(devices=(CPU, CUDA, MPS)))

@@ -1,0 +1,247 @@
+from collections.abc import Sequence
+
+import pytest
+from making import CPU, CUDA, MPS, cell
+
+from torchlap.cli.words import LARGEST_BATCH, parse_batches, parse_phases, parse_seconds, parse_target, split_words
+from torchlap.errors import EXIT_USAGE, UsageError
+from torchlap.measuring.plan import check_model, groups, parse_devices, parse_suite
+from torchlap.schema.machine import DeviceFacts
+from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.suites import SIX, SUITES
+from torchlap.schema.workload import Group, is_own_file
+
+SECOND = DeviceFacts("cuda:1", "cuda", "NVIDIA H200")
+KNOWN = ["alexnet", "resnet18", "resnet34", "resnet50", "vgg11", "vgg16"]
+
+
+def refusal(parse: object, *words: object) -> str:
+    """What the user is told, which ends in a remedy."""
+    assert callable(parse)
+    with pytest.raises(UsageError) as caught:
+        parse(*words)
+    assert caught.value.exit_code == EXIT_USAGE
+    return str(caught.value)
+
+
+def test_a_suite_is_found_by_its_name() -> None:
+    assert parse_suite("quick") is SUITES["quick"]
+    assert parse_suite("quick").models == SIX
+
+
+@pytest.mark.parametrize("name", ["", "Quick", "slow"])
+def test_an_unknown_suite_is_refused_with_the_names_there_are(name: str) -> None:
+    assert refusal(parse_suite, name) == f"There is no suite {name!r}: choose one of quick, experiment-2022."
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_has_batches_and_time_that_the_options_would_take(name: str) -> None:
+    suite = SUITES[name]
+    assert parse_batches(",".join(map(str, suite.batches))) == suite.batches
+    assert parse_phases(",".join(suite.phases)) == suite.phases
+    assert parse_seconds(str(suite.budget_seconds), "budget") == suite.budget_seconds
+
+
+def test_words_are_between_commas_and_the_empty_ones_are_dropped() -> None:
+    assert split_words(" a, b c ,,d,") == ["a", "b c", "d"]
+    assert split_words(" , ") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "batches"),
+    [("4,64", (4, 64)), ("1", (1,)), (" 8 , 8,2,", (8, 2)), ("007", (7,)), (str(LARGEST_BATCH), (65_536,))],
+)
+def test_batches_are_whole_numbers_each_taken_once(text: str, batches: tuple[int, ...]) -> None:
+    assert parse_batches(text) == batches
+
+
+@pytest.mark.parametrize(
+    ("text", "blamed"),
+    [
+        ("0", "0"),
+        ("-1", "-1"),
+        ("x", "x"),
+        ("", ""),
+        (",", ","),
+        ("4,x,y", "x"),
+        ("4.0", "4.0"),
+        ("1e3", "1e3"),
+        ("65537", "65537"),
+        ("99999999999", "99999999999"),
+        ("٤", "٤"),
+        ("²", "²"),
+        ("4 64", "4 64"),
+    ],
+)
+def test_what_is_no_batch_size_is_named(text: str, blamed: str) -> None:
+    said = f"{blamed!r} is no batch size: give whole numbers from 1 to 65536, like 4,64."
+    assert refusal(parse_batches, text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "phases"),
+    [("train", ("train",)), ("eval,train", ("eval", "train")), (" train , train", ("train",))],
+)
+def test_phases_are_train_and_eval_each_taken_once(text: str, phases: tuple[str, ...]) -> None:
+    assert parse_phases(text) == phases
+
+
+@pytest.mark.parametrize("text", ["", ",", "test", "train,test", "Train", "train+eval"])
+def test_what_is_no_phase_is_refused(text: str) -> None:
+    assert refusal(parse_phases, text) == f"{text!r} is no phase: give train, eval or train,eval."
+
+
+@pytest.mark.parametrize(
+    ("text", "recipe"),
+    [
+        ("fp32", Recipe()),
+        ("compile", Recipe("fp32", compile=True)),
+        ("bf16+channels_last+fused", Recipe("bf16", "channels_last", fused=True)),
+        ("fused+contiguous+tf32", Recipe("tf32", "contiguous", fused=True)),
+        ("fp16+fp16", Recipe("fp16")),
+    ],
+)
+def test_a_recipe_is_its_words_in_any_order(text: str, recipe: Recipe) -> None:
+    assert parse_recipe(text) == recipe
+
+
+def test_a_recipe_takes_the_loaders_workers_along() -> None:
+    assert parse_recipe("bf16", 0) == Recipe("bf16", workers=0)
+    assert parse_recipe("bf16", 4).workers == 4
+    assert parse_recipe("bf16").workers is None
+
+
+@pytest.mark.parametrize("text", ["fp32", "bf16+channels_last+compile+fused", "tf32+contiguous"])
+def test_a_recipe_is_written_as_it_is_read(text: str) -> None:
+    assert str(parse_recipe(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "other"),
+    [
+        ("fp32+bf16", "fp32", "bf16"),
+        ("bf16+tf32+fused", "tf32", "bf16"),
+        ("fp16+contiguous+channels_last", "contiguous", "channels_last"),
+    ],
+)
+def test_a_recipe_whose_words_clash_is_refused(text: str, one: str, other: str) -> None:
+    said = f"The recipe {text!r} names both {one} and {other}: give one, or two recipes with a comma."
+    assert refusal(parse_recipe, text) == said
+
+
+@pytest.mark.parametrize(("text", "blamed"), [("", ""), ("fp64", "fp64"), ("bf16+", ""), ("bf16 +fused", "bf16 ")])
+def test_what_is_no_part_of_a_recipe_is_named(text: str, blamed: str) -> None:
+    assert refusal(parse_recipe, text).startswith(f"{blamed!r} is no part of a recipe: join some of fp32, tf32, ")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), (" 5m ", 300), ("1h", 3600), ("1.5m", 90), ("0.5", 0.5), ("168h", 604_800)],
+)
+def test_times_are_in_seconds_unless_they_say_otherwise(text: str, seconds: float) -> None:
+    assert parse_seconds(text, "budget") == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "0s", "0.0", "-1", "", "x", "m", "5 m", "1h30m", "169h", "nan", "inf", "1e3", "9" * 400, "1d"]
+)
+def test_what_is_no_time_over_zero_is_refused(text: str) -> None:
+    said = f"{text!r} is no budget: give a time over zero, like 90s, 5m or 1h (a week at most)."
+    assert refusal(parse_seconds, text, "budget") == said
+
+
+@pytest.mark.parametrize(
+    ("text", "target"), [("2%", 0.02), ("0.02", 0.02), (" .5 % ", 0.005), ("50%", 0.5), ("0.1%", 0.001)]
+)
+def test_a_target_is_a_share_or_a_percentage(text: str, target: float) -> None:
+    assert parse_target(text) == pytest.approx(target, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "2", "51%", "0.05%", "-2%", "", "%", "x", "nan", "1e-2", "9" * 400])
+def test_what_is_no_target_is_refused(text: str) -> None:
+    said = f"{text!r} is no precision target: give a share from 0.1% to 50%, like 2%."
+    assert refusal(parse_target, text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "names"),
+    [
+        ("all", [CPU, CUDA], ("cpu", "cuda:0")),
+        ("cpu", [CPU, CUDA], ("cpu",)),
+        ("cuda", [CPU, CUDA, SECOND], ("cuda:0",)),
+        ("cuda:1,cuda:0,cpu", [CPU, CUDA, SECOND], ("cpu", "cuda:1", "cuda:0")),
+        ("mps, cpu", [CPU, MPS], ("cpu", "mps")),
+        ("cpu,cpu", [CPU], ("cpu", "cpu")),
+        ("cuda,cuda:0", [CPU, CUDA], ("cuda:0", "cuda:0")),
+    ],
+)
+def test_devices_are_taken_by_name_the_cpu_first_one_twice_if_asked(
+    text: str, found: Sequence[DeviceFacts], names: tuple[str, ...]
+) -> None:
+    assert parse_devices(text, found) == names
+
+
+@pytest.mark.parametrize(("text", "blamed"), [("mps", "mps"), ("cpu,cuda:7", "cuda:7"), ("", ""), ("CPU", "CPU")])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(text: str, blamed: str) -> None:
+    said = f"There is no device {blamed!r} here: torch finds cpu, cuda:0."
+    assert refusal(parse_devices, text, [CPU, CUDA]) == said
+
+
+def test_a_model_that_exists_is_fine() -> None:
+    check_model("resnet18", KNOWN)
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_names() -> None:
+    assert refusal(check_model, "resnet19", KNOWN) == (
+        "There is no torchvision model 'resnet19': did you mean resnet18 or resnet50 or resnet34?"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "qqqqqqqq"])
+def test_a_model_like_no_other_is_refused_with_the_suites_models(name: str) -> None:
+    assert refusal(check_model, name, KNOWN) == (
+        f"There is no torchvision model {name!r}: torchvision has vgg16, alexnet, resnet18, mobilenet_v2, "
+        "efficientnet_b0, squeezenet1_0 and 6 in all."
+    )
+
+
+def test_a_name_with_a_colon_is_told_how_own_models_are_given() -> None:
+    assert "path/to/file.py:function" in refusal(check_model, "net:build", KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("model", "own"), [("net.py:build", True), ("a/b.py", True), ("resnet18", False), ("net:build", False)]
+)
+def test_an_own_file_is_told_from_a_torchvision_name(model: str, own: object) -> None:
+    assert is_own_file(model) is own
+
+
+def test_there_is_one_comparison_a_workload_of_every_device_in_every_recipe() -> None:
+    fast = Recipe("bf16")
+    made = groups(["resnet18", "vgg16"], [4], ["train", "eval"], [Recipe(), fast], ["cpu", "cuda:0"])
+    assert len(made) == 4
+    assert made[1] == Group(
+        (
+            cell("cpu", phase="eval"),
+            cell("cpu", phase="eval", recipe=fast),
+            cell("cuda:0", phase="eval"),
+            cell("cuda:0", phase="eval", recipe=fast),
+        )
+    )
+    assert [each.cells[0].workload.model for each in made] == ["resnet18", "resnet18", "vgg16", "vgg16"]
+
+
+def test_tf32_is_left_out_for_a_device_that_has_not_got_it_but_has_another_recipe() -> None:
+    tf32 = Recipe("tf32")
+    (made,) = groups(["resnet18"], [4], ["train"], [Recipe(), tf32], ["cpu", "cuda:0"])
+    assert made == Group((cell("cpu"), cell("cuda:0"), cell("cuda:0", recipe=tf32)))
+
+
+def test_a_device_that_has_none_of_the_recipes_is_refused() -> None:
+    said = refusal(groups, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
+    assert said.startswith("TF32 is a mode of NVIDIA GPUs, which cpu has not: add a recipe for it")
+
+
+def test_more_than_a_run_file_can_hold_is_refused() -> None:
+    assert "too many for one run" in refusal(groups, ["a"] * 10_001, [4], ["train"], [Recipe()], ["cpu"])
+    assert "too many for one run" in refusal(groups, ["a"], [4], ["train"], [Recipe()] * 1001, ["cpu"])

@@ -1,0 +1,220 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from making import cell, pair
+
+from torchlap.measuring.schedule import (
+    HOPELESS,
+    LAP_SECONDS,
+    LEAST_STEPS,
+    LONGEST_LAP_SECONDS,
+    Pending,
+    StepTime,
+    estimate_step,
+    is_hopeless,
+    lap_steps,
+    lead_in_steps,
+    next_up,
+    pending,
+    share,
+    turn_order,
+    warm_up_seconds,
+)
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Group
+
+waiting_lists = some.lists(
+    some.tuples(some.integers(1, 1024), some.none() | some.floats(1e-4, 100)), min_size=1, max_size=12
+).map(lambda many: [Pending(number, batch, seconds) for number, (batch, seconds) in enumerate(many)])
+
+
+def order(waiting: list[Pending]) -> list[int]:
+    left, numbers = list(waiting), []
+    while left:
+        chosen = next_up(left)
+        left.remove(chosen)
+        numbers.append(chosen.number)
+    return numbers
+
+
+def test_a_step_is_expected_to_grow_with_the_batch_but_for_its_fixed_part() -> None:
+    assert StepTime(0.5, 0.1).at(16) == pytest.approx(0.1 + 0.4 * 16)
+
+
+def test_a_smaller_batch_is_not_expected_to_be_faster() -> None:
+    assert StepTime(0.5, 0.1).at(0.1) == pytest.approx(0.5)
+
+
+def test_a_fixed_part_longer_than_the_step_is_the_whole_step() -> None:
+    assert StepTime(0.5, 0.7).at(8) == pytest.approx(0.5)
+
+
+def test_a_step_is_estimated_from_the_nearest_batch_of_the_same_cell() -> None:
+    known = {cell(batch=4): StepTime(0.1), cell(batch=64): StepTime(1.0)}
+    assert estimate_step(cell(batch=8), known) == pytest.approx(0.2)
+    assert estimate_step(cell(batch=128), known) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        cell("cuda:0", batch=64),
+        cell(model="vgg16", batch=64),
+        cell(phase="eval", batch=64),
+        cell(recipe=Recipe("bf16"), batch=64),
+    ],
+)
+def test_another_device_model_phase_or_recipe_tells_nothing(other: object) -> None:
+    known = {cell(batch=64): StepTime(1.0)}
+    assert estimate_step(cell(batch=64), known) == 1.0
+    assert estimate_step(other, known) is None  # type: ignore[arg-type]
+
+
+def test_a_comparison_waits_with_the_sum_of_its_cells_steps_and_its_largest_batch() -> None:
+    known = {cell("cpu", batch=4): StepTime(0.5), cell("cuda:0", batch=4): StepTime(0.25)}
+    assert pending(3, pair(batch=8), known) == Pending(3, 8, 1.5)
+    mixed = Group((cell(batch=4), cell(batch=64, model="vgg16")))
+    assert pending(0, mixed, known) == Pending(0, 64, 0.5)
+
+
+def test_a_comparison_of_which_nothing_is_known_has_no_estimate() -> None:
+    unknown = pending(0, pair(), {})
+    assert unknown == Pending(0, 4, None)
+    assert unknown.least_seconds == 0
+
+
+def test_a_figure_costs_at_least_three_steps() -> None:
+    assert Pending(0, 4, 2.0).least_seconds == LEAST_STEPS * 2.0 == 6.0
+
+
+def test_a_comparison_costs_what_it_takes_to_start_as_well() -> None:
+    known = {cell(batch=4): StepTime(1.0)}
+    one = pending(0, Group((cell(batch=4),)), known, [1.0, 2.0, 30.0])
+    assert (one.start_seconds, one.least_seconds) == (2.0, 5.0)
+
+
+def test_small_batches_go_first_then_the_cheapest_then_the_plans_order() -> None:
+    waiting = [
+        Pending(0, 64, 0.1),
+        Pending(1, 4, 3.0),
+        Pending(2, 4, 0.5),
+        Pending(3, 4, None),
+        Pending(4, 64, 0.1),
+        Pending(5, 4, None),
+    ]
+    assert order(waiting) == [3, 5, 2, 1, 0, 4]
+
+
+@settings(database=None, derandomize=True, deadline=None)
+@given(waiting=waiting_lists, left_seconds=some.floats(0, 1e4))
+def test_no_share_is_more_than_what_is_left(waiting: list[Pending], left_seconds: float) -> None:
+    for mine in waiting:
+        assert 0 <= share(mine, waiting, left_seconds) <= left_seconds
+
+
+@settings(database=None, derandomize=True, deadline=None)
+@given(waiting=waiting_lists, spare_seconds=some.floats(0, 1e4))
+def test_where_all_fit_the_shares_sum_to_what_is_left_and_each_is_enough(
+    waiting: list[Pending], spare_seconds: float
+) -> None:
+    left_seconds = (sum(one.least_seconds for one in waiting) + spare_seconds) * (1 + 1e-9)
+    shares = [share(mine, waiting, left_seconds) for mine in waiting]
+    assert sum(shares) == pytest.approx(left_seconds)
+    assert all(got >= one.least_seconds * (1 - 1e-9) for got, one in zip(shares, waiting, strict=True))
+
+
+@settings(database=None, derandomize=True, deadline=None)
+@given(waiting=waiting_lists, budget_seconds=some.floats(0, 1e4))
+def test_shares_that_are_used_up_one_after_the_other_never_overrun_the_budget(
+    waiting: list[Pending], budget_seconds: float
+) -> None:
+    left, used = list(waiting), 0.0
+    while left:
+        mine = next_up(left)
+        used += share(mine, left, budget_seconds - used)
+        left.remove(mine)
+    assert used == pytest.approx(budget_seconds)
+
+
+def test_a_larger_batch_gets_more_of_the_spare_time_but_not_in_proportion() -> None:
+    small, large = Pending(0, 4, None), Pending(1, 64, None)
+    assert share(small, [small, large], 90.0) == pytest.approx(30)
+    assert share(large, [small, large], 90.0) == pytest.approx(60)
+
+
+def test_what_the_others_need_at_least_is_kept_for_them() -> None:
+    mine, other = Pending(0, 4, 1.0), Pending(1, 4, 30.0)
+    assert share(mine, [mine, other], 100.0) == pytest.approx(3 + 7 / 2)
+
+
+def test_nothing_is_kept_for_one_that_would_not_fit_anyway() -> None:
+    mine, other = Pending(0, 4, 1.0), Pending(1, 64, 50.0)
+    assert share(mine, [mine, other], 100.0) == pytest.approx(100)
+
+
+def test_one_that_does_not_fit_may_try_with_all_that_is_left() -> None:
+    mine, other = Pending(0, 64, 50.0), Pending(1, 4, 1.0)
+    assert share(mine, [mine, other], 100.0) == 100.0
+
+
+def test_the_cells_of_a_comparison_share_its_warm_up() -> None:
+    assert warm_up_seconds(10.0, 20.0, 1) == pytest.approx(4.0)
+    assert warm_up_seconds(10.0, 20.0, 2) == pytest.approx(2.0)
+
+
+def test_a_small_share_of_much_time_still_warms_up() -> None:
+    assert warm_up_seconds(1.0, 100.0, 2) == pytest.approx(2.5)
+
+
+def test_a_step_far_longer_than_what_is_left_is_hopeless() -> None:
+    assert is_hopeless(10.0 * HOPELESS + 0.1, 10.0)
+    assert not is_hopeless(10.0 * HOPELESS - 0.1, 10.0)
+
+
+def test_a_step_of_unknown_length_is_worth_a_try_while_there_is_time() -> None:
+    assert not is_hopeless(None, 0.1)
+    assert is_hopeless(None, 0.0)
+    assert is_hopeless(0.001, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "synchronize", "slowest", "steps"),
+    [
+        (0.01, 0.0, 0.01, 5),  # the shortest lap
+        (0.011, 0.0, 0.011, 5),  # rounded up
+        (0.06, 0.0, 0.06, 1),
+        (100.0, 0.0, 100.0, 1),
+        (0.01, 0.0, 2.0, 20),  # a tenth of the slowest cell's step
+        (0.01, 0.0, 60.0, 50),  # but not longer than the longest
+        (0.01, 0.001, 0.01, 10),  # the synchronisation is one hundredth
+        (0.01, 0.02, 0.01, 200),  # even of a lap longer than the longest
+    ],
+)
+def test_a_lap_is_long_enough_for_the_clock_and_short_enough_for_the_round(
+    step: float, synchronize: float, slowest: float, steps: int
+) -> None:
+    assert lap_steps(step, synchronize, slowest) == steps
+
+
+@settings(database=None, derandomize=True, deadline=None)
+@given(step=some.floats(1e-5, 100), slowest=some.floats(0, 1000))
+def test_a_lap_takes_from_its_shortest_to_its_longest_time_or_is_one_step(step: float, slowest: float) -> None:
+    steps = lap_steps(step, 0.0, max(step, slowest))
+    assert steps * step >= LAP_SECONDS * (1 - 1e-9)
+    assert steps == 1 or steps * step <= LONGEST_LAP_SECONDS + step
+
+
+def test_a_lap_of_one_step_has_a_lead_in_of_one_unless_the_step_is_long() -> None:
+    assert lead_in_steps(0.1, 1) == 1
+    assert lead_in_steps(LONGEST_LAP_SECONDS, 1) == 0
+    assert lead_in_steps(10.0, 1) == 0
+
+
+def test_the_lead_in_is_a_twentieth_of_a_second_and_never_longer_than_the_lap() -> None:
+    assert lead_in_steps(0.01, 20) == 5
+    assert lead_in_steps(0.01, 3) == 3
+    assert lead_in_steps(0.03, 5) == 2
+
+
+def test_every_other_round_is_in_reverse() -> None:
+    assert [turn_order([0, 2, 3], number) for number in range(3)] == [[0, 2, 3], [3, 2, 0], [0, 2, 3]]

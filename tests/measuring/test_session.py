@@ -1,0 +1,467 @@
+"""The whole session on a fake clock: workers that take exactly the time they are told to."""
+
+from collections.abc import Callable
+from typing import cast, get_args
+
+import pytest
+
+from torchlap.measuring.session import Session, Status
+from torchlap.processes.failures import CellFailedError
+from torchlap.processes.start import Launcher
+from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.events import (
+    BreakdownMeasured,
+    CellPrepared,
+    Event,
+    Failure,
+    GroupFinished,
+    NumericsChecked,
+    PeaksMeasured,
+    Preparation,
+    Round,
+    RunFinished,
+)
+from torchlap.schema.messages import (
+    Build,
+    Built,
+    Explain,
+    Explained,
+    LapDone,
+    MeasurePeaks,
+    PeaksReached,
+    Prepared,
+    Request,
+    RunLap,
+    Verified,
+    Verify,
+    WarmUp,
+)
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.recipe import Precision, Recipe
+from torchlap.schema.workload import Cell, Group, Plan, Workload
+
+Speed = Callable[[Cell], float]
+
+
+class World:
+    """A clock that only work moves on, and workers whose steps take `seconds(cell)`."""
+
+    def __init__(self, seconds: Speed, first: float = 1.0) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+        self.first = first
+        self.build_seconds = 0.0
+        self.order: list[tuple[str, str]] = []
+        self.alive: set[int] = set()
+        self.start_up_seconds = 0.0
+        self.break_at: dict[str, int] = {}
+        self.verified: list[str] = []
+        self.verify_seconds = 0.0
+        self.breaks_verified = False
+        self.explain_seconds, self.peaks_seconds = 0.1, 0.5
+        self.breaks_explained = self.breaks_peaks = False
+
+    def start(self) -> "FakeWorker":
+        worker = FakeWorker(self, len(self.order))
+        self.alive.add(id(worker))
+        return worker
+
+    def close(self) -> None:
+        self.alive.clear()
+
+
+class FakeWorker:
+    def __init__(self, world: World, number: int) -> None:
+        self.world, self.laps = world, 0
+        self.pid = number
+
+    def kill(self) -> None:
+        self.world.alive.discard(id(self))
+
+    def tell(self, request: Request) -> None:
+        self.cell = cast("Build", request).cell
+
+    def hear(self, answer: object, limit_seconds: float) -> Built:
+        self.world.now += self.world.build_seconds
+        return Built()
+
+    def ask(
+        self, request: Request, answer: object, limit_seconds: float, _: object = None
+    ) -> Prepared | LapDone | Verified | Built | Explained | PeaksReached:
+        match request:
+            case WarmUp():
+                return self.prepare(limit_seconds)
+            case Verify():
+                return self.verify()
+            case Build(cell=cell):
+                self.cell = cell
+                return Built()
+            case Explain():
+                return self.explain()
+            case MeasurePeaks() if self.world.breaks_peaks:
+                self.world.now += 0.5
+                raise CellFailedError("out_of_memory", "There is no memory for it.")
+            case MeasurePeaks():
+                self.world.now += self.world.peaks_seconds
+                more = dict.fromkeys(get_args(Precision), 1e12)
+                return PeaksReached(Peaks(device=self.cell.device, flops=more, seconds=self.world.peaks_seconds))
+            case _:
+                return self.lap(cast("RunLap", request))
+
+    def verify(self) -> Verified:
+        self.world.verified.append(str(self.cell))
+        if self.world.breaks_verified:
+            self.world.alive.discard(id(self))
+            raise CellFailedError("crash", "The worker was killed by SIGABRT (verifying the numbers).")
+        seconds = self.world.verify_seconds * self.cell.workload.batch
+        self.world.now += seconds
+        return Verified(Numerics(operators=9, closest=0.5, seconds=seconds))
+
+    def explain(self) -> Explained:
+        if self.world.breaks_explained:
+            raise CellFailedError("crash", "The worker was killed by SIGABRT (looking why).")
+        self.world.now += self.world.explain_seconds
+        seconds = self.world.explain_seconds
+        return Explained(Breakdown(phases={"forward": (0.1,)}, steps=(0.1,), seconds=seconds))
+
+    def prepare(self, limit_seconds: float) -> Prepared:
+        step = self.world.seconds(self.cell)
+        self.world.order.append(("prepare", str(self.cell)))
+        if step * self.world.first > limit_seconds:
+            self.world.now += limit_seconds
+            raise CellFailedError("hang", "no answer")
+        self.world.now += step * self.world.first
+        return Prepared(
+            Preparation(
+                first_step_seconds=step,
+                warm_up_steps=3,
+                warm_up_seconds=3 * step,
+                steady=True,
+                step_seconds=step,
+                optimizer_seconds=0.0,
+                synchronize_seconds=0.0,
+                first_loss=2.3,
+                memory_format="contiguous",
+                threads=1,
+                input_shape=(4, 3, 8, 8),
+                parameters=10,
+            )
+        )
+
+    def lap(self, request: RunLap) -> LapDone:
+        self.laps += 1
+        if self.world.break_at.get(self.cell.device) == self.laps:
+            raise CellFailedError("crash", "The worker was killed by SIGSEGV (runlap).")
+        self.world.order.append(("lap", self.cell.device))
+        noise = 1 + 0.001 * (self.laps % 3)
+        seconds = request.steps * self.world.seconds(self.cell) * noise
+        self.world.now += seconds + request.lead_in * self.world.seconds(self.cell)
+        return LapDone(seconds, 2.0)
+
+
+def group(model: str, batch: int, devices: tuple[str, ...]) -> Group:
+    return Group(tuple(Cell(Workload(model, batch), Recipe(), device) for device in devices))
+
+
+def measured(world: World, plan: Plan, earlier: tuple[Event, ...] = ()) -> tuple[Session, list[Event]]:
+    events: list[Event] = []
+    said: list[Status] = []
+    session = Session(
+        plan, cast("Launcher", world), emit=events.append, watch=said.append, clock=lambda: world.now, started=0.0
+    )
+    session.replay(earlier)
+    session.measure()
+    return session, events
+
+
+def plan_of(*groups: Group, budget: float = 100.0) -> Plan:
+    return Plan(suite="own", groups=groups, budget_seconds=budget)
+
+
+def fast(_: Cell) -> float:
+    return 0.01
+
+
+def failures(events: list[Event]) -> list[Failure]:
+    return [event for event in events if isinstance(event, Failure)]
+
+
+def test_cells_take_turns_in_an_order_that_reverses_every_round() -> None:
+    world = World(fast)
+    measured(world, plan_of(group("a", 4, ("cpu", "sim:0"))))
+    laps = [device for what, device in world.order if what == "lap"]
+    assert laps[:6] == ["cpu", "sim:0", "sim:0", "cpu", "cpu", "sim:0"]
+
+
+def test_a_quiet_machine_is_done_at_the_first_look() -> None:
+    session, _ = measured(World(fast), plan_of(group("a", 4, ("cpu", "sim:0"))))
+    assert (session.tallies[0].stopped, len(session.tallies[0].rounds)) == ("precise", 8)
+
+
+def test_no_worker_is_left_when_the_run_ends() -> None:
+    world = World(fast)
+    measured(world, plan_of(group("a", 4, ("cpu", "sim:0")), group("b", 4, ("cpu", "sim:0"))))
+    assert world.alive == set()
+
+
+def test_small_batches_are_measured_first_though_the_plan_names_them_last() -> None:
+    world = World(fast)
+    measured(world, plan_of(group("a", 64, ("cpu",)), group("a", 4, ("cpu",)), group("b", 4, ("cpu",))))
+    prepared = [cell for what, cell in world.order if what == "prepare"]
+    assert prepared == ["a, batch 4, cpu", "b, batch 4, cpu", "a, batch 64, cpu"]
+
+
+def test_the_budget_ends_a_run_whose_steps_are_slow() -> None:
+    world = World(lambda cell: 2.0 * cell.workload.batch)
+    _, events = measured(world, plan_of(group("a", 4, ("cpu",)), budget=50.0))
+    rounds = [event for event in events if isinstance(event, Round)]
+    assert len(rounds) >= 2
+    assert world.now <= 55.0
+
+
+def test_a_step_that_does_not_end_in_the_budget_is_too_slow_and_the_others_are_measured() -> None:
+    world = World(lambda cell: 500.0 if cell.workload.model == "slow" else 0.01)
+    session, events = measured(world, plan_of(group("fast", 4, ("cpu",)), group("slow", 4, ("cpu",))))
+    assert [failure.kind for failure in failures(events)] == ["too_slow"]
+    assert "No step ended within" in failures(events)[0].reason
+    assert [tally.stopped for tally in session.tallies] == ["precise", "failed"]
+
+
+def test_a_hopeless_batch_is_not_started_but_estimated_from_the_smaller_one() -> None:
+    world = World(lambda cell: 5.0 * cell.workload.batch)
+    _, events = measured(world, plan_of(group("a", 4, ("cpu",)), group("a", 64, ("cpu",))))
+    (failure,) = failures(events)
+    assert failure.estimate_seconds == pytest.approx(320.0)
+    assert failure.reason.startswith("Not started: ")
+    assert failure.reason.endswith("s were left. A step is expected to take up to 320 s, by the smaller batch.")
+    assert ("prepare", "a, batch 64, cpu") not in world.order
+
+
+def test_a_single_lap_is_no_figure() -> None:
+    world = World(lambda cell: 40.0)
+    _, events = measured(world, plan_of(group("a", 4, ("cpu",)), budget=100.0))
+    assert [failure.kind for failure in failures(events)] == ["too_slow"]
+    assert "two laps did not fit" in failures(events)[0].reason
+
+
+def test_a_crash_in_a_lap_is_a_record_and_the_other_cell_goes_on() -> None:
+    world = World(fast)
+    world.break_at["sim:0"] = 3
+    session, events = measured(world, plan_of(group("a", 4, ("cpu", "sim:0"))))
+    assert [(failure.cell, failure.kind) for failure in failures(events)] == [(1, "crash")]
+    cpu, sim = session.tallies[0].result(0.95).cells
+    assert cpu.throughput is not None
+    assert sim.throughput is None
+
+
+def test_when_the_baseline_crashes_the_others_have_a_throughput_but_no_speed_up() -> None:
+    world = World(fast)
+    world.break_at["cpu"] = 4
+    session, _ = measured(world, plan_of(group("a", 4, ("cpu", "sim:0"))))
+    _, sim = session.tallies[0].result(0.95).cells
+    assert (sim.throughput is not None, sim.speed_up) == (True, None)
+
+
+def test_a_silent_worker_hangs_when_there_was_time_enough() -> None:
+    world = World(lambda cell: 200.0)
+    _, events = measured(world, plan_of(group("a", 4, ("cpu",)), budget=1000.0))
+    assert [failure.kind for failure in failures(events)] == ["hang"]
+
+
+def test_a_fast_device_beside_a_slow_one_gets_longer_laps() -> None:
+    world = World(lambda cell: 3.0 if cell.device == "cpu" else 0.001)
+    session, _ = measured(world, plan_of(group("a", 4, ("cpu", "sim:0"))))
+    laps = session.tallies[0].rounds[0]
+    assert laps[1].seconds == pytest.approx(0.3, rel=0.02)
+
+
+def test_a_slow_cell_does_not_take_the_time_of_one_that_needs_little() -> None:
+    world = World(lambda cell: (1.0 if cell.device == "cpu" else 0.01) * cell.workload.batch)
+    devices = ("cpu", "sim:0")
+    session, events = measured(world, plan_of(*(group("a", batch, devices) for batch in (4, 64)), budget=60.0))
+    prepared = [cell for what, cell in world.order if what == "prepare"]
+    assert prepared == ["a, batch 4, cpu", "a, batch 4, sim:0", "a, batch 64, sim:0", "a, batch 64, cpu"]
+    assert [(failure.group, failure.cell, failure.kind) for failure in failures(events)] == [(1, 0, "too_slow")]
+    assert session.tallies[1].result(0.95).cells[1].throughput is not None
+
+
+def test_what_comes_after_the_budget_had_no_time_and_is_not_called_slow() -> None:
+    world = World(fast)
+    world.build_seconds = 30.0
+    _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "ab"), budget=25.0))
+    assert [(failure.group, failure.kind) for failure in failures(events)] == [(0, "no_time"), (1, "no_time")]
+    assert failures(events)[1].reason == "Not started: the budget was spent."
+
+
+def test_the_time_that_starting_takes_is_kept_for_the_comparisons_to_come() -> None:
+    world = World(lambda cell: 0.5 + 0.4 * (len(world.order) % 2))  # so noisy that only the budget ends a comparison
+    world.build_seconds = 10.0
+    _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "abcde"), budget=90.0))
+    assert failures(events) == []
+    assert world.now <= 99.0
+
+
+def test_an_interrupted_run_says_so_and_resumes_where_it_was() -> None:
+    plan = plan_of(group("a", 4, ("cpu",)), group("b", 4, ("cpu",)))
+    world = World(fast)
+    events: list[Event] = []
+
+    def emit(event: Event) -> None:
+        if len(events) == 12:
+            raise KeyboardInterrupt
+        events.append(event)
+
+    def emit_once(event: Event) -> None:
+        try:
+            emit(event)
+        except KeyboardInterrupt:
+            events.append(event)
+            raise
+
+    session = Session(
+        plan, cast("Launcher", world), emit=emit_once, watch=lambda _: None, clock=lambda: world.now, started=0.0
+    )
+    with pytest.raises(KeyboardInterrupt):
+        session.measure()
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].reason == "interrupted"
+    assert world.alive == set()
+
+    later = World(fast)
+    resumed, more = measured(later, plan, tuple(events))
+    assert [cell for what, cell in later.order if what == "prepare"] == ["b, batch 4, cpu"]
+    assert [tally.stopped for tally in resumed.tallies] == ["precise", "precise"]
+    assert isinstance(more[-1], RunFinished)
+    assert more[-1].reason == "complete"
+
+
+def checked(events: list[Event]) -> list[tuple[int, str]]:
+    return [(event.numerics.operators, event.numerics.reason) for event in events if isinstance(event, NumericsChecked)]
+
+
+def test_an_accelerators_numbers_are_checked_first_and_the_cpus_are_the_reference() -> None:
+    world = World(lambda cell: 0.1)
+    _, events = measured(world, plan_of(group("a", 4, ("cpu", "cuda:0"))))
+    assert world.verified == ["a, batch 4, cuda:0"]
+    assert checked(events) == [(9, "")]
+    kinds = [type(event) for event in events]
+    assert kinds.index(NumericsChecked) < kinds.index(CellPrepared)
+
+
+def test_the_same_cell_is_checked_once() -> None:
+    world = World(lambda cell: 0.1)
+    _, events = measured(world, plan_of(*[group("a", 4, ("cuda:0", "cuda:0"))] * 2))
+    assert world.verified == ["a, batch 4, cuda:0"]
+    assert checked(events) == [(9, "")] * 4
+
+
+def test_what_would_take_too_long_is_said_to_be_unverified() -> None:
+    world = World(lambda cell: 0.1)
+    world.verify_seconds = 1.0
+    plan = plan_of(*(group("a", batch, ("cpu", "cuda:0")) for batch in (4, 64)), budget=100.0)
+    _, events = measured(world, plan)
+    assert checked(events) == [(9, ""), (0, "would take about 64 s")]
+
+
+def test_a_check_that_crashes_costs_no_figure() -> None:
+    world = World(lambda cell: 0.1)
+    world.breaks_verified = True
+    session, events = measured(world, plan_of(group("a", 4, ("cpu", "cuda:0"))))
+    ((operators, reason),) = checked(events)
+    assert (operators, "SIGABRT" in reason) == (0, True)
+    assert session.tallies[0].living() == [0, 1]
+    assert not world.alive
+
+
+def test_nothing_is_checked_where_nobody_wants_it() -> None:
+    world = World(lambda cell: 0.1)
+    plan = Plan(suite="own", groups=(group("a", 4, ("cuda:0",)),), verify=False)
+    _, events = measured(world, plan)
+    assert (world.verified, checked(events)) == ([], [])
+
+
+def explained(events: list[Event]) -> list[BreakdownMeasured]:
+    return [event for event in events if isinstance(event, BreakdownMeasured)]
+
+
+def breakdowns(events: list[Event]) -> list[Breakdown]:
+    return [event.breakdown for event in explained(events)]
+
+
+def test_each_cell_is_explained_after_its_laps_and_each_device_is_looked_at_once() -> None:
+    world = World(lambda cell: 0.02 if cell.device == "cpu" else 0.004)
+    of = plan_of(group("resnet18", 4, ("cpu", "cuda:0")), group("resnet18", 64, ("cpu", "cuda:0")))
+    _, events = measured(world, of)
+    assert [(each.group, each.cell) for each in explained(events)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [each.peaks.device for each in events if isinstance(each, PeaksMeasured)] == ["cpu", "cuda:0"]
+    last_lap = max(number for number, each in enumerate(events) if isinstance(each, Round) and each.group == 0)
+    assert all(events.index(each) > last_lap for each in explained(events))
+    assert events.index(GroupFinished(0, "precise")) < events.index(explained(events)[0])  # Ctrl-C costs no laps
+
+
+def test_explaining_takes_at_most_its_share_of_the_time() -> None:
+    world = World(lambda _: 0.05)
+    world.explain_seconds = 4.0
+    of = plan_of(*(group(f"m{number}", 4, ("cpu",)) for number in range(12)))
+    _, events = measured(world, of)
+    spent = sum(each.seconds for each in breakdowns(events)) + world.peaks_seconds
+    assert spent < 0.15 * world.now + world.explain_seconds
+    assert any(each.reason.startswith("would take about") for each in breakdowns(events))
+
+
+def test_a_slow_step_is_not_run_again_to_explain_it() -> None:
+    _, events = measured(World(lambda _: 6.0), plan_of(group("vgg16", 64, ("cpu",))))
+    assert [each.reason for each in breakdowns(events)] == ["would take about 18 s; raise --budget"]
+
+
+def test_a_look_that_crashes_costs_no_figure() -> None:
+    world = World(lambda _: 0.02)
+    world.breaks_explained = True
+    session, events = measured(world, plan_of(group("resnet18", 4, ("cpu",))))
+    assert breakdowns(events)[0].reason.startswith("the analysis failed (crash): The worker was killed")
+    assert not any(isinstance(event, Failure) for event in events)
+    assert session.tallies[0].result(0.95).cells[0].throughput is not None
+
+
+def test_nothing_is_explained_where_nobody_wants_it() -> None:
+    of = Plan(suite="own", groups=(group("resnet18", 4, ("cpu",)),), explain=False)
+    _, events = measured(World(lambda _: 0.02), of)
+    assert not any(isinstance(event, BreakdownMeasured | PeaksMeasured) for event in events)
+
+
+def test_a_resumed_run_does_not_measure_again_what_a_device_reaches() -> None:
+    of = plan_of(group("resnet18", 4, ("cpu",)), group("resnet18", 64, ("cpu",)))
+    _, events = measured(World(lambda _: 0.02), of)
+    first = tuple(event for event in events if getattr(event, "group", 0) == 0)
+    _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
+    assert not any(isinstance(event, PeaksMeasured) for event in more)
+    assert [each.group for each in explained(more)] == [1]
+
+
+def test_peaks_that_cannot_be_measured_cost_no_explanation_and_are_not_tried_again() -> None:
+    world = World(lambda _: 0.02)
+    world.breaks_peaks = True
+    of = plan_of(group("resnet18", 4, ("cpu",)), group("resnet18", 64, ("cpu",)))
+    _, events = measured(world, of)
+    assert [each.reason for each in breakdowns(events)] == ["", ""]
+    (seen,) = [event.peaks for event in events if isinstance(event, PeaksMeasured)]
+    assert (seen.flops, seen.refused["fp32"], seen.seconds) == ({}, "There is no memory for it.", 0.5)
+
+
+def test_a_resumed_run_has_its_own_time_for_explaining() -> None:
+    of = plan_of(group("resnet18", 4, ("cpu",)), group("resnet18", 64, ("cpu",)))
+    world = World(lambda _: 0.02)
+    world.explain_seconds = 8.0
+    _, events = measured(world, of)
+    first = tuple(event for event in events if getattr(event, "group", 0) == 0)
+    _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
+    assert [each.reason for each in breakdowns(more)] == [""]
+
+
+def test_a_run_that_was_interrupted_after_its_last_lap_is_complete_when_it_is_resumed() -> None:
+    of = plan_of(group("resnet18", 4, ("cpu",)))
+    _, events = measured(World(lambda _: 0.02), of)
+    ended = RunFinished(reason="interrupted", wall_seconds=9.0, start_up_seconds=1.0)
+    _, more = measured(World(lambda _: 0.02), of, earlier=(*events[:-1], ended))
+    assert [type(event) for event in more] == [RunFinished]
+    assert measured(World(lambda _: 0.02), of, earlier=tuple(events))[1] == []

@@ -1,0 +1,394 @@
+import errno
+import io
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from making import FAULT, explained, facts, failure, header, pair, plan, prepared, reached, rounds
+
+from torchlap.errors import EXIT_RUN_FILE, RunFileError
+from torchlap.runs import file as runfile
+from torchlap.runs.file import LONGEST_LINE, RunFile, load
+from torchlap.schema.breakdown import EnergyWindow, LoaderRate
+from torchlap.schema.events import SCHEMA, Event, GroupFinished, GroupStarted, NumericsChecked, Run, RunFinished
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.recipe import Recipe
+
+HEADER = header(plan(pair(), pair(batch=64)), facts(environment={"OMP_NUM_THREADS": "4"}))
+EVENTS: tuple[Event, ...] = (
+    GroupStarted(0),
+    NumericsChecked(
+        group=0, cell=1, numerics=Numerics(operators=9, closest=0.5, faults=(FAULT,), spread=1e-7, spread_of="loss")
+    ),
+    prepared(0, choices=("threads: 8",)),
+    prepared(1),
+    *rounds([0.1, 0.11], [0.02, None], steps=3),
+    GroupFinished(0, "precise"),
+    explained(0, energy=(EnergyWindow(1.5, 0.25, 3),), loaders=(LoaderRate(2, 10, 0.5),), meter="a meter"),
+    reached("cuda:0", refused={"tf32": "It has none."}),
+    failure(1, "out_of_memory", "No memory.", group=1, detail="A long\nstory.", estimate_seconds=2.5),
+    RunFinished(reason="complete", wall_seconds=98.5, start_up_seconds=7.25),
+)
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.jsonl"
+
+
+def written(path: Path, *events: Event) -> bytes:
+    file = RunFile.create(path)
+    for event in events:
+        file.append(event)
+    file.close()
+    return path.read_bytes()
+
+
+def refusal(path: Path, content: bytes) -> str:
+    """What is told of a file with that content, without its name."""
+    path.write_bytes(content)
+    with pytest.raises(RunFileError) as caught:
+        load(path)
+    assert caught.value.exit_code == EXIT_RUN_FILE
+    return str(caught.value).replace(str(path), "FILE")
+
+
+def line(text: str) -> bytes:
+    return text.encode() + b"\n"
+
+
+def test_what_was_written_is_what_is_loaded(path: Path) -> None:
+    written(path, HEADER, *EVENTS)
+    assert load(path) == Run(HEADER, EVENTS)
+
+
+def test_every_recipe_survives_the_file(path: Path) -> None:
+    recipe = Recipe("bf16", "channels_last", compile=True, fused=True, workers=0)
+    cells = tuple(msgspec.structs.replace(each, recipe=recipe) for each in pair().cells)
+    first = header(plan(msgspec.structs.replace(pair(), cells=cells)))
+    written(path, first)
+    assert load(path).header == first
+
+
+def test_every_line_is_on_the_disk_before_the_next(path: Path) -> None:
+    file = RunFile.create(path)
+    for number, event in enumerate((HEADER, *EVENTS)):
+        file.append(event)
+        assert len(load(path).events) == number
+    file.close()
+
+
+def test_a_torn_last_line_is_left_out_with_a_remark(path: Path) -> None:
+    content = written(path, HEADER, *EVENTS)
+    path.write_bytes(content[:-9])
+    seen = load(path)
+    assert seen.events == EVENTS[:-1]
+    assert seen.remarks == (f"The last line of {path} was torn off while it was written; it is left out.",)
+
+
+def test_a_file_may_be_torn_anywhere_after_its_header(path: Path) -> None:
+    content = written(path, HEADER, *EVENTS)
+    first = content.index(b"\n") + 1
+    for length in range(first, len(content)):
+        path.write_bytes(content[:length])
+        whole = content[first:length].count(b"\n")
+        assert load(path).events == EVENTS[:whole]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\x00\xff\xfe\x80 junk\n", b"\x89PNG\r\n\x1a\n", b"[]\n", b"{}\n", b"7"]
+)
+def test_what_is_no_run_file_is_refused(path: Path, content: bytes) -> None:
+    assert refusal(path, content) == "FILE is not a torchlap run file: its first line is no header."
+
+
+def test_a_file_torn_in_its_header_is_no_run_file(path: Path) -> None:
+    content = written(path, HEADER)
+    assert refusal(path, content[:-1]) == "FILE is not a torchlap run file: its first line is no header."
+
+
+def test_a_file_that_begins_with_another_event_is_no_run_file(path: Path) -> None:
+    content = written(path, *EVENTS)
+    assert refusal(path, content) == "FILE is not a torchlap run file: its first line is no header."
+
+
+@pytest.mark.parametrize("schema", ["0", "-1", "1.5", "1e400", "null", '"1"', "9" * 5000])
+def test_a_header_with_a_schema_that_never_was_is_refused(path: Path, schema: str) -> None:
+    assert "its first line is no header" in refusal(path, line(f'{{"event":"run","schema":{schema}}}'))
+
+
+@pytest.mark.parametrize("schema", [SCHEMA + 1, 10**30])
+def test_a_newer_schema_is_told_with_how_to_upgrade(path: Path, schema: int) -> None:
+    assert refusal(path, line(f'{{"event":"run","schema":{schema},"what":"is new"}}')) == (
+        f"FILE was written by a newer torchlap (schema {schema}, this one reads up to 1): "
+        "upgrade with pip install --upgrade torchlap."
+    )
+
+
+def test_a_header_that_lacks_its_plan_is_damaged(path: Path) -> None:
+    said = refusal(path, line('{"event":"run","schema":1,"torchlap":"0.1.0","started":"","facts":{}}'))
+    assert said.startswith("FILE is damaged: line 1 cannot be read (")
+
+
+def test_a_second_header_is_damage(path: Path) -> None:
+    content = written(path, HEADER, EVENTS[0])
+    assert refusal(path, content + content) == "FILE is damaged: line 3 is a second header."
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        GroupStarted(2),
+        GroupFinished(10**15, "budget"),
+        failure(0, group=2),
+        prepared(0, group=2),
+        *rounds([0.1], group=2),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_comparison_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
+    said = refusal(path, written(path, HEADER, event))
+    assert said == "FILE is damaged: line 2 speaks of a comparison that was not planned."
+
+
+@pytest.mark.parametrize(
+    "event",
+    [failure(2), prepared(10**15), *rounds([0.1], [0.1], [0.1])],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_cell_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
+    said = refusal(path, written(path, HEADER, EVENTS[0], event))
+    assert said == "FILE is damaged: line 3 speaks of a cell that was not planned."
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seconds", "NaN"),
+        ("seconds", "Infinity"),
+        ("seconds", "1e400"),
+        ("seconds", "1e10"),
+        ("seconds", "0"),
+        ("seconds", "-0.1"),
+        ("seconds", "null"),
+        ("seconds", '"0.1"'),
+        ("steps", "0"),
+        ("steps", "-1"),
+        ("steps", "1.5"),
+        ("steps", "1000000001"),
+        ("steps", "9" * 5000),
+        ("cell", "-1"),
+        ("cell", "9" * 30),
+        ("loss", "NaN"),
+        ("loss", "-1e301"),
+        ("group", "-1"),
+        ("group", "true"),
+    ],
+)
+def test_a_number_out_of_its_range_is_damage(path: Path, field: str, value: str) -> None:
+    content = written(path, HEADER, *rounds([0.1], [0.1]))
+    first, second, _ = content.split(b"\n")
+    damaged, times = re.subn(rf'"{field}":[0-9.]+', f'"{field}":{value}', second.decode(), count=1)
+    assert times == 1
+    assert refusal(path, first + b"\n" + line(damaged)).startswith("FILE is damaged: line 2 cannot be read (")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", '{"event":7}', "[" * 100_000, '{"event":"round","group":0,"laps":[]}'],
+    ids=lambda text: text[:20],
+)
+def test_a_line_in_the_middle_that_is_no_event_is_damage(path: Path, text: str) -> None:
+    content = written(path, HEADER)
+    after = msgspec.json.encode(EVENTS[0]) + b"\n"
+    assert refusal(path, content + line(text) + after).startswith("FILE is damaged: line 2 cannot be read (")
+
+
+def test_bytes_that_are_no_text_are_damage(path: Path) -> None:
+    content = written(path, HEADER, failure(0, reason="@@"))
+    assert "line 2 cannot be read" in refusal(path, content.replace(b"@@", b"\xff\xfe"))
+
+
+def test_a_line_longer_than_any_of_ours_is_refused(path: Path) -> None:
+    content = written(path, HEADER)
+    assert refusal(path, content + b" " * (LONGEST_LINE + 1)) == (
+        f"FILE has a line of over {LONGEST_LINE} bytes: it is not a run file."
+    )
+
+
+def test_a_file_larger_than_any_of_ours_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runfile, "LARGEST_FILE", 10)
+    assert refusal(path, b"x" * 11) == "FILE has 11 bytes, more than any run file: name another file."
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    missing = tmp_path / "no" / "run.jsonl"
+    with pytest.raises(RunFileError, match=r"cannot be read \(No such file or directory\): check its name\."):
+        load(missing)
+
+
+@pytest.mark.parametrize("name", [".", "a" * 300], ids=["a folder", "too long a name"])
+def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunFileError, match=r"cannot be read|is not a file"):
+        load(tmp_path / name)
+
+
+def test_a_missing_folder_is_told_with_the_option_that_names_another(tmp_path: Path) -> None:
+    missing = tmp_path / "no" / "run.jsonl"
+    with pytest.raises(RunFileError) as caught:
+        RunFile.create(missing)
+    assert str(caught.value) == (
+        f"The run file {missing} cannot be written (No such file or directory): "
+        "name a file that can be written with --out."
+    )
+
+
+def test_a_name_too_long_for_the_file_system_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunFileError, match="cannot be written"):
+        RunFile.create(tmp_path / ("a" * 300))
+
+
+def test_a_file_that_exists_is_not_overwritten(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(RunFileError, match=re.escape(f"continue it with --resume {path}, or name another file")):
+        RunFile.create(path)
+    assert path.read_text() == "precious"
+
+
+def test_a_file_that_is_not_there_cannot_be_continued(path: Path) -> None:
+    with pytest.raises(RunFileError, match=r"cannot be written \(No such file or directory\)"):
+        RunFile.reopen(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("torn", [0, 1, 9])
+def test_a_continued_file_loses_its_torn_line_and_takes_more(path: Path, torn: int) -> None:
+    content = written(path, HEADER, EVENTS[0], EVENTS[1])
+    path.write_bytes(content[: len(content) - torn])
+    file = RunFile.reopen(path)
+    file.append(EVENTS[2])
+    file.close()
+    kept = EVENTS[:2] if torn == 0 else EVENTS[:1]
+    assert load(path) == Run(HEADER, (*kept, EVENTS[2]))
+
+
+def test_a_disk_that_is_full_when_the_line_is_synced_keeps_the_earlier_lines_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise FULL
+
+    file = RunFile.create(path)
+    file.append(HEADER)
+    file.append(EVENTS[0])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunFileError) as caught:
+        file.append(EVENTS[1])
+    assert str(caught.value) == (
+        f"The run file {path} cannot be written (No space left on device): make room, then continue with --resume."
+    )
+    assert load(path) == Run(HEADER, EVENTS[:1])
+
+
+class SmallDisk(io.FileIO):
+    """A file on a disk with room for so many bytes; refused once, it has room again if somebody makes it."""
+
+    room = 10**9
+    refused = 0
+    room_afterwards = 0
+
+    def write(self, content: object) -> int:
+        taken = bytes(content)[: self.room]  # type: ignore[call-overload]
+        if not taken:
+            self.refused += 1
+            self.room = self.room_afterwards
+            raise FULL
+        self.room -= len(taken)
+        return super().write(taken)
+
+
+def fill_up(path: Path, disk: SmallDisk) -> RunFile:
+    """Write a header and an event, then one more line of which the disk takes but 20 bytes."""
+    file = RunFile(path, io.BufferedWriter(disk))
+    file.append(HEADER)
+    file.append(EVENTS[0])
+    disk.room = 20
+    with pytest.raises(RunFileError, match=r"No space left on device.*make room, then continue with --resume"):
+        file.append(EVENTS[1])
+    assert disk.refused
+    return file
+
+
+def test_a_disk_that_takes_half_a_line_keeps_the_earlier_lines_whole(path: Path) -> None:
+    fill_up(path, SmallDisk(path, "xb"))
+    assert load(path) == Run(HEADER, EVENTS[:1])
+
+
+def test_room_that_comes_too_late_does_not_let_the_rest_of_a_line_in(path: Path) -> None:
+    disk = SmallDisk(path, "xb")
+    disk.room_afterwards = 10**9
+    fill_up(path, disk)
+    assert load(path) == Run(HEADER, EVENTS[:1])
+
+
+def test_a_file_that_was_full_can_be_continued(path: Path) -> None:
+    fill_up(path, SmallDisk(path, "xb"))
+    file = RunFile.reopen(path)
+    file.append(EVENTS[2])
+    file.close()
+    assert load(path).events == (EVENTS[0], EVENTS[2])
+
+
+def test_a_line_that_cannot_be_taken_back_is_a_torn_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "truncate", refuse)
+    fill_up(path, SmallDisk(path, "xb")).close()
+    seen = load(path)
+    assert (seen.events, len(seen.remarks)) == (EVENTS[:1], 1)
+
+
+VALID = b"".join(msgspec.json.encode(each) + b"\n" for each in (HEADER, *EVENTS))
+PIECES = [b"", b"\n", b"\x00", b"\xff", b'"', b"-", b"0", b"9" * 40, b"1e999", b"NaN", b"null", b"{", b"[", b"\\ud800"]
+mutations = some.lists(
+    some.tuples(
+        some.integers(0, len(VALID)),
+        some.integers(0, 12),
+        some.sampled_from(PIECES) | some.binary(max_size=4),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mutated(changes: list[tuple[int, int, bytes]]) -> bytes:
+    content = VALID
+    for position, removed, put in changes:
+        content = content[:position] + put + content[position + removed :]
+    return content
+
+
+@settings(max_examples=300, database=None, derandomize=True, deadline=None)
+@given(changes=mutations)
+def test_a_damaged_file_is_loaded_or_refused_and_nothing_else(changes: list[tuple[int, int, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.jsonl"
+        path.write_bytes(mutated(changes))
+        try:
+            seen = load(path)
+        except RunFileError as refused:
+            assert str(path) in str(refused)  # noqa: PT017  both ends are fine
+        else:
+            assert len(seen.events) <= path.read_bytes().count(b"\n")
+
+
+def test_the_fuzzed_file_is_valid_before_it_is_damaged(path: Path) -> None:
+    path.write_bytes(VALID)
+    assert load(path) == Run(HEADER, tuple(EVENTS))
