@@ -35,7 +35,6 @@ def mac(chip: str, macos: str, version: str, **changes: Any) -> Facts:
         physical_cores=8,
         logical_cores=8,
         performance_cores=4,
-        efficiency_cores=4,
         usable_cores=8,
         affinity_cores=8,
         memory_bytes=16 * GIB,
@@ -209,7 +208,7 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
     "H100, CPU wheel": (server_without_cuda(torch_build=TorchBuild()), ("TL122",)),
     "H100, hidden": (server_without_cuda(environment={"CUDA_VISIBLE_DEVICES": ""}), ("TL123",)),
     "H100, CUDA does not start": (
-        server_without_cuda(torch=TorchFacts(said="CUDA unknown error")),
+        server_without_cuda(torch=TorchFacts(warnings="CUDA unknown error")),
         ("TL125",),
     ),
     "H100, no driver": (server_without_cuda(nvidia=None), ("TL120",)),

@@ -1,10 +1,10 @@
-"""Floats in, intervals out. Everything is computed on the log scale, where a ratio and its inverse are alike.
+"""Floats in, intervals out. Everything is computed on the log scale, where a ratio and its inverse are symmetric.
 
 Few values (under `FEW`): the mean of the logarithms with Student's t interval. From `FEW` on: the Hodges-Lehmann
 estimate (the median of the pairwise means) with the exact interval of Wilcoxon's signed-rank test, which a few laps
-disturbed by something else on the machine cannot pull away (Hollander, Wolfe, Chicken: Nonparametric Statistical
-Methods, 3rd edition, section 3.3). Laps that resemble the ones before them tell less than their number says: intervals
-of laps in the order of time are widened by what their autocorrelation takes away.
+disturbed by something else on the machine cannot shift (Hollander, Wolfe, Chicken: Nonparametric Statistical Methods,
+3rd edition, section 3.3). Correlated laps carry less information than their number suggests: intervals of laps in the
+order of time are widened according to their autocorrelation.
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,34 @@ import numpy as np
 from msgspec import Struct
 from scipy.special import ndtr, ndtri, stdtrit
 
+LEAST_VALUES = 2
+"""One value has no spread."""
+
 FEW = 6
 """From six values on, the signed-rank interval exists at 95 %: 1 - 2 / 2**6 = 0.969."""
 
 EXACT = 60
-"""Up to here the signed-rank distribution is counted out; beyond, its normal approximation is as good."""
+"""Up to here the signed-rank distribution is computed exactly; beyond, its normal approximation is as good."""
 
 MANY = 1000
-"""Pairwise means of more values than this would cost more than they tell: the latest are used."""
+"""Pairwise means of more values than this are not worth their cost: the latest are used."""
 
 MIN_ROUNDS = 8
-"""No interval of fewer rounds may end a measurement: a lucky few agree too often."""
+"""No interval of fewer rounds may end a measurement: a few rounds agree by chance too often."""
 
 MOST_DEPENDENCE = 0.8
-"""A lag-1 autocorrelation is not taken for more: beyond, the laps have a trend, which is a finding and no interval."""
+"""A lag-1 autocorrelation counts as at most this: beyond it the laps have a trend, which is a finding."""
 
 SHOWN_ERRORS, STOP_ERRORS = 0.4, 1.5
-"""How many standard errors the autocorrelation is taken for larger: in the intervals that are shown, and, so that no
-measurement ends because its few laps happened to look independent, in those that end it. Both by trial, with
+"""Standard errors that are added to the autocorrelation: in the intervals that are shown, and in those that end a
+measurement, so that none ends because its few laps happened to look independent. Both were found by trial, with
 benchmarks/interval_coverage.py."""
 
 PLATEAU_ROUNDS = 18
-"""From here on a half-width that does not shrink is called a plateau."""
+"""From this round on, a half-width that does not shrink is a plateau."""
 
 PLATEAU_SHRINKAGE = 0.9
-"""Independent noise shrinks to 0.67 over two looks; one that keeps more than this does not average out."""
+"""Independent noise shrinks to 0.67 over two looks; noise that shrinks to more than this does not average out."""
 
 LOOK_FACTOR = 1.5
 
@@ -48,7 +51,7 @@ LOOK_FACTOR = 1.5
 class Interval(Struct, frozen=True):
     """A positive quantity with its confidence interval, from `count` values.
 
-    The same type serves a throughput (images a second) and a ratio.
+    The same type serves a throughput (items a second) and a ratio.
     """
 
     value: float
@@ -72,7 +75,7 @@ Ratio = Interval
 
 @cache
 def signed_rank_margin(count: int, confidence: float) -> int:
-    """How many of the ordered pairwise means to leave out at either end, at the least confidence asked for."""
+    """How many of the ordered pairwise means to leave out at either end, for at least the requested confidence."""
     tail = (1 - confidence) / 2
     if count > EXACT:
         mean, deviation = count * (count + 1) / 4, sqrt(count * (count + 1) * (2 * count + 1) / 24)
@@ -86,26 +89,26 @@ def signed_rank_margin(count: int, confidence: float) -> int:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Estimate the centre of positive `values` with its interval.
+    """Estimate the center of positive `values`, with its interval.
 
     Raises:
         ValueError: for fewer than two values, or one that is not positive.
     """
-    if len(values) < 2:  # noqa: PLR2004  one value has no spread
+    if len(values) < LEAST_VALUES:
         raise ValueError("an interval needs at least two values")
     if not all(0 < value < inf for value in values):
         raise ValueError("an interval needs positive, finite values")
     logs = [log(value) for value in values[-MANY:]]
-    centre, low, high = _few(logs, confidence) if len(logs) < FEW else _many(logs, confidence)
-    return Interval(exp(centre), exp(low), exp(min(high, 700.0)), len(values))
+    center, low, high = _few(logs, confidence) if len(logs) < FEW else _many(logs, confidence)
+    return Interval(exp(center), exp(low), exp(min(high, 700.0)), len(values))
 
 
 def _few(logs: list[float], confidence: float) -> tuple[float, float, float]:
     count = len(logs)
-    centre = float(np.mean(logs))
+    center = float(np.mean(logs))
     error = float(np.std(logs, ddof=1)) / sqrt(count)
     reach = min(float(stdtrit(count - 1, (1 + confidence) / 2)) * error, 300.0)
-    return centre, centre - reach, centre + reach
+    return center, center - reach, center + reach
 
 
 def _many(logs: list[float], confidence: float) -> tuple[float, float, float]:
@@ -117,7 +120,7 @@ def _many(logs: list[float], confidence: float) -> tuple[float, float, float]:
 
 
 def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
-    """The lag-1 autocorrelation of a series, its bias in short ones taken out, from 0 to `MOST_DEPENDENCE`.
+    """The lag-1 autocorrelation of a series, corrected for its bias in short ones, from 0 to `MOST_DEPENDENCE`.
 
     A short series' own estimate is too low by (1 + 3 r) / n (Kendall: Biometrika 41, 1954, page 403). Its standard
     error is about 1 / sqrt(n), of which `errors` are added.
@@ -126,15 +129,15 @@ def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
     power = float(deviations @ deviations)
     if power <= 0:
         return 0.0
-    seen = float(deviations[1:] @ deviations[:-1]) / power
-    return min(MOST_DEPENDENCE, max(0.0, seen + (1 + 3 * seen) / len(logs) + errors / sqrt(len(logs))))
+    biased = float(deviations[1:] @ deviations[:-1]) / power
+    return min(MOST_DEPENDENCE, max(0.0, biased + (1 + 3 * biased) / len(logs) + errors / sqrt(len(logs))))
 
 
 def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Estimate the centre of positive values that were measured one after the other.
+    """Estimate the center of positive values that were measured one after another.
 
-    The interval is that of `interval`, widened to that of as many independent values as these are worth: with a lag-1
-    autocorrelation r, n (1 - r) / (1 + r); but from `FEW` values on never beyond those seen.
+    The interval is that of `interval`, widened to that of as many independent values as these are worth, which is
+    n (1 - r) / (1 + r) with a lag-1 autocorrelation r; but from `FEW` values on, never beyond the values themselves.
 
     Raises:
         ValueError: for fewer than two values, or one that is not positive.
@@ -146,22 +149,22 @@ def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def _widened(values: Sequence[float], confidence: float, errors: float) -> Interval:
-    """The interval with the autocorrelation taken for larger by `errors` of its standard errors."""
+    """The widened interval, with `errors` standard errors added to the autocorrelation."""
     plain = interval(values, confidence)
     kept = values[-MANY:]
-    alike = autocorrelation([log(value) for value in kept], errors) if len(kept) >= FEW else 0.0
-    if alike == 0:
+    correlation = autocorrelation([log(value) for value in kept], errors) if len(kept) >= FEW else 0.0
+    if correlation == 0:
         return plain
-    worth = len(kept) * (1 - alike) / (1 + alike)
+    worth = len(kept) * (1 - correlation) / (1 + correlation)
     tail = (1 + confidence) / 2
     quantiles = float(stdtrit(max(2.0, worth - 1), tail)) / float(stdtrit(len(kept) - 1, tail))
-    factor = sqrt((1 + alike) / (1 - alike)) * quantiles
+    factor = sqrt((1 + correlation) / (1 - correlation)) * quantiles
     down, up = log(plain.value / plain.low) * factor, log(plain.high / plain.value) * factor
     return Interval(plain.value, plain.value * exp(-down), plain.value * exp(min(up, 300.0)), plain.count)
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Ratio:
-    """Estimate how many times larger the numerators are, from values measured in the same rounds.
+    """Estimate how many times as large the numerators are, from values measured in the same rounds.
 
     Raises:
         ValueError: when the two differ in length, have fewer than two values, or one that is not positive.
@@ -170,13 +173,13 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], con
 
 
 def unpaired_ratio(numerator: Interval, denominator: Interval, between: float = 0.0) -> Ratio:
-    """Estimate how many times larger one quantity is than another that was measured at another time.
+    """Estimate how many times as large one quantity is as another that was measured at another time.
 
     Errors on the log scale add in quadrature, on either side.
 
     Args:
-        numerator: its count is at least 2, as the denominator's.
-        denominator: the quantity that it is compared with, at the same confidence.
+        numerator: its count is at least 2, and so is the denominator's.
+        denominator: the quantity to compare with, at the same confidence.
         between: the half-width by which the same quantity differs from one measurement to the next, on the log scale.
     """
     value = numerator.value / denominator.value
@@ -187,9 +190,9 @@ def unpaired_ratio(numerator: Interval, denominator: Interval, between: float = 
 
 
 def is_look(rounds: int) -> bool:
-    """Tell whether to look at the intervals after so many rounds: 8, 12, 18, 27, 41 ...
+    """Whether to check the intervals after this many rounds: 8, 12, 18, 27, 41 ...
 
-    Looking on a geometric schedule keeps repeated looking from spoiling the coverage.
+    A geometric schedule keeps repeated checking from spoiling the coverage.
     """
     look = MIN_ROUNDS
     while look < rounds:
@@ -204,11 +207,11 @@ def _next_look(look: int) -> int:
 def verdict(
     series: Sequence[Sequence[float]], target: float, confidence: float = 0.95
 ) -> Literal["precise", "plateau"] | None:
-    """Say whether every series of positive values is known to `target`, or none gets better; None to go on.
+    """Whether every series of positive values is known to `target`, or they no longer improve; None to go on.
 
     Args:
-        series: one sequence a quantity (throughputs, speed-ups), all of the same length: the rounds so far.
-        target: the half-width on the log scale that is wanted of each.
+        series: one sequence for each quantity (throughputs, speed-ups), all of the same length, the rounds so far.
+        target: the half-width on the log scale that every interval should have.
         confidence: of the intervals.
     """
     rounds = len(series[0])
@@ -225,18 +228,18 @@ def verdict(
 
 
 class Trend(Struct, frozen=True):
-    """How a series moved: `change` is the factor from its first to its last value, `p` the chance to see as much."""
+    """How a series moved: `change` is the factor from its first to its last value, `p` the chance of that by noise."""
 
     change: float
     p: float
 
 
 def trend(values: Sequence[float]) -> Trend:
-    """Estimate how much positive values rose or fell over the series, whatever a few disturbed ones say.
+    """Estimate how much positive values rose or fell over the series, unaffected by a few disturbed ones.
 
-    The change is by the Theil-Sen slope of the logarithms, the chance that of Kendall's test against no trend in its
-    normal approximation (Mann: Econometrica 13, 1945, page 245). scipy.stats has both; importing it takes half a
-    second, which an interrupted run has not.
+    The change is from the Theil-Sen slope of the logarithms; the chance from Kendall's test against no trend, in its
+    normal approximation (Mann: Econometrica 13, 1945, page 245). scipy.stats has both, but importing it takes half a
+    second, which is too long for an interrupted run.
     """
     logs, count = np.log(np.asarray(values[-MANY:])), min(len(values), MANY)
     first, second = np.triu_indices(count, 1)
@@ -248,7 +251,7 @@ def trend(values: Sequence[float]) -> Trend:
 
 
 class Levels(Struct, frozen=True):
-    """Two speeds instead of one: the centre of either group, and the share of the values in the upper one."""
+    """Two levels instead of one: the center of either group, and the share of the values in the upper one."""
 
     low: float
     high: float
@@ -256,23 +259,24 @@ class Levels(Struct, frozen=True):
 
 
 LEVELS_APART = 6.0
-"""Ashman's D that makes two groups: two halves of one normal series have 2.7, of a uniform one 3.5 (Ashman, Bird, Zepf:
-Astronomical Journal 108, 1994, page 2348, ask for 2 of an established mixture; here the groups are sought first)."""
+"""Ashman's D above which there are two groups. The halves of a normal series have 2.7, those of a uniform one 3.5
+(Ashman, Bird, Zepf: Astronomical Journal 108, 1994, page 2348, require 2 for a known mixture; here the groups are
+searched for first)."""
 
 LEVELS_FROM, LEVELS_MIN = 12, 3
-"""Fewer values fall into two groups by chance too often; a group of one or two is but disturbed laps."""
+"""Fewer values fall into two groups by chance too often; a group of one or two is just disturbed laps."""
 
 
 def two_levels(values: Sequence[float]) -> Levels | None:
-    """Tell whether positive values fall into two groups with a gap between them, and where these are."""
+    """Find two groups with a gap between them among positive values; None if there are none."""
     if len(values) < LEVELS_FROM:
         return None
     logs = np.sort(np.log(np.asarray(values)))
 
     splits = np.arange(LEVELS_MIN, len(logs) - LEVELS_MIN + 1)
-    centred = logs - logs.mean()
-    below, squares = np.cumsum(centred)[splits - 1], float(centred @ centred)
-    within = squares - below**2 / splits - below**2 / (len(logs) - splits)  # the centred sums add up to zero
+    centered = logs - logs.mean()
+    below, squares = np.cumsum(centered)[splits - 1], float(centered @ centered)
+    within = squares - below**2 / splits - below**2 / (len(logs) - splits)  # the centered values add up to zero
     best = int(splits[np.argmin(within)])
     low, high = logs[:best], logs[best:]
     spread = sqrt((float(low.var()) + float(high.var())) / 2)

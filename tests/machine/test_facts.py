@@ -187,7 +187,7 @@ def test_a_mac_is_read_from_what_its_commands_say(monkeypatch: pytest.MonkeyPatc
     seen = begin()()
     cpu_name.cache_clear()
     assert (seen.cpu, seen.os_version, seen.os_build) == ("Apple M2", "14.5", "23F79")
-    assert (seen.performance_cores, seen.efficiency_cores, seen.translated) == (4, None, True)
+    assert (seen.performance_cores, seen.translated) == (4, True)
     assert (seen.power.power_saving, seen.power.thermal_pressure, seen.power.speed_limit) == (True, 1, None)
     assert seen.unread == ()
 
@@ -216,11 +216,11 @@ def test_the_facts_are_the_same_when_they_are_asked_for_again() -> None:
 def test_of_much_that_was_printed_the_end_is_kept() -> None:
     seen = without_torch(facts(), "crash", "why", f"{'x' * 40_000}\nRuntimeError: the cause")
     assert seen.import_failure is not None
-    assert seen.import_failure.said.endswith("RuntimeError: the cause")
+    assert seen.import_failure.output.endswith("RuntimeError: the cause")
 
 
 def test_an_intel_mac_has_no_levels_of_cores() -> None:
-    assert apple_fields({}) == {"performance_cores": None, "efficiency_cores": None, "translated": False}
+    assert apple_fields({}) == {"performance_cores": None, "translated": False}
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_no_fact_names_the_user_the_host_the_home_or_a_serial_number(
     monkeypatch.setattr(sys, "executable", "/srv/people/alice/env/bin/python")
     seen = with_unread(begin()(), "torch's devices", told)
     seen = without_torch(seen, "crash", told, told)
-    seen = with_torch(seen, Description((CPU,), (), "", TorchFacts(said=told)))
+    seen = with_torch(seen, Description((CPU,), (), "", TorchFacts(warnings=told)))
     text = msgspec.json.encode(seen).decode()
     assert seen.interpreter == "~/env/bin/python"
     assert [word for word in ("alice", "wonderland", serial) if word in text] == []

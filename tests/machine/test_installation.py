@@ -70,12 +70,12 @@ def test_what_is_missing_is_named_with_how_to_install_it(
 
 def test_a_torchvision_that_needs_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, {"torch": "2.13.0", "torchvision": "0.29.0"}, ["numpy", "torch>=2.14"])
-    assert refusal() == f"torchvision 0.29.0 needs torch>=2.14, but torch 2.13.0 is here: {REINSTALL}."
+    assert refusal() == f"torchvision 0.29.0 needs torch>=2.14, but torch 2.13.0 is installed: {REINSTALL}."
 
 
 def test_an_earlier_torchvision_that_needs_an_earlier_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, {"torch": "2.13.0+cpu", "torchvision": "0.27.0+cpu"}, ["torch==2.12.0"])
-    assert "needs torch==2.12.0, but torch 2.13.0+cpu is here" in refusal()
+    assert "needs torch==2.12.0, but torch 2.13.0+cpu is installed" in refusal()
 
 
 def test_different_local_builds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

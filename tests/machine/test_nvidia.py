@@ -115,7 +115,7 @@ def test_the_answer_comes_from_a_process_of_its_own(driver: Path) -> None:
         ("def nvmlInit(): raise NVMLError('Driver/library version mismatch')", "NVML: Driver/library version mismatch"),
         ("def nvmlInit(): import os; os.abort()", "exited with status -6"),
         ("def nvmlInit(): import time; time.sleep(100)", "did not answer within 2 s"),
-        ("raise SystemExit(0)", "said nothing"),
+        ("raise SystemExit(0)", "printed nothing"),
     ],
 )
 def test_a_driver_that_fails_is_told(driver: Path, body: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:

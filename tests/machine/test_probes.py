@@ -102,7 +102,7 @@ def test_what_stands_among_gibberish_is_still_in_its_range(number: int, name: st
 
 def test_a_command_that_is_not_there_fails_or_hangs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "COMMAND_SECONDS", 0.3)
-    with pytest.raises(ProbeError, match="nosuchcommand is not there"):
+    with pytest.raises(ProbeError, match="nosuchcommand not found"):
         probes.output(["/nowhere/nosuchcommand"])
     with pytest.raises(ProbeError, match="exited with status 3"):
         probes.output([sys.executable, "-c", "raise SystemExit(3)"])

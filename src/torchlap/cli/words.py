@@ -6,10 +6,12 @@ from torchlap.errors import UsageError
 from torchlap.schema.workload import Phase
 
 LARGEST_BATCH = 65_536
+LEAST_SHARE, MOST_SHARE = 0.001, 0.5
+"""Below is the clock's own noise; above, a figure means nothing."""
 
 
 def split_words(text: str) -> list[str]:
-    """The words between commas, without the empty ones."""
+    """The non-empty words between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
@@ -17,13 +19,13 @@ def parse_batches(text: str) -> tuple[int, ...]:
     """Batch sizes such as `4,64`.
 
     Raises:
-        UsageError: for one that is no whole number from 1 to `LARGEST_BATCH`.
+        UsageError: for anything but whole numbers from 1 to `LARGEST_BATCH`.
     """
     words = split_words(text)
     bad = [word for word in words if not (re.fullmatch(r"[0-9]{1,6}", word) and 1 <= int(word) <= LARGEST_BATCH)]
     if bad or not words:
         raise UsageError(
-            f"{(bad or [text])[0]!r} is no batch size: give whole numbers from 1 to {LARGEST_BATCH}, like 4,64."
+            f"Invalid batch size {(bad or [text])[0]!r}: use whole numbers from 1 to {LARGEST_BATCH}, like 4,64."
         )
     return tuple(dict.fromkeys(int(word) for word in words))
 
@@ -37,7 +39,7 @@ def parse_phases(text: str) -> tuple[Phase, ...]:
     words = split_words(text)
     known: dict[str, Phase] = {"train": "train", "eval": "eval"}
     if not words or any(word not in known for word in words):
-        raise UsageError(f"{text!r} is no phase: give train, eval or train,eval.")
+        raise UsageError(f"Invalid phase {text!r}: use train, eval or train,eval.")
     return tuple(dict.fromkeys(known[word] for word in words))
 
 
@@ -45,23 +47,23 @@ def parse_seconds(text: str, what: str) -> float:
     """A time such as `90`, `90s`, `5m` or `1h`, in seconds.
 
     Raises:
-        UsageError: when it is no time over zero.
+        UsageError: for anything but a positive time of at most a week.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if not 0 < seconds <= 7 * 24 * 3600:
-        raise UsageError(f"{text!r} is no {what}: give a time over zero, like 90s, 5m or 1h (a week at most).")
+        raise UsageError(f"Invalid {what} {text!r}: use a positive time of at most a week, like 90s, 5m or 1h.")
     return seconds
 
 
 def parse_target(text: str, what: str = "precision target") -> float:
-    """A relative precision, or whatever else is `what`, such as `2%` or `0.02`.
+    """A share such as `2%` or `0.02`; `what` names it in the error message.
 
     Raises:
         UsageError: when it is not between 0.1 % and 50 %.
     """
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text.strip())
     target = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0.001 <= target <= 0.5:  # noqa: PLR2004  below the clock's own noise; above, no figure at all
-        raise UsageError(f"{text!r} is no {what}: give a share from 0.1% to 50%, like 2%.")
+    if not LEAST_SHARE <= target <= MOST_SHARE:
+        raise UsageError(f"Invalid {what} {text!r}: use a share from 0.1% to 50%, like 2%.")
     return target

@@ -1,4 +1,4 @@
-"""What else goes on on this machine while it is measured: read by the judge, without rights, and never in a lap."""
+"""What else this machine is doing during a measurement: read by the judge, without root access, never during a lap."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from torchlap.schema.events import Conditions, GpuConditions
 from torchlap.schema.machine import DeviceFacts
 
 SHORTEST_SECONDS = 0.5
-"""Processor times are counted in hundredths of a second: over less they tell nothing."""
+"""Processor times are counted in hundredths of a second: over a shorter time they mean nothing."""
 
 
 class _Moment(Struct, frozen=True):
@@ -29,24 +29,24 @@ class _Moment(Struct, frozen=True):
 
 
 class GpuUsers:
-    """Whose processes are on the GPUs: ours of earlier comparisons, which the driver forgets late, and others'."""
+    """Whose processes are on the GPUs: our own of earlier groups, which the driver lists for a while, or others'."""
 
     def __init__(self) -> None:
         self._ours: set[int] = set()
         self._others: set[int] = set()
 
     def count_others(self, processes: Sequence[int]) -> int:
-        """How many of the processes seen before our workers started are somebody else's."""
+        """How many of the processes listed before our workers started belong to others."""
         self._others.update(set(processes) - self._ours)
-        return sum(each in self._others for each in processes)
+        return sum(process in self._others for process in processes)
 
     def note(self, processes: Sequence[int]) -> None:
-        """Take what is seen while our workers are alive for ours, but for those that were there before."""
+        """Count processes that appear while our workers are alive as ours, except those that were there before."""
         self._ours.update(set(processes) - self._others)
 
 
 class Watch:
-    """Watches one comparison: make it before the workers start, `begin` before its rounds, `glance` between, `end`."""
+    """Watches one group: created before its workers start; `begin` before the rounds, `glance` between them, `end`."""
 
     def __init__(
         self,
@@ -68,13 +68,13 @@ class Watch:
         self._begun = self._read()
 
     def glance(self) -> None:
-        """Look at the GPUs' clocks, just after a lap."""
+        """Read the GPUs' clocks, just after a round."""
         for gpu in self._gpus:
             reasons = self._ask(gpu.device, "nvmlDeviceGetCurrentClocksEventReasons") or 0
             self._throttled.setdefault(gpu.device, set()).update(throttled_by(reasons))
 
     def end(self, group: int) -> Conditions:
-        """The rounds are over, their workers still alive."""
+        """The rounds are over, and their workers still alive."""
         now, begun = self._read(), self._begun or self._read()
         for gpu in self._gpus:
             self._users.note(self._processes(gpu.device))
@@ -105,17 +105,17 @@ class Watch:
         return _Moment(self._clock(), busy, _our_seconds(), psutil.swap_memory().used)
 
     def _before(self, device: str, *, first: bool) -> GpuConditions:
-        """Who uses a GPU while we do not; how busy it is only at first, for the driver remembers our own work."""
+        """Who uses a GPU while we do not. How busy it is counts only at first: the driver remembers our own work."""
         rates = self._ask(device, "nvmlDeviceGetUtilizationRates") if first else None
         busy = None if rates is None else min(1.0, rates.gpu / 100)
         others = self._users.count_others(self._processes(device))
         return GpuConditions(device=device, busy_before=busy, processes_before=others)
 
     def _processes(self, device: str) -> list[int]:
-        return [each.pid for each in self._ask(device, "nvmlDeviceGetComputeRunningProcesses") or ()]
+        return [process.pid for process in self._ask(device, "nvmlDeviceGetComputeRunningProcesses") or ()]
 
     def _ask(self, device: str, function: str) -> Any:  # noqa: ANN401  NVML's answers have many types
-        """NVML's answer about a device, or None where it has none."""
+        """NVML's answer about a device, or None if it has none."""
         if self._nvml is None:
             return None
         with suppress(self._nvml.NVMLError, ValueError, IndexError, AttributeError):
@@ -124,30 +124,30 @@ class Watch:
 
 
 def _nvml(devices: Sequence[DeviceFacts]) -> ModuleType | None:
-    """NVML, where there is a CUDA device of NVIDIA's."""
+    """NVML, if there is a CUDA device and NVIDIA's driver."""
     if all(device.kind != "cuda" for device in devices):
         return None
     try:
-        import pynvml  # noqa: PLC0415  installed on Linux alone
+        import pynvml  # noqa: PLC0415  installed on Linux only
     except ImportError:
         return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
-    found: ModuleType = pynvml
-    return found
+    nvml: ModuleType = pynvml
+    return nvml
 
 
 def _physical_index(device: str) -> int:
-    """The driver's number of torch's device, which CUDA_VISIBLE_DEVICES may change."""
+    """The driver's number of torch's device, which CUDA_VISIBLE_DEVICES can change."""
     index = int(device.partition(":")[2] or 0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return int(visible.split(",")[index]) if visible else index
 
 
 def _our_seconds() -> float:
-    """Processor seconds of this process and all that it started and that still live."""
+    """Processor seconds of this process and of everything that it started and that is still alive."""
     me = psutil.Process()
     total = 0.0
     for process in [me, *me.children(recursive=True)]:

@@ -1,4 +1,4 @@
-"""What machine and what torch: a Facts value, read without rights; the torch part is asked of a worker."""
+"""The machine and its torch as a `Facts` value, read without root access; a worker answers for torch."""
 
 import os
 import platform
@@ -56,23 +56,22 @@ ENVIRONMENT = (
     "TORCH_COMPILE_DISABLE",
     "ZE_AFFINITY_MASK",
 )
-"""Variables that change how fast or how exactly torch computes, or which devices it sees."""
+"""Variables that change torch's speed or precision, or which devices it sees."""
 
 LONGEST_VARIABLE = 1000
 APPLE_NAMES = (
     "machdep.cpu.brand_string",
     "hw.perflevel0.physicalcpu",
-    "hw.perflevel1.physicalcpu",
     "sysctl.proc_translated",
 )
 AMD_DRIVER = Path("/dev/kfd")
 
 
 def begin() -> Callable[[], Facts]:
-    """Start to read the machine; what is returned waits for the facts, all but what only torch itself can tell.
+    """Start reading the machine; the function that is returned waits for the facts, without those from torch.
 
-    Reading takes a fraction of a second, beside which torch can be imported; end it before a worker touches a device,
-    or the device's users are ourselves.
+    Reading takes a fraction of a second, during which torch can be imported. Finish it before a worker touches a
+    device: otherwise the device's users are torchlap's own processes.
     """
     waits = {what: probes.timed(probe) for what, probe in _probes().items()}
 
@@ -80,7 +79,7 @@ def begin() -> Callable[[], Facts]:
 
 
 def _probes() -> dict[str, Callable[[], Mapping[str, object]]]:
-    """What is read, by its name in words; each answers with fields of Facts."""
+    """The probes, by what they read, in words; each returns fields of `Facts`."""
     mac, linux = sys.platform == "darwin", sys.platform == "linux"
     return {
         "the CPU": _cpu,
@@ -111,15 +110,15 @@ def _gathered(waits: Mapping[str, Callable[[], Mapping[str, object]]]) -> Facts:
     unread, power = [], dict[str, Any]()
     for what, wait in waits.items():
         try:
-            told: dict[str, Any] = dict(wait())
-            if "power" in told:  # several probes have a part of it
-                told["power"] = power | told["power"]
-            msgspec.convert(fields | told, Facts)
+            answer: dict[str, Any] = dict(wait())
+            if "power" in answer:  # several probes read a part of it
+                answer["power"] = power | answer["power"]
+            msgspec.convert(fields | answer, Facts)
         except (ProbeError, msgspec.ValidationError) as error:
             unread.append(Unread(what, private(str(error))))
         else:
-            fields |= told
-            power = told.get("power", power)
+            fields |= answer
+            power = answer.get("power", power)
     return msgspec.convert(fields | {"unread": tuple(unread)}, Facts)
 
 
@@ -130,13 +129,13 @@ def with_torch(machine: Facts, description: Description) -> Facts:
         machine,
         devices=description.devices,
         looked_for=description.looked_for,
-        torch=replace(torch, said=private(torch.said)) if torch else None,
+        torch=replace(torch, warnings=private(torch.warnings)) if torch else None,
     )
 
 
-def without_torch(machine: Facts, kind: FailureKind, cause: str, said: str) -> Facts:
-    """The machine's facts where torch cannot be imported."""
-    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(said[-LONGEST:])))
+def without_torch(machine: Facts, kind: FailureKind, cause: str, output: str) -> Facts:
+    """The machine's facts, and why torch cannot be imported."""
+    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(output[-LONGEST:])))
 
 
 def with_unread(machine: Facts, what: str, why: str) -> Facts:
@@ -161,8 +160,8 @@ def _memory() -> dict[str, object]:
 
 
 def _battery() -> dict[str, Any]:
-    told = probes.battery()
-    return {"power": {"on_battery": told.on_battery, "battery_share": told.battery_share}}
+    power = probes.battery()
+    return {"power": {"on_battery": power.on_battery, "battery_share": power.battery_share}}
 
 
 def _power_mode() -> dict[str, Any]:
@@ -189,13 +188,12 @@ def _apple() -> dict[str, object]:
     return apple_fields(probes.sysctl(*APPLE_NAMES))
 
 
-def apple_fields(told: Mapping[str, str]) -> dict[str, object]:
-    """The chip, of what sysctl says."""
+def apple_fields(values: Mapping[str, str]) -> dict[str, object]:
+    """The chip, from the values of sysctl."""
     return {
-        **({"cpu": told["machdep.cpu.brand_string"]} if told.get("machdep.cpu.brand_string") else {}),
-        "performance_cores": whole(told.get("hw.perflevel0.physicalcpu")),
-        "efficiency_cores": whole(told.get("hw.perflevel1.physicalcpu")),
-        "translated": told.get("sysctl.proc_translated") == "1",
+        **({"cpu": values["machdep.cpu.brand_string"]} if values.get("machdep.cpu.brand_string") else {}),
+        "performance_cores": whole(values.get("hw.perflevel0.physicalcpu")),
+        "translated": values.get("sysctl.proc_translated") == "1",
     }
 
 
@@ -215,7 +213,7 @@ def _system() -> str:
 
 @cache
 def cpu_name() -> str:
-    """The processor's name as its maker writes it, or its architecture where none can be read."""
+    """The processor's name as its vendor writes it, or its architecture if that cannot be read."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string") or platform.machine()
     try:
@@ -237,14 +235,14 @@ def _affinity_cores() -> int:
 
 
 def usable_cores() -> int:
-    """Logical cores that this process may use: by affinity, and by the container's quota, rounded up."""
+    """Logical cores that this process may use, by its affinity and by the container's quota, rounded up."""
     allowed = _affinity_cores()
     quota = probes.cpu_quota() if sys.platform == "linux" else None
     return allowed if quota is None else max(1, min(allowed, -int(-quota // 1)))
 
 
 def cpu_threads() -> tuple[int, str]:
-    """How many threads give the CPU its fair chance, and why."""
+    """The number of threads that suits this CPU best, and why."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
             return int(os.environ[name]), f"{name} is set"

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver knows, by its library NVML; asked in a process of its own, for a broken driver can hang.
+"""What NVIDIA's driver reports through NVML, read in a process of its own, because a broken driver can hang.
 
 python -m torchlap.machine.nvidia    one line of JSON: a `torchlap.schema.machine.Nvidia`
 """
@@ -21,39 +21,39 @@ THROTTLED = {
     0x40: "hardware thermal limit",
     0x80: "power brake",
 }
-"""NVML's clocks event reasons that slow a busy GPU down (nvml.h); idle and chosen clocks are none."""
+"""NVML's clock event reasons that slow a busy GPU down (nvml.h); idle clocks and chosen clocks are not among them."""
 
 SIGNS = (Path("/dev/nvidiactl"), Path("/usr/lib/wsl/lib/libnvidia-ml.so.1"))
-"""Where one of these is, there is a driver; /proc/driver/nvidia is also in a container that was given no GPU."""
+"""Where one of these exists, there is a driver; /proc/driver/nvidia also exists in containers without a GPU."""
 
 ANSWER_SECONDS = 8.0
-"""Without its persistence mode the driver wakes each GPU first, which takes seconds."""
+"""Without persistence mode the driver wakes each GPU first, which takes seconds."""
 
 MOST_GPUS = 64
 
 
 def throttled_by(reasons: int) -> tuple[str, ...]:
-    """The bits that tell of a GPU that is held down, in words."""
+    """The reasons for which a GPU is throttled, in words."""
     return tuple(sorted(word for bit, word in THROTTLED.items() if reasons & bit))
 
 
 def ask(signs: Sequence[Path] = SIGNS) -> Nvidia | None:
-    """The driver's answer; None where there is no driver.
+    """The driver's answer; None without a driver.
 
     Raises:
-        ProbeError: when there is a driver, and it does not answer.
+        ProbeError: when there is a driver that does not answer.
     """
     if not any(sign.exists() for sign in signs):
         return None
-    told = output([sys.executable, "-P", "-m", "torchlap.machine.nvidia"], seconds=ANSWER_SECONDS)
+    printed = output([sys.executable, "-P", "-m", "torchlap.machine.nvidia"], seconds=ANSWER_SECONDS)
     try:
-        return msgspec.json.decode(told, type=Nvidia)
+        return msgspec.json.decode(printed, type=Nvidia)
     except msgspec.DecodeError:
-        raise ProbeError(told.strip()[:300] or "the driver's library said nothing") from None
+        raise ProbeError(printed.strip()[:300] or "the driver's library printed nothing") from None
 
 
 def read(nvml: ModuleType) -> Nvidia:
-    """All that is asked of NVML, in this process; what a GPU does not tell is left out."""
+    """Everything that is read from NVML, in this process; what a GPU does not report is left out."""
     nvml.nvmlInit()
     cuda = _tried(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2) or 0
     count = min(MOST_GPUS, nvml.nvmlDeviceGetCount())
@@ -84,7 +84,7 @@ def _gpu(nvml: ModuleType, handle: Any) -> NvidiaGpu:  # noqa: ANN401  NVML's ow
 
 
 def _tried(nvml: ModuleType, function: Any, *words: Any) -> Any:  # noqa: ANN401  NVML's answers have many types
-    """NVML's answer, or None where this GPU or driver has none."""
+    """NVML's answer, or None if this GPU or driver has none."""
     try:
         return function(*words)
     except nvml.NVMLError:
@@ -92,14 +92,14 @@ def _tried(nvml: ModuleType, function: Any, *words: Any) -> Any:  # noqa: ANN401
 
 
 def main() -> None:
-    """Print the answer, or why there is none."""
-    import pynvml  # noqa: PLC0415  only here: the judge itself never loads the driver's library for this
+    """Print the driver's answer, or why there is none."""
+    import pynvml  # noqa: PLC0415  only in this process: the judge itself does not load the driver's library
 
     try:
-        told = msgspec.json.encode(read(pynvml)).decode()
+        answer = msgspec.json.encode(read(pynvml)).decode()
     except pynvml.NVMLError as error:
-        told = f"NVML: {error}"
-    sys.stdout.write(told + "\n")
+        answer = f"NVML: {error}"
+    sys.stdout.write(answer + "\n")
 
 
 if __name__ == "__main__":

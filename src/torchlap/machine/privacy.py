@@ -1,4 +1,4 @@
-"""Text without who and where: what a user may paste into a bug report."""
+"""Text that does not say who or where: safe to paste into a bug report."""
 
 import os
 import pwd
@@ -13,16 +13,16 @@ HOME_FOLDER = re.compile(r"(?<![\w.~-])(/home/|/Users/|/var/home/|[A-Za-z]:\\Use
 IDENTIFIER = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|(?<=\bGPU-|\bMIG-)[0-9a-f-]{4,}", re.IGNORECASE
 )
-"""A UUID, or the beginning of one, which is how drivers write the serial number of a GPU."""
+"""A UUID or the beginning of one, which is how drivers write a GPU's serial number."""
 
 SHORTEST_NAME = 3
-"""A shorter name of a user or host is part of too many words."""
+"""Shorter names of users or hosts are part of too many words."""
 
 LONGEST = 20_000
 
 
 def private(text: str) -> str:
-    """The text with one's home folder as `~`, and without other homes, user and host name, UUIDs, odd bytes."""
+    """The text with the home folder as `~`, and without other homes, user and host names, UUIDs and invalid bytes."""
     text = text[:LONGEST].encode(errors="replace").decode()
     for home in _homes():
         text = re.sub(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])", "~", text)
@@ -33,22 +33,22 @@ def private(text: str) -> str:
 
 
 def shell_path(path: str) -> str:
-    """A program's path as a word for a shell, the home folder as a `~` that the shell expands.
+    """A program's path as a shell word, with the home folder as a `~` that the shell expands.
 
-    Where more of it is private, its name alone.
+    If more of it is private, only the program's name.
     """
-    shown = private(path)
-    if "<" in shown:
+    public = private(path)
+    if "<" in public:
         return Path(path).name
-    if shown.startswith("~/"):
-        return "~/" + shlex.quote(shown.removeprefix("~/"))
-    return shlex.quote(shown)
+    if public.startswith("~/"):
+        return "~/" + shlex.quote(public.removeprefix("~/"))
+    return shlex.quote(public)
 
 
 @cache
 def _homes() -> tuple[str, ...]:
-    """This user's home folder as it is called and as it is, longest first; never the root of all files."""
-    found = {os.path.expanduser("~"), _account().pw_dir}  # noqa: PTH111  Path.home raises where there is none
+    """This user's home folder, by name and with links resolved, longest first; never the root folder."""
+    found = {os.path.expanduser("~"), _account().pw_dir}  # noqa: PTH111  Path.home raises if there is none
     with suppress(OSError, RuntimeError):
         found |= {str(Path(home).resolve()) for home in found if home not in ("", "~")}
     homes = {home.rstrip("/") for home in found if home.startswith("/")}
@@ -57,7 +57,7 @@ def _homes() -> tuple[str, ...]:
 
 @cache
 def _names() -> tuple[tuple[str, str], ...]:
-    """The names of the user and the host, with what stands in their place; longest first."""
+    """The names of the user and the host, each with its replacement; longest first."""
     users = {os.environ.get(name, "") for name in ("LOGNAME", "USER", "SUDO_USER")} | {_account().pw_name}
     host = socket.gethostname()
     names = dict.fromkeys(users, "<user>") | {host: "<host>", host.partition(".")[0]: "<host>"}
@@ -67,5 +67,5 @@ def _names() -> tuple[tuple[str, str], ...]:
 def _account() -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(os.getuid())
-    except KeyError:  # as in a container that runs under a number
+    except KeyError:  # as in a container that runs under a numeric user
         return pwd.struct_passwd(("", "", 0, 0, "", "", ""))

@@ -1,8 +1,7 @@
-"""Ask the system: its commands, its files, its drivers. Without rights, each within its own time, and never believed.
+"""Ask the system through its commands, files and drivers, without root access, each within its own time limit.
 
-A probe raises `ProbeError` where it cannot tell; what a command says is taken apart by a pure function that survives
-any text. The shapes of macOS's commands are those of their manual pages and of published transcripts; nobody has run
-them for torchlap on a Mac yet.
+A probe raises `ProbeError` where it has no answer. Pure functions parse what commands print, and survive any text. The
+output of macOS's commands is parsed as manual pages and published transcripts show it; nothing ran on a Mac yet.
 """
 
 import os
@@ -42,20 +41,20 @@ Answer = TypeVar("Answer")
 
 
 class ProbeError(Exception):
-    """A probe could not read what it was to read; one phrase that says why."""
+    """A probe has no answer; a phrase that says why."""
 
 
 def timed(probe: Callable[[], Answer], seconds: float = PROBE_SECONDS) -> Callable[[], Answer]:
-    """Start a probe in a thread of its own; the function that is returned waits for its answer, `seconds` at most.
+    """Start a probe in a thread; the function that is returned waits for its answer, at most `seconds`.
 
-    That function raises ProbeError where the probe failed in whatever way, or hangs: then its thread is left behind.
+    That function raises ProbeError if the probe failed in any way, or hangs: its thread is then abandoned.
     """
     box: queue.SimpleQueue[Callable[[], Answer]] = queue.SimpleQueue()
 
     def work() -> None:
         try:
             answer = probe()
-        except Exception as error:  # noqa: BLE001  a probe that fails is a fact
+        except Exception as error:  # noqa: BLE001  a probe's failure is a fact
             why = str(error) or type(error).__name__
             box.put(lambda: _refuse(why))
         else:
@@ -65,29 +64,29 @@ def timed(probe: Callable[[], Answer], seconds: float = PROBE_SECONDS) -> Callab
 
     def wait() -> Answer:
         try:
-            told = box.get(timeout=seconds)
+            answer = box.get(timeout=seconds)
         except queue.Empty:
             raise ProbeError(f"no answer within {seconds:g} s") from None
-        return told()
+        return answer()
 
     return wait
 
 
-def _refuse(why: str) -> Answer:  # type: ignore[type-var]  # it answers nothing
+def _refuse(why: str) -> Answer:  # type: ignore[type-var]  # it never returns
     raise ProbeError(why)
 
 
 def output(words: Sequence[str], *, whatever_status: bool = False, seconds: float | None = None) -> str:
-    """What a command prints.
+    """The output of a command.
 
     Raises:
-        ProbeError: when there is no such command, it fails, or it takes too long.
+        ProbeError: when the command does not exist, fails, or takes too long.
     """
     name, limit = Path(words[0]).name, COMMAND_SECONDS if seconds is None else seconds
     try:
         ended = run(words, stdin=DEVNULL, capture_output=True, timeout=limit, check=False)
     except FileNotFoundError:
-        raise ProbeError(f"{name} is not there") from None
+        raise ProbeError(f"{name} not found") from None
     except TimeoutExpired:
         raise ProbeError(f"{name} did not answer within {limit:g} s") from None
     except (OSError, SubprocessError) as error:
@@ -98,7 +97,7 @@ def output(words: Sequence[str], *, whatever_status: bool = False, seconds: floa
 
 
 def colon_values(text: str) -> dict[str, str]:
-    """`name: value` a line, as sysctl and sw_vers print it, and /proc/cpuinfo; of a name given twice, the first."""
+    """The values of `name: value` lines, as in sysctl, sw_vers and /proc/cpuinfo; the first of a repeated name."""
     pairs = [line.partition(":") for line in text.splitlines()]
     values: dict[str, str] = {}
     for name, colon, value in pairs:
@@ -108,7 +107,7 @@ def colon_values(text: str) -> dict[str, str]:
 
 
 def sysctl(*names: str) -> dict[str, str]:
-    """The values of these names, those that macOS knows.
+    """The values of those names that macOS knows.
 
     Raises:
         ProbeError: when there is no sysctl.
@@ -117,14 +116,14 @@ def sysctl(*names: str) -> dict[str, str]:
 
 
 def os_release() -> dict[str, str]:
-    """The system's version and build: macOS's by sw_vers, a Linux distribution's by os-release.
+    """The system's version and build, from sw_vers on macOS and os-release on Linux.
 
     Raises:
         ProbeError: when neither can be read.
     """
     if sys.platform == "darwin":
-        told = colon_values(output(["/usr/bin/sw_vers"]))
-        return {"os_version": told.get("ProductVersion", ""), "os_build": told.get("BuildVersion", "")}
+        values = colon_values(output(["/usr/bin/sw_vers"]))
+        return {"os_version": values.get("ProductVersion", ""), "os_build": values.get("BuildVersion", "")}
     try:
         return {"os_version": platform.freedesktop_os_release().get("PRETTY_NAME", "")}
     except OSError:
@@ -132,35 +131,39 @@ def os_release() -> dict[str, str]:
 
 
 def pmset_settings(text: str) -> dict[str, str]:
-    """The settings in use, of `pmset -g`: a name and a value a line, by an indent apart from headings."""
-    lines = [line.rsplit(None, 1) for line in text.splitlines() if line.startswith((" ", "\t"))]
-    return {line[0].strip(): line[1] for line in lines if len(line) == 2}  # noqa: PLR2004  a name and a value
+    """The current settings in the output of `pmset -g`: indented lines of a name and a value."""
+    settings = {}
+    for line in text.splitlines():
+        match line.rsplit(None, 1):
+            case [name, value] if line.startswith((" ", "\t")):
+                settings[name.strip()] = value
+    return settings
 
 
 def low_power_mode(text: str) -> bool | None:
-    """Whether `pmset -g` says that the low-power mode is on; None where it has none."""
+    """Whether `pmset -g` says that low-power mode is on; None if it does not mention it."""
     settings = pmset_settings(text)
-    told = [settings[name] for name in ("lowpowermode", "powermode") if name in settings]
-    return LOW_POWER_MODE in told if told else None
+    modes = [settings[name] for name in ("lowpowermode", "powermode") if name in settings]
+    return LOW_POWER_MODE in modes if modes else None
 
 
 def cpu_speed_limit(text: str) -> Share | None:
-    """The CPU's speed limit, of `pmset -g therm`; None where none was recorded."""
+    """The CPU's speed limit in the output of `pmset -g therm`; None if there is none."""
     found = re.search(r"CPU_Speed_Limit\s*=\s*([0-9]{1,3})\b", text)
     return min(100, int(found[1])) / 100 if found else None
 
 
 def thermal_pressure(text: str) -> int | None:
-    """The level, of `notifyutil -g com.apple.system.thermalpressurelevel`; None where it says none."""
+    """The level in the output of `notifyutil -g com.apple.system.thermalpressurelevel`; None if there is none."""
     found = re.search(r"thermalpressurelevel\s+([0-9]{1,2})\b", text)
     return int(found[1]) if found else None
 
 
 def power_saving() -> bool | None:
-    """Tell whether a low-power mode is on: macOS's, or the firmware's profile on Linux; None where nothing tells.
+    """Whether low-power mode is on, in macOS or in the firmware's profile on Linux; None if not known.
 
     Raises:
-        ProbeError: when macOS's command is not there or fails.
+        ProbeError: when macOS's command is missing or fails.
     """
     if sys.platform == "darwin":
         return low_power_mode(output(PMSET))
@@ -171,7 +174,7 @@ def power_saving() -> bool | None:
 
 
 def _has_battery(root: Path = Path("/sys/class/power_supply")) -> bool:
-    """Whether Linux knows a battery of the machine's own, and not only of a mouse's or a headset's."""
+    """Whether Linux reports a battery of the machine itself, and not only of a mouse or a headset."""
     own = []
     for supply in root.glob("*"):
         with suppress(OSError):
@@ -182,28 +185,28 @@ def _has_battery(root: Path = Path("/sys/class/power_supply")) -> bool:
 
 
 def battery() -> Power:
-    """Whether the machine runs on its battery, and how full that is."""
+    """Whether the machine runs on battery, and its charge."""
     if sys.platform == "linux" and not _has_battery():
         return Power()
     try:
-        told = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    except (OSError, RuntimeError):  # psutil's own: where the system has the files, but not the words
-        told = None
-    if told is None:
+        state = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    except (OSError, RuntimeError):  # psutil raises these where the system's files have unexpected content
+        state = None
+    if state is None:
         return Power()
-    share = min(1.0, max(0.0, told.percent / 100))
-    return Power(on_battery=None if told.power_plugged is None else not told.power_plugged, battery_share=share)
+    share = min(1.0, max(0.0, state.percent / 100))
+    return Power(on_battery=None if state.power_plugged is None else not state.power_plugged, battery_share=share)
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Cores that a container's or a service's quota leaves; None for no limit. Affinity does not show it."""
+    """Cores that a container's or service's CPU quota allows; None without a limit. Affinity does not show it."""
     limits = [_quota_v2(folder) for folder in _cgroup_folders(root, own)] + [_quota_v1(root / "cpu")]
     known = [limit for limit in limits if limit is not None]
     return min(known) if known else None
 
 
 def _cgroup_folders(root: Path, own: Path) -> list[Path]:
-    """The group that this process is in, by version 2, and those above it."""
+    """The cgroup (version 2) that this process is in, and those above it."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -230,13 +233,12 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def display_adapters(root: Path = Path("/sys/bus/pci/devices")) -> tuple[str, ...]:
-    """The makers of the graphics cards and accelerators on the PCI bus, whether they have a driver or not."""
+    """The vendors of the graphics cards and accelerators on the PCI bus, with or without a driver."""
     try:
         folders = sorted(root.iterdir())
     except OSError:
         return ()
-    found = [_adapter(folder) for folder in folders]
-    return tuple(maker for maker in found if maker)
+    return tuple(vendor for vendor in map(_adapter, folders) if vendor)
 
 
 def _adapter(folder: Path) -> str:
@@ -248,5 +250,5 @@ def _adapter(folder: Path) -> str:
 
 
 def environment(names: Sequence[str], values: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Those of the variables that are set."""
+    """The variables that are set, with their values."""
     return {name: values[name] for name in names if name in values}

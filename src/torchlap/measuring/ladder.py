@@ -1,7 +1,5 @@
 """The 2022 experiment on this machine's devices, repaired one flaw at a time."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from torchlap.errors import TorchlapError
-from torchlap.processes.script import run
+from torchlap.processes.script import run, run_untraced
 from torchlap.schema.ladder import AS_PUBLISHED, BATCHES, CPU_IMAGES, IMAGES, SIXTH, Figure, Rung
 from torchlap.schema.trace import ScriptRun
 
@@ -28,18 +26,18 @@ _decoder = msgspec.json.Decoder(tuple[str, int, str, Annotated[float, Meta(gt=0,
 
 
 def published(devices: Sequence[str], models: Sequence[str], images: int, *, quiet: bool) -> tuple[ScriptRun, Rung]:
-    """Run the experiment as it was, watched."""
+    """Run the experiment as published, under the tracer."""
     with TemporaryDirectory(prefix="torchlap-") as folder:
         results = Path(folder) / "results"
         words = _words(devices, (*models, SIXTH), BATCHES, images=images, repairs="", results=results)
-        seen = run(str(SCRIPT), words, stop_after=None, quiet=quiet)
-        return seen, Rung(AS_PUBLISHED, _figures(results) if results.exists() else ())
+        audited = run(str(SCRIPT), words, stop_after=None, quiet=quiet)
+        return audited, Rung(AS_PUBLISHED, _figures(results) if results.exists() else ())
 
 
 def repaired(
     devices: Sequence[str], models: Sequence[str], images: int, watch: Callable[[str], None]
 ) -> tuple[Rung, ...]:
-    """Run it with one flaw mended, then two, and so on, at the smaller batch.
+    """Run it with one flaw repaired, then two, and so on, at the smaller batch.
 
     Raises:
         TorchlapError: when it fails.
@@ -50,15 +48,12 @@ def repaired(
         repairs = ",".join(word for _, word in REPAIRS[:count])
         with TemporaryDirectory(prefix="torchlap-") as folder:
             results = Path(folder) / "results"
-            command = [
-                sys.executable,
-                str(SCRIPT),
-                *_words(devices, models, BATCHES[:1], images=images, repairs=repairs, results=results),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode or not results.exists():
-                said = (done.stderr.strip().splitlines() or ["no word"])[-1]
-                raise TorchlapError(f"The repaired experiment failed ({said}): torchlap doctor looks at the devices.")
+            words = _words(devices, models, BATCHES[:1], images=images, repairs=repairs, results=results)
+            error = run_untraced(SCRIPT, words)
+            if error or not results.exists():
+                raise TorchlapError(
+                    f"The repaired experiment failed ({error or 'no results'}): check the devices with torchlap doctor."
+                )
             rungs.append(Rung(title, _figures(results)))
     return tuple(rungs)
 

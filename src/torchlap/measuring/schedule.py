@@ -1,4 +1,4 @@
-"""How the budget is shared out: which comparison is next, how long it may take, how long a lap is. Arithmetic only."""
+"""How the budget is divided: which group is next, how long it may take, how long a lap is. Arithmetic only."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -9,52 +9,53 @@ from msgspec import Struct
 from torchlap.schema.workload import Cell, Group
 
 LAP_SECONDS = 0.05
-"""No lap is shorter: the clock and the synchronisation must not count."""
+"""No lap is shorter, so that the clock and the synchronization do not matter."""
 
 LONGEST_LAP_SECONDS = 0.5
 LAP_SHARE = 0.1
-"""A fast cell beside a slow one gets longer laps, as long as they stay under a tenth of the slow one's step."""
+"""A fast cell in a group with a slow one gets longer laps, up to this share of the slow one's step."""
 
 SYNCHRONIZE_SHARE = 0.01
-"""The closing synchronisation may cost this share of a lap."""
+"""The closing synchronization may take this share of a lap."""
 
 FAIR_ROUNDS = 8
-"""With so many, one disturbed lap does not decide the interval."""
+"""With this many, one disturbed lap does not decide the interval."""
 
 OVERRUN = 0.1
-"""To reach rounds enough for a fair interval, a comparison may overrun its share by this part of what is left."""
+"""To reach `FAIR_ROUNDS`, a group may overrun its share by this part of what is left."""
 
 WARM_UP_SHARE, WARM_UP_FLOOR = 0.4, 0.05
-"""The warm-up of all cells of a comparison may take this part of its share, or of all that is left."""
+"""The warm-up of all cells of a group may take this part of the group's share, or of everything that is left."""
 
 BATCH_POWER = 0.25
-"""Larger batches get more time, but not in proportion: their laps are longer, and fewer tell as much."""
+"""Larger batches get more time, but not in proportion: their laps are longer, so fewer are needed."""
 
 LEAST_STEPS = 3
-"""What a figure costs at least: one step to warm up, and two laps of one step."""
+"""The least that a figure needs: one step to warm up, and two laps of one step."""
 
 HOPELESS = 3
-"""A first step expected to take this many times what is left is not tried: the expectation is linear in the batch,
-which small batches make too long, so less is worth a try."""
+"""A first step estimated at this many times what is left is not started. The estimate is linear in the batch, which is
+too long when it comes from a small batch, so anything shorter is worth a try."""
 
 
 class StepTime(Struct, frozen=True):
-    """Seconds of a step, and of the part of it that does not grow with the batch: the optimizer's update."""
+    """Seconds of a step, and of its part that does not grow with the batch: the optimizer's update."""
 
     seconds: float
     fixed: float = 0.0
 
     def at(self, factor: float) -> float:
-        """Seconds at a batch so many times larger: linear but for the fixed part, so rather too long than too short."""
+        """Seconds at a batch `factor` times as large, linear except for the fixed part: too long rather than short."""
         fixed = min(self.fixed, self.seconds)
         return fixed + (self.seconds - fixed) * max(1.0, factor)
 
 
 class Pending(Struct, frozen=True):
-    """A comparison still to be measured.
+    """A group that is still to be measured.
 
-    `step_seconds` is its round of single steps, where that can be estimated; `start_seconds` what it takes to get its
-    cells ready.
+    Attributes:
+        step_seconds: a round of single steps, where that can be estimated.
+        start_seconds: preparing its cells, without their warm-up.
     """
 
     number: int
@@ -64,77 +65,77 @@ class Pending(Struct, frozen=True):
 
     @property
     def least_seconds(self) -> float:
-        """What it takes at least, as far as that is known."""
+        """The least that it takes, as far as that is known."""
         return self.start_seconds + LEAST_STEPS * (self.step_seconds or 0.0)
 
 
 def estimate_step(cell: Cell, known: Mapping[Cell, StepTime]) -> float | None:
-    """Seconds a step is expected to take, from the nearest batch of the same cell.
+    """The expected seconds of a cell's step, from the nearest batch of the same cell; None if there is none.
 
     Args:
-        cell: whose step is asked for.
-        known: the time of a step, by cells measured in the same run.
+        cell: the cell to estimate.
+        known: step times of cells measured in the same run.
     """
-
-    def same(other: Cell) -> bool:
-        mine, its = cell.workload, other.workload
-        return (mine.model, mine.phase, cell.recipe, cell.device) == (its.model, its.phase, other.recipe, other.device)
-
-    kin = [other for other in known if same(other)]
-    if not kin:
+    similar = [other for other in known if _differs_only_in_batch(cell, other)]
+    if not similar:
         return None
-    nearest = min(kin, key=lambda other: abs(other.workload.batch - cell.workload.batch))
+    nearest = min(similar, key=lambda other: abs(other.workload.batch - cell.workload.batch))
     return known[nearest].at(cell.workload.batch / nearest.workload.batch)
 
 
+def _differs_only_in_batch(cell: Cell, other: Cell) -> bool:
+    workloads = (cell.workload.model, cell.workload.phase) == (other.workload.model, other.workload.phase)
+    return workloads and (cell.recipe, cell.device) == (other.recipe, other.device)
+
+
 def pending(number: int, group: Group, known: Mapping[Cell, StepTime], starts: Sequence[float] = ()) -> Pending:
-    """Describe a comparison by what is known so far: of its cells' steps, and of how long others took to start."""
-    steps = [estimate_step(cell, known) for cell in group.cells]
-    seen = [step for step in steps if step is not None]
+    """Describe a group by what is known so far: its cells' step times, and how long other groups took to start."""
+    estimates = [estimate_step(cell, known) for cell in group.cells]
+    steps = [step for step in estimates if step is not None]
     batch = max(cell.workload.batch for cell in group.cells)
-    return Pending(number, batch, sum(seen) if seen else None, median(starts) if starts else 0.0)
+    return Pending(number, batch, sum(steps) if steps else None, median(starts) if starts else 0.0)
 
 
 def next_up(waiting: Sequence[Pending]) -> Pending:
-    """Small batches first, for they tell what large ones will cost; then the cheapest, so that most get a figure."""
-    return min(waiting, key=lambda one: (one.batch, one.step_seconds or 0.0, one.number))
+    """Small batches first, because they show what large ones cost; then the cheapest, so that most get a figure."""
+    return min(waiting, key=lambda group: (group.batch, group.step_seconds or 0.0, group.number))
 
 
-def share(mine: Pending, waiting: Sequence[Pending], left_seconds: float) -> float:
-    """Seconds that a comparison may take, of what is left for all that wait (itself among them).
+def share(chosen: Pending, waiting: Sequence[Pending], left_seconds: float) -> float:
+    """Seconds that a group may take of what is left for all that wait, itself included.
 
-    What the others need at least is kept for them where it fits; the rest is shared by a slow function of the batch.
+    The least that the others need is reserved where it fits; the rest is divided by a slow function of the batch.
     """
     reserved, weight = 0.0, 0.0
-    for one in sorted(waiting, key=lambda other: other.least_seconds):
-        if one is mine or reserved + one.least_seconds <= left_seconds:
-            reserved += one.least_seconds
-            weight += _weight(one)
+    for group in sorted(waiting, key=lambda group: group.least_seconds):
+        if group is chosen or reserved + group.least_seconds <= left_seconds:
+            reserved += group.least_seconds
+            weight += _weight(group)
     spare = max(0.0, left_seconds - reserved)
-    return min(left_seconds, mine.least_seconds + spare * _weight(mine) / weight)
+    return min(left_seconds, chosen.least_seconds + spare * _weight(chosen) / weight)
 
 
-def _weight(one: Pending) -> float:
-    return float(one.batch**BATCH_POWER)
+def _weight(group: Pending) -> float:
+    return float(group.batch**BATCH_POWER)
 
 
 def warm_up_seconds(share_seconds: float, left_seconds: float, cells: int) -> float:
-    """How long each of a comparison's cells may warm up, after its first step."""
+    """How long each cell of a group may warm up, after its first step."""
     return max(WARM_UP_SHARE * share_seconds, WARM_UP_FLOOR * left_seconds) / cells
 
 
 def is_hopeless(step_seconds: float | None, left_seconds: float) -> bool:
-    """Tell whether a cell's first step is not worth starting."""
+    """Whether a cell's first step is not worth starting."""
     return left_seconds <= 0 or (step_seconds is not None and step_seconds > HOPELESS * left_seconds)
 
 
 def lap_steps(step_seconds: float, synchronize_seconds: float, slowest_step_seconds: float) -> int:
-    """How many steps make a lap of a cell: long enough to trust the clock, short enough not to slow the rounds.
+    """Steps of a cell's lap: enough to trust the clock, few enough not to slow the rounds.
 
     Args:
         step_seconds: of this cell.
-        synchronize_seconds: what a synchronisation costs when the device is idle.
-        slowest_step_seconds: of the slowest cell that it takes turns with.
+        synchronize_seconds: of a synchronization when the device is idle.
+        slowest_step_seconds: of the slowest cell in its group.
     """
     wanted = min(max(LAP_SECONDS, LAP_SHARE * slowest_step_seconds), LONGEST_LAP_SECONDS)
     wanted = max(wanted, synchronize_seconds / SYNCHRONIZE_SHARE)
@@ -142,14 +143,14 @@ def lap_steps(step_seconds: float, synchronize_seconds: float, slowest_step_seco
 
 
 def lead_in_steps(step_seconds: float, steps: int) -> int:
-    """Steps before the clock starts: they bring clocks and caches back after the other cells' turns.
+    """Untimed steps before a lap: they bring the device's clock and caches back after the other cells' turns.
 
-    They take `LAP_SECONDS`, or are one step; a step of over `LONGEST_LAP_SECONDS` hardly feels the cold. Without them
-    steps of 0.1 s came out 2 to 4 % too slow beside torch.utils.benchmark.Timer, which has a lead-in of its own.
+    They take `LAP_SECONDS`, or are one step; a step of over `LONGEST_LAP_SECONDS` does not need any. Without them,
+    steps of 0.1 s came out 2 to 4 % slower than in torch.utils.benchmark.Timer, which has its own lead-in.
     """
     return 0 if step_seconds >= LONGEST_LAP_SECONDS else min(steps, ceil(LAP_SECONDS / step_seconds))
 
 
 def turn_order(cells: Sequence[int], round_number: int) -> list[int]:
-    """A B, B A, A B ...: the order of a round, so that a trend hits all alike."""
+    """The order of a round: A B, B A, A B ..., so that a trend affects all cells equally."""
     return list(cells) if round_number % 2 == 0 else list(reversed(cells))

@@ -1,4 +1,4 @@
-"""Run a script under the tracer, in a process of its own, and survive it."""
+"""Run a script in a process of its own, under the tracer or without it, and survive it."""
 
 import signal
 import subprocess
@@ -16,20 +16,20 @@ from torchlap.errors import InstallError, UsageError
 from torchlap.schema.trace import ScriptRun, Trace
 
 GRACE_SECONDS = 10.0
-"""What a script has to end by itself once it is interrupted."""
+"""How long an interrupted script has to end by itself."""
 
 LARGEST_TRACE = 256 << 20
 TRACER = "torchlap.worker.tracing.script"
 
 
 def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quiet: bool) -> ScriptRun:
-    """Run a script to its end, or for so many seconds.
+    """Run a script under the tracer, to its end or for a limited time.
 
     Args:
         script: its path.
-        arguments: its own, as they are.
-        stop_after: seconds, after which it is interrupted as by Ctrl-C; None to let it run.
-        quiet: what it prints goes to the standard error, because the standard output is for the report.
+        arguments: passed on to it.
+        stop_after: seconds after which it is interrupted, as by Ctrl-C; None for no limit.
+        quiet: send its output to the standard error, because the standard output is for the report.
 
     Raises:
         UsageError: when there is no such script.
@@ -38,7 +38,7 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
     path = Path(script)
     if path.is_dir() or not path.exists():
         reason = "is a folder" if path.is_dir() else "does not exist"
-        raise UsageError(f"The script {script} {reason}: name a Python file.")
+        raise UsageError(f"The script {script} {reason}: choose a Python file.")
     with TemporaryDirectory(prefix="torchlap-") as folder:
         trace = Path(folder) / "trace.json"
         command = [sys.executable, "-m", TRACER, str(trace), script, *arguments]
@@ -48,21 +48,21 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
 
 
 def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
-    """Wait for the script; tell whether it was stopped by the time, or by the user."""
-    asked: list[bool] = []
+    """Wait for the script; whether the time limit stopped it, and whether the user did."""
+    signals: list[int] = []
 
-    def pass_on(_signal: int, _frame: object) -> None:
-        asked.append(True)
+    def pass_on(number: int, _frame: object) -> None:
+        signals.append(number)
         process.send_signal(signal.SIGINT)
 
     with _on_sigterm(pass_on):
         stopped, interrupted = _waited(process, stop_after)
-    return stopped, interrupted or bool(asked)
+    return stopped, interrupted or bool(signals)
 
 
 @contextmanager
 def _on_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """What ends this process is to end the script first; in another thread than the main one nobody can be asked."""
+    """Let SIGTERM end the script before this process; only the main thread can handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -80,7 +80,7 @@ def _waited(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tup
         process.send_signal(signal.SIGINT)
         _end(process)
         return True, False
-    except KeyboardInterrupt:  # the terminal has sent it to the script, too
+    except KeyboardInterrupt:  # the terminal sends it to the script, too
         _end(process)
         return False, True
     return False, False
@@ -95,23 +95,32 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _read(path: Path, code: int, *, stopped: bool, interrupted: bool) -> ScriptRun:
-    """The trace, which is the last that was written where the script was killed."""
+    """The trace; of a script that was killed, the last one that was written."""
     if not path.exists():
         if interrupted or stopped:
-            raise UsageError("The script was stopped before anything was seen of it: give it more time.")
+            raise UsageError("The script was stopped before anything was recorded: allow it more time.")
         raise InstallError(
-            f"The script was ended ({_word(code)}) before anything was seen of it: run it by itself; torchlap doctor "
-            "looks at torch."
+            f"The script ended ({_how(code)}) before anything was recorded: run it by itself, and check torch with "
+            "torchlap doctor."
         )
     if path.stat().st_size > LARGEST_TRACE:
-        raise UsageError("More was seen of the script than can be told: stop it earlier with --stop-after.")
-    seen = msgspec.json.decode(path.read_bytes(), type=Trace)
+        raise UsageError("The script's trace is too large: stop it earlier with --stop-after.")
+    trace = msgspec.json.decode(path.read_bytes(), type=Trace)
     killed = signal.Signals(-code).name if code < 0 else ""
     status = 128 - code if code < 0 else code
-    if seen.ending == "under way":
-        seen = replace(seen, exit_code=status)
-    return ScriptRun(seen, status, killed, stopped, interrupted)
+    if trace.ending == "under way":
+        trace = replace(trace, exit_code=status)
+    return ScriptRun(trace, status, killed, stopped, interrupted)
 
 
-def _word(code: int) -> str:
+def run_untraced(script: Path, arguments: Sequence[str]) -> str:
+    """Run a script to its end without the tracer; empty if it succeeded, otherwise the last line of its errors."""
+    command = [sys.executable, str(script), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not ended.returncode:
+        return ""
+    return (ended.stderr.strip().splitlines() or [_how(ended.returncode)])[-1]
+
+
+def _how(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -111,8 +111,8 @@ def as_markdown(seen: CheckUp) -> str:
         lines += [f"- Source: {_escaped(finding.source)}"] * bool(finding.source)
     lines += ["", "| fact | value |", "|---|---|"]
     lines += [f"| {name} | {_escaped(value)} |" for name, value in _facts(facts)]
-    if facts.import_failure and facts.import_failure.said.strip():
-        said = facts.import_failure.said[-LONGEST_SAID:].strip().splitlines()
+    if facts.import_failure and facts.import_failure.output.strip():
+        said = facts.import_failure.output[-LONGEST_SAID:].strip().splitlines()
         lines += ["", "What the import printed:", "", *(f"    {clean(line)}" for line in said)]
     return "\n".join(lines) + "\n"
 

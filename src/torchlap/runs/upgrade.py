@@ -18,7 +18,10 @@ EVENTS_1 = {
     "explained": "breakdown",
 }
 RECORDS_1 = {"prepared": "preparation", "numerics": "numerics", "breakdown": "breakdown"}
-"""Where an event of schema 2 has the fields that in schema 1 it had itself."""
+"""Where an event of schema 2 has the fields that it had itself in schema 1."""
+
+FACTS_1 = (("torch", "said", "warnings"), ("import_failure", "said", "output"))
+"""Fields of the facts' records that have another name since."""
 
 
 def upgrade(line: Line, schema: int) -> Line:
@@ -53,6 +56,9 @@ def _from_1(line: Line) -> Line:
 
 def _header_from_1(line: Line) -> Line:
     line["schema"] = 2
+    facts = line.get("facts")
+    if isinstance(facts, dict):
+        line["facts"] = facts | {name: _renamed(facts.get(name), old, new) for name, old, new in FACTS_1}
     plan = line.get("plan")
     if isinstance(plan, dict) and "comparisons" in plan:
         line["plan"] = {name: value for name, value in plan.items() if name != "comparisons"}
@@ -60,15 +66,17 @@ def _header_from_1(line: Line) -> Line:
     return line
 
 
+def _renamed(record: object, old: str, new: str) -> object:
+    """A record with one field under its new name."""
+    if not isinstance(record, dict):
+        return record
+    return {new if name == old else name: value for name, value in record.items()}
+
+
 def _round_from_1(line: Line) -> Line:
     laps = line.get("laps")
     if isinstance(laps, list):
-        line["laps"] = [
-            {"items" if name == "images" else name: value for name, value in lap.items()}
-            if isinstance(lap, dict)
-            else lap
-            for lap in laps
-        ]
+        line["laps"] = [_renamed(lap, "images", "items") for lap in laps]
     return line
 
 

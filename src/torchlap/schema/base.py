@@ -17,10 +17,10 @@ Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 FailureKind = Literal["crash", "hang", "out_of_memory", "refused", "not_finite", "error", "too_slow", "no_time"]
 
 OUT_OF_TIME: tuple[FailureKind, ...] = ("too_slow", "no_time")
-"""What a larger budget mends: nothing is wrong with the cell."""
+"""A larger budget helps: nothing is wrong with the cell."""
 
 
 def whole(text: str | None, most: int = 10**15) -> int | None:
-    """A whole number that is not negative, or None."""
+    """A non-negative whole number, or None if the text is not one."""
     text = (text or "").strip()
     return int(text) if re.fullmatch(r"[0-9]{1,16}", text) and int(text) <= most else None

@@ -7,19 +7,20 @@ from torchlap.schema.trace import ScriptRun
 
 MODELS = ("vgg16", "alexnet", "resnet18", "mobilenet_v2", "efficientnet_b0")
 SIXTH = "squeezenet1_0"
-"""The one that the author had to leave out."""
+"""The author had to leave it out."""
 
 BATCHES = (4, 64)
 IMAGES = 1000
-"""Of an epoch; the figures are seconds of so many."""
+"""Of an epoch."""
 
 CPU_IMAGES = 32
-"""An epoch on a CPU takes minutes; its speed is seen sooner."""
+"""An epoch on a CPU takes minutes; its speed shows sooner."""
+
 AS_PUBLISHED = "as published"
 
 
 class Figure(Struct, frozen=True):
-    """Images a second of a model at a batch on a device, from one epoch."""
+    """Images a second of a model at a batch size on a device, from one epoch."""
 
     model: str
     batch: int
@@ -28,14 +29,14 @@ class Figure(Struct, frozen=True):
 
 
 class Rung(Struct, frozen=True):
-    """The protocol with so many flaws mended, and what it then shows."""
+    """The protocol with a number of flaws repaired, and its figures."""
 
     title: str
     figures: tuple[Figure, ...]
 
 
 class Ladder(Struct, frozen=True):
-    """All of it: the audit of the protocol as it was, the rungs, and the last two measured by torchlap itself."""
+    """The audit of the protocol as published, the rungs, and torchlap's own measurement, which is the last two."""
 
     audited: ScriptRun
     devices: tuple[str, ...]

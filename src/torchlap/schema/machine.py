@@ -8,7 +8,7 @@ from torchlap.schema.base import Count, FailureKind, Name, Seconds, Share, Text
 
 
 class DeviceFacts(Struct, frozen=True):
-    """One device as torch sees it: `name` is what `--devices` takes; `capability` is like 9.0, or gfx90a for AMD."""
+    """A device as torch reports it: `name` is what `--devices` takes; `capability` is like 9.0, or gfx90a on AMD."""
 
     name: Name
     kind: Name
@@ -18,14 +18,14 @@ class DeviceFacts(Struct, frozen=True):
 
 
 class Unread(Struct, frozen=True):
-    """A probe that failed: what it was to read, and why it could not."""
+    """A fact that could not be read, and why."""
 
     what: Name
     why: Text
 
 
 class TorchBuild(Struct, frozen=True, kw_only=True):
-    """What torch's own files say before anything is imported: the versions it was built for, empty for without."""
+    """What torch was built for, read from its own files before anything is imported; empty if not built for it."""
 
     cuda: Text = ""
     hip: Text = ""
@@ -34,7 +34,7 @@ class TorchBuild(Struct, frozen=True, kw_only=True):
 
 
 class TorchFacts(Struct, frozen=True, kw_only=True):
-    """What torch says of itself once it is imported; `said` holds what it complained of meanwhile."""
+    """What torch reports about itself once it is imported; `warnings` is what it printed in the meantime."""
 
     architectures: tuple[Text, ...] = ()
     cuda_available: bool = False
@@ -43,24 +43,26 @@ class TorchFacts(Struct, frozen=True, kw_only=True):
     xpu_built: bool = False
     xpu_available: bool = False
     onednn: bool = True
-    flushes_denormals: bool = True
     float32_precision: dict[Name, Text] = {}
-    said: Text = ""
+    warnings: Text = ""
 
 
 class ImportFailure(Struct, frozen=True):
-    """Why torch and torchvision cannot be imported; `said` is the end of what was printed."""
+    """Why torch and torchvision cannot be imported; `output` is the end of what was printed."""
 
     kind: FailureKind
     reason: Text
-    said: Text = ""
+    output: Text = ""
 
 
 class Trial(Struct, frozen=True, kw_only=True):
-    """How a device did in the live probe.
+    """The result of a device's live probe.
 
-    `failed_at` is the stage that failed, empty where all passed; `wrong` says which numbers came out wrong, `missing`
-    and `fallbacks` which operators the device has not got, or left to the CPU.
+    Attributes:
+        failed_at: the stage that failed; empty if all passed.
+        wrong: which results were wrong; empty if none.
+        missing: operators that the device does not implement.
+        fallbacks: operators that the device leaves to the CPU.
     """
 
     device: Name
@@ -74,9 +76,11 @@ class Trial(Struct, frozen=True, kw_only=True):
 
 
 class Power(Struct, frozen=True, kw_only=True):
-    """What the machine says of power and heat; None where it does not tell.
+    """Power and heat; None where the machine does not report it.
 
-    `thermal_pressure` is macOS's, 0 nominal to 4 sleeping (OSThermalNotification.h); `speed_limit` the CPU's.
+    Attributes:
+        thermal_pressure: of macOS, from 0 (nominal) to 4 (sleeping): OSThermalNotification.h.
+        speed_limit: of the CPU, as a share of its full speed.
     """
 
     on_battery: bool | None = None
@@ -87,7 +91,7 @@ class Power(Struct, frozen=True, kw_only=True):
 
 
 class NvidiaGpu(Struct, frozen=True, kw_only=True):
-    """A GPU as NVIDIA's driver sees it, before this run touches it."""
+    """A GPU as NVIDIA's driver reports it, before this run touches it."""
 
     model: Text
     capability: Text = ""
@@ -102,7 +106,7 @@ class NvidiaGpu(Struct, frozen=True, kw_only=True):
 
 
 class Nvidia(Struct, frozen=True, kw_only=True):
-    """NVIDIA's driver: its version, the newest CUDA it knows, its GPUs."""
+    """NVIDIA's driver: its version, the newest CUDA that it supports, and its GPUs."""
 
     driver: Text = ""
     cuda: Text = ""
@@ -110,10 +114,15 @@ class Nvidia(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What machine, what torch: everything that a figure depends on and that can be read without rights.
+    """The machine and its torch: everything that a figure depends on and that can be read without root access.
 
-    Nothing in it names the user, the host or a serial number. What could not be read is None, or empty, with its
-    reason in `unread` where a probe failed. `interpreter` is how a shell calls this Python.
+    Nothing in it identifies the user, the host or a serial number. What could not be read is None, or empty; `unread`
+    has the reason where a probe failed.
+
+    Attributes:
+        interpreter: how a shell calls this Python.
+        looked_for: which accelerators torch was asked for, in words.
+        translated: the process runs under Rosetta.
     """
 
     cpu: Text
@@ -134,7 +143,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     logical_cores: Count | None = None
     affinity_cores: Count | None = None
     performance_cores: Count | None = None
-    efficiency_cores: Count | None = None
     cpu_quota: Annotated[float, Meta(gt=0, le=1e9)] | None = None
     load: Annotated[float, Meta(ge=0, le=1e9)] | None = None
     available_bytes: Count | None = None

@@ -1,4 +1,4 @@
-"""What the judge and a worker say to each other: one JSON line a message, requests down, replies up."""
+"""The messages between the judge and a worker: one line of JSON each, requests and replies."""
 
 import signal
 
@@ -14,28 +14,28 @@ from torchlap.schema.recipe import MemoryFormat, Precision
 from torchlap.schema.workload import Cell, DataName, Weights
 
 WHERE_SIGNAL = signal.SIGUSR1
-"""Asks a worker that hangs where it is; it prints its stack into its log."""
+"""Asks a hung worker to print its stack into its log."""
 
 LONGEST_LINE = 1 << 20
-"""Bytes: a worker that says more in one line is not one of ours."""
+"""Bytes. No message is longer."""
 
 
 class Hello(Struct, frozen=True, tag="hello"):
-    """Ask a new worker whether it is up."""
+    """Ask a new worker whether it is ready."""
 
 
 class Describe(Struct, frozen=True, tag="describe"):
-    """Ask which devices and models torch and torchvision have here."""
+    """Ask which devices and models torch and torchvision offer here."""
 
 
 class TryOut(Struct, frozen=True, tag="try_out"):
-    """Ask to use a device a little: allocate, multiply, train, copy back; and to try the operators of the models."""
+    """Ask to test a device: allocate, multiply, train, copy back, and run the operators of the suites' models."""
 
     device: str
 
 
 class Check(Struct, frozen=True, tag="check"):
-    """Ask to build a model once, on the CPU, and to have its data, so that what is wrong is told before measuring."""
+    """Ask to build a model once, on the CPU, and to load its data, so that errors show before anything is measured."""
 
     model: str
     batch: int
@@ -54,9 +54,11 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
 
 
 class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
-    """Ask to warm up what was built, within about `limit_seconds` once the first step is done.
+    """Ask to warm up the cell, within about `limit_seconds` after its first step.
 
-    The memory format is what was chosen for the same cell before; the hint, at another batch.
+    Attributes:
+        memory_format: the one that was chosen for the same cell before, or "auto".
+        memory_format_hint: the one that was chosen for it at another batch, or "auto".
     """
 
     limit_seconds: float
@@ -65,9 +67,10 @@ class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
 
 
 class Verify(Struct, frozen=True, tag="verify", kw_only=True):
-    """Ask whether the numbers of what was built are right; after `limit_seconds` the rest is left out.
+    """Ask whether the cell computes correct results; what does not fit into `limit_seconds` is left out.
 
-    `sampled`: of large element-wise operators look at a part.
+    Attributes:
+        sampled: check only a part of large element-wise operators.
     """
 
     limit_seconds: float
@@ -89,14 +92,14 @@ class RunLap(Struct, frozen=True, tag="lap"):
 
 
 class Explain(Struct, frozen=True, tag="explain"):
-    """Ask where the step that was prepared, which takes `step_seconds`, spends them, within about `limit_seconds`."""
+    """Ask where the cell's step, which takes `step_seconds`, spends its time, within about `limit_seconds`."""
 
     limit_seconds: float
     step_seconds: float
 
 
 class MeasurePeaks(Struct, frozen=True, tag="measure_peaks"):
-    """Ask what the device of the cell reaches, within about `limit_seconds`, but for the precisions that are known."""
+    """Ask for the peak rates of the cell's device, without the `known` precisions, within about `limit_seconds`."""
 
     limit_seconds: float
     known: tuple[Precision, ...] = ()
@@ -110,7 +113,7 @@ class Ready(Struct, frozen=True, tag="ready"):
 
 
 class Description(Struct, frozen=True, tag="description"):
-    """What torch and torchvision offer here; `looked_for` says in words which accelerators were looked for."""
+    """What torch and torchvision offer here; `looked_for` says which accelerators torch was asked for."""
 
     devices: tuple[DeviceFacts, ...]
     models: tuple[str, ...]
@@ -150,7 +153,7 @@ class SuiteChecked(Struct, frozen=True, tag="suite_checked"):
 
 
 class Progress(Struct, frozen=True, tag="progress"):
-    """A sign of life from a long preparation."""
+    """A sign of life during a long request."""
 
     doing: str
 
@@ -181,7 +184,7 @@ class PeaksReached(Struct, frozen=True, tag="peaks"):
 
 
 class Failed(Struct, frozen=True, tag="failed"):
-    """The request could not be fulfilled; the worker is of no further use."""
+    """The request failed; the worker cannot be used any further."""
 
     kind: FailureKind
     reason: str

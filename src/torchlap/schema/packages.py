@@ -1,4 +1,4 @@
-"""Whether torch and torchvision fit each other, by their versions, and the command that reinstalls them."""
+"""Whether the versions of torch and torchvision match, and the command that reinstalls them."""
 
 import re
 
@@ -7,21 +7,21 @@ from packaging.version import InvalidVersion, Version
 
 TORCH = ("torch", "torchvision")
 BUILD = re.compile(r"cpu|cu[0-9]+|rocm[0-9]+(\.[0-9]+)*|xpu")
-"""What the local part of a version says of its build; other parts, as of a build from source, say nothing of it."""
+"""The build, as the local part of a version names it; the local part of a build from source names none."""
 
 
 def reinstall(python: str) -> str:
-    """The command that installs torch and torchvision anew, so that they fit each other."""
+    """The command that reinstalls torch and torchvision in matching versions."""
     return f"{python} -m pip install --upgrade --force-reinstall torch torchvision"
 
 
 def missing(packages: dict[str, str]) -> str:
-    """Which of the two are not installed, in words; empty for none."""
+    """Which of the two are not installed, in words; empty if both are."""
     return " and ".join(name for name in TORCH if name not in packages)
 
 
 def misfit(packages: dict[str, str], needs: str) -> str:
-    """Why torch and torchvision do not fit each other, as a clause; empty where they do."""
+    """Why torch and torchvision do not match, as a clause; empty if they do."""
     torch, torchvision = packages.get("torch", ""), packages.get("torchvision", "")
     try:
         wanted = SpecifierSet(needs)
@@ -29,7 +29,7 @@ def misfit(packages: dict[str, str], needs: str) -> str:
     except (InvalidSpecifier, InvalidVersion):
         return ""
     if not wanted.contains(torch, prereleases=True):
-        return f"torchvision {torchvision} needs torch{needs}, but torch {torch} is here"
+        return f"torchvision {torchvision} needs torch{needs}, but torch {torch} is installed"
     if builds[0] and builds[1] and builds[0][0] != builds[1][0]:
         return f"torch {torch} and torchvision {torchvision} come from different builds"
     return ""

@@ -49,7 +49,7 @@ class Group(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """All that a run will measure, and how precisely."""
+    """Everything that a run will measure, and how precisely."""
 
     suite: Name
     groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=10_000)]
@@ -63,5 +63,5 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def is_own_file(model: str) -> bool:
-    """Tell a `path/to/file.py:function` from a torchvision name."""
+    """Whether the model is a `path/to/file.py:function`, and not a torchvision name."""
     return ".py:" in model or model.endswith(".py")

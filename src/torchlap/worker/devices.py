@@ -86,12 +86,11 @@ def torch_facts() -> TorchFacts:
             xpu_built=torch.xpu._is_compiled(),  # noqa: SLF001  there is no public name
             xpu_available=torch.xpu.is_available(),
             onednn=torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]  # torch's own
-            flushes_denormals=torch.set_flush_denormal(False),
             float32_precision={
                 "matmul": torch.backends.cuda.matmul.fp32_precision,
                 "convolution": cudnn.conv.fp32_precision,  # type: ignore[attr-defined]  # torch's types lack it
             },
-            said=" ".join(dict.fromkeys(str(each.message) for each in warned))[:LONGEST_SAID],
+            warnings=" ".join(dict.fromkeys(str(each.message) for each in warned))[:LONGEST_SAID],
         )
 
 

@@ -197,7 +197,7 @@ def driver_too_old(facts: Facts) -> Iterable[Finding]:
 def unavailable(facts: Facts) -> Iterable[Finding]:
     """Nothing explains why torch does not find the GPU."""
     if _gpus(facts) and facts.torch and facts.torch_build and facts.torch_build.cuda and not _available(facts):
-        yield found(UNAVAILABLE, "cuda", f"{_models(facts)}. {facts.torch.said or facts.looked_for}")
+        yield found(UNAVAILABLE, "cuda", f"{_models(facts)}. {facts.torch.warnings or facts.looked_for}")
 
 
 CAPABILITY = re.compile(r"gfx\w{1,20}|[0-9]{1,3}(\.[0-9]{1,3})?")
