@@ -31,13 +31,14 @@ def torchlap(
         run.run()
 
 
-app.command(epilog=run.EPILOG)(run.run)
-app.command(epilog=doctor.EPILOG)(doctor.doctor)
-app.command(epilog=verify.EPILOG)(verify.verify)
-app.command(epilog=report.EPILOG)(report.report)
-app.command(epilog=compare.EPILOG)(compare.compare)
+app.command(epilog=run.EPILOG, short_help="Measure how fast each device trains.")(run.run)
+app.command(epilog=doctor.EPILOG, short_help="Check whether the accelerator works.")(doctor.doctor)
+app.command(epilog=verify.EPILOG, short_help="Check whether devices compute correct results.")(verify.verify)
+app.command(epilog=report.EPILOG, short_help="Show earlier runs: table, page or picture.")(report.report)
+app.command(epilog=compare.EPILOG, short_help="Compare runs: which cells got faster or slower.")(compare.compare)
 app.command(
     epilog=audit.EPILOG,
+    short_help="Find timing mistakes in a training script.",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
 )(audit.audit)
 

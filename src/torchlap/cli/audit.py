@@ -15,7 +15,7 @@ EPILOG = (
     "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; otherwise "
     "the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
 )
-Script = Annotated[str | None, typer.Argument(metavar="[SCRIPT [ARGS]...]", help="A training script.")]
+Script = Annotated[str | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="A training script.")]
 StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
 Models = Annotated[
     str | None, typer.Option("--models", help="Without a script: which models of the experiment to run.")

@@ -26,7 +26,7 @@ class Pivot(StrEnum):
 
 Band = Annotated[str, typer.Option(help="Differences within +- this much count as the same.")]
 FailIfSlower = Annotated[
-    str | None, typer.Option(help="Exit with 1 if a cell is certainly slower by more than this: 5%.")
+    str | None, typer.Option(help="Exit with 1 if a cell is certainly slower by more than this, like 5%.")
 ]
 Across = Annotated[Pivot, typer.Option("--across", help="What is compared: files, or what differs between runs.")]
 

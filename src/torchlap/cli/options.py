@@ -59,15 +59,15 @@ Models = Annotated[
 ]
 Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="Run files, folders of them, or references that come with torchlap."),
+    typer.Argument(metavar="RUN", help="Run files, folders of them, or references that come with torchlap."),
 ]
 Devices = Annotated[
     str,
-    typer.Option(help="Devices, like cpu,cuda:0,mps, or all. The baseline is the CPU, or else the first device."),
+    typer.Option(help="Devices, like cpu,cuda:0,mps, or all. The baseline is the CPU, or else the first one."),
 ]
 VerifyDevices = Annotated[
     str,
-    typer.Option("--devices", help="Devices, like cpu,cuda:0,mps. all: every accelerator, or the CPU if none."),
+    typer.Option("--devices", help="Devices, like cpu,cuda:0,mps. all means every accelerator, or the CPU if there is none."),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
