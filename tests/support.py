@@ -1,8 +1,13 @@
 """What the tests share: where things are, and one template of workers that outlives the runs that close it."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from typer.testing import Result
 
@@ -22,6 +27,13 @@ Command = Callable[..., Result]
 def environment() -> dict[str, str]:
     """This process's environment, with the simulated accelerator where torch finds it."""
     return os.environ | {"PYTHONPATH": str(SIMULATED)}
+
+
+@cache
+def answer(helper: str, *arguments: str) -> Any:
+    """What a script of `helpers` prints, decoded."""
+    command = [sys.executable, "-W", "ignore", str(HELPERS / helper), *arguments]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 class Shared:

@@ -1,21 +1,16 @@
-"""Why a step takes as long as it does: the rule, what is counted, what is shown; and workloads whose bound is known."""
+"""The bottleneck: the rule, its advice, and how reports show it."""
 
 import json
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from bounds import WORKLOADS, Known, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import cell, explained, plan, prepared, reached, rounds, run
 from msgspec.structs import replace
-from support import HELPERS, OWN, ROOT, SIMULATED, TESTS, Command
+from support import ROOT
 
-from torchlap import figures, load
+from torchlap import figures
 from torchlap.judge.bottleneck import Bottleneck, bottleneck
 from torchlap.reports.run import terminal
 from torchlap.reports.run.bottleneck import binary, scaled, significant
@@ -24,14 +19,6 @@ from torchlap.schema.breakdown import EnergyWindow, LoaderRate, OperatorCost
 from torchlap.schema.events import BreakdownMeasured, Event, PeaksMeasured, Watched
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group, StepPhase
-
-QUICKLY = ("--budget", "20s", "--precision-target", "20%")
-MODELS = (
-    *("alexnet", "densenet121", "efficientnet_b0", "efficientnet_b1", "googlenet"),
-    *("mnasnet0_5", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "regnet_x_400mf"),
-    *("regnet_x_800mf", "regnet_y_400mf", "resnet18", "resnet34", "resnet50", "shufflenet_v2_x0_5", "swin_t"),
-    *("shufflenet_v2_x1_0", "squeezenet1_0", "squeezenet1_1"),
-)
 
 
 def explain(
@@ -292,112 +279,3 @@ def test_three_digits_count(value: float, shown: str) -> None:
 def test_units_keep_figures_short() -> None:
     assert (scaled(640, "FLOP"), scaled(2.5e13, "FLOP/s")) == ("640 FLOP", "25.0 TFLOP/s")
     assert (binary(961 * 2**20), binary(12)) == ("961 MiB", "12.0 B")
-
-
-@cache
-def script(name: str, *words: str) -> Any:
-    command = [sys.executable, "-W", "ignore", str(HELPERS / name), *words]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-@pytest.mark.models
-def test_floating_point_operations_are_those_that_torchvision_publishes() -> None:
-    seen = script("flops.py", *MODELS)
-    assert len(seen) >= 20
-    assert {name: pair for name, pair in seen.items() if pair[0] != pytest.approx(pair[1], rel=0.02)} == {}
-
-
-def test_what_operators_read_and_write_is_counted() -> None:
-    seen = script("costs.py")
-    assert seen["product"] == [[1, 2 * 8 * 16 * 32, 4 * (8 * 16 + 16 * 32 + 8 * 32)]]
-    assert seen["copy"] == [[1, 0, 8 * 1000]]
-    assert seen["in place"] == [[1, 0, 8 * 1000]]
-    assert seen["expanded"] == [[1, 0, 4 * (1 + 1000 + 1000)]]
-    assert seen["view"] == []
-    assert seen["rows of a table"] == [[1, 0, 2 * 4 * 3 * 10]]
-    assert seen["a linear layer in inference"] == [[1, 2 * 8 * 16 * 32, 4 * (8 * 16 + 16 * 32 + 32 + 8 * 32)]]
-    assert seen["lists"] == [[1, 0, 4 * (100 + 200) * 2]]
-
-
-def test_a_loader_that_nobody_uses_any_more_ends_at_once() -> None:
-    assert script("loaders.py")["freed without the garbage collector"] is True
-
-
-def test_each_meter_is_read_and_who_cannot_be_read_says_why() -> None:
-    seen = script("meters.py")
-    assert seen["rapl"] == ["RAPL, the CPU's packages", 3.5]
-    assert seen["rapl, its counter begun again"] == ["RAPL, the CPU's packages", 0.5]
-    assert "administrator" in seen["rapl, not for us"]
-    assert "no counter" in seen["no rapl"]
-    assert seen["nvidia"] == ["NVIDIA's driver, the whole GPU", 2.0]
-    assert "does not tell it" in seen["nvidia, too old"]
-    assert seen["apple"] == ["zeus, gpu", 1.5]
-    assert "torchlap[energy]" in seen["apple, without zeus"]
-    assert "sim" in seen["another"]
-
-
-def by(device: str) -> list[Known]:
-    return [known for known in WORKLOADS if device == "cpu" or known.bound in ("input", "launch")]
-
-
-@pytest.mark.parametrize("known", by("cpu"), ids=lambda known: known.model)
-def test_a_bound_that_is_known_is_told(known: Known) -> None:
-    assert told(known, "cpu", *QUICKLY).word == known.bound
-
-
-@pytest.mark.parametrize("known", by("sim:0"), ids=lambda known: known.model)
-def test_on_the_simulated_accelerator_too(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(SIMULATED))
-    monkeypatch.setenv("SIMULATED_COST", "0.00001")
-    assert told(known, "sim:0", *QUICKLY).word == known.bound
-
-
-def test_the_phases_add_up_to_the_step(torchlap: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIMULATED_COST", "0.0003")
-    out = tmp_path / "run.jsonl"
-    more = ("--budget", "20s", "--precision-target", "20%", "--no-verify", "--out", out)
-    result = torchlap("run", f"{OWN}:small", "--devices", "sim:0", "--batch", 4, *more)
-    assert result.exit_code == 0, result.output
-    ((only,),) = (each.cells for each in figures(load(out)))
-    seen = only.breakdown
-    assert seen is not None
-    assert not seen.reason
-    total = sum(map(min, seen.phases.values()))
-    assert total == pytest.approx(min(seen.steps), rel=0.05)
-    assert set(seen.phases) == {"input", "transfer", "forward", "backward", "optimizer"}
-
-
-def test_a_loader_of_ones_own_is_used_and_a_wrong_one_is_told(torchlap: Command, tmp_path: Path) -> None:
-    known = TESTS / "own" / "known.py"
-    words = ("--devices", "cpu", "--budget", "5s", "--out")
-    result = torchlap("run", f"{known}:loader_of_three", "--batch", 4, *words, tmp_path / "three.jsonl")
-    assert result.exit_code == 2, result.output
-    assert "returned a loader of 3 inputs where the batch is 4" in result.output
-    for model, said in (
-        ("loader_of_tensors", "The loader gives Tensor where a pair (inputs, targets) belongs."),
-        ("empty_loader", "The loader has no batch of 3 to give: its data are fewer"),
-    ):
-        result = torchlap("run", f"{known}:{model}", "--batch", 3, *words, tmp_path / model)
-        assert result.exit_code == 1, result.output
-        assert said in " ".join(result.output.split())
-
-
-def test_an_incomplete_batch_of_ones_own_loader_is_left_out() -> None:
-    assert script("loaders.py")["rows of an uneven loader's batches"] == [4, 4, 4, 4]
-
-
-def test_a_loader_that_never_gives_the_same_batch_is_verified_with_one(torchlap: Command) -> None:
-    model = f"{TESTS / 'own' / 'known.py'}:shuffled_loader"
-    for recipe in ("fp32", "compile"):
-        words = ("--devices", "cpu", "--batch", 4, "--recipe", recipe, "--no-suite", "--format", "json")
-        (seen,) = json.loads(torchlap("verify", model, *words).stdout)["cells"]
-        assert (seen["verdict"], seen["numbers"]["spread"]) == ("right", 0.0)
-
-
-def test_without_why_nothing_is_looked_at(torchlap: Command, tmp_path: Path) -> None:
-    out = tmp_path / "run.jsonl"
-    words = ("--devices", "cpu", "--batch", 4, *QUICKLY, "--out", out)
-    assert torchlap("run", f"{OWN}:small", "--no-why", *words).exit_code == 0
-    assert not any(isinstance(event, BreakdownMeasured | PeaksMeasured) for event in load(out).events)
-    shown = torchlap("run", "--resume", out, "--why")
-    assert "Not looked at: no time was left, or --no-why was given." in " ".join(shown.output.split())
