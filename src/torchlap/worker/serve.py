@@ -91,6 +91,15 @@ class Cell:
         self._connection.write(encode(reply) + b"\n")
         self._connection.flush()
 
+    def answer(self, line: bytes) -> None:
+        """Handle an encoded request, and send its reply: an error in a model's code is a reply, too."""
+        request = decode_request(line)
+        try:
+            reply = self.obey(request)
+        except BaseException as error:  # noqa: BLE001  a model's code may raise anything
+            reply = failure(error)
+        self.say(reply)
+
     def obey(self, request: Request) -> Reply:
         """Do what is asked."""
         match request:
@@ -235,12 +244,7 @@ def serve(connection: socket.socket) -> NoReturn:
     threading.Thread(target=_listen, args=(connection.makefile("rb"), requests), daemon=True).start()
     cell = Cell(connection.makefile("wb"))
     while True:
-        request = decode_request(requests.get())
-        try:
-            reply = cell.obey(request)
-        except BaseException as error:  # noqa: BLE001  whatever a user's code raises is the answer
-            reply = failure(error)
-        cell.say(reply)
+        cell.answer(requests.get())
 
 
 def _listen(stream: BinaryIO, requests: "queue.Queue[bytes]") -> None:
