@@ -31,7 +31,7 @@ def test_a_suite_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["", "Quick", "slow"])
 def test_an_unknown_suite_is_refused_with_the_names_there_are(name: str) -> None:
-    assert refusal(parse_suite, name) == f"There is no suite {name!r}: choose one of quick, experiment-2022."
+    assert refusal(parse_suite, name) == f"Unknown suite {name!r}: choose one of quick, experiment-2022."
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -74,7 +74,7 @@ def test_batches_are_whole_numbers_each_taken_once(text: str, batches: tuple[int
     ],
 )
 def test_what_is_no_batch_size_is_named(text: str, blamed: str) -> None:
-    said = f"{blamed!r} is no batch size: give whole numbers from 1 to 65536, like 4,64."
+    said = f"Invalid batch size {blamed!r}: use whole numbers from 1 to 65536, like 4,64."
     assert refusal(parse_batches, text) == said
 
 
@@ -88,7 +88,7 @@ def test_phases_are_train_and_eval_each_taken_once(text: str, phases: tuple[str,
 
 @pytest.mark.parametrize("text", ["", ",", "test", "train,test", "Train", "train+eval"])
 def test_what_is_no_phase_is_refused(text: str) -> None:
-    assert refusal(parse_phases, text) == f"{text!r} is no phase: give train, eval or train,eval."
+    assert refusal(parse_phases, text) == f"Invalid phase {text!r}: use train, eval or train,eval."
 
 
 @pytest.mark.parametrize(
@@ -120,18 +120,18 @@ def test_a_recipe_is_written_as_it_is_read(text: str) -> None:
     ("text", "one", "other"),
     [
         ("fp32+bf16", "fp32", "bf16"),
-        ("bf16+tf32+fused", "tf32", "bf16"),
+        ("bf16+tf32+fused", "bf16", "tf32"),
         ("fp16+contiguous+channels_last", "contiguous", "channels_last"),
     ],
 )
 def test_a_recipe_whose_words_clash_is_refused(text: str, one: str, other: str) -> None:
-    said = f"The recipe {text!r} names both {one} and {other}: give one, or two recipes with a comma."
+    said = f"The recipe {text!r} names both {one} and {other}: choose one, or give two recipes separated by a comma."
     assert refusal(parse_recipe, text) == said
 
 
 @pytest.mark.parametrize(("text", "blamed"), [("", ""), ("fp64", "fp64"), ("bf16+", ""), ("bf16 +fused", "bf16 ")])
 def test_what_is_no_part_of_a_recipe_is_named(text: str, blamed: str) -> None:
-    assert refusal(parse_recipe, text).startswith(f"{blamed!r} is no part of a recipe: join some of fp32, tf32, ")
+    assert refusal(parse_recipe, text).startswith(f"Unknown recipe term {blamed!r}: join any of fp32, tf32, ")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_times_are_in_seconds_unless_they_say_otherwise(text: str, seconds: floa
     "text", ["0", "0s", "0.0", "-1", "", "x", "m", "5 m", "1h30m", "169h", "nan", "inf", "1e3", "9" * 400, "1d"]
 )
 def test_what_is_no_time_over_zero_is_refused(text: str) -> None:
-    said = f"{text!r} is no budget: give a time over zero, like 90s, 5m or 1h (a week at most)."
+    said = f"Invalid budget {text!r}: use a positive time of at most a week, like 90s, 5m or 1h."
     assert refusal(parse_seconds, text, "budget") == said
 
 
@@ -159,7 +159,7 @@ def test_a_target_is_a_share_or_a_percentage(text: str, target: float) -> None:
 
 @pytest.mark.parametrize("text", ["0", "0%", "2", "51%", "0.05%", "-2%", "", "%", "x", "nan", "1e-2", "9" * 400])
 def test_what_is_no_target_is_refused(text: str) -> None:
-    said = f"{text!r} is no precision target: give a share from 0.1% to 50%, like 2%."
+    said = f"Invalid precision target {text!r}: use a share from 0.1% to 50%, like 2%."
     assert refusal(parse_target, text) == said
 
 
@@ -183,7 +183,7 @@ def test_devices_are_taken_by_name_the_cpu_first_one_twice_if_asked(
 
 @pytest.mark.parametrize(("text", "blamed"), [("mps", "mps"), ("cpu,cuda:7", "cuda:7"), ("", ""), ("CPU", "CPU")])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(text: str, blamed: str) -> None:
-    said = f"There is no device {blamed!r} here: torch finds cpu, cuda:0."
+    said = f"Device {blamed!r} is not available: torch finds cpu, cuda:0."
     assert refusal(parse_devices, text, [CPU, CUDA]) == said
 
 
@@ -193,15 +193,15 @@ def test_a_model_that_exists_is_fine() -> None:
 
 def test_an_unknown_model_is_refused_with_the_nearest_names() -> None:
     assert refusal(check_model, "resnet19", KNOWN) == (
-        "There is no torchvision model 'resnet19': did you mean resnet18 or resnet50 or resnet34?"
+        "Unknown torchvision model 'resnet19': did you mean resnet18 or resnet50 or resnet34?"
     )
 
 
 @pytest.mark.parametrize("name", ["", "qqqqqqqq"])
 def test_a_model_like_no_other_is_refused_with_the_suites_models(name: str) -> None:
     assert refusal(check_model, name, KNOWN) == (
-        f"There is no torchvision model {name!r}: torchvision has vgg16, alexnet, resnet18, mobilenet_v2, "
-        "efficientnet_b0, squeezenet1_0 and 6 in all."
+        f"Unknown torchvision model {name!r}: torchvision has 6 models, such as vgg16, alexnet, resnet18, "
+        "mobilenet_v2, efficientnet_b0, squeezenet1_0."
     )
 
 
@@ -239,7 +239,7 @@ def test_tf32_is_left_out_for_a_device_that_has_not_got_it_but_has_another_recip
 
 def test_a_device_that_has_none_of_the_recipes_is_refused() -> None:
     said = refusal(groups, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
-    assert said.startswith("TF32 is a mode of NVIDIA GPUs, which cpu has not: add a recipe for it")
+    assert said.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe for it")
 
 
 def test_more_than_a_run_file_can_hold_is_refused() -> None:

@@ -223,7 +223,7 @@ def test_a_step_that_does_not_end_in_the_budget_is_too_slow_and_the_others_are_m
     world = World(lambda cell: 500.0 if cell.workload.model == "slow" else 0.01)
     session, events = measured(world, plan_of(group("fast", 4, ("cpu",)), group("slow", 4, ("cpu",))))
     assert [failure.kind for failure in failures(events)] == ["too_slow"]
-    assert "No step ended within" in failures(events)[0].reason
+    assert "No step finished within" in failures(events)[0].reason
     assert [tally.stopped for tally in session.tallies] == ["precise", "failed"]
 
 
@@ -233,7 +233,7 @@ def test_a_hopeless_batch_is_not_started_but_estimated_from_the_smaller_one() ->
     (failure,) = failures(events)
     assert failure.estimate_seconds == pytest.approx(320.0)
     assert failure.reason.startswith("Not started: ")
-    assert failure.reason.endswith("s were left. A step is expected to take up to 320 s, by the smaller batch.")
+    assert failure.reason.endswith("s were left. A step is estimated at up to 320 s, from the smaller batch.")
     assert ("prepare", "a, batch 64, cpu") not in world.order
 
 

@@ -89,7 +89,7 @@ def test_a_torn_last_line_is_left_out_with_a_remark(path: Path) -> None:
     path.write_bytes(content[:-9])
     seen = load(path)
     assert seen.events == EVENTS[:-1]
-    assert seen.remarks == (f"The last line of {path} was torn off while it was written; it is left out.",)
+    assert seen.remarks == (f"The last line of {path} is incomplete and was skipped.",)
 
 
 def test_a_file_may_be_torn_anywhere_after_its_header(path: Path) -> None:
@@ -105,28 +105,28 @@ def test_a_file_may_be_torn_anywhere_after_its_header(path: Path) -> None:
     "content", [b"", b"\n", b"\x00\xff\xfe\x80 junk\n", b"\x89PNG\r\n\x1a\n", b"[]\n", b"{}\n", b"7"]
 )
 def test_what_is_no_run_file_is_refused(path: Path, content: bytes) -> None:
-    assert refusal(path, content) == "FILE is not a torchlap run file: its first line is no header."
+    assert refusal(path, content) == "FILE is not a torchlap run file: its first line is not a header."
 
 
 def test_a_file_torn_in_its_header_is_no_run_file(path: Path) -> None:
     content = written(path, HEADER)
-    assert refusal(path, content[:-1]) == "FILE is not a torchlap run file: its first line is no header."
+    assert refusal(path, content[:-1]) == "FILE is not a torchlap run file: its first line is not a header."
 
 
 def test_a_file_that_begins_with_another_event_is_no_run_file(path: Path) -> None:
     content = written(path, *EVENTS)
-    assert refusal(path, content) == "FILE is not a torchlap run file: its first line is no header."
+    assert refusal(path, content) == "FILE is not a torchlap run file: its first line is not a header."
 
 
 @pytest.mark.parametrize("schema", ["0", "-1", "1.5", "1e400", "null", '"1"', "9" * 5000])
 def test_a_header_with_a_schema_that_never_was_is_refused(path: Path, schema: str) -> None:
-    assert "its first line is no header" in refusal(path, line(f'{{"event":"run","schema":{schema}}}'))
+    assert "its first line is not a header" in refusal(path, line(f'{{"event":"run","schema":{schema}}}'))
 
 
 @pytest.mark.parametrize("schema", [SCHEMA + 1, 10**30])
 def test_a_newer_schema_is_told_with_how_to_upgrade(path: Path, schema: int) -> None:
     assert refusal(path, line(f'{{"event":"run","schema":{schema},"what":"is new"}}')) == (
-        f"FILE was written by a newer torchlap (schema {schema}, this one reads up to 1): "
+        f"FILE was written by a newer torchlap (schema {schema}; this version reads up to {SCHEMA}): "
         "upgrade with pip install --upgrade torchlap."
     )
 
@@ -154,7 +154,7 @@ def test_a_second_header_is_damage(path: Path) -> None:
 )
 def test_a_comparison_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
     said = refusal(path, written(path, HEADER, event))
-    assert said == "FILE is damaged: line 2 speaks of a comparison that was not planned."
+    assert said == "FILE is damaged: line 2 refers to a group that was not planned."
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_comparison_that_was_not_planned_is_damage(path: Path, event: Event) -
 )
 def test_a_cell_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
     said = refusal(path, written(path, HEADER, EVENTS[0], event))
-    assert said == "FILE is damaged: line 3 speaks of a cell that was not planned."
+    assert said == "FILE is damaged: line 3 refers to a cell that was not planned."
 
 
 @pytest.mark.parametrize(
@@ -224,18 +224,18 @@ def test_a_line_longer_than_any_of_ours_is_refused(path: Path) -> None:
 
 def test_a_file_larger_than_any_of_ours_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runfile, "LARGEST_FILE", 10)
-    assert refusal(path, b"x" * 11) == "FILE has 11 bytes, more than any run file: name another file."
+    assert refusal(path, b"x" * 11) == "FILE has 11 bytes, more than any run file: choose another file."
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "run.jsonl"
-    with pytest.raises(RunFileError, match=r"cannot be read \(No such file or directory\): check its name\."):
+    with pytest.raises(RunFileError, match=r"Cannot read .* \(No such file or directory\): check its name\."):
         load(missing)
 
 
 @pytest.mark.parametrize("name", [".", "a" * 300], ids=["a folder", "too long a name"])
 def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunFileError, match=r"cannot be read|is not a file"):
+    with pytest.raises(RunFileError, match=r"Cannot read|is not a regular file"):
         load(tmp_path / name)
 
 
@@ -244,25 +244,24 @@ def test_a_missing_folder_is_told_with_the_option_that_names_another(tmp_path: P
     with pytest.raises(RunFileError) as caught:
         RunFile.create(missing)
     assert str(caught.value) == (
-        f"The run file {missing} cannot be written (No such file or directory): "
-        "name a file that can be written with --out."
+        f"Cannot write the run file {missing} (No such file or directory): choose a writable file with --out."
     )
 
 
 def test_a_name_too_long_for_the_file_system_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RunFileError, match="cannot be written"):
+    with pytest.raises(RunFileError, match="Cannot write"):
         RunFile.create(tmp_path / ("a" * 300))
 
 
 def test_a_file_that_exists_is_not_overwritten(path: Path) -> None:
     path.write_text("precious")
-    with pytest.raises(RunFileError, match=re.escape(f"continue it with --resume {path}, or name another file")):
+    with pytest.raises(RunFileError, match=re.escape(f"continue it with --resume {path}, or choose another file")):
         RunFile.create(path)
     assert path.read_text() == "precious"
 
 
 def test_a_file_that_is_not_there_cannot_be_continued(path: Path) -> None:
-    with pytest.raises(RunFileError, match=r"cannot be written \(No such file or directory\)"):
+    with pytest.raises(RunFileError, match=r"Cannot write .* \(No such file or directory\)"):
         RunFile.reopen(path)
     assert not path.exists()
 
@@ -291,7 +290,7 @@ def test_a_disk_that_is_full_when_the_line_is_synced_keeps_the_earlier_lines_who
     with pytest.raises(RunFileError) as caught:
         file.append(EVENTS[1])
     assert str(caught.value) == (
-        f"The run file {path} cannot be written (No space left on device): make room, then continue with --resume."
+        f"Cannot write the run file {path} (No space left on device): free some space, then continue with --resume."
     )
     assert load(path) == Run(HEADER, EVENTS[:1])
 
@@ -319,7 +318,7 @@ def fill_up(path: Path, disk: SmallDisk) -> RunFile:
     file.append(HEADER)
     file.append(EVENTS[0])
     disk.room = 20
-    with pytest.raises(RunFileError, match=r"No space left on device.*make room, then continue with --resume"):
+    with pytest.raises(RunFileError, match=r"No space left on device.*free some space, then continue with --resume"):
         file.append(EVENTS[1])
     assert disk.refused
     return file
