@@ -4,6 +4,7 @@ The public names are those of `torchlap.api`. They are loaded when one of them i
 costs nothing; none of them imports torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Load the public names."""
-    from torchlap import api  # noqa: PLC0415  loaded when first used
-
     if name == "__all__":
         return __dir__()
+    api = import_module("torchlap.api")  # `from torchlap import api` would ask this function for it
     if name not in api.__all__:
         raise AttributeError(f"module 'torchlap' has no attribute {name!r}")
     return getattr(api, name)
@@ -25,6 +25,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """The public names."""
-    from torchlap import api  # noqa: PLC0415  loaded when first used
-
-    return sorted([*api.__all__, "__version__"])
+    return sorted([*import_module("torchlap.api").__all__, "__version__"])
