@@ -1,9 +1,9 @@
-"""How often is a device found faster than itself? The same cell on both sides, over and over, on this machine.
+"""How often does a device seem faster than itself? The same cell on both sides, again and again, on this machine.
 
     python benchmarks/a_against_a.py [--device cuda:0] [--comparisons 40] [--model examples/own_model.py:tiny]
 
-Prints a Markdown row: in how many comparisons the 95 % interval of the speed-up missed 1, and the widest and the median
-half-width. Of 40, about two miss.
+Prints a Markdown row: in how many comparisons the 95% interval of the speed-up missed 1, and the median and the widest
+half-width. About two of 40 should miss.
 """
 
 import argparse
@@ -26,21 +26,21 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=40)
     parser.add_argument("--model", default="examples/own_model.py:tiny")
     parser.add_argument("--batch", type=int, default=32)
-    words = parser.parse_args()
-    cell = Cell(Workload(words.model, words.batch), Recipe(), words.device)
+    args = parser.parse_args()
+    cell = Cell(Workload(args.model, args.batch), Recipe(), args.device)
     plan = Plan(
         suite="own",
-        groups=(Group((cell, cell)),) * words.groups,
+        groups=(Group((cell, cell)),) * args.comparisons,
         precision_target=0.02,
-        budget_seconds=8.0 * words.groups,
+        budget_seconds=8.0 * args.comparisons,
     )
-    speed_ups = [each.cells[1].speed_up for each in figures(measured(plan))]
+    speed_ups = [group.cells[1].speed_up for group in figures(measured(plan))]
     known = [speed_up for speed_up in speed_ups if speed_up is not None]
     missed = [speed_up for speed_up in known if not speed_up.low <= 1 <= speed_up.high]
     widths = [speed_up.half_width for speed_up in known]
-    print("| cell | comparisons | missed 1 | half-width, median and widest | the misses |\n|---|---|---|---|---|")
+    print("| cell | comparisons | missed 1 | half-width, median and widest | misses |\n|---|---|---|---|---|")
     print(
-        f"| {words.model}, batch {words.batch}, {words.device} | {len(known)} | {len(missed)} "
+        f"| {args.model}, batch {args.batch}, {args.device} | {len(known)} | {len(missed)} "
         f"| {median(widths):.2%}, {max(widths):.2%} | {'; '.join(map(str, missed)) or 'none'} |"
     )
 

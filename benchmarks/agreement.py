@@ -1,10 +1,10 @@
-"""Do others read the same time? torchlap beside torch.utils.benchmark.Timer, the same step, in turns, in one run.
+"""Do other timers agree? torchlap and torch.utils.benchmark.Timer take turns on the same step, in one run.
 
     python benchmarks/agreement.py [--device cuda:0] [--batch 4] [--rounds 20]
 
-Prints a Markdown table: torchlap's throughput over the Timer's, at most 2 % from 1 within the interval. On a CUDA
-device also a kernel that spins for a known number of clock cycles: torchlap's step over cycles / clock, at most 1 %
-from 1.
+Prints a Markdown table: torchlap's throughput divided by the Timer's, which should be within 2% of 1, up to the
+interval. On a CUDA device also a kernel that spins for a known number of clock cycles: torchlap's step divided by
+cycles / clock should be within 1% of 1.
 """
 
 import argparse
@@ -30,20 +30,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=20)
-    words = parser.parse_args()
+    args = parser.parse_args()
     print("| step | device | torchlap over torch.utils.benchmark.Timer |\n|---|---|---|")
     for model in MODELS:
-        cell = Cell(Workload(model, words.batch), Recipe(), words.device)
-        _, laps = take_turns(cell, words.rounds, ("timer",))
+        cell = Cell(Workload(model, args.batch), Recipe(), args.device)
+        _, laps = take_turns(cell, args.rounds, ("timer",))
         ratio = paired_ratio(laps["timer"], laps["torchlap"])
-        print(f"| {model}, batch {words.batch} | {words.device} | {written(*bounds(ratio))} |", flush=True)
-    if words.device.startswith("cuda"):
+        print(f"| {model}, batch {args.batch} | {args.device} | {written(*bounds(ratio))} |", flush=True)
+    if args.device.startswith("cuda"):
         print("\n| step | clock | torchlap over cycles / clock |\n|---|---|---|")
-        spin(words.device, words.rounds)
+        spin(args.device, args.rounds)
 
 
 def bounds(ratio: object) -> tuple[float, float, float]:
-    """An interval's three numbers."""
+    """The value and the limits of an interval."""
     return tuple(getattr(ratio, name) for name in ("value", "low", "high"))
 
 
@@ -53,7 +53,7 @@ def written(value: float, low: float, high: float) -> str:
 
 
 def spin(device: str, rounds: int) -> None:
-    """Measure a kernel of known cycles, reading the clock that it runs at after each lap."""
+    """Measure a kernel of known cycles; the clock frequency is read after each lap."""
     import pynvml  # noqa: PLC0415  the extra `nvidia`
 
     pynvml.nvmlInit()
@@ -72,8 +72,8 @@ def spin(device: str, rounds: int) -> None:
         clocks.append(1e6 * pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
         ratios.append(seconds / (CYCLES / clocks[-1]))
     processes.close()
-    seen = f"{min(clocks) / 1e6:.0f} to {max(clocks) / 1e6:.0f} MHz"
-    print(f"| torch.cuda._sleep({CYCLES:,}) | {seen} | {written(*bounds(interval(ratios)))} |")
+    frequencies = f"{min(clocks) / 1e6:.0f} to {max(clocks) / 1e6:.0f} MHz"
+    print(f"| torch.cuda._sleep({CYCLES:,}) | {frequencies} | {written(*bounds(interval(ratios)))} |")
 
 
 if __name__ == "__main__":

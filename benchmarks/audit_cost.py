@@ -1,9 +1,9 @@
-"""What watching costs: the same script by itself and under the tracer of `torchlap audit`, in turns.
+"""What tracing costs: the same script alone and under the tracer of `torchlap audit`, in turns.
 
     python benchmarks/audit_cost.py [--device cpu] [--rounds 8] [SCRIPT]
 
-The script (tests/scripts/clean/plain.py when left out) prints its own figure last; the ratio of the two figures is that
-of its speed with and without the tracer. Prints the paired ratio with its interval: 1.00 costs nothing.
+The script (default: tests/scripts/clean/plain.py) prints its time a step in its last line. Prints the paired ratio of
+that time with the tracer to that without, with its interval: 1.00 means that tracing costs nothing.
 """
 
 import argparse
@@ -21,33 +21,33 @@ from torchlap.stats import paired_ratio
 
 
 def figure(command: list[str]) -> float:
-    """The last number that a script prints, with its time a step in milliseconds."""
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(re.findall(r"\d+\.\d+", said.splitlines()[-1])[0])
+    """The time a step in milliseconds, from the last line that a script prints."""
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(re.findall(r"\d+\.\d+", output.splitlines()[-1])[0])
 
 
 def main() -> None:
-    """Let them take turns."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("script", nargs="?", default=str(SCRIPTS / "clean" / "plain.py"))
-    words.add_argument("--device", default="cpu")
-    words.add_argument("--rounds", type=int, default=8)
-    asked = words.parse_args()
-    if asked.device.startswith("sim"):
+    """Run the script in turns, with and without the tracer."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("script", nargs="?", default=str(SCRIPTS / "clean" / "plain.py"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=8)
+    args = parser.parse_args()
+    if args.device.startswith("sim"):
         os.environ.update(SIMULATED)
     alone: list[float] = []
-    watched: list[float] = []
+    traced: list[float] = []
     with TemporaryDirectory() as folder:
         commands = {
-            False: [sys.executable, asked.script, asked.device],
-            True: [sys.executable, "-m", TRACER, f"{folder}/trace.json", asked.script, asked.device],
+            False: [sys.executable, args.script, args.device],
+            True: [sys.executable, "-m", TRACER, f"{folder}/trace.json", args.script, args.device],
         }
-        for place in range(asked.rounds):
-            for traced in (True, False) if place % 2 else (False, True):
-                (watched if traced else alone).append(figure(commands[traced]))
-    ratio = paired_ratio(watched, alone, 0.95)
+        for number in range(args.rounds):
+            for with_tracer in (True, False) if number % 2 else (False, True):
+                (traced if with_tracer else alone).append(figure(commands[with_tracer]))
+    ratio = paired_ratio(traced, alone, 0.95)
     interval = f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
-    print(f"{Path(asked.script).stem} on {asked.device}, {asked.rounds} rounds: {interval} of its time alone")
+    print(f"{Path(args.script).stem} on {args.device}, {args.rounds} rounds: {interval} of its time alone")
 
 
 if __name__ == "__main__":

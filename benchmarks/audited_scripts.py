@@ -1,11 +1,11 @@
-"""Scripts with one known fault each, and clean ones: does `torchlap audit` find the fault, at its line, and no other?
+"""Does `torchlap audit` find the known fault of each script, at its line, and no other fault?
 
     python benchmarks/audited_scripts.py cpu|sim|cuda:0 [SCRIPT ...]
 
-The scripts are in tests/scripts; the first line of each says its fault and the devices it exists on, and the faulty
-line is marked by its code. Prints a row a script: the fault, whether it was found at that line, what else was said, and
-what the tracing took. `sim` is the simulated accelerator. Exits with 1 where a fault was missed, or a clean script had
-an error.
+The scripts are in tests/scripts: scripts with one known fault, and clean ones. The first line of a script names its
+fault and the devices on which it occurs; a comment with its code marks the faulty line. Prints a row a script: the
+fault, whether it was found at that line, all other findings, and the share of time that tracing took. `sim` is the
+simulated accelerator. Exits with 1 if a fault was missed, or if a clean script got an error.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Known(NamedTuple):
 
 
 def known(path: Path) -> Known:
-    """What a script's own comments say of it."""
+    """A script, and its fault as its own comments name it."""
     first, *lines = path.read_text().splitlines()
     fault = re.search(r"fault: (TL\d+)", first)
     devices = tuple(first.partition("devices:")[2].split())
@@ -45,10 +45,12 @@ def known(path: Path) -> Known:
 
 
 def scripts(device: str) -> list[Known]:
-    """Those that may be run on a device, the faulty ones first."""
+    """The scripts that can run on a device, the faulty ones first."""
     kind = device.partition(":")[0]
     found = [known(path) for path in sorted(SCRIPTS.glob("*/*.py"))]
-    return sorted((each for each in found if kind in each.devices), key=lambda each: (not each.fault, each.path.stem))
+    return sorted(
+        (script for script in found if kind in script.devices), key=lambda script: (not script.fault, script.path.stem)
+    )
 
 
 def audited(script: Known, device: str) -> ScriptRun:
@@ -58,36 +60,36 @@ def audited(script: Known, device: str) -> ScriptRun:
     return run(str(script.path), [device], stop_after=120.0, quiet=True)
 
 
-def verdict(script: Known, seen: ScriptRun) -> tuple[bool, list[str]]:
-    """Whether all is as it should be, and what was said besides the fault."""
+def verdict(script: Known, result: ScriptRun) -> tuple[bool, list[str]]:
+    """Whether the audit was right, and its findings besides the fault."""
     where = f"{script.path.name}:{script.line}"
-    told = examine(seen.trace)
+    findings = examine(result.trace)
     others = [
-        f"{each.code} {each.severity} ({each.where})"
-        for each in told
-        if (each.code, each.where) != (script.fault, where)
+        f"{finding.code} {finding.severity} ({finding.where})"
+        for finding in findings
+        if (finding.code, finding.where) != (script.fault, where)
     ]
-    found = not script.fault or any((each.code, each.where) == (script.fault, where) for each in told)
-    clean = script.fault or not any(each.severity == "error" for each in told)
-    return bool(found and clean and seen.exit_code == 0), others
+    found = not script.fault or any((finding.code, finding.where) == (script.fault, where) for finding in findings)
+    clean = script.fault or not any(finding.severity == "error" for finding in findings)
+    return bool(found and clean and result.exit_code == 0), others
 
 
 def main() -> None:
-    """Run them all."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("device")
-    words.add_argument("only", nargs="*")
-    asked = words.parse_args()
-    print("| script | fault | line | found | said besides | tracing |\n|---|---|---|---|---|---|")
+    """Audit the scripts and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("device")
+    parser.add_argument("only", nargs="*")
+    args = parser.parse_args()
+    print("| script | fault | line | found | other findings | tracing |\n|---|---|---|---|---|---|")
     wrong = 0
-    for script in scripts(asked.device):
-        if asked.only and script.path.stem not in asked.only:
+    for script in scripts(args.device):
+        if args.only and script.path.stem not in args.only:
             continue
-        seen = audited(script, asked.device)
-        right, others = verdict(script, seen)
+        result = audited(script, args.device)
+        right, others = verdict(script, result)
         wrong += not right
         found = "yes" if right and script.fault else "clean" if right else "**NO**"
-        cost = seen.trace.tracer_seconds / seen.trace.seconds
+        cost = result.trace.tracer_seconds / result.trace.seconds
         name, line = script.path.stem, script.line or ""
         print(f"| {name} | {script.fault} | {line} | {found} | {', '.join(others)} | {cost:.1%} |", flush=True)
     sys.exit(wrong > 0)

@@ -1,10 +1,10 @@
-"""A training loop as one writes it by hand, without torchlap: each line read from the standard input runs a lap.
+"""A hand-written training loop, without torchlap: every line read from the standard input runs a lap.
 
     python benchmarks/bare.py MODEL BATCH DEVICE fp32|tf32 contiguous|channels_last fresh|fixed THREADS
 
-`fresh` resizes new digits at every step, as torchlap does; `fixed` trains on one batch made before: the resident step.
-A line `LEAD_IN STEPS loop` is answered with the seconds of the steps; with `timer` as its last word they are run by
-torch.utils.benchmark.Timer.
+`fresh` resizes new digits at every step, as torchlap does; `fixed` trains on one batch that was made in advance. The
+answer to a line `LEAD_IN STEPS loop` is the seconds of the steps; with `timer` as its last word,
+torch.utils.benchmark.Timer runs them.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
 
 
 def fresh(at: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take the next digits, resized and normalised."""
+    """Take the next digits, resized and normalized."""
     start = at * rows % (len(images) // rows * rows)
     grey = interpolate(images[start : start + rows, None].float(), size=(size, size), mode="bilinear")
     grey = (grey / 255 - 0.1307) / 0.3081
@@ -72,7 +72,7 @@ def synchronize() -> None:
 
 
 def by_hand(count: int) -> float:
-    """Seconds of the steps, read as torchlap reads them."""
+    """Seconds of the steps, timed as torchlap times them."""
     synchronize()
     begun = time.perf_counter()
     steps(count)
@@ -81,7 +81,7 @@ def by_hand(count: int) -> float:
 
 
 def by_timer(count: int) -> float:
-    """Seconds of the steps, as torch's own timer reads them."""
+    """Seconds of the steps, timed by torch's own timer."""
     timer = Timer("steps(1)", globals={"steps": steps}, num_threads=int(threads))
     return float(timer.timeit(count).mean) * count
 

@@ -1,11 +1,11 @@
-"""Is a step's bound told right? Workloads whose bound is known, on a device; and whether the phases add up.
+"""Does torchlap name the right bottleneck? Workloads whose bottleneck is known; and do their phases add up?
 
     python benchmarks/bounds.py [DEVICE ...]
     PYTHONPATH=tests/simulated SIMULATED_COST=0.00001 python benchmarks/bounds.py sim:0
 
-Prints a Markdown table: the workload, its known bound, the word that was told with all shares, and what the phases add
-up to over whole steps, run in turns with them. Without a device: the CPU. On
-the simulated accelerator operators cost the same whatever they do, so only what the host does can bound it.
+Prints a Markdown table: the workload, its known bottleneck, the reported one with the parts of the step, the sum of the
+phases over whole steps that ran in turns with them, and the share of the run that the breakdown took. Without a device:
+the CPU. On the simulated accelerator all operators cost the same, so only the host can be the bottleneck.
 """
 
 import json
@@ -23,7 +23,7 @@ MODELS = Path(__file__).parents[1] / "tests" / "own" / "known.py"
 
 
 class Known(Struct, frozen=True):
-    """A workload, its batch on the CPU and on an accelerator, and what bounds it."""
+    """A workload, its bottleneck, and its batch on the CPU and on an accelerator."""
 
     model: str
     bound: str
@@ -44,7 +44,7 @@ BY_THE_HOST = ("input", "launch")
 
 
 class Told(Struct, frozen=True):
-    """What torchlap told of a workload: the words, all shares, the phases' sum over the step, explaining's share."""
+    """What torchlap reported: the words, the shares, the phases' sum over the step, the breakdown's share."""
 
     word: str
     second: str
@@ -54,23 +54,23 @@ class Told(Struct, frozen=True):
 
 
 def told(known: Known, device: str, *more: str) -> Told:
-    """Run a workload, and read what was told."""
+    """Run a workload, and read the report."""
     batch = known.batch if device == "cpu" else known.batch_of_an_accelerator
     with TemporaryDirectory() as folder:
         out = Path(folder) / "run.jsonl"
-        words = ["run", f"{MODELS}:{known.model}", "--devices", device, "--batch", str(batch), "--no-verify"]
-        words += ["--budget", "30s", "--format", "json", "--out", str(out), *more]
-        command = [sys.executable, "-m", "torchlap", *words]
+        arguments = ["run", f"{MODELS}:{known.model}", "--devices", device, "--batch", str(batch), "--no-verify"]
+        arguments += ["--budget", "30s", "--format", "json", "--out", str(out), *more]
+        command = [sys.executable, "-m", "torchlap", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not done.stdout:
             sys.exit(done.stderr)
         report = json.loads(done.stdout)
-        ((cell,),) = (each.cells for each in figures(load(out)))
+        ((cell,),) = (group.cells for group in figures(load(out)))
     why = report["cells"][0]["why"]
     if why is None or cell.breakdown is None:
-        sys.exit(f"{known.model}: nothing was told: {cell.breakdown}")
+        sys.exit(f"{known.model} has no breakdown: {cell.breakdown}")
     total = sum(median(seconds) for seconds in cell.breakdown.phases.values())
-    explaining = cell.breakdown.seconds + sum(each["seconds"] for each in report["peaks"].values())
+    explaining = cell.breakdown.seconds + sum(peaks["seconds"] for peaks in report["peaks"].values())
     return Told(
         why["word"] or "",
         why["second"] or "",
@@ -82,23 +82,25 @@ def told(known: Known, device: str, *more: str) -> Told:
 
 def row(known: Known, device: str) -> str:
     """A line of the table."""
-    seen = told(known, device)
-    shares = ", ".join(f"{word} {share:.2f}" for word, share in sorted(seen.shares.items(), key=lambda one: -one[1]))
-    word = f"**{seen.word}**" if seen.word != known.bound else seen.word
-    second = f", {seen.second}" if seen.second else ""
+    result = told(known, device)
+    shares = ", ".join(
+        f"{word} {share:.2f}" for word, share in sorted(result.shares.items(), key=lambda item: -item[1])
+    )
+    word = f"**{result.word}**" if result.word != known.bound else result.word
+    second = f", {result.second}" if result.second else ""
     return (
-        f"| {known.model} | {device} | {known.bound} | {word}{second} | {shares} | {seen.phases:.2f} "
-        f"| {seen.explaining:.0%} |"
+        f"| {known.model} | {device} | {known.bound} | {word}{second} | {shares} | {result.phases:.2f} "
+        f"| {result.explaining:.0%} |"
     )
 
 
 def main() -> None:
     """Print the table."""
     devices = sys.argv[1:] or ["cpu"]
-    print("| workload | device | known | told | parts of the step | phases / step | explaining, of the run |")
+    print("| workload | device | known | reported | parts of the step | phases / step | breakdown, of the run |")
     print("|---|---|---|---|---|---|---|")
     for device in devices:
-        for known in [each for each in WORKLOADS if each.bound in BY_THE_HOST or not device.startswith("sim")]:
+        for known in [known for known in WORKLOADS if known.bound in BY_THE_HOST or not device.startswith("sim")]:
             print(row(known, device), flush=True)
 
 

@@ -1,9 +1,9 @@
-"""What does a check-up cost? `torchlap doctor` and the bare import of torch and torchvision, in turns.
+"""What does `torchlap doctor` cost? It and the bare import of torch and torchvision take turns.
 
     python benchmarks/check_up.py [--rounds 10]
 
-Prints a Markdown row: seconds of either, and their ratio with its 95 % interval. The doctor's time holds the live probe
-of every device, and the ratio is to stay below 1.5 without it.
+Prints a Markdown row: the seconds of both, and their ratio with its 95% interval. The doctor's time includes the live
+probe of every device; without it, the ratio should be below 1.5.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     for number in range(rounds):
         for command, times in ((IMPORT, bare), (DOCTOR, check_up))[:: -1 if number % 2 else 1]:
             times.append(seconds(command))
-    ratio = interval([mine / its for mine, its in zip(check_up, bare, strict=True)])
+    ratio = interval([doctor / bare_import for doctor, bare_import in zip(check_up, bare, strict=True)])
     print("| rounds | import, s | doctor, s | ratio |\n|---|---|---|---|")
     print(
         f"| {rounds} | {interval(bare).value:.2f} | {interval(check_up).value:.2f} "

@@ -1,10 +1,10 @@
-"""Hostile run files: whatever one holds, it is refused in a sentence, or shown in every format with nothing raw in it.
+"""Hostile run files: a file must be refused in one sentence, or shown in every format with all of its text escaped.
 
     python benchmarks/fuzz_run_files.py [--inputs 100000] [--seed 1] [--draw-each 50]
 
-Takes the events of a run file that comes with torchlap, and in each input puts one to three hostile values in the place
-of some, or bytes between some: NaN, huge and negative numbers, terminal escapes, right-to-left marks, HTML, nesting.
-Prints how many were refused and how many shown; stops at the first that does anything else, and says which.
+Every input is a bundled run file in which one to three values are replaced with hostile ones: NaN, huge and negative
+numbers, terminal escapes, right-to-left marks, HTML, nesting; sometimes broken bytes are inserted. Prints how many
+inputs were refused and how many were shown. Stops at the first that does anything else, and names it.
 """
 
 import argparse
@@ -31,15 +31,15 @@ NUMBERS: tuple[Any, ...] = (0, 1, 10**9, 10**15, 0.0, 1e-9, 1.5, 1e9, -1, 10**30
 TEXTS: tuple[Any, ...] = ("", EVIL_TEXT, "cpu", "cuda:0", "fp16", "x" * 10_000, "NaN")
 ANYTHING: tuple[Any, ...] = (*NUMBERS, *TEXTS, True, None, [], {}, [[[[1]]]], {"a": 1}, float("nan"), float("inf"))
 LIKELY = 0.9
-"""So often a value of the same kind: what is of another is refused at once."""
+"""The share of values that are replaced with one of the same type: another type is refused at once."""
 
 PIECES = (b"\n", b"\x00", b"\xff", b'"', b"{", b"[" * 2000, b"1e999", b"\\ud800", b"null")
 KEPT_ROUNDS = 3
-"""Of each comparison: a small file is enough, and quick."""
+"""Of every group: a small file is enough, and fast."""
 
 
 def base() -> list[Any]:
-    """The events of the source, with a few rounds and operators each."""
+    """The events of the source, with only a few rounds and operators of each group."""
     events, rounds = [], Counter[int]()
     for line in SOURCE.read_text().splitlines():
         event = json.loads(line)
@@ -54,9 +54,9 @@ def base() -> list[Any]:
 
 
 def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in a nest."""
+    """The path of every value in a nested value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+    return [path, *(place for key, child in inner for place in places(child, (*path, key)))]
 
 
 EVENTS = base()
@@ -80,7 +80,7 @@ def hostile(source: random.Random) -> bytes:
                 inner = inner[key]
             inner[last] = source.choice(_like(inner[last]) if source.random() < LIKELY else ANYTHING)
         except (KeyError, IndexError, TypeError):
-            continue  # an earlier change took the place away
+            continue  # an earlier replacement removed this place
     content = b"".join(json.dumps(event).encode() + b"\n" for event in events)
     if source.random() < 0.2:  # noqa: PLR2004  one in five
         at = source.randrange(len(content))
@@ -89,11 +89,11 @@ def hostile(source: random.Random) -> bytes:
 
 
 def outcome(content: bytes, path: Path, *, draws: bool = False) -> str:
-    """What becomes of an input: refused, or shown; as a page and a picture, too, where it `draws`.
+    """What happens to an input: "refused" or "shown". With `draws` it is also made into a page and a picture.
 
     Raises:
-        AssertionError: when something raw is shown.
-        Exception: whatever else goes wrong.
+        AssertionError: when unescaped text is shown.
+        Exception: any other error is a defect that the fuzzer found.
     """
     path.write_bytes(content)
     try:
@@ -106,7 +106,7 @@ def outcome(content: bytes, path: Path, *, draws: bool = False) -> str:
 
 
 def drawn(run: Run) -> str:
-    """The run as a page, in which nothing of it is markup; as a picture, too."""
+    """The run as a page, in which none of its text is markup; and as a picture."""
     text = page.as_html([Named(EVIL_TEXT, run)], torchlap.__version__)
     assert "<script>alert" not in text
     assert text.count("<script>") == 1
@@ -115,48 +115,46 @@ def drawn(run: Run) -> str:
 
 
 def shown(run: Run, *, draws: bool) -> list[str]:
-    """The run in every format, and beside itself."""
+    """The run in every format, and compared with itself."""
     texts = [terminal.machine(run, 80, color=False), terminal.report(run, None, 60, color=False, why=True)]
     texts += [plain.as_markdown(run, why=True), plain.as_csv(run), plain.as_json(run, None)]
     json.loads(texts[-1], parse_constant=_refuse)
     if draws:
         texts.append(drawn(run))
     try:
-        beside = compare([Named("a", run), Named("b", run)])
+        compared = compare([Named("a", run), Named("b", run)])
     except UsageError:
         return texts
-    return [*texts, group.as_text(beside, 60, color=False), group.as_markdown(beside)]
+    return [*texts, group.as_text(compared, 60, color=False), group.as_markdown(compared)]
 
 
 def _refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} is no JSON")
+    raise AssertionError(f"{constant} is not valid JSON")
 
 
 def steers(text: str) -> bool:
-    """Tell whether a text could steer a terminal or turn the reading direction."""
+    """Whether a text could control a terminal or change the reading direction."""
     return any(unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") and char != "\n" for char in text)
 
 
 def main() -> None:
-    """Try them."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--inputs", type=int, default=100_000)
-    words.add_argument("--seed", type=int, default=1)
-    words.add_argument(
-        "--draw-each", type=int, default=50, help="Of so many inputs one is drawn, which takes a second."
-    )
-    asked = words.parse_args()
+    """Try the inputs, and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--draw-each", type=int, default=50, help="Draw one of this many inputs, which takes a second.")
+    args = parser.parse_args()
     counts: Counter[str] = Counter()
     with TemporaryDirectory() as folder:
-        for number in range(asked.inputs):
-            content = hostile(random.Random(asked.seed * 10**9 + number))
+        for number in range(args.inputs):
+            content = hostile(random.Random(args.seed * 10**9 + number))
             try:
-                draws = number % asked.draw_each == 0
+                draws = number % args.draw_each == 0
                 counts[outcome(content, Path(folder) / "run.jsonl", draws=draws)] += 1
-            except Exception as error:  # noqa: BLE001  whatever it is, it is what was looked for
+            except Exception as error:  # noqa: BLE001  any error is a defect to report
                 Path("hostile.jsonl").write_bytes(content)
-                sys.exit(f"Input {number} of seed {asked.seed} (in hostile.jsonl): {type(error).__name__}: {error}")
-    print(", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+                sys.exit(f"Input {number} of seed {args.seed} (in hostile.jsonl): {type(error).__name__}: {error}")
+    print(", ".join(f"{count} {result}" for result, count in sorted(counts.items())))
 
 
 if __name__ == "__main__":

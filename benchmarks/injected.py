@@ -1,9 +1,9 @@
-"""Is what spoils a number told, and nothing when there is nothing? Causes injected into simulated runs.
+"""Is every known cause of a bad figure reported, and nothing without one? Causes injected into simulated runs.
 
     python benchmarks/injected.py [--runs 200]
 
-Prints a Markdown table: a row a cause, how often its finding was told with it, and how often without it. The last row
-starts real processes that use the CPU, a few times.
+Prints a Markdown table: a row a cause, how often its finding was reported with it, and how often without it. The last
+row starts real processes that use the CPU, a few times.
 """
 
 import argparse
@@ -40,16 +40,18 @@ Cause = Callable[[Run, int], Run]
 
 
 def quiet(seed: int) -> Run:
-    """A run in which nothing is wrong: two devices, both warm, both learning."""
+    """A run without a problem: two devices, both warm, both learning."""
     random = default_rng([LAPS, seed])
     slow, fast = (list(map(float, seconds)) for seconds in 0.1 * (SIGMA * random.standard_normal((2, LAPS)) + 1))
     plain = as_run(slow, fast)
     rounds = [
         replace(
-            each,
-            laps=tuple(replace(lap, steps=STEPS, seconds=STEPS * lap.seconds, loss=2.0 / (1 + n)) for lap in each.laps),
+            round_,
+            laps=tuple(
+                replace(lap, steps=STEPS, seconds=STEPS * lap.seconds, loss=2.0 / (1 + n)) for lap in round_.laps
+            ),
         )
-        for n, each in enumerate(event for event in plain.events if isinstance(event, Round))
+        for n, round_ in enumerate(event for event in plain.events if isinstance(event, Round))
     ]
     warm = [prepared(number) for number in range(2)]
     facts = replace(plain.header.facts, physical_cores=8, usable_cores=8)
@@ -59,7 +61,7 @@ def quiet(seed: int) -> Run:
 
 
 def prepared(number: int) -> CellPrepared:
-    """A cell that is warm, and whose device is given its work in time."""
+    """A warm cell whose host keeps ahead of its device."""
     return CellPrepared(
         group=0,
         cell=number,
@@ -82,39 +84,42 @@ def prepared(number: int) -> CellPrepared:
 
 
 def laps(run: Run, change: Callable[[int, int], float], losses: Callable[[float], float] = lambda loss: loss) -> Run:
-    """A run whose laps take so many times as long, by the lap's number and the cell."""
+    """A run whose laps take `change` times as long, by the number of the lap and the cell."""
     number, events = 0, []
     for event in run.events:
         changed = event
         if isinstance(event, Round):
-            taken = [
+            changed_laps = [
                 replace(lap, seconds=lap.seconds * change(number, lap.cell), loss=losses(lap.loss))
                 for lap in event.laps
             ]
-            changed, number = replace(event, laps=tuple(taken)), number + 1
+            changed, number = replace(event, laps=tuple(changed_laps)), number + 1
         events.append(changed)
     return Run(run.header, tuple(events))
 
 
 def warm(run: Run, **changes: object) -> Run:
-    """A run whose cells were prepared otherwise."""
-    events = [replace(event, **changes) if isinstance(event, CellPrepared) else event for event in run.events]
+    """A run whose cells were prepared differently."""
+    events = [
+        replace(event, preparation=replace(event.preparation, **changes)) if isinstance(event, CellPrepared) else event
+        for event in run.events
+    ]
     return Run(run.header, tuple(events))
 
 
 def weather(run: Run, **changes: object) -> Run:
-    """A run during which something else went on."""
+    """A run under other conditions."""
     events = [replace(event, **changes) if isinstance(event, Conditions) else event for event in run.events]
     return Run(run.header, tuple(events))
 
 
 def gpu(run: Run, **changes: object) -> Run:
-    """A run on a GPU of which the driver tells something."""
+    """A run on a GPU about which the driver reports something."""
     return weather(run, gpus=(replace(GpuConditions(device="sim:0"), **changes),))
 
 
 def waves(seed: int) -> list[float]:
-    """A disturbance of 3 % that comes and goes, each time for some laps."""
+    """A disturbance of 3% that comes and goes, for some laps at a time."""
     random, state, factors = default_rng([seed, 6]), 1, []
     for _ in range(LAPS):
         state = -state if random.random() < 1 / 5 else state
@@ -124,18 +129,18 @@ def waves(seed: int) -> list[float]:
 
 CAUSES: dict[str, tuple[str, Cause]] = {
     "stopped after three rounds": ("TL201", lambda run, _: Run(run.header, run.events[:5])),
-    "laps that differ by 30 %": (
+    "laps that differ by 30%": (
         "TL202",
         lambda run, seed: laps(run, lambda n, c: exp(0.3 * default_rng([seed, n, c]).standard_normal())),
     ),
     "warm-up cut short by the budget": ("TL203", lambda run, _: warm(run, steady=False, warm_up_steps=1)),
-    "both devices slow down by 20 %": ("TL204", lambda run, _: laps(run, lambda n, _: 1.2 ** (n / LAPS))),
-    "every third lap on average 15 % slower": (
+    "both devices slow down by 20%": ("TL204", lambda run, _: laps(run, lambda n, _: 1.2 ** (n / LAPS))),
+    "every third lap on average 15% slower": (
         "TL205",
         lambda run, seed: laps(run, lambda n, c: 1.15 if default_rng([seed, n, c]).random() < 1 / 3 else 1.0),
     ),
     "a load that lasts five laps": ("TL206", lambda run, seed: laps(run, lambda n, c: waves(seed)[n] if c else 1.0)),
-    "one device slows down by 10 %": ("TL207", lambda run, _: laps(run, lambda n, c: 1.1 ** (n / LAPS) if c else 1.0)),
+    "one device slows down by 10%": ("TL207", lambda run, _: laps(run, lambda n, c: 1.1 ** (n / LAPS) if c else 1.0)),
     "another process takes a quarter of the cores": ("TL208", lambda run, _: weather(run, others_cpu_share=0.25)),
     "another process on the GPU": ("TL209", lambda run, _: gpu(run, processes_before=1)),
     "the driver caps the power": ("TL210", lambda run, _: gpu(run, throttled_by=("power cap",))),
@@ -167,16 +172,16 @@ def told(run: Run) -> set[str]:
 
 
 def spinning(seconds: float, count: int) -> bool:
-    """Tell whether real processes of somebody else are seen."""
+    """Whether real processes that torchlap did not start are noticed."""
     spin = f"import time\nend = time.monotonic() + {seconds + 2}\nwhile time.monotonic() < end: pass"
     start = f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {spin!r}]) for _ in range({count})]"
     subprocess.run([sys.executable, "-c", start], check=True)
     watch = Watch([], GpuUsers(), first=True)
     watch.begin()
     time.sleep(seconds)
-    seen = watch.end(0)
+    conditions = watch.end(0)
     time.sleep(2.5 if count else 0)
-    return "TL208" in told(Run(quiet(0).header, (seen,)))
+    return "TL208" in told(Run(quiet(0).header, (conditions,)))
 
 
 def main() -> None:
@@ -185,7 +190,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     seeds = range(parser.parse_args().runs)
     calm = [told(quiet(seed)) for seed in seeds]
-    print("| cause | finding | told with it | told without it |\n|---|---|---|---|")
+    print("| cause | finding | reported with it | reported without it |\n|---|---|---|---|")
     for cause, (code, inject) in CAUSES.items():
         hit = sum(code in told(inject(quiet(seed), seed)) for seed in seeds)
         false = sum(code in codes for codes in calm)

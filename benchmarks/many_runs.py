@@ -2,9 +2,9 @@
 
     python benchmarks/many_runs.py [--files 10000]
 
-Writes the files (two devices, two batches, twelve rounds each, which is what a nightly run of one model leaves) into a
-temporary folder, compares all with the first, tells of each in a line, writes one page of all, and prints the seconds
-and the peak memory of each. Asked for: under 30 s and 1 GiB.
+Writes the files into a temporary folder (two devices, two batches, twelve rounds: a nightly run of one model), compares
+all with the first, lists all, writes one page of all, and prints the seconds and the peak memory of each command. The
+limits are 30 s and 1 GiB.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SPEEDS = {"cpu": 40.0, "cuda:0": 400.0}
 
 
 def run(number: int) -> list[Event]:
-    """One night's run: a few per cent of noise, and a machine that never changes."""
+    """One night's run: 2% of noise, on a machine that never changes."""
     noise = random.Random(number)
     cells = [tuple(Cell(Workload("resnet18", batch), Recipe(), device) for device in SPEEDS) for batch in (4, 64)]
     facts = Facts(
@@ -80,37 +80,37 @@ def run(number: int) -> list[Event]:
             )
             for position in range(len(group))
         ]
-        for each in range(ROUNDS):
+        for number_of_round in range(ROUNDS):
             laps = tuple(
                 Lap(position, 1, cell.workload.batch / SPEEDS[cell.device] * noise.gauss(1.0, 0.02), 2.0)
                 for position, cell in enumerate(group)
             )
-            events.append(Round(place, float(each), laps))
+            events.append(Round(place, float(number_of_round), laps))
         events.append(GroupFinished(place, "precise"))
     return [*events, RunFinished(reason="complete", wall_seconds=60.0, start_up_seconds=5.0)]
 
 
 def main() -> None:
     """Write, compare, print."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--files", type=int, default=10_000)
-    files = words.parse_args().files
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=10_000)
+    files = parser.parse_args().files
     encode = msgspec.json.Encoder().encode
     with TemporaryDirectory() as folder:
         for number in range(files):
             path = Path(folder) / f"{number:05}.jsonl"
             path.write_bytes(b"".join(encode(event) + b"\n" for event in run(number)))
-        asked = {
+        commands = {
             "torchlap compare": ["compare", folder, "--format", "json"],
             "torchlap report": ["report", folder],
             "torchlap report --html": ["report", folder, "--html", f"{folder}/page.html"],
         }
-        for name, arguments in asked.items():
+        for name, arguments in commands.items():
             print(f"{files} run files, {name}: {timed(arguments)}", flush=True)
 
 
 def timed(arguments: list[str]) -> str:
-    """Run torchlap, with a process of its own that knows the peak memory of its child alone."""
+    """Run torchlap under a separate process, which knows the peak memory of its only child."""
     wrapper = (
         "import resource, subprocess, sys, time; begun = time.perf_counter(); "
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "

@@ -1,6 +1,6 @@
-"""Simulated laps whose true speed-up is known: what a machine's noise may look like, and torchlap's own stopping rule.
+"""Simulated laps whose true speed-up is known: models of a machine's noise, under torchlap's own stopping rule.
 
-Each model draws the lap seconds of two devices over the rounds; the truth is that one is `TRUTH` times as fast.
+A model draws the lap seconds of two devices over the rounds; one device is really `TRUTH` times as fast.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ TARGET = 0.02
 
 Logs = NDArray[np.float64]
 Pair = tuple[Logs, Logs]
-"""Of either device: by how much the logarithm of each lap's seconds differs from the true one's."""
+"""For both devices: by how much the logarithm of each lap's seconds differs from the true value."""
 
 
 class Noise(NamedTuple):
-    """A model of noise. The interval must hold the truth in 93 to 97.5 of 100 comparisons.
+    """A model of noise. The interval must contain the truth in 93 to 97.5 of 100 comparisons.
 
-    Where there is no one truth, the `finding` must be told in 95 of 100 instead.
+    Where there is no single truth, the `finding` must be reported in 95 of 100 instead.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Noise(NamedTuple):
     finding: str = ""
 
 
-def each(one: Callable[[Generator, int], Logs]) -> Callable[[Generator, int], Pair]:
+def independent(draw: Callable[[Generator, int], Logs]) -> Callable[[Generator, int], Pair]:
     """Both devices have noise of the same kind, independent of each other."""
-    return lambda random, count: (one(random, count), one(random, count))
+    return lambda random, count: (draw(random, count), draw(random, count))
 
 
 def normal(sigma: float) -> Callable[[Generator, int], Logs]:
@@ -57,23 +57,23 @@ def log_normal(sigma: float) -> Callable[[Generator, int], Logs]:
 
 
 def heavy(random: Generator, count: int) -> Logs:
-    """Student's t with three degrees of freedom: now and then a lap is far off."""
+    """Student's t with three degrees of freedom: an occasional lap is far off."""
     return np.asarray(0.015 * random.standard_t(3, count))
 
 
 def bimodal(random: Generator, count: int) -> Logs:
-    """Four laps of ten are 4 % slower."""
+    """Four of ten laps are 4% slower."""
     return np.asarray(0.006 * random.standard_normal(count) + 0.04 * (random.random(count) < SLOW_SHARE))
 
 
 def spikes(random: Generator, count: int) -> Logs:
-    """One lap of twelve is disturbed, by 30 % on average."""
+    """One of twelve laps is disturbed, by 30% on average."""
     disturbed = random.random(count) < 1 / 12
     return np.asarray(0.01 * random.standard_normal(count) + disturbed * random.exponential(0.3, count))
 
 
 def autoregressive(phi: float, sigma: float) -> Callable[[Generator, int], Logs]:
-    """Each value resembles the one before it, with that autocorrelation."""
+    """Consecutive values are correlated, with autocorrelation `phi`."""
 
     def draw(random: Generator, count: int) -> Logs:
         state, steps = sigma * random.standard_normal(), sigma * sqrt(1 - phi**2) * random.standard_normal(count)
@@ -86,7 +86,7 @@ def autoregressive(phi: float, sigma: float) -> Callable[[Generator, int], Logs]
 
 
 def of_the_machine(phi: float, sigma: float) -> Callable[[Generator, int], Pair]:
-    """What disturbs the machine lasts, and hits whichever device laps: A B, B A, A B ..."""
+    """A disturbance of the machine lasts, and affects whichever device runs then: A B, B A, A B ..."""
 
     def draw(random: Generator, count: int) -> Pair:
         state = autoregressive(phi, sigma)(random, 2 * count).reshape(count, 2)
@@ -99,42 +99,42 @@ def of_the_machine(phi: float, sigma: float) -> Callable[[Generator, int], Pair]
 
 
 def common_drift(random: Generator, count: int) -> Pair:
-    """Both get slower by 40 % over the rounds, as heat makes them."""
+    """Both devices get 40% slower over the rounds, as with heat."""
     drift = np.linspace(0, log(1.4), count)
     return drift + log_normal(0.01)(random, count), drift + log_normal(0.01)(random, count)
 
 
 def drift_of_one(random: Generator, count: int) -> Pair:
-    """One gets slower by 1 % a round, the other does not: there is no one ratio."""
+    """One device gets 1% slower every round, the other does not: there is no single ratio."""
     return log_normal(0.01)(random, count), 0.01 * np.arange(count) + log_normal(0.01)(random, count)
 
 
-def quantised(random: Generator, count: int) -> Logs:
+def quantized(random: Generator, count: int) -> Logs:
     """The clock ticks every half percent of a lap."""
     return np.asarray(np.log(np.round(np.exp(0.004 * random.standard_normal(count)) / 0.005) * 0.005))
 
 
 MODELS = (
-    Noise("normal, 1 %", each(normal(0.01))),
-    Noise("normal, 4 %", each(normal(0.04))),
-    Noise("log-normal, 2 %", each(log_normal(0.02))),
-    Noise("log-normal, 10 %", each(log_normal(0.1))),
-    Noise("heavy tail", each(heavy)),
-    Noise("bimodal", each(bimodal)),
-    Noise("spikes", each(spikes)),
+    Noise("normal, 1%", independent(normal(0.01))),
+    Noise("normal, 4%", independent(normal(0.04))),
+    Noise("log-normal, 2%", independent(log_normal(0.02))),
+    Noise("log-normal, 10%", independent(log_normal(0.1))),
+    Noise("heavy tail", independent(heavy)),
+    Noise("bimodal", independent(bimodal)),
+    Noise("spikes", independent(spikes)),
     Noise("autocorrelated, the machine's, 0.8 a lap", of_the_machine(0.8, 0.02)),
-    Noise("autocorrelated, each device's own, 0.3 a round", each(autoregressive(0.3, 0.02))),
+    Noise("autocorrelated, each device's own, 0.3 a round", independent(autoregressive(0.3, 0.02))),
     Noise("common drift", common_drift),
-    Noise("quantised clock", each(quantised)),
-    Noise("very few rounds: 2", each(log_normal(0.02)), rounds=2),
-    Noise("very few rounds: 4", each(log_normal(0.02)), rounds=4),
+    Noise("quantized clock", independent(quantized)),
+    Noise("very few rounds: 2", independent(log_normal(0.02)), rounds=2),
+    Noise("very few rounds: 4", independent(log_normal(0.02)), rounds=4),
     Noise("drift of one side only", drift_of_one, finding="TL207"),
-    Noise("autocorrelated, each device's own, 0.6 a round", each(autoregressive(0.6, 0.02))),
+    Noise("autocorrelated, each device's own, 0.6 a round", independent(autoregressive(0.6, 0.02))),
 )
 
 
 class Outcome(NamedTuple):
-    """What one simulated comparison gave."""
+    """The result of one simulated comparison."""
 
     ratio: Ratio
     findings: frozenset[str]
@@ -143,7 +143,7 @@ class Outcome(NamedTuple):
 def compare(place: int, seed: int) -> Outcome:
     """Simulate one comparison: rounds until the stopping rule or the budget ends it, then its figure and findings.
 
-    The model is named by its place in `MODELS`: its functions cannot travel to another process.
+    `place` is the model's place in `MODELS`, because its functions cannot be sent to another process.
     """
     noise = MODELS[place]
     baseline, other = noise.draw(default_rng([place, seed]), noise.rounds)
@@ -162,7 +162,7 @@ def _decided(slow: list[float], fast: list[float]) -> bool:
 
 
 def as_run(slow: list[float], fast: list[float]) -> Run:
-    """The run file that such laps would have given."""
+    """A run file with these laps."""
     devices = DeviceFacts("cpu", "cpu"), DeviceFacts("sim:0", "sim")
     cells = tuple(Cell(Workload("simulated", 1), Recipe(), device.name) for device in devices)
     facts = Facts(
@@ -178,5 +178,5 @@ def as_run(slow: list[float], fast: list[float]) -> Run:
     plan = Plan(suite="own", groups=(Group(cells),), precision_target=TARGET)
     header = Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan)
     pairs = zip(slow, fast, strict=True)
-    rounds = tuple(Round(0, 0.0, (Lap(0, 1, one, 1.0), Lap(1, 1, other, 1.0))) for one, other in pairs)
+    rounds = tuple(Round(0, 0.0, (Lap(0, 1, baseline, 1.0), Lap(1, 1, other, 1.0))) for baseline, other in pairs)
     return Run(header, rounds)

@@ -1,10 +1,12 @@
-"""What torchlap costs: its throughput over that of a hand-written loop of the same step, paired, in one run.
+"""What torchlap costs: its throughput over that of a hand-written loop of the same step, in turns, in one run.
 
     python benchmarks/overhead.py [--device cuda:0] [--model resnet18] [--batch 64] [--recipe fp32] [--rounds 20]
 
-It prints three ratios with their intervals: over the loop that resizes fresh digits at every step, as torchlap does (at
-least 0.99), over the loop whose one batch is resident and ready (at least 0.95 on a GPU): so much of a step's speed is
-left to an epoch, and of the hand-written loop over itself, in two processes: what two equal processes differ by.
+Prints three ratios with their intervals:
+
+- torchlap over the loop that resizes fresh digits at every step, as torchlap does: at least 0.99;
+- torchlap over the loop that has one ready batch on the device: at least 0.95 on a GPU;
+- the hand-written loop over itself, in two processes: by how much two equal processes differ.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from torchlap.stats import interval, paired_ratio
 BARE = Path(__file__).with_name("bare.py")
 LIMIT = 600.0
 REST_SECONDS = 0.1
-"""Between turns: a hand-written loop's idle threads spin on for a while, and would take the next turn's cores."""
+"""Between turns: idle threads of a hand-written loop keep spinning for a while, on cores that the next turn needs."""
 
 LOOPS = {
     "fresh": ("fresh", "loop"),
@@ -34,17 +36,17 @@ LOOPS = {
     "fixed": ("fixed", "loop"),
     "timer": ("fresh", "timer"),
 }
-"""The loops beside torchlap's, by name: the data that each uses, and who reads the clock."""
+"""The loops that torchlap takes turns with, by name: the data that they use, and who times them."""
 
 
 class Bare:
-    """The hand-written loop in a process of its own."""
+    """The hand-written loop, in its own process."""
 
     def __init__(self, cell: Cell, prepared: Preparation, name: str) -> None:
         data, self._way = LOOPS[name]
         workload = cell.workload
-        words = [workload.model, workload.batch, cell.device, cell.recipe.precision, prepared.memory_format, data]
-        command = [sys.executable, str(BARE), *map(str, words), str(prepared.threads)]
+        arguments = [workload.model, workload.batch, cell.device, cell.recipe.precision, prepared.memory_format, data]
+        command = [sys.executable, str(BARE), *map(str, arguments), str(prepared.threads)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def lap(self, lead_in: int, steps: int) -> float:
@@ -62,7 +64,7 @@ class Bare:
 
 
 def take_turns(cell: Cell, rounds: int, loops: Sequence[str]) -> tuple[RunLap, dict[str, list[float]]]:
-    """Let torchlap and the loops run the same laps in turns: what a lap was, and the seconds of each, by name."""
+    """Let torchlap and the loops run the same laps in turns: the lap, and the seconds of all laps by name."""
     threads, reason = cpu_threads()
     processes = launcher()
     worker = processes.start()
@@ -97,11 +99,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--recipe", default="fp32")
     parser.add_argument("--rounds", type=int, default=20)
-    words = parser.parse_args()
-    cell = Cell(Workload(words.model, words.batch), parse_recipe(words.recipe), words.device)
-    turn, laps = take_turns(cell, words.rounds, ("fresh", "again", "fixed"))
-    speed = interval([words.batch * turn.steps / seconds for seconds in laps["torchlap"]])
-    print(f"{cell}: {words.rounds} rounds of {turn.steps} steps, lead-in {turn.lead_in}; images/s in torchlap: {speed}")
+    args = parser.parse_args()
+    cell = Cell(Workload(args.model, args.batch), parse_recipe(args.recipe), args.device)
+    turn, laps = take_turns(cell, args.rounds, ("fresh", "again", "fixed"))
+    speed = interval([args.batch * turn.steps / seconds for seconds in laps["torchlap"]])
+    print(f"{cell}: {args.rounds} rounds of {turn.steps} steps, lead-in {turn.lead_in}; images/s in torchlap: {speed}")
     print(f"throughput over a hand-written loop of the same step: {paired_ratio(laps['fresh'], laps['torchlap'])}")
     print(f"throughput over the resident step:                    {paired_ratio(laps['fixed'], laps['torchlap'])}")
     print(f"the hand-written loop over itself:                    {paired_ratio(laps['fresh'], laps['again'])}")

@@ -1,9 +1,9 @@
-"""Which wrong numbers does `torchlap verify` see? Faults as users met them, put into the simulated accelerator.
+"""Which wrong results does `torchlap verify` find? Faults that users reported, built into the simulated accelerator.
 
     python benchmarks/wrong_numbers.py
 
-Prints a Markdown table: the fault, what it is modelled on, whether it was seen, and the place that was named. The first
-row is the accelerator without a fault.
+Prints a Markdown table: the fault and what it is modeled on, the recipe and batch, the verdict, and the operator and
+place that were named. The first rows are the accelerator without a fault.
 """
 
 import json
@@ -19,7 +19,7 @@ MODELS = TESTS / "own" / "models.py"
 
 
 class Fault(Struct, frozen=True):
-    """A fault of an operator, the recipe and batch in which it shows, and the published bug that it is modelled on."""
+    """A fault of an operator, the recipe and batch in which it appears, and the published bug that it is modeled on."""
 
     kind: str
     operator: str
@@ -39,21 +39,23 @@ FAULTS = (
         "channels_last",
     ),
     Fault("wrong_above_batch_8", "aten.addmm.default", "Linear wrong only above batch 8, #109457", batch=16),
-    Fault("one_percent", "aten.convolution_backward.default", "a gradient off by 1 %"),
+    Fault("one_percent", "aten.convolution_backward.default", "a gradient off by 1%"),
     Fault(
         "one_percent",
         "aten.convolution_backward.default",
-        "a gradient off by 1 %, in bfloat16",
+        "a gradient off by 1%, in bfloat16",
         model="layered_bfloat16",
     ),
-    Fault("as_tf32", PRODUCTS, "TF32 passed off as float32"),
-    Fault("bfloat16_inside", "aten.native_batch_norm.default", "an operator computed in a lower precision than asked"),
+    Fault("as_tf32", PRODUCTS, "TF32 instead of float32"),
+    Fault(
+        "bfloat16_inside", "aten.native_batch_norm.default", "an operator computed in a lower precision than requested"
+    ),
     Fault("one_wrong_element", "aten.convolution.default", "one wrong element in 100,000 and more", batch=64),
     Fault("stale", "aten.convolution_backward.default", "memory that was not written, #193487"),
-    Fault("zero", "aten.threshold_backward.default", "a gradient that does not arrive"),
+    Fault("zero", "aten.threshold_backward.default", "a gradient that is always zero"),
     Fault("never_drops", "aten.native_dropout.default", "Dropout that never drops, #165267"),
     Fault("nan_in_a_row", "aten.addmm.default", "NaN in one row"),
-    Fault("noisy", "aten.convolution_backward.default", "a sum that differs from time to time"),
+    Fault("noisy", "aten.convolution_backward.default", "a sum that varies from call to call"),
     Fault("overflow", "aten.convolution_backward.default", "float16 that overflows", model="layered_float16"),
     Fault("half_more", "aten.max_pool2d_with_indices_backward.default", "a pooling gradient, wrong by half"),
     Fault("half_more", "aten.nll_loss_forward.default", "a loss, wrong by half"),
@@ -61,8 +63,8 @@ FAULTS = (
 
 
 def verified(fault: str, recipe: str = "fp32", batch: int = 16, model: str = "layered") -> dict[str, object]:
-    """What `torchlap verify` says of the simulated accelerator with a fault."""
-    words = [
+    """The report of `torchlap verify` on the simulated accelerator with a fault."""
+    arguments = [
         "verify",
         f"{MODELS}:{model}",
         "--devices",
@@ -75,24 +77,24 @@ def verified(fault: str, recipe: str = "fp32", batch: int = 16, model: str = "la
         "json",
     ]
     environment = {"PYTHONPATH": str(TESTS / "simulated"), "SIMULATED_COST": "0", "SIMULATED_FAULT": fault}
-    command = [sys.executable, "-m", "torchlap", *words, "--no-suite"]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
-    told: dict[str, object] = json.loads(done.stdout)["cells"][0]
-    return told
+    command = [sys.executable, "-m", "torchlap", *arguments, "--no-suite"]
+    process = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    cell: dict[str, object] = json.loads(process.stdout)["cells"][0]
+    return cell
 
 
 def row(fault: Fault) -> tuple[str, str, str]:
-    """The verdict on a fault, the first operator that was named, and where it was."""
-    told = verified(f"{fault.kind}:{fault.operator}", fault.recipe, fault.batch, fault.model)
-    numbers = told["numbers"]
+    """The verdict on a fault, the first operator that was named, and its place in the step."""
+    cell = verified(f"{fault.kind}:{fault.operator}", fault.recipe, fault.batch, fault.model)
+    numbers = cell["numbers"]
     assert isinstance(numbers, dict)
     first: dict[str, str] = next(iter(numbers["faults"]), {})
-    return str(told["verdict"]), str(first.get("operator", "")), f"{first.get('phase', '')}, {first.get('module', '')}"
+    return str(cell["verdict"]), str(first.get("operator", "")), f"{first.get('phase', '')}, {first.get('module', '')}"
 
 
 def main() -> None:
     """Measure and print."""
-    print("| fault | recipe, batch | verdict | the operator that was named | where |\n|---|---|---|---|---|")
+    print("| fault | recipe, batch | verdict | operator | where |\n|---|---|---|---|---|")
     for recipe in ("fp32", "channels_last"):
         print(f"| none | {recipe}, 16 | {verified('', recipe)['verdict']} | | |", flush=True)
     for model in ("layered_bfloat16", "layered_float16"):
