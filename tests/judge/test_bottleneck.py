@@ -203,7 +203,7 @@ def test_the_table_has_the_word_and_why_tells_more_in_80_columns() -> None:
 def test_the_other_formats_have_it_too() -> None:
     first, second = json.loads(as_json(SHOWN, None))["cells"]
     assert (first["why"]["word"], second["why"]) == ("compute", None)
-    documented = (ROOT / "docs" / "why.md").read_text()
+    documented = (ROOT / "docs" / "bottleneck.md").read_text()
     assert [name for name in first["why"] if f"`{name}`" not in documented] == []
     line = as_csv(SHOWN).splitlines()[1]
     assert line == "resnet18,4,train,fp32,cpu,40.0,40.0,40.0,,,,,,compute,8,0.25,1.5,10000000000,0.5,3221225472,,,"

@@ -1,4 +1,4 @@
-"""Why a step takes as long as it does: what bounds it, by which figures, and what to try. docs/why.md has the rule."""
+"""What bounds a step, by which figures, and what to try: docs/bottleneck.md has the rule."""
 
 from collections.abc import Iterable, Iterator
 from statistics import mean, median
