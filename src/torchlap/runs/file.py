@@ -141,10 +141,11 @@ class RunFile:
 
 
 def _lock(path: Path, file: BinaryIO) -> None:
-    """Keep every other torchlap from writing to the file until it is closed."""
+    """Keep every other torchlap from writing to the file until it is closed; a file that is in use is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        file.close()
         raise RunFileError(
             f"{path} is being written by another torchlap process: wait until it has finished."
         ) from None
