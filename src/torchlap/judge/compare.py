@@ -1,4 +1,4 @@
-"""Runs beside each other: which cells are faster, slower or the same, and what else differs between the runs."""
+"""Compare runs: which cells are faster, slower or the same, and what else differs between the runs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -14,23 +14,26 @@ from torchlap.schema.machine import Facts
 from torchlap.schema.workload import Cell
 from torchlap.stats import Interval, unpaired_ratio
 
-Verdict = Literal["faster", "slower", "same", "cannot tell"]
+Verdict = Literal["faster", "slower", "same", "inconclusive"]
 Across = Literal["files", "devices", "torch", "machine"]
 
 SAME_BAND = 0.05
-"""Cells whose ratio is within this of 1, with its whole interval, are the same."""
+"""Two cells are the same if the whole interval of their ratio is within this of 1."""
 
 BETWEEN_RUNS = 0.03
-"""What two runs of one program differ by anyway, as a half-width: processes, memory layout, the day. By
+"""The half-width by which two runs of one program differ anyway, because of processes, memory layout, or the day. By
 benchmarks/between_runs.py it is up to 6 % on a shared machine; with the band on top, no pair was called different."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One cell beside its partner.
+    """A cell before and after.
 
-    `before` and `after` are images a second. `ratio` is how many times as fast `after` is, with its `interval`; that is
-    None where a side has no spread, and both are None where a side has no figure. `why` says what a verdict rests on
-    where that is not the interval alone, and `unlike` how the two cells differ that were compared all the same.
+    Attributes:
+        before: items per second; so is `after`. None for a cell without a result.
+        ratio: how many times as fast `after` is; None if a side has no result.
+        interval: of the ratio; None if a side has no spread.
+        reason: what the verdict is based on, if not on the interval alone.
+        differences: how the two cells differ, although they are compared.
     """
 
     column: str
@@ -45,26 +48,26 @@ class Change(Struct, frozen=True, kw_only=True):
     ratio: float | None
     interval: Interval | None
     verdict: Verdict
-    why: str = ""
-    unlike: tuple[str, ...] = ()
+    reason: str = ""
+    differences: tuple[str, ...] = ()
 
 
 class Column(Struct, frozen=True, kw_only=True):
-    """One side: what differs between its machine and the first side's is named before any figure."""
+    """One side of a comparison; `differences` are those between its machine and the first column's."""
 
     label: str
     published: str
-    unlike: tuple[str, ...]
+    differences: tuple[str, ...]
 
 
 class Compared(Struct, frozen=True, kw_only=True):
-    """The first column is what the others are compared with. `alone` are cells without a partner."""
+    """A comparison. All columns are compared with the first; `unmatched` names the cells without a counterpart."""
 
     across: Across
     band: float
     columns: tuple[Column, ...]
     changes: tuple[Change, ...]
-    alone: tuple[str, ...]
+    unmatched: tuple[str, ...]
 
 
 Row = tuple[str, int, str, str, str]
@@ -85,8 +88,8 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
     """Compare runs with the first of them, cell by cell.
 
     Args:
-        runs: two at least, or one across its devices; of several in one column the last counts.
-        across: what makes a column: each file, or each kind of device, version of torch, or machine.
+        runs: at least two, or one across its devices. If a column has several results for a cell, the last counts.
+        across: what makes a column: a file, a kind of device, a version of torch, or a machine.
         band: a ratio whose whole interval is within this of 1 is the same.
     """
     places: dict[str, dict[Row, _Item]] = {}
@@ -96,18 +99,18 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
     columns = {label: list(items.values()) for label, items in places.items()}
     firsts, *others = columns.values()
     changes: list[Change] = []
-    alone: list[_Item] = []
-    for mine in others:
-        pairs = list(_pairs(firsts, mine))
+    unmatched: list[_Item] = []
+    for items in others:
+        pairs = list(_pairs(firsts, items))
         changes += [_change(before, after, band) for before, after in pairs]
-        matched = {id(each) for pair in pairs for each in pair}
-        alone += [item for item in (*firsts, *mine) if id(item) not in matched]
+        matched = {id(item) for pair in pairs for item in pair}
+        unmatched += [item for item in (*firsts, *items) if id(item) not in matched]
     return Compared(
         across=across,
         band=band,
         columns=tuple(_column(label, items, firsts[-1]) for label, items in columns.items()),
         changes=tuple(changes),
-        alone=tuple(dict.fromkeys(f"{item.named.name}: {item.cell.cell}" for item in alone)),
+        unmatched=tuple(dict.fromkeys(f"{item.named.name}: {item.cell.cell}" for item in unmatched)),
     )
 
 
@@ -130,34 +133,35 @@ LABELS: dict[Across, Callable[[Named, str], str]] = {
 
 
 def _slot(facts: Facts, device: str) -> str:
-    """Which device of a machine it is, whatever it is called there: the CPU, or the n-th accelerator."""
-    accelerators = [each.name for each in facts.devices if each.kind != "cpu"]
+    """Which device of its machine it is, whatever its name: the CPU, or the n-th accelerator."""
+    accelerators = [known.name for known in facts.devices if known.kind != "cpu"]
     return f"accelerator {accelerators.index(device)}" if device in accelerators else device
 
 
 def _device(facts: Facts, device: str) -> str:
-    models = {each.name: each.model for each in facts.devices}
+    models = {known.name: known.model for known in facts.devices}
     return models.get(device) or (facts.cpu if device == "cpu" else device)
 
 
 def _machine(facts: Facts) -> str:
-    accelerators = [each.model or each.name for each in facts.devices if each.kind != "cpu"]
+    accelerators = [device.model or device.name for device in facts.devices if device.kind != "cpu"]
     return " + ".join([facts.cpu, *dict.fromkeys(accelerators)])
 
 
 def _pairs(firsts: Sequence[_Item], others: Sequence[_Item]) -> Iterator[tuple[_Item, _Item]]:
-    """Each cell with its like; where there is none, with the one that differs in how data arrive alone."""
-    exact = {item.row: item for item in others}
-    loose = _by_loose_row(others)
-    mine = _by_loose_row(firsts)
+    """Pair equal cells; a cell without an equal, with the only one that differs just in how its data arrives."""
+    equals = {item.row: item for item in others}
+    firsts_by_row, others_by_row = _by_loose_row(firsts), _by_loose_row(others)
     for item in firsts:
-        if item.row in exact:
-            yield item, exact[item.row]
-        elif len(mine[_loose(item)]) == 1 and len(loose.get(_loose(item), ())) == 1:
-            yield item, loose[_loose(item)][0]
+        row = _loose_row(item)
+        if item.row in equals:
+            yield item, equals[item.row]
+        elif len(firsts_by_row[row]) == 1 and len(others_by_row.get(row, ())) == 1:
+            yield item, others_by_row[row][0]
 
 
-def _loose(item: _Item) -> Row:
+def _loose_row(item: _Item) -> Row:
+    """The row without how the data arrives."""
     recipe = str(replace(item.cell.cell.recipe, workers=None))
     return (*item.row[:3], recipe, item.row[4])
 
@@ -165,19 +169,22 @@ def _loose(item: _Item) -> Row:
 def _by_loose_row(items: Sequence[_Item]) -> dict[Row, list[_Item]]:
     rows: dict[Row, list[_Item]] = {}
     for item in items:
-        rows.setdefault(_loose(item), []).append(item)
+        rows.setdefault(_loose_row(item), []).append(item)
     return rows
 
 
 def _column(label: str, items: Sequence[_Item], first: _Item) -> Column:
-    """A side, beside the machine of the first; the devices of one run are of one machine."""
-    mine, its = items[-1].named.run.header, first.named.run.header
-    unlike = () if mine is its else differences(its.facts, mine.facts)
-    return Column(label=label, published=mine.published, unlike=unlike)
+    """A side, and how its machine differs from the first; the devices of one run belong to one machine."""
+    header, first_header = items[-1].named.run.header, first.named.run.header
+    return Column(
+        label=label,
+        published=header.published,
+        differences=() if header is first_header else differences(first_header.facts, header.facts),
+    )
 
 
 def _change(before: _Item, after: _Item, band: float) -> Change:
-    ratio, interval, why = _ratio(before, after)
+    ratio, interval, reason = _ratio(before, after)
     workload = before.cell.cell.workload
     return Change(
         column=after.label,
@@ -192,48 +199,50 @@ def _change(before: _Item, after: _Item, band: float) -> Change:
         ratio=ratio,
         interval=interval,
         verdict=_verdict(interval, band),
-        why=why,
-        unlike=tuple(_unlike(before.cell.cell, after.cell.cell)),
+        reason=reason,
+        differences=tuple(_differences(before.cell.cell, after.cell.cell)),
     )
 
 
 def _ratio(before: _Item, after: _Item) -> tuple[float | None, Interval | None, str]:
-    """How many times as fast, with its interval where there is one, and why there is not."""
+    """How many times as fast, with its interval if there is one, and the reason if there is not."""
     for item in (before, after):
         if item.void:
             return None, None, f"{item.named.name}: void ({item.void})"
         if item.cell.estimate is None:
             kind = item.cell.failure.kind.replace("_", " ") if item.cell.failure else "not measured"
             return None, None, f"{item.named.name}: {kind}"
-    mine, its = after.cell.estimate, before.cell.estimate
-    ratio = mine / its if mine and its else None
-    if before.named is after.named and before.cell.is_baseline and after.cell.speed_up:
-        return after.cell.speed_up.value, after.cell.speed_up, "paired"
-    if not (before.cell.throughput and after.cell.throughput):
-        item = after if before.cell.throughput else before
-        return ratio, None, f"{item.named.name}: one lap, so no spread"
+    old, new = before.cell, after.cell
+    if before.named is after.named and old.is_baseline and new.speed_up:
+        return new.speed_up.value, new.speed_up, "paired"
+    if not (old.throughput and new.throughput):
+        item = after if old.throughput else before
+        ratio = new.estimate / old.estimate if new.estimate and old.estimate else None
+        return ratio, None, f"{item.named.name}: a single lap, so no spread"
     between = 0.0 if before.named is after.named else BETWEEN_RUNS
-    interval = unpaired_ratio(after.cell.throughput, before.cell.throughput, between)
+    interval = unpaired_ratio(new.throughput, old.throughput, between)
     return interval.value, interval, ""
 
 
 def _verdict(interval: Interval | None, band: float) -> Verdict:
-    """Faster or slower only when the whole interval is beyond the band, the same only when it is within."""
+    """Faster or slower only if the whole interval is beyond the band; the same only if it is within."""
     if interval is None:
-        return "cannot tell"
+        return "inconclusive"
     if interval.low > 1 + band:
         return "faster"
     if interval.high < 1 / (1 + band):
         return "slower"
-    return "same" if interval.low >= 1 / (1 + band) and interval.high <= 1 + band else "cannot tell"
+    return "same" if interval.low >= 1 / (1 + band) and interval.high <= 1 + band else "inconclusive"
 
 
-def _unlike(before: Cell, after: Cell) -> Iterator[str]:
+def _differences(before: Cell, after: Cell) -> Iterator[str]:
     ways = ["resident" if cell.recipe.workers is None else f"loader({cell.recipe.workers})" for cell in (before, after)]
     if ways[0] != ways[1]:
-        yield f"data {ways[0]} against {ways[1]}"
+        yield f"data {ways[0]} vs. {ways[1]}"
 
 
 def slower_by(compared: Compared, share: float) -> tuple[Change, ...]:
-    """The cells that are slower by more than this share with certainty: 0.05 asks for a ratio under 0.95."""
-    return tuple(each for each in compared.changes if each.interval is not None and each.interval.high < 1 - share)
+    """The cells that are slower by more than this share with certainty: 0.05 requires a ratio below 0.95."""
+    return tuple(
+        change for change in compared.changes if change.interval is not None and change.interval.high < 1 - share
+    )

@@ -1,5 +1,6 @@
 """A finding: a code, a severity, what was observed, why it matters and how to fix it."""
 
+from types import ModuleType
 from typing import Literal
 
 from msgspec import Struct
@@ -9,21 +10,14 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """Worst first."""
 
 
-class Rule(Struct, frozen=True):
-    """A finding's entry in the catalogue: why it matters and what to do, whatever was seen; `source` is who says so."""
-
-    code: str
-    severity: Severity
-    title: str
-    why: str
-    remedy: str
-    source: str = ""
-
-
 class Finding(Struct, frozen=True):
-    """A rule that applies: `where` names the cell or device, or is empty for the whole run or machine.
+    """A rule that applies.
 
-    `command` is the remedy to paste into a shell, where there is one.
+    Attributes:
+        where: the cell, device or line; empty for the whole run or machine.
+        evidence: what was observed, as a clause without a full stop.
+        command: the remedy as a shell command, where there is one.
+        source: where the rule, or the observation, comes from.
     """
 
     code: str
@@ -37,16 +31,32 @@ class Finding(Struct, frozen=True):
     source: str = ""
 
 
-def found(rule: Rule, where: str, evidence: str, *, remedy: str = "", command: str = "", source: str = "") -> Finding:
-    """The finding that a rule gives where it applies; its remedy and source are the rule's unless told otherwise."""
-    return Finding(
-        code=rule.code,
-        severity=rule.severity,
-        where=where,
-        evidence=evidence,
-        remedy=remedy or rule.remedy,
-        title=rule.title,
-        why=rule.why,
-        command=command,
-        source=source or rule.source,
-    )
+class Rule(Struct, frozen=True):
+    """An entry of the catalogue: what all findings with one code have in common."""
+
+    code: str
+    severity: Severity
+    title: str
+    why: str
+    remedy: str
+    source: str = ""
+
+    def finding(self, where: str, evidence: str, *, remedy: str = "", command: str = "", source: str = "") -> Finding:
+        """The finding of this rule at one place; `remedy` and `source` default to the rule's own."""
+        return Finding(
+            code=self.code,
+            severity=self.severity,
+            where=where,
+            evidence=evidence,
+            remedy=remedy or self.remedy,
+            title=self.title,
+            why=self.why,
+            command=command,
+            source=source or self.source,
+        )
+
+
+def catalogue(*modules: ModuleType) -> tuple[Rule, ...]:
+    """The rules that the modules define, sorted by code."""
+    rules = {value for module in modules for value in vars(module).values() if isinstance(value, Rule)}
+    return tuple(sorted(rules, key=lambda rule: rule.code))

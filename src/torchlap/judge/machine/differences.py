@@ -1,24 +1,31 @@
-"""What differs between two machines that figures depend on."""
+"""What differs between two machines, or between one machine at two times, as far as results depend on it."""
+
+from collections.abc import Mapping
 
 from torchlap.schema.machine import Facts
 
 
 def difference(ours: Facts, theirs: Facts) -> str:
-    """What makes figures of two machines incomparable, in words; empty when nothing does."""
-    mine, its = _identity(ours), _identity(theirs)
-    return "; ".join(f"{name} {its[name]} there, {mine[name]} here" for name in mine if mine[name] != its[name])
+    """What makes results of two machines incomparable, theirs first; empty if nothing does."""
+    return "; ".join(_differing(_identity(theirs), _identity(ours)))
 
 
-def differences(first: Facts, other: Facts) -> tuple[str, ...]:
-    """What differs between two machines, or one at two times, that figures depend on: `torch 2.11.0 against 2.13.0`."""
-    mine, its = _conditions(first), _conditions(other)
+def differences(first: Facts, second: Facts) -> tuple[str, ...]:
+    """Everything that differs and that results depend on, in words: `torch 2.11.0 vs. 2.13.0`."""
+    return _differing(_conditions(first), _conditions(second))
+
+
+def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
-        f"{name} {mine[name] or 'unknown'} against {its[name] or 'unknown'}" for name in mine if mine[name] != its[name]
+        f"{name} {first[name] or 'unknown'} vs. {second[name] or 'unknown'}"
+        for name in first
+        if first[name] != second[name]
     )
 
 
 def _conditions(facts: Facts) -> dict[str, str]:
-    power = ["on battery"] * bool(facts.power.on_battery) + ["saving power"] * bool(facts.power.power_saving)
+    states = {"on battery": facts.power.on_battery, "saving power": facts.power.power_saving}
+    power = [state for state, is_active in states.items() if is_active]
     variables = " ".join(f"{name}={value}" for name, value in sorted(facts.environment.items()))
     return {
         **_identity(facts),
@@ -26,12 +33,12 @@ def _conditions(facts: Facts) -> dict[str, str]:
         "system": facts.system,
         "Python": facts.python,
         "NVIDIA driver": facts.nvidia.driver if facts.nvidia else "none",
-        "power": " and ".join(power) or "mains",
+        "power": " and ".join(power) or "plugged in",
         "environment": variables or "no variables",
     }
 
 
 def _identity(facts: Facts) -> dict[str, str]:
-    devices = ", ".join(f"{device.name} {device.model}" for device in facts.devices)
+    devices = ", ".join(f"{device.name} {device.model}".strip() for device in facts.devices)
     packages = {name: facts.packages.get(name, "none") for name in ("torch", "torchvision")}
     return {"CPU": facts.cpu, "devices": devices, "cores": str(facts.usable_cores), **packages}

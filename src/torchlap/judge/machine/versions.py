@@ -1,4 +1,4 @@
-"""Versions among facts; None where there is none, or it is no version."""
+"""Versions among the facts; None if there is none, or it cannot be parsed."""
 
 from packaging.version import InvalidVersion, Version
 
@@ -14,11 +14,11 @@ def parsed(text: str) -> Version | None:
 
 
 def torch_version(facts: Facts) -> Version | None:
-    """The installed torch's release, without its build: a nightly of 2.15 counts as 2.15."""
+    """The release of the installed torch, without its build: a nightly of 2.15 counts as 2.15."""
     version = parsed(facts.packages.get("torch", ""))
     return Version(version.base_version) if version else None
 
 
 def macos_version(facts: Facts) -> Version | None:
-    """The version of macOS, where this is one."""
+    """The version of macOS, if the system is macOS."""
     return parsed(facts.os_version) if facts.system.startswith("macOS") else None

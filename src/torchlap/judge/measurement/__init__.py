@@ -1,119 +1,58 @@
-"""Findings about a measurement (TL2xx), in the order of the catalogue."""
+"""Findings about a measurement (TL2xx), and which cells are void because of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from torchlap.judge import numerics as checks
-from torchlap.judge.findings import Finding
-from torchlap.judge.machine.devices import alone
-from torchlap.judge.measurement.conditions import (
-    BUSY_BEFORE,
-    FELL_BACK,
-    FEWER_CORES,
-    ON_BATTERY,
-    OTHERS_ON_CPU,
-    OTHERS_ON_GPU,
-    SWAPPED,
-    THROTTLED,
-    disturbed,
-    fell_back,
-    held_back,
-)
-from torchlap.judge.measurement.figures import (
-    COLD,
-    DEPENDENT,
-    DRIFT,
-    FEW_ROUNDS,
-    RATIO_DRIFT,
-    TWO_SPEEDS,
-    WIDE,
-    cold,
-    dependent,
-    drifts,
-    few_rounds,
-    ratio_drifts,
-    two_speeds,
-    wide,
-)
-from torchlap.judge.measurement.training import (
-    DOES_NOT_LEARN,
-    LAUNCH_BOUND,
-    NOT_FINITE,
-    SMALL_BATCH,
-    STARVED,
-    does_not_learn,
-    launch_bound,
-    not_finite,
-    small_batch,
-    starved,
-)
+from torchlap.judge import numerics
+from torchlap.judge.findings import Finding, catalogue
+from torchlap.judge.machine.devices import no_accelerator
+from torchlap.judge.measurement import conditions, laps, training
 from torchlap.runs.figures import CellResult, figures
 from torchlap.schema.events import Run
 
-CATALOGUE = (
-    FEW_ROUNDS,
-    WIDE,
-    COLD,
-    DRIFT,
-    TWO_SPEEDS,
-    DEPENDENT,
-    RATIO_DRIFT,
-    OTHERS_ON_CPU,
-    OTHERS_ON_GPU,
-    THROTTLED,
-    ON_BATTERY,
-    SWAPPED,
-    FEWER_CORES,
-    FELL_BACK,
-    NOT_FINITE,
-    DOES_NOT_LEARN,
-    STARVED,
-    LAUNCH_BOUND,
-    SMALL_BATCH,
-    BUSY_BEFORE,
-)
-
-
-CellRule = Callable[[CellResult], Iterable[Finding]]
+CATALOGUE = catalogue(laps, conditions, training)
 
 
 def findings(run: Run) -> tuple[Finding, ...]:
-    """What should be known before the figures of a run are believed, in the catalogue's order."""
+    """What to know before relying on a run's results, sorted by code."""
     groups = figures(run)
     cells = [cell for group in groups for cell in group.cells]
-    target = run.header.plan.precision_target
-    of_cells: list[CellRule] = [
-        numbers,
-        few_rounds,
-        lambda cell: wide(cell, target),
-        cold,
-        drifts,
-        two_speeds,
-        dependent,
-        ratio_drifts,
-        lambda cell: held_back(cell, run),
-        fell_back,
-        not_finite,
-        does_not_learn,
-        starved,
-        launch_bound,
-        lambda cell: small_batch(cell, cells),
-    ]
-    told = [*alone(run.header.facts), *(finding for rule in of_cells for cell in cells for finding in rule(cell))]
-    told += [finding for group in groups for finding in disturbed(group)]
-    return tuple(sorted(told, key=lambda finding: finding.code))
+    all_findings = list(no_accelerator(run.header.facts))
+    for cell in cells:
+        all_findings += _of_cell(cell, cells, run)
+    for group in groups:
+        all_findings += conditions.findings(group)
+    return tuple(sorted(all_findings, key=lambda finding: finding.code))
+
+
+def _of_cell(cell: CellResult, cells: list[CellResult], run: Run) -> Iterable[Finding]:
+    yield from _of_numerics(cell)
+    yield from laps.few_rounds(cell)
+    yield from laps.wide(cell, run.header.plan.precision_target)
+    yield from laps.cold(cell)
+    yield from laps.drifts(cell)
+    yield from laps.two_speeds(cell)
+    yield from laps.correlated(cell)
+    yield from laps.speed_up_drifts(cell)
+    yield from conditions.fewer_threads(cell, run.header.facts)
+    yield from conditions.fell_back(cell)
+    yield from training.not_finite(cell)
+    yield from training.does_not_learn(cell)
+    yield from training.starved(cell)
+    yield from training.launch_bound(cell)
+    yield from training.small_batch(cell, cells)
+
+
+def _of_numerics(cell: CellResult) -> Iterable[Finding]:
+    """Whether an accelerator's results are correct; the CPU's are the reference."""
+    if cell.cell.device != "cpu" and (cell.throughput is not None or cell.numerics is not None):
+        yield from numerics.cell_findings(cell.numerics, str(cell.cell))
 
 
 def void(all_findings: Iterable[Finding]) -> dict[str, str]:
-    """The cells whose figures mean nothing, by the name that findings give them, with the code that says why."""
+    """The cells whose results are void, by the name that findings use, each with the code of the reason."""
     return {finding.where: finding.code for finding in all_findings if finding.severity == "error" and finding.where}
 
 
 def voided(cell: CellResult) -> str:
-    """The code of the finding by which a cell's figure means nothing, as `void` has it, without judging all else."""
-    return void([*numbers(cell), *not_finite(cell)]).get(str(cell.cell), "")
-
-
-def numbers(cell: CellResult) -> Iterable[Finding]:
-    """Whether an accelerator's numbers are right; the CPU's own are the reference."""
-    if cell.cell.device != "cpu" and (cell.throughput is not None or cell.numerics is not None):
-        yield from checks.findings(cell.numerics, str(cell.cell))
+    """The code that makes a cell's result void, as in `void`, without computing all other findings; empty if none."""
+    return void([*_of_numerics(cell), *training.not_finite(cell)]).get(str(cell.cell), "")

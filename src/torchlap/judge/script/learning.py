@@ -1,169 +1,116 @@
-"""Whether the script's training can teach the model anything: the rules about losses, gradients and optimizers."""
+"""Whether the script's training can work: rules about losses, gradients and optimizers."""
 
 from collections.abc import Iterable
 from statistics import median
 
-from torchlap.judge.findings import Finding, Rule, found
+from torchlap.judge.findings import Finding, Rule
 from torchlap.schema.trace import Held, Losses, Trace
-
-FEWEST_LOSSES = 20
-TENTH = 10
-FALLS = 0.98
-"""A loss that ends within two hundredths of where it began has not fallen."""
 
 CANNOT_RUN = Rule(
     "TL409",
     "error",
-    "a layer cannot take its input",
-    "The model was changed, often at its end, by a layer that does not fit: where squeezenet ends in a convolution of "
-    "1 by 1, as others in a Linear layer, a Linear layer is given an image.",
-    "Replace a layer by one of its own kind: print(model) shows it; for squeezenet model.classifier[1] = "
+    "a layer does not accept its input",
+    "A layer of the model, often the last, was replaced by one that does not fit. Squeezenet, for example, ends in a "
+    "1 by 1 convolution where other models end in a Linear layer: there, a Linear layer receives an image.",
+    "Replace a layer by one of the same kind, as print(model) shows it; for squeezenet model.classifier[1] = "
     "nn.Conv2d(512, classes, 1).",
-)
-SHAPES = Rule(
-    "TL410",
-    "error",
-    "the loss means something else",
-    "Its shapes are allowed, but read otherwise than meant: float targets of the outputs' shape are probabilities of "
-    "classes, a column against a row compares everything with everything. It trains, at the same speed, something "
-    "that nobody wanted.",
-    "Give cross_entropy the logits of all classes, (N, C), and integer labels, (N,); give other losses two tensors of "
-    "the same shape.",
-    "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
-)
-DEAD_OUTPUTS = Rule(
-    "TL411",
-    "error",
-    "outputs that never get a gradient",
-    "The loss does not depend on some of the model's outputs, so what computes them is not trained.",
-    "Give the loss all outputs of the model, or make the last layer smaller.",
-)
-NEVER_CHANGES = Rule(
-    "TL412",
-    "error",
-    "parameters that are never trained",
-    "The optimizer holds them, but no backward gives them a gradient, or no step changes them: a detach(), a "
-    "no_grad() or a learning rate of zero too many. Their gradients are not computed, so a step is faster than it "
-    "should be.",
-    "Look between these parameters and the loss for what cuts them off; if it is meant, requires_grad_(False), and "
-    "leave them out of the optimizer.",
-)
-DOES_NOT_FALL = Rule(
-    "TL413",
-    "warning",
-    "the loss does not fall",
-    "A model that trains learns a fixed set of data by heart within some hundred steps. Where the loss stays, what "
-    "was timed may not be training; with data that are random in each step nothing can be learnt.",
-    "Look at the labels, the learning rate, and the shapes that the loss is given.",
-)
-NOT_FINITE = Rule(
-    "TL414",
-    "error",
-    "the loss is not a number",
-    "From there on the model computes NaN, in a time that may be another than that of numbers.",
-    "Find the first operator that gives one: torch.autograd.set_detect_anomaly(True); a smaller learning rate.",
-)
-EVAL_MODE = Rule(
-    "TL420",
-    "warning",
-    "trained in evaluation mode",
-    "After model.eval() Dropout drops nothing and BatchNorm uses what it had counted before: it is another training, "
-    "and another amount of work.",
-    "Call model.train() before the loop, and again after each evaluation.",
-)
-NO_ZERO_GRAD = Rule(
-    "TL421",
-    "error",
-    "gradients are never thrown away",
-    "Each backward adds to the gradients that are there: without zero_grad() each step uses the sum of all steps "
-    "before.",
-    "Call optimizer.zero_grad() once a step, before backward.",
-)
-HOLDS_NOTHING = Rule(
-    "TL422",
-    "error",
-    "the optimizer holds other parameters",
-    "None of what it steps ever had a gradient: it was made from another model, or before the model was built again "
-    "or replaced. The model never changes.",
-    "Make the optimizer after the model is complete and on its device, from its parameters().",
-)
-UNHELD = Rule(
-    "TL423",
-    "warning",
-    "parameters that no optimizer holds",
-    "Their gradients are computed in each step and never used, and they never change.",
-    "Give them to an optimizer, or requires_grad_(False).",
 )
 
 
 def cannot_run(trace: Trace) -> Iterable[Finding]:
-    """A model whose forward raised."""
-    for seen in trace.cannot_run:
-        yield found(CANNOT_RUN, str(seen.place), seen.words)
+    """A model's forward raised an error."""
+    for notice in trace.cannot_run:
+        yield CANNOT_RUN.finding(str(notice.place), notice.words)
+
+
+SHAPES = Rule(
+    "TL410",
+    "error",
+    "the loss computes something else",
+    "Its shapes are valid, but do not mean what was intended: float targets of the outputs' shape are class "
+    "probabilities, and a column and a row broadcast to all pairs. The script trains, at the same speed, on a "
+    "different objective.",
+    "Pass cross_entropy the logits of all classes, (N, C), and integer labels, (N,); pass other losses two tensors of "
+    "the same shape.",
+    "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
+)
 
 
 def shapes(trace: Trace) -> Iterable[Finding]:
-    """Losses that were given shapes which broadcast, or mean soft targets."""
-    for seen in trace.shapes:
-        yield found(SHAPES, str(seen.place), f"{seen.words}, {seen.count} times")
+    """The shapes passed to a loss broadcast, or mean soft targets."""
+    for loss in trace.shapes:
+        yield SHAPES.finding(str(loss.place), f"{loss.words}, {loss.count} times")
+
+
+DEAD_OUTPUTS = Rule(
+    "TL411",
+    "error",
+    "outputs never receive a gradient",
+    "The loss does not depend on some of the model's outputs, so the parameters that compute them are not trained.",
+    "Pass all outputs of the model to the loss, or make the last layer smaller.",
+)
 
 
 def dead_outputs(trace: Trace) -> Iterable[Finding]:
-    """Rows of the last layer without a gradient."""
-    for seen in trace.dead_outputs:
-        yield found(
-            DEAD_OUTPUTS,
-            str(seen.place),
-            f"{seen.dead} of {seen.outputs} outputs: the gradient of {seen.parameter} was zero there in each of "
-            f"{seen.looks} looks",
+    """Rows of the last layer have no gradient."""
+    for head in trace.dead_outputs:
+        evidence = (
+            f"{head.dead} of {head.outputs} outputs: the gradient of {head.parameter} was zero there in all "
+            f"{head.looks} checks"
         )
+        yield DEAD_OUTPUTS.finding(str(head.place), evidence)
+
+
+NEVER_CHANGES = Rule(
+    "TL412",
+    "error",
+    "parameters are never trained",
+    "The optimizer holds them, but no backward pass gives them a gradient, or no step changes them, because of an "
+    "unintended detach() or no_grad(), or a learning rate of zero. Their gradients are not computed, so a step is "
+    "faster than it should be.",
+    "Find what cuts these parameters off from the loss. If this is intended, use requires_grad_(False), and leave them "
+    "out of the optimizer.",
+)
 
 
 def never_changes(trace: Trace) -> Iterable[Finding]:
-    """Some of an optimizer's parameters have no gradient, or all stay as they were."""
-    for held in trace.optimizers:
-        if held.without_gradient and held.without_gradient < held.parameters:
-            yield found(
-                NEVER_CHANGES,
-                str(held.made),
-                f"{held.without_gradient} of {held.parameters} parameters ({held.elements_without} of {held.elements} "
-                f"elements) had no gradient, such as {', '.join(held.names)}",
+    """Some of an optimizer's parameters have no gradient, or none of them changes."""
+    for optimizer in trace.optimizers:
+        if optimizer.without_gradient and optimizer.without_gradient < optimizer.parameters:
+            evidence = (
+                f"{optimizer.without_gradient} of {optimizer.parameters} parameters ({optimizer.elements_without} of "
+                f"{optimizer.elements} elements) had no gradient, such as {', '.join(optimizer.names)}"
             )
-        elif held.unchanged and not held.without_gradient:
-            yield found(NEVER_CHANGES, str(held.made), f"no parameter changed in the steps looked at, of {held.steps}")
+            yield NEVER_CHANGES.finding(str(optimizer.made), evidence)
+        elif optimizer.unchanged and not optimizer.without_gradient:
+            evidence = f"no parameter changed in the steps that were checked, of {optimizer.steps}"
+            yield NEVER_CHANGES.finding(str(optimizer.made), evidence)
 
 
-def holds_nothing(trace: Trace) -> Iterable[Finding]:
-    """An optimizer whose parameters never have a gradient."""
-    for held in filter(_holds_nothing, trace.optimizers):
-        yield found(
-            HOLDS_NOTHING,
-            str(held.stepped),
-            f"{held.kind} of {held.made} holds {held.parameters} parameters, of which none had a gradient in "
-            f"{held.steps} steps",
-        )
+DOES_NOT_FALL = Rule(
+    "TL413",
+    "warning",
+    "loss does not decrease",
+    "A model that trains memorizes a fixed dataset within a few hundred steps. If the loss does not decrease, "
+    "what was timed may not be training. With new random data in each step, there is nothing to learn.",
+    "Check the labels, the learning rate, and the shapes passed to the loss.",
+)
 
-
-def _holds_nothing(held: Held) -> bool:
-    return bool(held.parameters) and held.without_gradient == held.parameters
-
-
-def unheld(trace: Trace) -> Iterable[Finding]:
-    """Parameters that nobody trains, but where an optimizer holds another model's instead: then they are its effect."""
-    if not any(map(_holds_nothing, trace.optimizers)):
-        for seen in trace.unheld:
-            yield found(UNHELD, str(seen.place), seen.words)
+FEWEST_LOSSES = 20
+TENTH = 10
+FALLS = 0.98
+"""A loss that ends within two percent of its start has not decreased."""
 
 
 def does_not_fall(trace: Trace) -> Iterable[Finding]:
-    """No loss of the script falls; of several, as in adversarial training, one is enough."""
-    told = [losses for losses in trace.losses if losses.count >= FEWEST_LOSSES and None not in losses.values]
-    if told and not any(_falls(losses) for losses in told):
-        for losses in told:
-            first, last = _ends(losses)
-            yield found(
-                DOES_NOT_FALL, str(losses.place), f"{first:.4g} at first, {last:.4g} after {losses.count} steps"
-            )
+    """No loss of the script decreases; of several, as in adversarial training, one is enough."""
+    finite = [losses for losses in trace.losses if losses.count >= FEWEST_LOSSES and None not in losses.values]
+    if any(_falls(losses) for losses in finite):
+        return
+    for losses in finite:
+        first, last = _ends(losses)
+        evidence = f"{first:.4g} at first, {last:.4g} after {losses.count} steps"
+        yield DOES_NOT_FALL.finding(str(losses.place), evidence)
 
 
 def _ends(losses: Losses) -> tuple[float, float]:
@@ -177,27 +124,96 @@ def _falls(losses: Losses) -> bool:
     return last < min(FALLS * first, first / FALLS)
 
 
+NOT_FINITE = Rule(
+    "TL414",
+    "error",
+    "loss is not finite",
+    "From there on the model computes NaN, and its time may differ from that of finite numbers.",
+    "Find the operator that produces the first NaN with torch.autograd.set_detect_anomaly(True); try a smaller "
+    "learning rate.",
+)
+
+
 def not_finite(trace: Trace) -> Iterable[Finding]:
-    """A loss that is NaN or infinite."""
+    """A loss is NaN or infinite."""
     for losses in trace.losses:
-        bad = next((place for place, value in enumerate(losses.values) if value is None), None)
-        if bad is not None:
-            about = "about " * (losses.every > 1)
-            yield found(
-                NOT_FINITE, str(losses.place), f"from {about}step {bad * losses.every + 1} of {losses.count} on"
-            )
+        first = next((index for index, value in enumerate(losses.values) if value is None), None)
+        if first is not None:
+            about = "about " if losses.every > 1 else ""
+            evidence = f"from {about}step {first * losses.every + 1} of {losses.count} on"
+            yield NOT_FINITE.finding(str(losses.place), evidence)
+
+
+EVAL_MODE = Rule(
+    "TL420",
+    "warning",
+    "training in evaluation mode",
+    "After model.eval(), Dropout drops nothing and BatchNorm uses its running statistics: training is different, and "
+    "so is the amount of work.",
+    "Call model.train() before the loop, and again after each evaluation.",
+)
 
 
 def in_eval_mode(trace: Trace) -> Iterable[Finding]:
-    """Backward through a model whose layers are in evaluation mode."""
-    for seen in trace.in_eval:
-        yield found(EVAL_MODE, str(seen.place), f"in {seen.count} steps {seen.words}")
+    """A backward pass through a model whose layers are in evaluation mode."""
+    for notice in trace.in_eval:
+        yield EVAL_MODE.finding(str(notice.place), f"{notice.words}, in {notice.count} steps")
+
+
+NO_ZERO_GRAD = Rule(
+    "TL421",
+    "error",
+    "gradients are never zeroed",
+    "Each backward pass adds to the existing gradients: without zero_grad(), a step uses the sum over all earlier "
+    "steps.",
+    "Call optimizer.zero_grad() once a step, before backward.",
+)
 
 
 def no_zero_grad(trace: Trace) -> Iterable[Finding]:
-    """Gradients that were stepped with are added to."""
-    for seen in trace.accumulated:
-        yield found(NO_ZERO_GRAD, str(seen.place), f"in {seen.count} steps the {seen.words}")
+    """A backward pass adds to gradients that a step has already used."""
+    for notice in trace.accumulated:
+        yield NO_ZERO_GRAD.finding(str(notice.place), f"{notice.words}, in {notice.count} steps")
+
+
+HOLDS_NOTHING = Rule(
+    "TL422",
+    "error",
+    "the optimizer holds the wrong parameters",
+    "None of its parameters ever had a gradient: it was created for another model, or before the model was rebuilt or "
+    "replaced. The model never changes.",
+    "Create the optimizer from the model's parameters() once the model is complete and on its device.",
+)
+
+
+def holds_nothing(trace: Trace) -> Iterable[Finding]:
+    """An optimizer's parameters never have a gradient."""
+    for optimizer in filter(_holds_nothing, trace.optimizers):
+        evidence = (
+            f"{optimizer.kind} of {optimizer.made} holds {optimizer.parameters} parameters, none of which had a "
+            f"gradient in {optimizer.steps} steps"
+        )
+        yield HOLDS_NOTHING.finding(str(optimizer.stepped), evidence)
+
+
+def _holds_nothing(optimizer: Held) -> bool:
+    return bool(optimizer.parameters) and optimizer.without_gradient == optimizer.parameters
+
+
+UNHELD = Rule(
+    "TL423",
+    "warning",
+    "no optimizer holds some parameters",
+    "Their gradients are computed in every step but never used, and the parameters never change.",
+    "Pass them to an optimizer, or use requires_grad_(False).",
+)
+
+
+def unheld(trace: Trace) -> Iterable[Finding]:
+    """Parameters without an optimizer, unless an optimizer holds another model's instead, which explains them."""
+    if not any(map(_holds_nothing, trace.optimizers)):
+        for notice in trace.unheld:
+            yield UNHELD.finding(str(notice.place), notice.words)
 
 
 RULES = (

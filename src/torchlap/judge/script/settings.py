@@ -1,181 +1,205 @@
-"""How the script feeds and sets up its devices: the rules about copies, loaders, precision and threads."""
+"""How the script feeds and configures its devices: rules about copies, loaders, precision and threads."""
 
 from collections.abc import Iterable
 
-from torchlap.judge.findings import Finding, Rule, found
-from torchlap.judge.script.timing import milliseconds
+from torchlap.judge.findings import Finding, Rule
+from torchlap.judge.script.timing import duration
 from torchlap.schema.trace import Loader, Trace
-
-SAME_COPIES = 3
-DENORMAL_SHARE = 0.1
-COSTS_MORE = 1.1
-FEWER = 0.5
-"""Of the cores: with fewer threads the CPU is handicapped."""
 
 SAME_COPY = Rule(
     "TL430",
     "warning",
-    "the same data are copied in every step",
-    "The tensor lies on the host and travels to the device each time: the time of that is the bus's, not the model's.",
+    "the same data is copied in every step",
+    "The tensor is on the host and moves to the device again and again: that time is the bus's, not the model's.",
     "Move it to the device once, before the loop.",
 )
+
+SAME_COPIES = 3
+
+
+def same_copy(trace: Trace) -> Iterable[Finding]:
+    """The same tensor is copied to the device again and again."""
+    for copies in trace.copies:
+        if copies.same >= SAME_COPIES:
+            evidence = (
+                f"{copies.same + 1} copies of one tensor of {copies.bytes // copies.count} bytes, "
+                f"{duration(copies.seconds / copies.count)} each"
+            )
+            yield SAME_COPY.finding(str(copies.place), evidence)
+
+
 UNPINNED = Rule(
     "TL431",
     "warning",
     "non_blocking without pinned memory",
-    "From unpinned memory a copy to an NVIDIA GPU waits all the same, so nothing is won; to an Apple GPU "
+    "From memory that is not pinned, a copy to an NVIDIA GPU waits anyway, so it gains nothing; to an Apple GPU, "
     "non_blocking=True can give wrong data.",
-    "pin_memory=True in the DataLoader, or tensor.pin_memory(), for NVIDIA; on MPS leave non_blocking away.",
+    "For NVIDIA, use pin_memory=True in the DataLoader, or tensor.pin_memory(); on MPS, remove non_blocking.",
     "https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html; pytorch/pytorch#139550",
 )
+
+
+def unpinned(trace: Trace) -> Iterable[Finding]:
+    """Copies request non_blocking without effect; on MPS, they may be wrong."""
+    for copies in trace.copies:
+        if copies.unpinned:
+            evidence = f"{copies.unpinned} copies to {copies.kind} from memory that is not pinned"
+            yield UNPINNED.finding(str(copies.place), evidence)
+
+
 FLOAT64 = Rule(
     "TL432",
     "warning",
     "computes in float64",
-    "NumPy's numbers are float64. On the CPU that halves the speed; a GPU for games or training has few units for it, "
-    "and an Apple GPU none.",
-    "torch.from_numpy(x).float(), and no .double() on the model.",
+    "NumPy's default is float64. On the CPU it halves the speed; a GPU for games or for training has few units for it, "
+    "and an Apple GPU has none.",
+    "Use torch.from_numpy(x).float(), and remove .double() from the model.",
 )
+
+
+def float64(trace: Trace) -> Iterable[Finding]:
+    """A model or its input is in float64."""
+    places = set()
+    for notice in trace.float64:
+        if notice.place not in places:
+            places.add(notice.place)
+            yield FLOAT64.finding(str(notice.place), f"{notice.words} in float64, {notice.count} times")
+
+
 USELESS_PIN = Rule(
     "TL433",
     "note",
-    "memory is pinned without use",
-    "pin_memory=True copies each batch once more into memory that a GPU can read by itself: of use only for a CUDA or "
-    "XPU device, and only where .to(device, non_blocking=True) does not wait for it.",
-    "Leave pin_memory away, or copy with non_blocking=True.",
+    "pinned memory without use",
+    "pin_memory=True copies each batch once more, into memory that a GPU can read directly. This helps only for a CUDA "
+    "or XPU device, and only if .to(device, non_blocking=True) does not wait for the copy.",
+    "Remove pin_memory, or copy with non_blocking=True.",
 )
+
+
+def useless_pin(trace: Trace) -> Iterable[Finding]:
+    """Memory is pinned, but no copy from it is asynchronous."""
+    for loader in trace.loaders:
+        if loader.pinned and not loader.pinned_used:
+            on_cpu = loader.trains_on == ("cpu",)
+            evidence = "training is on the CPU" if on_cpu else "no copy of a batch is non_blocking"
+            yield USELESS_PIN.finding(str(loader.made), evidence)
+
+
 IDLE_WORKERS = Rule(
     "TL434",
     "warning",
-    "workers cost more than they give",
-    "Worker processes are started anew for each pass over the data, and each batch travels between processes: for "
-    "small data that is slower than loading without them, and where processes are spawned (macOS, Windows) far slower.",
-    "num_workers=0, or persistent_workers=True.",
+    "loader workers cost more than they gain",
+    "Worker processes are started anew for each pass over the data, and each batch travels between processes. For "
+    "small data that is slower than loading without workers, and much slower where processes are spawned (macOS, "
+    "Windows).",
+    "Use num_workers=0, or persistent_workers=True.",
 )
+
+COSTS_MORE = 1.1
+
+
+def idle_workers(trace: Trace) -> Iterable[Finding]:
+    """An epoch waits longer with workers than loading takes without them."""
+    for loader in filter(_costs_more, trace.loaders):
+        evidence = (
+            f"an epoch waits {duration(_wait(loader))} for {loader.workers} workers "
+            f"({duration(loader.started_seconds / loader.epochs)} to start them); without workers its batches take "
+            f"{duration(loader.alone_seconds or 0.0)}"
+        )
+        yield IDLE_WORKERS.finding(str(loader.read), evidence)
+
+
+def _costs_more(loader: Loader) -> bool:
+    if not (loader.workers and loader.epochs and loader.alone_seconds):
+        return False
+    return _wait(loader) > COSTS_MORE * loader.alone_seconds
+
+
+def _wait(loader: Loader) -> float:
+    """Seconds that an epoch waits for the workers, including their start."""
+    return (loader.waited_seconds + loader.started_seconds) / loader.epochs
+
+
 DENORMALS = Rule(
     "TL435",
     "warning",
     "denormal numbers on the CPU",
-    "Numbers below 1.2e-38 are computed many times slower by some operators of many CPUs; GPUs do not care. The CPU "
-    "looks slow for a reason that is not its speed.",
-    "torch.set_flush_denormal(True), or find what makes the values so small.",
+    "Many CPUs compute some operators many times slower on numbers below 1.2e-38; GPUs are not affected. The CPU looks "
+    "slow for a reason other than its speed.",
+    "Use torch.set_flush_denormal(True), or find what makes the values so small.",
     "pytorch/pytorch#4737",
 )
+
+DENORMAL_SHARE = 0.1
+
+
+def denormals(trace: Trace) -> Iterable[Finding]:
+    """Many of the gradients on the CPU are denormal."""
+    for notice in trace.denormals:
+        if trace.denormal_share > DENORMAL_SHARE:
+            evidence = f"up to {trace.denormal_share:.0%} of the nonzero {notice.words}"
+            yield DENORMALS.finding(str(notice.place), evidence)
+
+
 FEW_THREADS = Rule(
     "TL436",
     "warning",
-    "the CPU computes with few of its cores",
-    "It is a handicapped baseline: every speed-up over it is too large.",
-    "Leave torch.set_num_threads away, and unset OMP_NUM_THREADS.",
+    "the CPU uses few of its cores",
+    "The CPU is not a fair baseline: every speed-up over it is too large.",
+    "Remove torch.set_num_threads, and unset OMP_NUM_THREADS.",
 )
+
+FEWER = 0.5
+"""The CPU is not a fair baseline with this share of its cores, or less."""
+
+
+def few_threads(trace: Trace) -> Iterable[Finding]:
+    """Training on the CPU uses at most half of the cores."""
+    threads = trace.threads
+    if threads and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
+        where = str(threads.place) if threads.place else ""
+        count = "1 thread" if threads.threads == 1 else f"{threads.threads} threads"
+        yield FEW_THREADS.finding(where, f"{count}, {threads.cores} cores")
+
+
 TF32_ONE_SIDE = Rule(
     "TL437",
     "warning",
     "TF32 on one side only",
     "The GPU multiplies with 10 bits of mantissa, the CPU with 23: the two do not compute the same.",
-    'Compare at the same precision: torch.backends.fp32_precision = "ieee"; or say so beside the figure.',
+    'Compare at the same precision with torch.backends.fp32_precision = "ieee", or state the difference with the '
+    "result.",
 )
+
+
+def tf32_on_one_side(trace: Trace) -> Iterable[Finding]:
+    """The script compares a CPU with a GPU that uses TF32, as its convolutions do by default."""
+    tf32 = trace.tf32
+    if not tf32 or "cpu" not in trace.devices:
+        return
+    uses = {"matrix products": tf32.matmul, "convolutions": tf32.convolution}
+    operators = [name for name, is_used in uses.items() if is_used]
+    ratio = next((ratio.place for ratio in trace.quotients if ratio.above != ratio.below), None)
+    where = tf32.place or ratio
+    if operators and where is not None:
+        default = "" if tf32.place else " (torch's default for convolutions)"
+        yield TF32_ONE_SIDE.finding(str(where), f"{' and '.join(operators)} in TF32 on the GPU{default}")
+
+
 FELL_BACK = Rule(
     "TL440",
     "warning",
     "operators fall back to the CPU",
-    "The device has not got them: each time the data travel to the CPU and back, and the figure is a mix of both.",
-    "Upgrade torch, or replace the operators that are named.",
+    "The device does not implement them: each call moves data to the CPU and back, and the time is a mix of both "
+    "devices.",
+    "Upgrade torch, or replace these operators.",
 )
 
 
-def same_copy(trace: Trace) -> Iterable[Finding]:
-    """The very same tensor goes to the device again and again."""
-    for seen in trace.copies:
-        if seen.same >= SAME_COPIES:
-            each = milliseconds(seen.seconds / seen.count)
-            size = seen.bytes // seen.count
-            yield found(
-                SAME_COPY, str(seen.place), f"{seen.same + 1} copies of one tensor of {size} bytes, {each} each"
-            )
-
-
-def unpinned(trace: Trace) -> Iterable[Finding]:
-    """Copies that ask not to be waited for, in vain; to MPS, to their harm."""
-    for seen in trace.copies:
-        if seen.unpinned:
-            yield found(
-                UNPINNED, str(seen.place), f"{seen.unpinned} copies to {seen.kind} from memory that is not pinned"
-            )
-
-
-def float64(trace: Trace) -> Iterable[Finding]:
-    """A model or its input in float64."""
-    seen_lines = set()
-    for seen in trace.float64:
-        if seen.place not in seen_lines:
-            seen_lines.add(seen.place)
-            yield found(FLOAT64, str(seen.place), f"{seen.words} in float64, {seen.count} times")
-
-
-def useless_pin(trace: Trace) -> Iterable[Finding]:
-    """Pinned memory that nobody copies from without waiting."""
-    for seen in trace.loaders:
-        if seen.pinned and not seen.pinned_used:
-            on_cpu = seen.trains_on == ("cpu",)
-            why = "training is on the CPU" if on_cpu else "no copy of a batch is non_blocking"
-            yield found(USELESS_PIN, str(seen.made), why)
-
-
-def idle_workers(trace: Trace) -> Iterable[Finding]:
-    """Workers with which an epoch waited longer than loading takes without them."""
-    for seen in filter(_costs_more, trace.loaders):
-        waited = (seen.waited_seconds + seen.started_seconds) / seen.epochs
-        yield found(
-            IDLE_WORKERS,
-            str(seen.read),
-            f"an epoch waits {milliseconds(waited)} for {seen.workers} workers "
-            f"({milliseconds(seen.started_seconds / seen.epochs)} to start them); without workers its batches take "
-            f"{milliseconds(seen.alone_seconds or 0.0)}",
-        )
-
-
-def _costs_more(seen: Loader) -> bool:
-    if not (seen.workers and seen.epochs and seen.alone_seconds):
-        return False
-    return (seen.waited_seconds + seen.started_seconds) / seen.epochs > COSTS_MORE * seen.alone_seconds
-
-
-def denormals(trace: Trace) -> Iterable[Finding]:
-    """Many of the gradients on the CPU are denormal."""
-    for seen in trace.denormals:
-        if trace.denormal_share > DENORMAL_SHARE:
-            yield found(
-                DENORMALS, str(seen.place), f"up to {trace.denormal_share:.0%} of the {seen.words} that are not zero"
-            )
-
-
-def few_threads(trace: Trace) -> Iterable[Finding]:
-    """Training on the CPU with fewer threads than half its cores."""
-    seen = trace.threads
-    if seen and "cpu" in trace.devices and seen.threads <= FEWER * seen.cores:
-        where = str(seen.place) if seen.place else ""
-        yield found(FEW_THREADS, where, f"{seen.threads} thread{'s' * (seen.threads != 1)}, {seen.cores} cores")
-
-
-def tf32_on_one_side(trace: Trace) -> Iterable[Finding]:
-    """A CPU beside a GPU that multiplies in TF32, as its convolutions do by default."""
-    seen = trace.tf32
-    if not seen or "cpu" not in trace.devices or not (seen.matmul or seen.convolution):
-        return
-    what = " and ".join(["matrix products"] * seen.matmul + ["convolutions"] * seen.convolution)
-    by_default = seen.place is None
-    ratio = next((each.place for each in trace.quotients if each.above != each.below), None)
-    where = seen.place or ratio
-    if where is not None:
-        default = " (torch's default for convolutions)" * by_default
-        yield found(TF32_ONE_SIDE, str(where), f"{what} in TF32 on the GPU{default}")
-
-
 def fell_back(trace: Trace) -> Iterable[Finding]:
-    """What torch said of operators that it left to the CPU."""
-    for seen in trace.fallbacks:
-        yield found(FELL_BACK, str(seen.place), seen.words)
+    """Torch warned that operators run on the CPU instead of the device."""
+    for notice in trace.fallbacks:
+        yield FELL_BACK.finding(str(notice.place), notice.words)
 
 
 RULES = (
