@@ -1,4 +1,4 @@
-"""A model of one's own for torchlap: torchlap run examples/own_model.py:tiny --batch 32."""
+"""A model of your own for torchlap: torchlap run examples/own_model.py:tiny --batch 32."""
 
 import torch
 from torch import Tensor, nn

@@ -1,6 +1,6 @@
-"""Run scripts under the tracer, each in a fork of this process, for importing torch takes seconds.
+"""Run scripts under the tracer, each in a fork of this process, because importing torch takes seconds.
 
-Reads `TRACE SCRIPT DEVICE` from its standard input, separated by tabs, and answers with the exit code of each.
+Reads lines of `TRACE SCRIPT DEVICE` from its standard input, separated by tabs, and prints the exit code of each.
 """
 
 import os
@@ -13,7 +13,7 @@ from torchlap.worker.tracing import script
 
 
 def warm_up() -> None:
-    """The first optimizer of a process imports much."""
+    """Make the first optimizers of the process, which import a lot."""
     model = nn.Linear(2, 2)
     torch.optim.Adam(model.parameters()).step()
     torch.optim.SGD(model.parameters()).step()

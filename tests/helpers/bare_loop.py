@@ -1,4 +1,4 @@
-"""A training loop as a user writes it, on the simulated accelerator: the true step, and a clock read too early."""
+"""A training loop as a user writes it, on the simulated accelerator: the true step time, and a clock read too early."""
 
 import json
 import time

@@ -1,29 +1,40 @@
-"""Print, as JSON, whether a loader is gone as soon as nobody holds it, and which of its batches are used."""
+"""Print, as JSON: is a loader freed as soon as nothing refers to it, and which of its batches are used?"""
 
 import gc
 import json
-import sys
 import weakref
 from pathlib import Path
+from runpy import run_path
 
 import torch
 from torch.utils.data import DataLoader
 
-from torchlap.worker.cell.data import Loaded
+from torchlap.worker.cell.sources import Loaded
 
-gc.disable()
-pairs = [(torch.ones(2), 0)] * 8
-loader: DataLoader[object] = DataLoader(pairs, batch_size=2, num_workers=1)  # type: ignore[arg-type]  # a list will do
-loaded = Loaded(loader, 2, torch.device("cpu"), torch.contiguous_format)
-loaded.fetch()
-batches = weakref.ref(loaded._batches)
-del loaded
-told: dict[str, object] = {"freed without the garbage collector": batches() is None}
+KNOWN = Path(__file__).parents[1] / "own" / "known.py"
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "own"))
-import known  # noqa: E402  beside this file
 
-_, uneven = known.uneven_loader(4)
-source = Loaded(uneven, 4, torch.device("cpu"), torch.contiguous_format)
-told["rows of an uneven loader's batches"] = [len(source.fetch()[0]) for _ in range(4)]
-print(json.dumps(told))
+def is_freed_at_once() -> bool:
+    """Whether a loader is freed without the garbage collector."""
+    gc.disable()
+    pairs = [(torch.ones(2), 0)] * 8
+    loader: DataLoader[object] = DataLoader(pairs, batch_size=2, num_workers=1)  # type: ignore[arg-type]  # a list works
+    loaded = Loaded(loader, 2, torch.device("cpu"), torch.contiguous_format)
+    loaded.fetch()
+    batches = weakref.ref(loaded._batches)
+    del loaded
+    return batches() is None
+
+
+def rows_of_uneven_batches() -> list[int]:
+    """The sizes of the batches that are used of a loader whose epochs end with an incomplete one."""
+    _, loader = run_path(str(KNOWN))["uneven_loader"](4)
+    source = Loaded(loader, 4, torch.device("cpu"), torch.contiguous_format)
+    return [len(source.fetch()[0]) for _ in range(4)]
+
+
+answer = {
+    "freed without the garbage collector": is_freed_at_once(),
+    "rows of an uneven loader's batches": rows_of_uneven_batches(),
+}
+print(json.dumps(answer))

@@ -1,6 +1,6 @@
-"""Print, as JSON, which operators of a training step of each model the live probe does not try.
+"""Print, as JSON, the operators in a training step of each model that the live probe does not run.
 
-python tests/operators.py MODEL ...
+python tests/helpers/operators.py MODEL ...
 """
 
 import json
@@ -16,7 +16,7 @@ from torchlap.worker import trial
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Which operators run."""
+    """The names of the operators that run."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -27,29 +27,29 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return func(*args, **(kwargs or {}))
 
 
-def of_a_model(name: str) -> set[str]:
-    """The operators of a training step, on a device that holds no numbers."""
+def of_model(name: str) -> set[str]:
+    """The operators of a training step, on the meta device, which computes nothing."""
     with torch.device("meta"):
         module = get_model(name, num_classes=10)
         images, labels = torch.empty(2, 3, 224, 224), torch.empty(2, dtype=torch.long)
     optimizer = torch.optim.Adam(module.parameters(), foreach=False)
-    seen = Operators()
-    with seen:
+    operators = Operators()
+    with operators:
         optimizer.zero_grad()
         nn.functional.cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return seen.names
+    return operators.names
 
 
-def of_the_probe() -> set[str]:
-    """The operators that a device is tried with."""
-    seen = Operators()
-    with seen:
+def of_probe() -> set[str]:
+    """The operators that the live probe runs."""
+    operators = Operators()
+    with operators:
         trial.train(trial.small_network(), torch.device("cpu"))
         for kind in trial.LAYERS:
             trial.step(kind, torch.device("cpu"))
-    return seen.names
+    return operators.names
 
 
-tried = of_the_probe()
-print(json.dumps({name: sorted(of_a_model(name) - tried) for name in sys.argv[1:]}))
+probed = of_probe()
+print(json.dumps({name: sorted(of_model(name) - probed) for name in sys.argv[1:]}))

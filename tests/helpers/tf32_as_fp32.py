@@ -1,4 +1,7 @@
-"""Print the verdict on a device that computes in TF32 although float32 was asked for: with `cuda:0 resnet18`."""
+"""Print the verdict on a device that computes in TF32 although float32 was requested.
+
+python tests/helpers/tf32_as_fp32.py cuda:0 resnet18
+"""
 
 import sys
 
@@ -9,7 +12,7 @@ from torchlap.judge.numerics import word
 from torchlap.schema.messages import Build, Verify
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Workload
-from torchlap.worker.cell.recipes import Bench
+from torchlap.worker.cell.bench import Bench
 from torchlap.worker.numerics.step import verify
 
 device, model = sys.argv[1:]
@@ -22,6 +25,6 @@ request = Build(
 )
 bench = Bench(request)
 torch.backends.cuda.matmul.fp32_precision = "tf32"
-cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # made when torch is imported
-checked = verify(bench, Verify(limit_seconds=100.0, sampled=True), lambda _: None)
-print(word(checked), checked.imprecise, "of", checked.products, "products", len(checked.faults), "faults")
+cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # torch creates it when it is imported
+numerics = verify(bench, Verify(limit_seconds=100.0, sampled=True), lambda _: None)
+print(word(numerics), numerics.imprecise, "of", numerics.products, "products", len(numerics.faults), "faults")

@@ -1,4 +1,4 @@
-"""The module that sleeps, read by torch's own timer: seconds of a forward pass."""
+"""Print the seconds of a forward pass of the module that sleeps, as torch's own timer measures them."""
 
 from models import sleeps
 from torch.utils.benchmark import Timer

@@ -1,4 +1,4 @@
-"""Workloads whose bound is known, because they do next to nothing else."""
+"""Workloads whose bottleneck is known, because they do next to nothing else."""
 
 import time
 
@@ -9,13 +9,13 @@ from torch.utils.data import DataLoader, Dataset
 Built = tuple[nn.Module, tuple[Tensor, Tensor]]
 OPERATORS, COPIES, PRODUCTS = 1000, 8, 4
 COPIED, ROWS = 1 << 22, 500_000
-"""For each of the batch: an accelerator needs more of both, or its host would bound it."""
+"""For each item of the batch: an accelerator needs a larger batch, or its host is the bottleneck."""
 
 SLEEP_SECONDS = 0.01
 
 
 class Head(nn.Module):
-    """A small part that trains, so that there is a loss; what a subclass does besides is the workload."""
+    """A small layer that trains, so that there is a loss; the workload is what a subclass does before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ManyOperators(Head):
 
 
 def tiny_operators(batch: int) -> Built:
-    """A thousand tiny operators: launch."""
+    """A thousand tiny operators: the bottleneck is launch."""
     return ManyOperators(), batch_of(batch)
 
 
@@ -59,7 +59,7 @@ class Product(Head):
 
 
 def one_product(batch: int) -> Built:
-    """Products of two matrices of the batch's size: compute."""
+    """Products of square matrices with as many rows as the batch: compute."""
     return Product(batch), batch_of(batch)
 
 
@@ -76,7 +76,7 @@ class Copies(Head):
 
 
 def copies(batch: int) -> Built:
-    """Nothing but copies of a large tensor: memory."""
+    """Copies of a large tensor: memory."""
     return Copies(batch * COPIED), batch_of(batch)
 
 
@@ -131,12 +131,12 @@ def loader_of_tensors(batch: int) -> tuple[nn.Module, DataLoader[Tensor]]:
 
 
 def uneven_loader(batch: int) -> tuple[nn.Module, DataLoader[tuple[Tensor, int]]]:
-    """Its last batch of each epoch has a row only."""
+    """The last batch of each epoch has one row only."""
     return Head(), DataLoader([(torch.ones(4), 0)] * (2 * batch + 1), batch_size=batch)  # type: ignore[arg-type]
 
 
 def shuffled_loader(batch: int) -> tuple[nn.Module, DataLoader[tuple[Tensor, int]]]:
-    """Each of its epochs begins with another batch."""
+    """Each epoch begins with another batch."""
     pairs = [(torch.full((4,), float(number)), number % 10) for number in range(50)]
     shuffle = torch.Generator().manual_seed(1)
     return Head(), DataLoader(pairs, batch_size=batch, shuffle=True, generator=shuffle)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Models of the tests' own, as a user would write them: each function returns a module and a batch."""
+"""Models of the tests, as a user would write them: each function returns a module and a batch."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def small(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 class Does(nn.Module):
-    """A linear layer that does something else as well, from its n-th forward pass on."""
+    """A linear layer that also does something else, from its n-th forward pass on."""
 
     def __init__(self, what: Callable[[], None], after: int = 0) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def wait() -> None:
 
 
 class Sleeps(nn.Module):
-    """Does nothing but take its time: no operator blurs the truth."""
+    """Only waits: no operator changes the true time."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def sleeps(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 def after_warm_up(what: Callable[[], None]) -> nn.Module:
-    """Paced at 20 ms a step, so that some rounds are measured before it happens."""
+    """A model paced at 20 ms a step, so that some rounds are measured before it happens."""
 
     class Paced(Does):
         def forward(self, inputs: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def slows_down(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 def never_learns(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]:
-    """Its loss is that of the 2022 experiment: one output an image against the labels as floats, over the batch."""
+    """Has the loss of the 2022 experiment: one output per image against float labels, over the batch."""
     layers = nn.Flatten(), nn.Linear(768, 10)
     inputs, _ = digits(batch)
     return (
@@ -149,7 +149,7 @@ def never_learns(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor], Callable
 
 
 def turns_nan(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    """Trains for some rounds, then its parameters are no numbers any more."""
+    """Trains for some rounds, then its outputs become NaN."""
 
     class Turns(nn.Module):
         def __init__(self) -> None:
@@ -167,9 +167,9 @@ def turns_nan(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 def falls_back(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    """Warns as torch does where an operator of MPS is left to the CPU."""
-    warned = "The operator 'aten::nothing' is not supported on the MPS backend and will fall back to run on the CPU."
-    return Does(lambda: warnings.warn(warned, stacklevel=1)), linear_batch(batch)
+    """Warns as torch does when it runs an MPS operator on the CPU."""
+    message = "The operator 'aten::nothing' is not supported on the MPS backend and will fall back to run on the CPU."
+    return Does(lambda: warnings.warn(message, stacklevel=1)), linear_batch(batch)
 
 
 class NotANumber(nn.Module):
@@ -192,7 +192,7 @@ def very_slow(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 
 def without_batch() -> tuple[nn.Module, tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]:
-    """Takes no batch, brings a loss of its own."""
+    """Has no batch parameter, and returns a loss."""
     return nn.Linear(4, 1), (torch.ones(4, 4), torch.zeros(4, 1)), nn.functional.mse_loss
 
 
@@ -216,13 +216,13 @@ not_a_function = 3
 
 
 def digits_network(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    """A small network on a fixed batch: it must learn it by heart."""
+    """A small network on a fixed batch, which it must memorize."""
     layers = nn.Flatten(), nn.Linear(768, 64), nn.ReLU(), nn.Linear(64, 10)
     return nn.Sequential(*layers), digits(batch)
 
 
 def layered(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    """One of each kind of layer that goes wrong somewhere."""
+    """One of each kind of layer that has been wrong on some device."""
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.BatchNorm2d(8),

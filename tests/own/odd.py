@@ -1,4 +1,4 @@
-"""Models that a user may well write, and that are not quite what is expected."""
+"""Models that users write, and that differ from what is expected."""
 
 import os
 from collections.abc import Callable
@@ -20,11 +20,15 @@ def images(batch: int) -> Batch:
 
 def dictionary_of_targets(batch: int) -> tuple[nn.Module, tuple[Tensor, dict[str, Tensor]], Loss]:
     inputs, targets = images(batch)
-    return layers(), (inputs, {"classes": targets}), lambda out, told: nn.functional.cross_entropy(out, told["classes"])
+    return (
+        layers(),
+        (inputs, {"classes": targets}),
+        lambda out, targets: nn.functional.cross_entropy(out, targets["classes"]),
+    )
 
 
 class Fixed(nn.Module):
-    """Knows its batch size."""
+    """Works for one batch size only."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()
@@ -44,11 +48,11 @@ def frozen(batch: int) -> tuple[nn.Module, Batch]:
 
 
 def loss_of_many(batch: int) -> tuple[nn.Module, Batch, Loss]:
-    return layers(), images(batch), lambda out, told: nn.functional.cross_entropy(out, told, reduction="none")
+    return layers(), images(batch), lambda out, targets: nn.functional.cross_entropy(out, targets, reduction="none")
 
 
 def loss_that_is_a_float(batch: int) -> tuple[nn.Module, Batch, Loss]:
-    return layers(), images(batch), lambda out, told: 1.0
+    return layers(), images(batch), lambda out, targets: 1.0
 
 
 def killed_by_a_signal_without_a_name(batch: int) -> None:

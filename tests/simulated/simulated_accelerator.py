@@ -2,7 +2,7 @@
 
 Every operator adds `COST` seconds to the device's queue and returns at once; `synchronize` sleeps until the queue is
 empty. So the true time of a step is known: operators x cost. It computes on the CPU. With this folder on PYTHONPATH,
-torch loads it as it loads any third party's device: by the entry point in the group `torch.backends`.
+torch loads it like any third-party device: by its entry point in the group `torch.backends`.
 """
 
 import os
@@ -18,14 +18,14 @@ from torch.utils import backend_registration
 
 NAME = "sim"
 FAULT, _, FAULTY = os.environ.get("SIMULATED_FAULT", "").partition(":")
-"""What goes wrong, and with which operators: `half_more:aten.mm.default,aten.bmm.default`; `FAULTS` has the kinds."""
+"""The kind of fault, and the operators that have it: `half_more:aten.mm.default,aten.bmm.default`; see `FAULTS`."""
 
 COST = float(os.environ.get("SIMULATED_COST", "0.002"))
 DEVICES = 2
 
 
 class Queue:
-    """The device's queue: when it will be empty, and how many operators were ever put into it."""
+    """The device's queue: when it will be empty, and how many operators were ever enqueued."""
 
     cost = COST
 
@@ -38,7 +38,7 @@ class Queue:
         self.empty_at = max(self.empty_at, time.perf_counter()) + self.cost
 
     def wait(self) -> None:
-        """Sleep until shortly before, then look at the clock: a sleep alone would end late."""
+        """Sleep until shortly before the end, then poll the clock: a sleep alone would end late."""
         time.sleep(max(0.0, self.empty_at - time.perf_counter() - 0.001))
         while time.perf_counter() < self.empty_at:
             pass
@@ -99,7 +99,7 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
 
 
 def misbehave(name: str) -> None:
-    """Refuse, fall back, crash or hang."""
+    """Refuse, fall back, crash or hang, with the messages of MPS."""
     if FAULT == "missing":
         raise NotImplementedError(f"The operator '{name}' is not currently implemented for the SIM device.")
     if FAULT == "fallback":
@@ -110,10 +110,10 @@ def misbehave(name: str) -> None:
         time.sleep(1000)
 
 
-def faulty(op: Any, args: Any, kwargs: Any, given: Any) -> Any:
-    """Run an operator as a device does on which it has a fault, in the words of MPS; `given` is on the device."""
+def faulty(op: Any, args: Any, kwargs: Any, device_args: Any) -> Any:
+    """Run an operator that has a fault; `device_args` are its arguments on the device."""
     misbehave(f"aten::{str(op).split('.')[1]}")
-    if FAULT == "does_nothing_on_transposed" and not pytree.tree_leaves(given)[0].is_contiguous():
+    if FAULT == "does_nothing_on_transposed" and not pytree.tree_leaves(device_args)[0].is_contiguous():
         return args[0]
     if FAULT == "never_drops":
         return args[0].clone(), torch.ones_like(args[0], dtype=torch.bool)
@@ -121,52 +121,54 @@ def faulty(op: Any, args: Any, kwargs: Any, given: Any) -> Any:
         args = pytree.tree_map(tf32, args)
     out = op(*args, **kwargs)
     change = FAULTS.get(FAULT)
-    if FAULT == "half_more_of_sliced" and not given[2].is_contiguous():  # the weight of a convolution
+    if FAULT == "half_more_of_sliced" and not device_args[2].is_contiguous():  # the weight of a convolution
         change = FAULTS["half_more"]
-    for each in pytree.tree_leaves(out):
-        if change and isinstance(each, Tensor) and each.is_floating_point() and each.numel():
-            change(each)
+    for leaf in pytree.tree_leaves(out):
+        if change and isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel():
+            change(leaf)
     return out
 
 
 def tf32(value: Any) -> Any:
-    """Float32 with a mantissa of ten bits."""
+    """Float32 rounded to a mantissa of ten bits."""
     if not isinstance(value, Tensor) or value.dtype != torch.float32:
         return value
     return ((value.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32).reshape(value.shape)
 
 
-def one_wrong_element(each: Tensor) -> None:
-    if each.numel() > ENOUGH:
-        flat = each.flatten()
-        flat[flat.numel() // 3] += float(each.float().std())
-        each.copy_(flat.reshape(each.shape))
+def one_wrong_element(values: Tensor) -> None:
+    if values.numel() > ENOUGH:
+        flat = values.flatten()
+        flat[flat.numel() // 3] += float(values.float().std())
+        values.copy_(flat.reshape(values.shape))
 
 
-def noisy(each: Tensor) -> None:
-    each.mul_(1 + 1e-2 * torch.rand(each.shape, generator=NOISE).to(each.dtype))
+def noisy(values: Tensor) -> None:
+    values.mul_(1 + 1e-2 * torch.rand(values.shape, generator=NOISE).to(values.dtype))
 
 
 ENOUGH = 100_000
 NOISE = torch.Generator().manual_seed(int(time.time_ns()) % 2**31)
 FAULTS: dict[str, Any] = {
-    "half_more": lambda each: each.mul_(1.5),
-    "one_percent": lambda each: each.mul_(1.01),
-    "zero": lambda each: each.zero_(),
-    "zero_in_channels_last": lambda each: each.zero_() if each.dim() == 4 and not each.is_contiguous() else None,
-    "wrong_above_batch_8": lambda each: each.mul_(1.1) if each.dim() > 1 and each.shape[0] > 8 else None,
-    "nan_in_a_row": lambda each: each[0].fill_(float("nan")) if each.dim() > 1 else None,
-    "stale": lambda each: each.view(-1)[-1:].fill_(float("nan")) if each.is_contiguous() else None,
-    "overflow": lambda each: each.fill_(float("inf")),
-    "all_ones": lambda each: each.fill_(1.0),
+    "half_more": lambda values: values.mul_(1.5),
+    "one_percent": lambda values: values.mul_(1.01),
+    "zero": lambda values: values.zero_(),
+    "zero_in_channels_last": lambda values: (
+        values.zero_() if values.dim() == 4 and not values.is_contiguous() else None
+    ),
+    "wrong_above_batch_8": lambda values: values.mul_(1.1) if values.dim() > 1 and values.shape[0] > 8 else None,
+    "nan_in_a_row": lambda values: values[0].fill_(float("nan")) if values.dim() > 1 else None,
+    "stale": lambda values: values.view(-1)[-1:].fill_(float("nan")) if values.is_contiguous() else None,
+    "overflow": lambda values: values.fill_(float("inf")),
+    "all_ones": lambda values: values.fill_(1.0),
     "one_wrong_element": one_wrong_element,
     "noisy": noisy,
-    "bfloat16_inside": lambda each: each.copy_(each.to(torch.bfloat16).to(each.dtype)),
+    "bfloat16_inside": lambda values: values.copy_(values.to(torch.bfloat16).to(values.dtype)),
 }
 
 
 class Backend(backend_registration._DummyBackendModule):
-    """What `torch.sim` is."""
+    """The module `torch.sim`."""
 
     queue = queue
 

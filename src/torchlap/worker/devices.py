@@ -1,7 +1,7 @@
-"""Devices, the CPU and whatever torch.accelerator names: which there are, how to wait for one, how it computes.
+"""Devices: the CPU and every device of the accelerator that torch finds; how to synchronize and set up each of them.
 
-Waiting goes through the device's own module (torch.cuda, torch.mps, torch.xpu, or a third party's), which every backend
-has; `torch.accelerator.synchronize` raises on some.
+Synchronization goes through the device's own module (torch.cuda, torch.mps, torch.xpu, or a third party's), because
+`torch.accelerator.synchronize` raises on some backends.
 """
 
 import ctypes
@@ -19,24 +19,21 @@ from torch.backends import cudnn
 
 from torchlap.schema.machine import DeviceFacts, TorchFacts
 from torchlap.schema.recipe import Precision
+from torchlap.worker.errors import RefusedError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """glibc's numbers for mallopt(3)."""
 
 FALLBACK_WORDS = "fall back to run on the CPU"
-"""What torch says of MPS where PYTORCH_ENABLE_MPS_FALLBACK lets it (aten/src/ATen/mps/MPSFallback.mm)."""
+"""From torch's warning when PYTORCH_ENABLE_MPS_FALLBACK moves an operator (aten/src/ATen/mps/MPSFallback.mm)."""
 
-LONGEST_SAID = 2000
+LONGEST_WARNINGS, LONGEST_WARNING = 2000, 300
 MOST_FALLBACKS = 20
 WITHOUT_INDEX = ("cpu", "mps")
-"""Kinds of which a machine has one."""
+"""Kinds of which a machine has only one device."""
 
 
-class RefusedError(Exception):
-    """The device cannot do what the recipe asks; one sentence."""
-
-
-def found() -> tuple[DeviceFacts, ...]:
+def list_devices() -> tuple[DeviceFacts, ...]:
     """The CPU, then every device of the machine's accelerator."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     cpu = DeviceFacts("cpu", "cpu")
@@ -54,20 +51,20 @@ def _facts(kind: str, index: int) -> DeviceFacts:
 
 
 def memory_bytes(device: torch.device) -> int | None:
-    """An accelerator's memory; None where it does not tell, and for the CPU."""
+    """An accelerator's memory; None where it is not reported, and for the CPU."""
     if device.type == "cpu":
         return None
     module = torch.get_device_module(device)
     if hasattr(module, "get_device_properties"):
-        told: int | None = getattr(module.get_device_properties(device.index or 0), "total_memory", None)
-        return told
+        total: int | None = getattr(module.get_device_properties(device.index or 0), "total_memory", None)
+        return total
     if hasattr(module, "recommended_max_memory"):
         return int(module.recommended_max_memory())
     return None
 
 
 def _capability(kind: str, index: int) -> str:
-    """What the device's code must be built for: like 9.0 for NVIDIA, gfx90a for AMD; empty for others."""
+    """The architecture that code must be built for: like 9.0 for NVIDIA, gfx90a for AMD, empty for others."""
     if kind != "cuda":
         return ""
     if torch.version.hip:
@@ -76,44 +73,50 @@ def _capability(kind: str, index: int) -> str:
 
 
 def torch_facts() -> TorchFacts:
-    """What torch says of itself: what it was built for, what of that is available, how it multiplies by default."""
-    with heard() as warned:
+    """What torch was built for, which of that is available, and how it multiplies float32 by default."""
+    with recorded_warnings() as recorded:
         return TorchFacts(
             cuda_available=torch.cuda.is_available(),
             architectures=tuple(torch.cuda.get_arch_list()),
             mps_built=torch.backends.mps.is_built(),
             mps_available=torch.backends.mps.is_available(),
-            xpu_built=torch.xpu._is_compiled(),  # noqa: SLF001  there is no public name
+            xpu_built=torch.version.xpu is not None,
             xpu_available=torch.xpu.is_available(),
             onednn=torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]  # torch's own
             float32_precision={
                 "matmul": torch.backends.cuda.matmul.fp32_precision,
                 "convolution": cudnn.conv.fp32_precision,  # type: ignore[attr-defined]  # torch's types lack it
             },
-            warnings=" ".join(dict.fromkeys(str(each.message) for each in warned))[:LONGEST_SAID],
+            warnings=" ".join(_distinct(recorded))[:LONGEST_WARNINGS],
         )
 
 
-def looked_for() -> str:
-    """In words: which accelerators this torch was built for, and what it said of each."""
-    cuda = torch.version.cuda or torch.version.hip
-    lines = [
-        f"CUDA (this torch is built for {cuda}: "
-        + ("available)" if torch.cuda.is_available() else "no GPU or driver found)")
-        if cuda
-        else "CUDA (not in this torch)",
-        "MPS (" + _built(torch.backends.mps.is_built(), torch.backends.mps.is_available()),
-        "XPU (" + _built(torch.xpu._is_compiled(), torch.xpu.is_available()),  # noqa: SLF001  there is no public name
-    ]
-    return f"Looked for {', '.join(lines)}."
+def accelerator_support() -> str:
+    """One sentence: which accelerators this torch was built for, and which of them are available."""
+    mps, xpu = torch.backends.mps, torch.xpu
+    descriptions = (
+        _cuda_support(),
+        f"MPS ({_support(built=mps.is_built(), available=mps.is_available())})",
+        f"XPU ({_support(built=torch.version.xpu is not None, available=xpu.is_available())})",
+    )
+    return f"Accelerators: {', '.join(descriptions)}."
 
 
-def _built(built: bool, available: bool) -> str:  # noqa: FBT001  two plain answers
-    return "available)" if available else "in this torch, but not available)" if built else "not in this torch)"
+def _cuda_support() -> str:
+    name = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda or ''}".strip()
+    if torch.version.hip is None and torch.version.cuda is None:
+        return f"{name} (not in this torch build)"
+    return f"{name} ({'available' if torch.cuda.is_available() else 'no GPU or driver found'})"
+
+
+def _support(*, built: bool, available: bool) -> str:
+    if available:
+        return "available"
+    return "in this torch build, but not available" if built else "not in this torch build"
 
 
 def synchronizer(device: torch.device) -> Callable[[], None]:
-    """A function that waits until everything enqueued on the device is done."""
+    """A function that waits until all work enqueued on the device is done."""
     if device.type == "cpu":
         return lambda: None
     module = torch.get_device_module(device)
@@ -123,83 +126,98 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
     return lambda: module.synchronize(index)
 
 
-def heard() -> AbstractContextManager[list[warnings.WarningMessage]]:
-    """Collect warnings instead of printing them, each kind as often as it comes."""
+def recorded_warnings() -> AbstractContextManager[list[warnings.WarningMessage]]:
+    """Record every warning instead of printing it."""
     return warnings.catch_warnings(record=True, action="always")
 
 
-def fallbacks(warned: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
-    """Which operators the device left to the CPU, by the warnings that torch gave; the others are printed again."""
-    said = dict.fromkeys(str(each.message) for each in warned)
-    for text in said:
+def _distinct(recorded: Sequence[warnings.WarningMessage]) -> list[str]:
+    return list(dict.fromkeys(str(warning.message) for warning in recorded))
+
+
+def fallbacks(recorded: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """The warnings about operators that run on the CPU instead of the device; all others go to the worker's log."""
+    texts = _distinct(recorded)
+    for text in texts:
         if FALLBACK_WORDS not in text:
-            print(text, file=sys.stderr)  # noqa: T201  the worker's log
-    return tuple(text.splitlines()[0][:300] for text in said if FALLBACK_WORDS in text)[:MOST_FALLBACKS]
+            sys.stderr.write(f"{text}\n")
+    return tuple(text.splitlines()[0][:LONGEST_WARNING] for text in texts if FALLBACK_WORDS in text)[:MOST_FALLBACKS]
 
 
 def select(name: str) -> torch.device:
     """Make the named device the current one.
 
     Raises:
-        RefusedError: when torch does not have it (any more).
+        RefusedError: when torch does not have it, or no longer.
     """
     device = torch.device(name)
     if device.type != "cpu" and device.index is not None:
         try:
             torch.accelerator.set_device_index(device.index)
         except RuntimeError as error:
-            raise RefusedError(f"{name} cannot be used ({error}).") from None
+            raise RefusedError(
+                f"Device {name} is not available ({error}): choose another one, or check it with torchlap doctor."
+            ) from None
     return device
 
 
 def set_precision(precision: Precision, device: torch.device) -> str:
-    """Set how float32 is multiplied, and say what was set.
+    """Set how float32 is multiplied.
+
+    Returns:
+        The setting, in words.
 
     Raises:
-        RefusedError: for TF32 on a device that has no such mode.
+        RefusedError: for TF32 on a device that does not have it.
     """
+    autocast = f"{precision} autocast" if precision in ("bf16", "fp16") else ""
     if device.type != "cuda":
         if precision == "tf32":
-            raise RefusedError(f"TF32 is a mode of NVIDIA GPUs; {device.type} has none. Leave tf32 out for it.")
-        return "float32 is multiplied as float32" if precision == "fp32" else f"{precision} autocast"
+            raise RefusedError(f"TF32 exists only on NVIDIA GPUs, not on {device.type}: use fp32 there.")
+        return f"Precision: {autocast or 'float32'}"
     mode = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = mode
     for operators in ("conv", "rnn"):
         getattr(cudnn, operators).fp32_precision = mode  # torch's types do not know them
-    autocast = f"{precision} autocast, " * (precision in ("bf16", "fp16"))
-    return f"{autocast}TF32 {'on' if mode == 'tf32' else 'off'}"
+    return f"Precision: {autocast or 'float32'}, TF32 {'enabled' if mode == 'tf32' else 'disabled'}"
 
 
 def keep_freed_memory() -> str:
-    """Let glibc keep freed memory for the next step instead of handing it back; say what was set.
+    """Let glibc keep freed memory for the next step instead of returning it to the system.
 
     By default every large tensor is mapped anew, and the kernel clears it page by page: with large batches that can
     take longer than the arithmetic. Other systems' allocators keep memory by themselves (mallopt(3)).
+
+    Returns:
+        The setting, in words.
     """
+    default = "Memory allocator: the system's default"
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or platform.libc_ver()[0] != "glibc":
-        return "the system's memory allocator"
+        return default
     if any(name.startswith("MALLOC_") for name in os.environ):
-        return "the memory allocator as the environment's MALLOC_ variables set it"
+        return "Memory allocator: set by MALLOC_ environment variables"
     done = mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1)
-    return "freed memory kept for the next step (mallopt)" if done else "the system's memory allocator"
+    return "Memory allocator: keeps freed memory for the next step (mallopt)" if done else default
 
 
-def hand_back_memory(device: torch.device) -> None:
-    """Let the device's allocator forget what it keeps, so that what comes next finds it as it was."""
+def release_cached_memory(device: torch.device) -> None:
+    """Empty the cache of the device's allocator, so that the next measurement starts as the first one did."""
     if device.type != "cpu":
         module = torch.get_device_module(device)
         if hasattr(module, "empty_cache"):
             module.empty_cache()
 
 
-def watch_memory(device: torch.device) -> Callable[[], int | None]:
-    """From now on note the most memory in use; a function that tells it: a device's allocator, or this process.
+def track_peak_memory(device: torch.device) -> Callable[[], int | None]:
+    """Start tracking the peak memory in use: of a device's allocator; on the CPU, of this process.
 
-    None where it is not told. Linux alone can forget a process's earlier peak (proc_pid_clear_refs(5)).
+    Returns:
+        A function that returns the peak in bytes, or None where it is not available. Only Linux can reset a process's
+        earlier peak (proc_pid_clear_refs(5)).
     """
     if device.type == "cpu":
-        return _watch_process()
+        return _track_process_memory()
     module = torch.get_device_module(device)
     if not (hasattr(module, "reset_peak_memory_stats") and hasattr(module, "max_memory_allocated")):
         return lambda: None
@@ -207,7 +225,7 @@ def watch_memory(device: torch.device) -> Callable[[], int | None]:
     return lambda: int(module.max_memory_allocated())
 
 
-def _watch_process() -> Callable[[], int | None]:
+def _track_process_memory() -> Callable[[], int | None]:
     status = Path("/proc/self/status")
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -222,7 +240,12 @@ def _watch_process() -> Callable[[], int | None]:
 
 
 def set_threads(threads: int, reason: str) -> str:
-    """Set the CPU's threads and flush its denormals, which slow training down gradually; say what was set."""
+    """Set the number of CPU threads, and flush denormals, which slow training down gradually.
+
+    Returns:
+        The settings, in words.
+    """
     torch.set_num_threads(threads)
     flushed = torch.set_flush_denormal(True)
-    return f"{threads} threads ({reason}), denormals {'flushed' if flushed else 'kept: this CPU cannot flush them'}"
+    denormals = "denormals flushed to zero" if flushed else "denormals kept, because this CPU cannot flush them"
+    return f"Threads: {threads} ({reason}); {denormals}"

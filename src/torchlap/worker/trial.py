@@ -1,7 +1,7 @@
-"""The live probe of one device: allocate, multiply, train, copy back; and every operator that the six models need.
+"""The live probe of a device: allocate, multiply, train, copy back; then every operator of the suites' models.
 
-Nothing here is timed for a figure. What the device gets wrong is told; what it refuses raises, and the judge knows the
-stage by the last sign of life.
+Nothing here is timed for a figure. Wrong results and missing operators are returned; a device that refuses or fails
+raises, and the last progress message names the stage.
 """
 
 import time
@@ -15,13 +15,15 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from torchlap.schema.messages import Tried
 from torchlap.worker import devices
+from torchlap.worker.errors import first_line
 
 SIZE = 64
 STEPS = 3
 LEARNING_RATE = 1e-2
 TOLERANCE = 0.05
-"""Of the losses, relative to the CPU's: a convolution in TF32 differs by a thousandth. `verify` looks closely."""
+"""Of the losses, relative to the CPU's: a convolution in TF32 differs by a thousandth. `verify` checks more closely."""
 
+LONGEST_REASON = 200
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Conv2d": (lambda: nn.Conv2d(4, 8, 3, stride=2, padding=1), (2, 4, 16, 16)),
     "Conv2d without bias": (lambda: nn.Conv2d(4, 8, 1, bias=False), (2, 4, 8, 8)),
@@ -38,16 +40,17 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "AdaptiveAvgPool2d to 1x1": (lambda: nn.AdaptiveAvgPool2d((1, 1)), (2, 4, 8, 8)),
     "AdaptiveAvgPool2d to 7x7": (lambda: nn.AdaptiveAvgPool2d((7, 7)), (2, 4, 7, 7)),
     "Dropout": (nn.Dropout, (2, 64)),
-    "Dropout in place of a view": (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.2, inplace=True)), (2, 4, 4, 4)),
+    "Dropout in place on a view": (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.2, inplace=True)), (2, 4, 4, 4)),
     "Linear": (lambda: nn.Linear(16, 8), (2, 16)),
     "Flatten": (nn.Flatten, (2, 4, 4, 4)),
     "a residual": (lambda: Residual(4), (2, 4, 8, 8)),
 }
-"""The kinds of layers that the suites' six models consist of; a test holds their operators to those of the models."""
+"""Each kind of layer in the suites' six models: how to make it, and the shape of its input. A test checks that these
+layers run every operator of a training step of the models."""
 
 
 class Residual(nn.Module):
-    """What ResNet and MobileNet add up."""
+    """A block whose input is added to its output, as in ResNet and MobileNet."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,45 +65,45 @@ class Residual(nn.Module):
         return out
 
 
-def try_out(name: str, say: Callable[[str], None]) -> Tried:
-    """Use the device a little; each stage is said before it begins.
+def try_out(name: str, report: Callable[[str], None]) -> Tried:
+    """Test a device; `report` is called with each stage before it begins.
 
     Raises:
-        RefusedError: when torch does not have the device (any more).
-        RuntimeError: or whatever else the device answers with.
+        RefusedError: when torch does not have the device, or no longer.
+        RuntimeError: or any other error that the device raises.
     """
     begun = time.perf_counter()
     device = devices.select(name)
     synchronize = devices.synchronizer(device)
-    wrong = [_multiply(device, synchronize, say), _train(device, synchronize, say)]
-    say("trying the layers of the six models")
-    with devices.heard() as heard:
-        missing = [_missing(kind, device) for kind in LAYERS]
+    wrong = [_multiply(device, synchronize, report), _train(device, synchronize, report)]
+    report("trying the layers of the six models")
+    with devices.recorded_warnings() as recorded:
+        missing = [_missing_operator(kind, device) for kind in LAYERS]
         synchronize()
     return Tried(
         seconds=time.perf_counter() - begun,
-        wrong="; ".join(each for each in wrong if each),
-        missing=tuple(dict.fromkeys(each for each in missing if each)),
-        fallbacks=devices.fallbacks(heard),
+        wrong="; ".join(filter(None, wrong)),
+        missing=tuple(dict.fromkeys(filter(None, missing))),
+        fallbacks=devices.fallbacks(recorded),
     )
 
 
-def _multiply(device: torch.device, synchronize: Callable[[], None], say: Callable[[str], None]) -> str:
-    """Multiply small whole numbers, which every precision holds; what is wrong with the product, in words."""
-    say("allocating memory")
+def _multiply(device: torch.device, synchronize: Callable[[], None], report: Callable[[str], None]) -> str:
+    """Multiply small whole numbers, which every precision represents exactly; how the product is wrong, or empty."""
+    report("allocating memory")
     left = (torch.arange(SIZE * SIZE) % 7).reshape(SIZE, SIZE).float()
-    there = left.to(device)
+    on_device = left.to(device)
     synchronize()
-    say("multiplying")
-    product = there @ there.t()
+    report("multiplying")
+    product = on_device @ on_device.t()
     synchronize()
-    say("copying back")
-    differs = int((product.cpu() != left @ left.t()).sum())
-    return f"{differs} of {SIZE * SIZE} elements of a product of whole numbers are wrong" if differs else ""
+    report("copying back")
+    wrong = int((product.cpu() != left @ left.t()).sum())
+    return f"{wrong} of {SIZE * SIZE} elements of a product of whole numbers are wrong" if wrong else ""
 
 
 def small_network() -> nn.Module:
-    """Convolution, normalisation, pooling, a linear head for ten classes; input: (batch, 1, 8, 8)."""
+    """Convolution, normalization, pooling, and a linear head for ten classes; input: (batch, 1, 8, 8)."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1),
@@ -112,15 +115,15 @@ def small_network() -> nn.Module:
     )
 
 
-def _train(device: torch.device, synchronize: Callable[[], None], say: Callable[[str], None]) -> str:
-    """Train the small network beside the same one on the CPU; what is wrong with its losses, in words."""
-    say("training a small network")
+def _train(device: torch.device, synchronize: Callable[[], None], report: Callable[[str], None]) -> str:
+    """Train the small network on the device and on the CPU; how the losses differ, or empty."""
+    report("training a small network")
     losses = train(small_network(), device)
     synchronize()
     expected = train(small_network(), torch.device("cpu"))
     if all(abs(loss - right) <= TOLERANCE * abs(right) for loss, right in zip(losses, expected, strict=True)):
         return ""
-    return f"{STEPS} losses of a small network are {_digits(losses)}, on the CPU {_digits(expected)}"
+    return f"the first {STEPS} losses of a small network are {_digits(losses)}, but {_digits(expected)} on the CPU"
 
 
 def _digits(values: list[float]) -> str:
@@ -128,7 +131,7 @@ def _digits(values: list[float]) -> str:
 
 
 def train(network: nn.Module, device: torch.device) -> list[float]:
-    """The losses of some steps of Adam on one fixed batch."""
+    """The losses of a few steps of Adam on one fixed batch."""
     torch.manual_seed(1)
     images, labels = torch.rand(16, 1, 8, 8), torch.arange(16) % 10
     network.to(device)
@@ -145,18 +148,18 @@ def train(network: nn.Module, device: torch.device) -> list[float]:
 
 
 def step(kind: str, device: torch.device) -> None:
-    """One forward and backward pass of a kind of layer."""
+    """Run one forward and backward pass of a kind of layer."""
     make, shape = LAYERS[kind]
     layer = make().to(device)
     images = torch.rand(shape).to(device).requires_grad_()
-    loss: Tensor = layer(images * 1.0).mean()  # the product, for an activation in place takes no leaf
+    loss: Tensor = layer(images * 1.0).mean()  # multiplied, because an in-place activation does not accept a leaf
     loss.backward()  # type: ignore[no-untyped-call]  # torch's own
 
 
-def _missing(kind: str, device: torch.device) -> str:
-    """What a device that has not got a layer's operators says of it."""
+def _missing_operator(kind: str, device: torch.device) -> str:
+    """The device's message when it does not implement an operator of the layer; empty if it implements all."""
     try:
         step(kind, device)
     except NotImplementedError as error:
-        return f"{kind}: {str(error).splitlines()[0][:200]}"
+        return f"{kind}: {first_line(error, LONGEST_REASON)}"
     return ""

@@ -1,4 +1,4 @@
-"""What a step costs whatever runs it: each operator's floating-point operations and the bytes it cannot avoid."""
+"""What a step costs on any device: each operator's floating-point operations, and the bytes that it must move."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,92 +13,96 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from torchlap.schema.breakdown import OperatorCost
 from torchlap.schema.workload import StepPhase
-from torchlap.worker.numerics.shadow import NOTHING_TO_SEE, written
+from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, written
 
-READ_NOTHING_OF_WHAT_THEY_WRITE = ("copy_", "fill_", "zero_")
-READ_AS_MUCH_AS_THEY_WRITE = ("embedding", "index", "index_select", "gather")
-"""Of a table they touch what they return."""
+OVERWRITING = ("copy_", "fill_", "zero_")
+"""They read nothing of the tensor that they write."""
+
+LOOKUPS = ("embedding", "index", "index_select", "gather")
+"""Of a table, they read only as much as they return."""
 
 
 class Costs:
-    """While it is entered, notes what each operator costs; views cost nothing.
+    """Counts what each operator costs while it is entered; views cost nothing.
 
-    Floating-point operations are those of torch's FlopCounterMode: of matrix products alone, a multiply-add is two.
-    Bytes are the least: each input read once, each result written once.
+    Floating-point operations are those of torch's FlopCounterMode: of matrix products only, a multiply-add counts as
+    two. Bytes are the minimum: each input read once, each result written once.
     """
 
     def __init__(self, phase: StepPhase = "forward") -> None:
         self._flops = FlopCounterMode(display=False)
-        self._noting = _Noting(self._flops.get_total_flops, phase)
+        self._counter = _Counter(self._flops.get_total_flops, phase)
 
     def __enter__(self) -> Self:
         self._flops.__enter__()  # type: ignore[no-untyped-call]
-        self._noting.__enter__()  # type: ignore[no-untyped-call]
+        self._counter.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._noting.__exit__(*raised)  # type: ignore[no-untyped-call]
+        self._counter.__exit__(*raised)  # type: ignore[no-untyped-call]
         self._flops.__exit__(*raised)  # type: ignore[no-untyped-call]
 
-    def ended(self, phase: StepPhase) -> None:
-        """Tell that a phase of the step has ended: what comes now is of the next."""
+    def end_phase(self, phase: StepPhase) -> None:
+        """A phase of the step has ended: the following operators belong to the next one."""
         phases = get_args(StepPhase)
-        self._noting.phase = phases[min(phases.index(phase) + 1, len(phases) - 1)]
+        self._counter.phase = phases[min(phases.index(phase) + 1, len(phases) - 1)]
 
-    def found(self) -> tuple[OperatorCost, ...]:
-        """What was noted, in the order in which it first ran."""
+    def counted(self) -> tuple[OperatorCost, ...]:
+        """The operators, in the order in which they first ran."""
         return tuple(
             OperatorCost(phase=phase, operator=name, calls=calls, flops=flops, bytes=size, pointwise=pointwise)
-            for (phase, name, flops, size, pointwise), calls in self._noting.seen.items()
+            for (phase, name, flops, size, pointwise), calls in self._counter.calls.items()
         )
 
 
-class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Counts calls by phase, operator, flops, bytes and whether the operator is pointwise."""
+
     def __init__(self, total_flops: Callable[[], int], phase: StepPhase) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.phase = phase
-        self.seen: Counter[tuple[StepPhase, str, int, int, bool]] = Counter()
+        self.calls: Counter[tuple[StepPhase, str, int, int, bool]] = Counter()
         self._total_flops = total_flops
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operator, and note what it cost."""
+        """Run the operator, and count its cost."""
         kwargs = kwargs or {}
-        packet = getattr(func, "overloadpacket", None)  # operators of a higher order have none
-        if packet is None or self.phase == "input":  # what a loader without workers does is not the device's
+        packet = getattr(func, "overloadpacket", None)  # higher-order operators have none
+        if packet is None or self.phase == "input":  # a loader without workers computes on the host, not the device
             return func(*args, **kwargs)
         name = packet.__name__
-        if func.is_view or name in NOTHING_TO_SEE:
+        if func.is_view or name in WITHOUT_RESULTS:
             return func(*args, **kwargs)
-        with self:  # an operator made of others, which inference mode leaves whole
+        with self:  # inference mode does not decompose composite operators
             parts = func.decompose(*args, **kwargs)
         if parts is not NotImplemented:
             return parts
         before = self._total_flops()
         out = func(*args, **kwargs)
         flops = self._total_flops() - before
-        self.seen[self.phase, name, flops, _bytes(func, args, kwargs, out), torch.Tag.pointwise in func.tags] += 1
+        self.calls[self.phase, name, flops, _bytes(func, args, kwargs, out), torch.Tag.pointwise in func.tags] += 1
         return out
 
 
 def _bytes(func: Any, args: Any, kwargs: Any, out: Any) -> int:
-    """What the operator reads and writes at least."""
+    """The least that the operator reads and writes."""
     name = func.overloadpacket.__name__
     results = _tensors((out, written(func, args, kwargs)))
-    if name in READ_AS_MUCH_AS_THEY_WRITE:
+    if name in LOOKUPS:
         return 2 * sum(map(_size, results))
     inputs = _tensors((args, kwargs))
-    if name in READ_NOTHING_OF_WHAT_THEY_WRITE:
+    if name in OVERWRITING:
         inputs = inputs[1:]
     return sum(map(_size, inputs)) + sum(map(_size, results))
 
 
 def _tensors(values: object) -> list[Tensor]:
-    """Each tensor once."""
+    """The tensors in a nested structure, without duplicates."""
     leaves: Iterable[object] = _pytree.tree_leaves(values)
     return list({id(leaf): leaf for leaf in leaves if isinstance(leaf, Tensor)}.values())
 
 
 def _size(tensor: Tensor) -> int:
-    """Bytes in memory: what is expanded is there once."""
+    """Bytes in memory; expanded dimensions count once."""
     steps = zip(tensor.shape, tensor.stride(), strict=True)
     return tensor.element_size() * prod(size for size, step in steps if step)

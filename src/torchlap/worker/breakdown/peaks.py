@@ -1,6 +1,7 @@
-"""What a device reaches: matrix products in each precision, copies within its memory, the smallest of operators.
+"""The rates that a device reaches: matrix products in each precision, copies within its memory, tiny operators.
 
-These are measured, and not a data sheet's: what this device does with this torch, at its best, in tenths of a second.
+They are measured, not taken from a data sheet: what this device does with this torch at its best, in tenths of a
+second.
 """
 
 import time
@@ -14,15 +15,16 @@ from torchlap.schema.breakdown import Peaks
 from torchlap.schema.recipe import Precision
 from torchlap.worker import devices
 from torchlap.worker.breakdown.costs import Costs
+from torchlap.worker.errors import RefusedError, first_line
 
-SECONDS_EACH = 0.3
-"""Of each measurement at most, where a single call is not slower."""
+MEASUREMENT_SECONDS = 0.3
+"""At most for each measurement, unless a single call takes longer."""
 
 BLOCK_SECONDS, BLOCKS = 0.01, 3
-"""Of one reading of the clock at least; and what a size takes with its first call, which is not timed."""
+"""At least for each reading of the clock; and the number of blocks for a size, including the untimed first call."""
 
 SMALLEST, LARGEST = 256, 8192
-"""Rows of the square matrices that are multiplied; doubled as long as the time allows."""
+"""Rows of the square matrices that are multiplied, doubled as long as there is time."""
 
 COPY_BYTES = 256 << 20
 """Far more than caches hold."""
@@ -38,34 +40,35 @@ TYPES: dict[Precision, torch.dtype] = {
 
 
 def measure(
-    name: str, first: Precision, known: Collection[Precision], limit_seconds: float, say: Callable[[str], None]
+    name: str, first: Precision, known: Collection[Precision], limit_seconds: float, report: Callable[[str], None]
 ) -> Peaks:
-    """Measure what a device reaches; how it multiplies float32 is afterwards another.
+    """Measure what a device reaches; changes how it multiplies float32.
 
     Args:
         name: of the device.
-        first: the precision to begin with.
-        known: precisions that were measured before, and are left out, as is what has no precision.
-        limit_seconds: after it the precisions that are left are left out.
-        say: told what is being measured.
+        first: the precision to start with.
+        known: precisions that are left out, because they were measured before. If there are any, so were copies and
+            tiny operators.
+        limit_seconds: after which no further precision is started.
+        report: called with what is being measured.
     """
     begun = time.perf_counter()
     device = devices.select(name)
     synchronize = devices.synchronizer(device)
-    say("measuring what the device reaches")
+    report("measuring the device's peaks")
     copied = None if known else _copy_bytes(device, synchronize)
     operator = None if known else operator_seconds(device)
     flops: dict[Precision, float] = {}
     refused: dict[Precision, str] = {}
-    for precision in sorted(set(TYPES) - set(known), key=lambda each: (each != first, each)):
+    for precision in sorted(set(TYPES) - set(known), key=lambda precision: (precision != first, precision)):
         if (flops or known) and time.perf_counter() - begun > limit_seconds:
             break
-        say(f"measuring what the device reaches in {precision}")
+        report(f"measuring the device's peaks in {precision}")
         try:
             devices.set_precision(precision, device)
             flops[precision] = _product_flops(TYPES[precision], device, synchronize)
-        except (devices.RefusedError, NotImplementedError, RuntimeError) as error:
-            refused[precision] = (str(error).splitlines() or [""])[0][:300]
+        except (RefusedError, NotImplementedError, RuntimeError) as error:
+            refused[precision] = first_line(error)
     return Peaks(
         device=name,
         flops=flops,
@@ -77,7 +80,7 @@ def measure(
 
 
 def _best_rate(work: float, run: Callable[[], object], synchronize: Callable[[], None], seconds: float) -> float:
-    """The most work a second, of blocks of calls within the time, one at least. The first call is not timed."""
+    """The most work a second, over blocks of calls within the time, at least one. The first call is not timed."""
     run()
     synchronize()
     best, calls, end = 0.0, 1, time.perf_counter() + seconds
@@ -96,16 +99,16 @@ def _best_rate(work: float, run: Callable[[], object], synchronize: Callable[[],
 
 
 def _product_flops(dtype: torch.dtype, device: torch.device, synchronize: Callable[[], None]) -> float:
-    """Floating-point operations a second of the best of some square matrix products."""
+    """Floating-point operations a second of the fastest square matrix product."""
     small = torch.rand(SMALLEST, SMALLEST, device=device).to(dtype)
-    torch.mm(small, small)  # the first loads the library
+    torch.mm(small, small)  # the first product loads the library
     synchronize()
-    end = time.perf_counter() + SECONDS_EACH
+    end = time.perf_counter() + MEASUREMENT_SECONDS
     best, size, next_seconds = 0.0, SMALLEST, 0.0
     while size <= LARGEST and (not best or time.perf_counter() + next_seconds < end):
         try:
             rate = _product_rate(size, dtype, device, synchronize)
-        except RuntimeError:  # out of memory, in each device's own words
+        except RuntimeError:  # out of memory, by whatever name the device has for it
             if not best:
                 raise
             return best
@@ -121,15 +124,15 @@ def _product_rate(size: int, dtype: torch.dtype, device: torch.device, synchroni
 
 
 def _copy_bytes(device: torch.device, synchronize: Callable[[], None]) -> float:
-    """Bytes a second, read and written, of copying a large tensor."""
+    """Bytes a second, read plus written, of copying a large tensor."""
     total = devices.memory_bytes(device) or inf
     elements = int(min(COPY_BYTES, total / MEMORY_SHARE)) // 4
     source, target = torch.ones(elements, device=device), torch.zeros(elements, device=device)
-    return _best_rate(8.0 * elements, lambda: target.copy_(source), synchronize, SECONDS_EACH / 2)
+    return _best_rate(8.0 * elements, lambda: target.copy_(source), synchronize, MEASUREMENT_SECONDS / 2)
 
 
 def operator_seconds(device: torch.device) -> float:
-    """What the host spends on an operator that does next to nothing, in a training step of nothing else."""
+    """Host time of an operator that does next to nothing, in a training step that consists of such operators."""
     weight = torch.ones(1, device=device, requires_grad=True)
 
     def chain() -> None:
@@ -141,7 +144,7 @@ def operator_seconds(device: torch.device) -> float:
 
     with Costs() as costs:
         chain()
-    calls = sum(each.calls for each in costs.found())
+    calls = sum(cost.calls for cost in costs.counted())
     best = inf
     for _ in range(CHAINS):
         devices.synchronizer(device)()

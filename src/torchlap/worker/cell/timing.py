@@ -1,4 +1,4 @@
-"""Laps, and warming up until they are level. The clock is read only when the device has nothing left to do."""
+"""Laps, and the warm-up before them. The clock is read only when the device has no work pending."""
 
 import gc
 import time
@@ -7,36 +7,38 @@ from math import ceil
 
 from msgspec import Struct
 
+Clock = Callable[[], float]
+
 LAP_SECONDS = 0.05
 LEAST_STEPS = 3
 MOST_WARM_UP_STEPS = 10_000
 LEVEL = 0.97
-"""Steps are level when the last lap gained less than 3 % on the best before it."""
+"""A cell is warm when its last lap was less than 3 % faster than the best lap before it."""
 
 SYNCHRONIZE_TRIES = 5
-BEAT_SECONDS = 1.0
+PROGRESS_SECONDS = 1.0
 WATCHED_STEPS, MOST_WATCHED = 2, 10
 SETTLE_SECONDS = 0.5
-SETTLE_LOOK_SECONDS = 0.002
+SETTLE_POLL_SECONDS = 0.002
 SETTLED_SHARE = 0.25
 
 
 class Beat:
-    """Passes on a count, as a sign of life, every second or so."""
+    """Reports a count as a sign of life, about once a second."""
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self._tell, self._last = tell, time.perf_counter()
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self._report, self._last = report, time.perf_counter()
 
     def __call__(self, count: int) -> None:
-        """Pass it on if the last was told long enough ago."""
+        """Report the count if the last report is long enough ago."""
         now = time.perf_counter()
-        if now - self._last > BEAT_SECONDS:
+        if now - self._last > PROGRESS_SECONDS:
             self._last = now
-            self._tell(count)
+            self._report(count)
 
 
 class WarmUp(Struct, frozen=True):
-    """How a cell got warm. `step_seconds` is the last lap's, `seconds` all that the warm-up took."""
+    """How a cell was warmed up: `step_seconds` is of the last lap, `seconds` of the whole warm-up."""
 
     first_step_seconds: float
     steps: int
@@ -45,25 +47,31 @@ class WarmUp(Struct, frozen=True):
     step_seconds: float
 
 
-def lap(step: Callable[[], None], synchronize: Callable[[], None], steps: int, lead_in: int = 0) -> float:
-    """Run `steps` steps after `lead_in` untimed ones; seconds from an idle device to an idle device."""
+def lap(
+    step: Callable[[], None],
+    synchronize: Callable[[], None],
+    steps: int,
+    lead_in: int = 0,
+    clock: Clock = time.perf_counter,
+) -> float:
+    """Run `steps` steps after `lead_in` untimed ones; returns the seconds from an idle device to an idle device."""
     gc.collect()
     gc.disable()
     try:
         for _ in range(lead_in):
             step()
         synchronize()
-        begun = time.perf_counter()
+        begun = clock()
         for _ in range(steps):
             step()
         synchronize()
-        return time.perf_counter() - begun
+        return clock() - begun
     finally:
         gc.enable()
 
 
 def is_level(laps: Sequence[float]) -> bool:
-    """Tell whether the seconds a step no longer fall."""
+    """Whether laps, in seconds a step, no longer get faster."""
     return len(laps) > 1 and laps[-1] >= LEVEL * min(laps[:-1])
 
 
@@ -71,17 +79,17 @@ def warm_up(
     run_lap: Callable[[int], float],
     limit_seconds: float,
     progress: Callable[[str], None],
-    seen: Sequence[float] = (),
+    earlier_seconds: Sequence[float] = (),
 ) -> WarmUp:
-    """Run laps until they are level, or until the next would pass the limit; the first step does not count towards it.
+    """Run laps until they are level, or until the next one would exceed the limit.
 
     Args:
-        run_lap: runs so many steps and returns their seconds.
-        limit_seconds: for all but the first step.
-        progress: told after every lap.
-        seen: seconds of single steps of the same kind that were run already, the first of them cold.
+        run_lap: runs a number of steps, and returns their seconds.
+        limit_seconds: for all steps but the first.
+        progress: called after every lap.
+        earlier_seconds: seconds of single steps of the same kind that were already run, the first of them cold.
     """
-    spent = list(seen) or [run_lap(1)]
+    spent = list(earlier_seconds) or [run_lap(1)]
     laps, steps, total = spent[1:], len(spent), sum(spent)
     while not (steps >= LEAST_STEPS and is_level(laps)) and steps < MOST_WARM_UP_STEPS:
         last = (laps or spent)[-1]
@@ -97,11 +105,11 @@ def warm_up(
 
 
 def watch(step: Callable[[], None], synchronize: Callable[[], None], laps: int) -> tuple[float, float]:
-    """Of short laps that each begin on an idle device: seconds to enqueue a step, and seconds a step took.
+    """Time short laps that each start on an idle device: seconds to enqueue a step, and seconds of a step.
 
-    They are of `WATCHED_STEPS`: with more, the device's queue fills up, and enqueuing waits for the device.
+    The laps have `WATCHED_STEPS` steps: with more, the device's queue fills up, and enqueuing waits for the device.
     """
-    enqueued, whole = 0.0, 0.0
+    enqueued, total = 0.0, 0.0
     for _ in range(laps):
         synchronize()
         begun = time.perf_counter()
@@ -109,29 +117,29 @@ def watch(step: Callable[[], None], synchronize: Callable[[], None], laps: int) 
             step()
         enqueued += time.perf_counter() - begun
         synchronize()
-        whole += time.perf_counter() - begun
-    return enqueued / laps / WATCHED_STEPS, whole / laps / WATCHED_STEPS
+        total += time.perf_counter() - begun
+    return enqueued / laps / WATCHED_STEPS, total / laps / WATCHED_STEPS
 
 
-def synchronize_seconds(synchronize: Callable[[], None]) -> float:
-    """What a synchronisation costs when there is nothing to wait for: the least of a few."""
+def synchronize_seconds(synchronize: Callable[[], None], clock: Clock = time.perf_counter) -> float:
+    """The cost of a synchronization with no work pending: the least of a few tries."""
     synchronize()
     tries = []
     for _ in range(SYNCHRONIZE_TRIES):
-        begun = time.perf_counter()
+        begun = clock()
         synchronize()
-        tries.append(time.perf_counter() - begun)
+        tries.append(clock() - begun)
     return min(tries)
 
 
 def settle() -> None:
-    """Wait until this process's threads have stopped spinning, so that they take nothing from the next cell's lap.
+    """Wait until this process's threads have stopped spinning, so that they do not slow the next cell's lap down.
 
-    Thread pools wait actively for more work after the last: up to 200 ms in LLVM's OpenMP, a few in GNU's.
+    Thread pools spin for a while after their last work: up to 200 ms in LLVM's OpenMP, a few in GNU's.
     """
     end = time.perf_counter() + SETTLE_SECONDS
     while time.perf_counter() < end:
         used, begun = time.process_time(), time.perf_counter()
-        time.sleep(SETTLE_LOOK_SECONDS)
+        time.sleep(SETTLE_POLL_SECONDS)
         if time.process_time() - used < SETTLED_SHARE * (time.perf_counter() - begun):
             return

@@ -1,5 +1,6 @@
 """A script for a bug report: one operator's call with torch alone, on random values of the same shapes and layouts."""
 
+from math import isfinite
 from typing import Any
 
 import torch
@@ -9,10 +10,10 @@ from torch.utils import _pytree
 MOST_WRITTEN_OUT = 64
 MOST_ARGUMENTS = 200
 
-TEMPLATE = '''"""{operator} on {device}: {said}.
+TEMPLATE = '''"""{operator} on {device}: {description}.
 
-Torch alone: the same call on the device and, in float64, on the CPU. Prints the relative error of every result; exits
-with 1 where one is above the limit.
+Needs torch alone: runs the same call on the device and, in float64, on the CPU. Prints the relative error of every
+result; exits with 1 if one exceeds the limit.
 """
 
 import sys
@@ -29,14 +30,14 @@ def make(shape, stride, dtype, mean, deviation):
     return torch.zeros(size, dtype=dtype).as_strided(shape, stride).copy_(values)
 
 
-def there(leaf):
+def to_device(leaf):
     if not isinstance(leaf, torch.Tensor):
         return leaf
     moved = torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=DEVICE)
     return moved.copy_(leaf)
 
 
-def wide(leaf):
+def to_float64(leaf):
     return leaf.double() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else leaf
 
 
@@ -51,61 +52,74 @@ operator = torch.ops.{operator}
 writes = any(a.alias_info is not None and a.alias_info.is_write for a in operator._schema.arguments)
 args = {args}
 kwargs = {kwargs}
-right = results(*_pytree.tree_map(wide, (args, kwargs)))
-got = results(*_pytree.tree_map(there, (args, kwargs)))
+expected = results(*_pytree.tree_map(to_float64, (args, kwargs)))
+actual = results(*_pytree.tree_map(to_device, (args, kwargs)))
 worst = 0.0
-for number, (mine, its) in enumerate(zip(got, right)):
-    error = float((mine.cpu().double() - its).norm() / its.norm().clamp(min=1e-300))
+for number, (value, right) in enumerate(zip(actual, expected)):
+    error = float((value.cpu().double() - right).norm() / right.norm().clamp(min=1e-300))
     error = error if error == error else float("inf")
     worst = max(worst, error)
-    print(f"result {{number}}, {{tuple(its.shape)}}: relative error {{error:.1e}}")
+    print(f"result {{number}}, {{tuple(right.shape)}}: relative error {{error:.1e}}")
 print("torch", torch.__version__, "on", DEVICE, "wrong" if worst > LIMIT else "right")
 sys.exit(worst > LIMIT)
 '''
 
 
-def script(func: Any, before: Any, device: str, said: str, limit: float) -> str:
-    """The text of the script; empty where an argument cannot be written down.
+def script(func: Any, before: Any, device: str, description: str, limit: float) -> str:
+    """The text of the script; empty if an argument cannot be written as Python.
 
     Args:
         func: the operator's overload.
-        before: its arguments, on the CPU, before it ran.
-        device: where it went wrong.
-        said: what was seen, in a clause.
-        limit: the relative error that is still right.
+        before: its arguments, on the CPU, before it ran: args and kwargs.
+        device: where its result is wrong.
+        description: how far off it is, in a few words.
+        limit: the largest relative error of a correct result.
     """
     args, kwargs = before
     if len(_pytree.tree_leaves(before)) > MOST_ARGUMENTS:
         return ""
-    words = (_written(list(args)), _written(dict(kwargs)))
-    if not all(words):
+    texts = (_written(list(args)), _written(dict(kwargs)))
+    if not all(texts):
         return ""
-    return TEMPLATE.format(operator=str(func), device=device, said=said, limit=limit, args=words[0], kwargs=words[1])
+    return TEMPLATE.format(
+        operator=str(func), device=device, description=description, limit=limit, args=texts[0], kwargs=texts[1]
+    )
 
 
 def _written(value: Any) -> str:
-    """An argument as Python; empty where it has no such form."""
-    if isinstance(value, Tensor):
-        return _tensor(value)
-    if isinstance(value, list | tuple):
-        words = [_written(each) for each in value]
-        return f"[{', '.join(words)}]" if all(words) else ""
-    if isinstance(value, dict):
-        pairs = [(key, _written(each)) for key, each in value.items()]
-        return (
-            "{" + ", ".join(f"{key!r}: {each}" for key, each in pairs) + "}" if all(word for _, word in pairs) else ""
-        )
-    if value is None or isinstance(value, bool | int | float | str | torch.dtype):
-        return f"float('{value}')" if isinstance(value, float) and value != value else repr(value)  # noqa: PLR0124  NaN
-    return "DEVICE" if isinstance(value, torch.device) else ""
+    """A value as Python; empty if it has no such form."""
+    match value:
+        case Tensor():
+            return _tensor(value)
+        case list() | tuple():
+            texts = [_written(item) for item in value]
+            return f"[{', '.join(texts)}]" if all(texts) else ""
+        case dict():
+            pairs = {key: _written(item) for key, item in value.items()}
+            listed = ", ".join(f"{key!r}: {text}" for key, text in pairs.items())
+            return f"{{{listed}}}" if all(pairs.values()) else ""
+        case _:
+            return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    match value:
+        case torch.device():
+            return "DEVICE"
+        case float():
+            return repr(value) if isfinite(value) else f"float('{value}')"
+        case None | bool() | int() | str() | torch.dtype():
+            return repr(value)
+        case _:
+            return ""
 
 
 def _tensor(value: Tensor) -> str:
+    """A tensor of random values with the same mean and deviation; integers as they are, or zeros if they are many."""
     if not value.is_floating_point():
-        listed = value.tolist() if value.numel() <= MOST_WRITTEN_OUT else None
-        if listed is None:
+        if value.numel() > MOST_WRITTEN_OUT:
             return f"torch.zeros({list(value.shape)}, dtype={value.dtype})"
-        return f"torch.tensor({listed}, dtype={value.dtype})"
+        return f"torch.tensor({value.tolist()}, dtype={value.dtype})"
     finite = value.double()[torch.isfinite(value)]
     mean = float(finite.mean()) if finite.numel() else 0.0
     deviation = float(finite.std()) if finite.numel() > 1 else 0.0

@@ -1,0 +1,160 @@
+"""A cell on its device: the model, its data and the recipe's settings; makes steps of any batch and memory format."""
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from torchlap.schema.messages import Build
+from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.workload import DataName
+from torchlap.worker import devices
+from torchlap.worker.cell.data import digits
+from torchlap.worker.cell.models import build
+from torchlap.worker.cell.sources import (
+    CHANNELS,
+    IMAGE_DIMENSIONS,
+    Fixed,
+    Loaded,
+    MakeSource,
+    Pair,
+    Pictures,
+    Resident,
+    Source,
+    picture_loader,
+)
+from torchlap.worker.cell.step import Step
+
+SEED = 1
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+TRIAL_BATCH = 16
+"""Memory formats are tried at this batch at most: the faster one is the same at larger batches, which take longer."""
+
+
+class Bench:
+    """A model on its device with everything that the recipe sets.
+
+    Attributes:
+        choices: settings that were chosen, in words, each with its reason.
+        input_shape: of the inputs at the cell's batch size.
+    """
+
+    def __init__(self, request: Build) -> None:
+        self.cell = request.cell
+        recipe, workload = self.cell.recipe, self.cell.workload
+        self.device = devices.select(self.cell.device)
+        self.synchronize = devices.synchronizer(self.device)
+        torch.manual_seed(SEED)
+        self.choices = [devices.set_threads(request.threads, request.threads_reason)]
+        self.choices.append(devices.set_precision(recipe.precision, self.device))
+        if self.device.type == "cpu":
+            self.choices.append(devices.keep_freed_memory())
+        self._subject = build(workload.model, workload.batch, request.weights)
+        self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self._pictures: Pictures | None = None
+        self._kept_batch: Pair | None = None
+        """The first batch of a user's own loader, which may begin with another one each time."""
+        self._make_source, self.input_shape = self._sources(request.data)
+
+    def _sources(self, data: DataName) -> tuple[MakeSource, tuple[int, ...]]:
+        """How to make a source of batches, and the shape of the inputs at the cell's batch size."""
+        subject, rows, device = self._subject, self.cell.workload.batch, self.device
+        if subject.loader is not None:
+            loader = subject.loader
+            source = Loaded(loader, rows, torch.device("cpu"), torch.preserve_format)
+            self._kept_batch = source.place(source.fetch())
+            return lambda _, layout: Loaded(loader, rows, device, layout), self._shape_of(self._kept_batch)
+        if subject.batch is not None:
+            own = subject.batch
+            return lambda _, layout: Fixed(own, device, layout), self._shape_of(own)
+        return self._digits(data, subject.image_size or 0)
+
+    def _shape_of(self, batch: Pair) -> tuple[int, ...]:
+        inputs, _ = batch
+        return tuple(inputs.shape) if isinstance(inputs, Tensor) else (self.cell.workload.batch,)
+
+    def _digits(self, data: DataName, size: int) -> tuple[MakeSource, tuple[int, ...]]:
+        """Digits resized to the model's input: resident on the device, or through a DataLoader."""
+        images, labels = digits(data)
+        batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
+        shape = (batch, CHANNELS, size, size)
+        if workers is None:
+            return lambda rows, layout: Resident((images, labels), size, rows, device, layout), shape
+        repeats = -(-batch // len(images))
+        pictures = self._pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
+
+        def loaded(rows: int, layout: torch.memory_format) -> Source:
+            loader = picture_loader(pictures, rows, workers, device)
+            return Loaded(loader, loader.batch_size or rows, device, layout)
+
+        return loaded, shape
+
+    @property
+    def loader_workers(self) -> tuple[int, ...]:
+        """The numbers of workers that `loader` can be timed with: the cell's, and twice as many for torchlap's own."""
+        if self._subject.loader is not None:
+            return (self._subject.loader.num_workers,)
+        workers = self.cell.recipe.workers
+        return () if workers is None else (workers, 2 * workers or 1)
+
+    def loader(self, workers: int) -> Loaded:
+        """A fresh loader of the cell's batches with that many workers.
+
+        Raises:
+            ValueError: for a cell without a loader.
+        """
+        rows = self.cell.workload.batch
+        loader = self._subject.loader
+        if loader is None:
+            if self._pictures is None:
+                raise ValueError(f"{self.cell} has no loader")
+            loader = picture_loader(self._pictures, rows, workers, self.device)
+        return Loaded(loader, rows, self.device, FORMATS[self.layout])
+
+    @property
+    def has_loader(self) -> bool:
+        """Whether a step may have to wait for its batch."""
+        return self.cell.recipe.workers is not None or self._subject.loader is not None
+
+    def step(
+        self,
+        memory_format: MemoryFormat,
+        batch: int | None = None,
+        *,
+        compiled: bool | None = None,
+        same_batch: bool = False,
+    ) -> Step:
+        """A step of the model with a fresh optimizer.
+
+        Args:
+            memory_format: of the module and its images.
+            batch: items a step; by default the cell's.
+            compiled: by default as the recipe says.
+            same_batch: use the same data in every such step, whatever the user's loader returns.
+        """
+        layout = FORMATS[memory_format]
+        self.module.to(memory_format=layout)
+        if same_batch and self._kept_batch is not None:
+            source: Source = Fixed(self._kept_batch, self.device, layout)
+        else:
+            source = self._make_source(batch or self.cell.workload.batch, layout)
+        recipe = self.cell.recipe if compiled is None else replace(self.cell.recipe, compile=compiled)
+        return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
+
+    @property
+    def layout(self) -> MemoryFormat:
+        """The memory format that the recipe requests, or torch's default."""
+        return "channels_last" if self.cell.recipe.memory_format == "channels_last" else "contiguous"
+
+    @property
+    def trial_batch(self) -> int:
+        """The largest batch at which memory formats are tried; a user's own batch cannot be cut."""
+        own = self._subject.batch is not None or self._subject.loader is not None
+        return self.cell.workload.batch if own else TRIAL_BATCH
+
+    def can_try_formats(self) -> bool:
+        """Only the CPU's memory format is chosen by trial, only if none is requested, and only for images."""
+        images = len(self.input_shape) == IMAGE_DIMENSIONS
+        lazy = any(map(is_lazy, self.module.parameters()))  # has no state yet that could be restored
+        recipe = self.cell.recipe
+        return self.device.type == "cpu" and recipe.memory_format == "auto" and images and not (recipe.compile or lazy)

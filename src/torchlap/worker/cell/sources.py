@@ -1,0 +1,185 @@
+"""How batches reach the device: resident there, through a DataLoader, or a user's own fixed batch."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils import _pytree
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from torchlap.worker.errors import DataError
+
+MEAN, DEVIATION = 0.1307, 0.3081
+"""Of MNIST's training pixels on the scale 0 to 1, the usual normalization."""
+
+CHANNELS, IMAGE_DIMENSIONS, PAIR = 3, 4, 2
+
+Batch = Any
+"""What a source fetches; a user's loader may return anything."""
+
+Pair = tuple[Any, Any]
+"""Inputs and targets: tensors, or whatever the user's model and loss accept."""
+
+
+class Source(Protocol):
+    """Where batches come from: fetched on the host, then placed on the device."""
+
+    def fetch(self) -> Batch:
+        """Wait until the host has the next batch."""
+
+    def place(self, batch: Batch) -> Pair:
+        """Put a fetched batch on the device; does not wait if the device is asynchronous."""
+
+
+MakeSource = Callable[[int, torch.memory_format], Source]
+"""Makes a source for a batch size and a memory format."""
+
+
+class Resident:
+    """Images that stay on the device as uint8; each batch is resized and normalized there, into a reused buffer."""
+
+    def __init__(
+        self,
+        pool: tuple[Tensor, Tensor],
+        size: int,
+        batch: int,
+        device: torch.device,
+        memory_format: torch.memory_format,
+    ) -> None:
+        images, labels = pool
+        repeats = -(-batch // len(images))
+        self._images = images.repeat(repeats, 1, 1).to(device)
+        self._labels = labels.repeat(repeats).to(device)
+        self._batch, self._size, self._next = batch, size, 0
+        buffer = torch.empty((batch, CHANNELS, size, size), device=device)
+        self._inputs = buffer.contiguous(memory_format=memory_format)
+
+    def fetch(self) -> slice:
+        """The rows of the next images; an epoch's incomplete last batch is left out."""
+        if self._next + self._batch > len(self._images):
+            self._next = 0
+        rows = slice(self._next, self._next + self._batch)
+        self._next += self._batch
+        return rows
+
+    def place(self, batch: slice) -> tuple[Tensor, Tensor]:
+        """N x 3 x size x size of float32 and N of int64."""
+        raw = self._images[batch].unsqueeze(1).float()
+        resized = interpolate(raw, size=(self._size, self._size), mode="bilinear", align_corners=False)
+        normalized = resized.sub_(MEAN * 255).div_(DEVIATION * 255)
+        self._inputs.copy_(normalized.expand(-1, CHANNELS, -1, -1))
+        return self._inputs, self._labels[batch]
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Images as users' own code has them: PIL images, resized and normalized by torchvision's transforms."""
+
+    def __init__(self, images: Tensor, labels: Tensor, size: int) -> None:
+        self._images, self._labels = images, labels
+        self._transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.Grayscale(CHANNELS),
+                transforms.Resize((size, size)),
+                transforms.ToTensor(),
+                transforms.Normalize((MEAN,) * CHANNELS, (DEVIATION,) * CHANNELS),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._transform(self._images[index]), int(self._labels[index])
+
+
+def picture_loader(pictures: Pictures, batch: int, workers: int, device: torch.device) -> DataLoader[Any]:
+    """A shuffled loader whose worker processes resize with PIL."""
+    return DataLoader(
+        pictures,
+        batch_size=min(batch, len(pictures)),
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=device.type in ("cuda", "xpu"),
+        persistent_workers=workers > 0,
+    )
+
+
+class Loaded:
+    """Batches from a DataLoader, epoch after epoch without end."""
+
+    def __init__(
+        self, loader: DataLoader[Any], rows: int, device: torch.device, memory_format: torch.memory_format
+    ) -> None:
+        self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
+        self._batches = _endless(loader, rows)
+
+    def fetch(self) -> Batch:
+        """The loader's next batch."""
+        return next(self._batches)
+
+    def place(self, batch: Batch) -> Pair:
+        """Inputs and targets, copied to the device.
+
+        Raises:
+            DataError: when the loader returns anything but pairs.
+        """
+        if not isinstance(batch, tuple | list) or len(batch) != PAIR:
+            raise DataError(
+                f"The loader returned {type(batch).__name__}: its dataset must return pairs (inputs, targets)."
+            )
+        return self._move(batch[0]), self._move(batch[1])
+
+
+def _endless(loader: DataLoader[Any], rows: int) -> Iterator[Batch]:
+    """The batches of exactly `rows` rows, epoch after epoch; smaller ones are left out.
+
+    A function, because a reference from the iterator to `Loaded` would be a cycle. The garbage collector would then end
+    the loader, maybe in a process that another loader has forked meanwhile, where torch waits 5 s for each worker that
+    is not that process's own.
+    """
+    while True:
+        empty = True
+        for batch in loader:
+            tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
+            if not tensors or len(tensors[0]) == rows:
+                empty = False
+                yield batch
+        if empty:
+            raise DataError(
+                f"The loader has no batch of {rows}: its dataset is too small, or its batches have another size."
+            )
+
+
+class Fixed:
+    """A user's own batch, moved to the device once and used for every step."""
+
+    def __init__(self, batch: Pair, device: torch.device, memory_format: torch.memory_format) -> None:
+        move = _mover(device, memory_format)
+        self._placed = move(batch[0]), move(batch[1])
+
+    def fetch(self) -> Pair:
+        """The batch, which is already on the device."""
+        return self._placed
+
+    def place(self, batch: Pair) -> Pair:
+        """The batch as it is."""
+        return batch
+
+
+def _mover(
+    device: torch.device, memory_format: torch.memory_format, *, non_blocking: bool = False
+) -> Callable[[object], object]:
+    """A function that moves every tensor in a nested structure to the device, and images to the memory format."""
+
+    def move(leaf: object) -> object:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        kept = memory_format if leaf.dim() == IMAGE_DIMENSIONS else torch.preserve_format
+        return leaf.detach().to(device, non_blocking=non_blocking, memory_format=kept)
+
+    return lambda values: _pytree.tree_map(move, values)

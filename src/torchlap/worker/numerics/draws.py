@@ -1,0 +1,116 @@
+"""Random numbers have no reference: do the draws follow their distribution?"""
+
+from collections.abc import Callable, Iterator
+from math import sqrt
+from typing import Any
+
+import torch
+from msgspec import Struct
+from torch import Tensor
+from torch.nn import functional
+
+from torchlap.schema.numerics import NumericsFault
+from torchlap.worker.numerics.deviation import UNIT_16_BIT, Deviation, deviation_of
+from torchlap.worker.numerics.faults import Where, fault_of
+from torchlap.worker.numerics.inputs import laid_out
+from torchlap.worker.numerics.tolerance import allowed
+
+SIGMAS = 6.0
+"""A correct generator exceeds this many standard errors once in 500 million draws."""
+
+SHAPE = (256, 257)
+ISSUE = "#165267"
+
+
+class DrawFault(Struct, frozen=True):
+    """Draws that are not as requested: which tensor, how far off, the limit, and the request in words."""
+
+    tensor: Tensor
+    error: float
+    limit: float
+    request: str
+
+
+def is_known(name: str, args: Any) -> bool:
+    """Whether `check_draws` can check a call of this operator."""
+    return name == "native_dropout" or (
+        name in ("bernoulli_", "bernoulli") and len(args) > 1 and isinstance(args[1], float)
+    )
+
+
+def check_draws(name: str, args: Any, out: Any) -> Iterator[DrawFault]:
+    """Check a call of Dropout or Bernoulli: only zeros and ones, as many as requested, and used as drawn.
+
+    Args:
+        name: of the operator, one that `is_known`.
+        args: its arguments, on the CPU, before it ran.
+        out: what it returned.
+    """
+    if name == "native_dropout":
+        values, keep, (dropped, drawn, *_) = args[0], 1.0 - float(args[1]), out
+        draws = drawn.detach().cpu().double()
+        yield from _check_dropped(values, draws / keep, dropped)
+    else:
+        keep, drawn = args[1], out
+        draws = drawn.detach().cpu().double()
+    ones, count = float(draws.sum()), draws.numel()
+    limit = SIGMAS * sqrt(count * keep * (1 - keep)) + 0.5
+    if abs(ones - keep * count) > limit or not bool(((draws == 0) | (draws == 1)).all()):
+        yield DrawFault(drawn, abs(ones / count - keep), limit / count, f"keep probability {keep:g}")
+
+
+def _check_dropped(values: Tensor, factors: Tensor, dropped: Tensor) -> Iterator[DrawFault]:
+    """Whether Dropout's output is its input times the factors of its mask."""
+    deviation = deviation_of(dropped.detach().cpu(), values.double() * factors)
+    limit = allowed(UNIT_16_BIT.get(dropped.dtype, 0.0), dropped.numel())
+    if not deviation.error <= limit:
+        yield DrawFault(dropped, deviation.error, limit, "differs from its mask")
+
+
+class Generator(Struct, frozen=True):
+    """A random operator, and its distribution's mean and standard deviation."""
+
+    name: str
+    draw: Callable[[Tensor], Tensor]
+    mean: float
+    deviation: float
+
+
+GENERATORS = (
+    Generator("normal_", lambda x: x.normal_(), 0.0, 1.0),
+    Generator("uniform_", lambda x: x.uniform_(), 0.5, sqrt(1 / 12)),
+    Generator("bernoulli_", lambda x: x.bernoulli_(0.3), 0.3, sqrt(0.21)),
+    Generator("dropout", lambda x: (functional.dropout(x + 1, 0.3) != 0).float(), 0.7, sqrt(0.21)),
+)
+
+
+def check_generators(device: torch.device) -> list[NumericsFault]:
+    """Draw into contiguous and transposed tensors; check mean, spread, share and neighbors of the draws."""
+    faults = []
+    for layout in ("contiguous", "transposed"):
+        for generator in GENERATORS:
+            values = laid_out(torch.zeros(SHAPE), layout, device)
+            if values is None:
+                continue
+            off = _standard_errors(generator.draw(values).detach().cpu().double(), generator)
+            if not off <= SIGMAS:
+                where = Where("statistics", f"{generator.name} ({layout}, see {ISSUE})")
+                evidence, deviation = (f"{off:.0f} standard errors off",), Deviation(off, 0.0)
+                faults.append(
+                    fault_of(
+                        "random", where, generator.name, values, deviation=deviation, limit=SIGMAS, inputs=evidence
+                    )
+                )
+    return faults
+
+
+def _standard_errors(drawn: Tensor, generator: Generator) -> float:
+    """How far the draws are off, in standard errors: the largest of mean, spread, a half's mean, and correlation."""
+    count, mean, deviation = drawn.numel(), generator.mean, generator.deviation
+    half = drawn[:, : SHAPE[1] // 2]
+    return max(
+        abs(float(drawn.mean()) - mean) / (deviation / sqrt(count)),
+        abs(float(drawn.std()) - deviation) / (deviation / sqrt(count)),
+        abs(float(half.mean()) - mean) / (deviation / sqrt(count / 2)),
+        abs(float((drawn[:-1] - mean).mul(drawn[1:] - mean).mean())) / (deviation**2 / sqrt(count)),
+    )
