@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from torchlap.schema.messages import decode_request
-from torchlap.worker.errors import failure
 from torchlap.worker.serve import CellServer
 
 REAP_SECONDS = 5.0
@@ -30,12 +28,7 @@ def serve(connection: socket.socket) -> NoReturn:
     threading.Thread(target=_listen, args=(connection.makefile("rb"), requests), daemon=True).start()
     server = CellServer(connection.makefile("wb"))
     while True:
-        request = decode_request(requests.get())
-        try:
-            reply = server.answer(request)
-        except BaseException as error:  # noqa: BLE001  whatever the user's code raises becomes the reply
-            reply = failure(error)
-        server.send(reply)
+        server.answer(requests.get())
 
 
 def _listen(stream: BinaryIO, requests: "queue.Queue[bytes]") -> None:

@@ -33,6 +33,7 @@ from torchlap.schema.messages import (
     Verified,
     Verify,
     WarmUp,
+    decode_request,
     encode,
 )
 from torchlap.worker import devices
@@ -45,7 +46,7 @@ from torchlap.worker.cell.memory_format import choose_format
 from torchlap.worker.cell.models import build, known_models
 from torchlap.worker.cell.step import Step
 from torchlap.worker.cell.subject import parameters
-from torchlap.worker.errors import ModelError
+from torchlap.worker.errors import ModelError, failure
 from torchlap.worker.numerics.operators import check_operators
 from torchlap.worker.numerics.step import verify
 from torchlap.worker.trial import try_out
@@ -69,12 +70,16 @@ class CellServer:
         """Send a sign of life."""
         self.send(Progress(doing))
 
-    def answer(self, request: Request) -> Reply:
-        """Do what is requested.
+    def answer(self, line: bytes) -> None:
+        """Do what an encoded request asks, and send the reply; an exception of the user's code is a reply, too."""
+        request = decode_request(line)
+        try:
+            reply = self._handle(request)
+        except BaseException as error:  # noqa: BLE001  the user's code may raise anything
+            reply = failure(error)
+        self.send(reply)
 
-        Raises:
-            WorkerError: and any other exception that torch or the user's code raises.
-        """
+    def _handle(self, request: Request) -> Reply:
         match request:
             case Hello() | Describe() | TryOut() | CheckSuite():
                 return self._about_devices(request)

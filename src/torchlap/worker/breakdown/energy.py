@@ -125,7 +125,9 @@ def _zeus_gpu(device: torch.device) -> Meter:
         gpus = importlib.import_module("zeus.device").get_gpus()
         gpus.get_total_energy_consumption(index)
     except Exception as error:  # noqa: BLE001  zeus is not installed, or does not support this machine
-        raise NoMeterError(f"Energy: reading it on an AMD GPU needs zeus ({first_line(error)}): {INSTALL_ZEUS}.") from None
+        raise NoMeterError(
+            f"Energy: reading it on an AMD GPU needs zeus ({first_line(error)}): {INSTALL_ZEUS}."
+        ) from None
     return Meter("zeus", lambda: MILLI * gpus.get_total_energy_consumption(index))
 
 

@@ -7,8 +7,6 @@ from math import ceil
 
 from msgspec import Struct
 
-Clock = Callable[[], float]
-
 LAP_SECONDS = 0.05
 LEAST_STEPS = 3
 MOST_WARM_UP_STEPS = 10_000
@@ -47,13 +45,7 @@ class WarmUp(Struct, frozen=True):
     step_seconds: float
 
 
-def lap(
-    step: Callable[[], None],
-    synchronize: Callable[[], None],
-    steps: int,
-    lead_in: int = 0,
-    clock: Clock = time.perf_counter,
-) -> float:
+def lap(step: Callable[[], None], synchronize: Callable[[], None], steps: int, lead_in: int = 0) -> float:
     """Run `steps` steps after `lead_in` untimed ones; returns the seconds from an idle device to an idle device."""
     gc.collect()
     gc.disable()
@@ -61,11 +53,11 @@ def lap(
         for _ in range(lead_in):
             step()
         synchronize()
-        begun = clock()
+        begun = time.perf_counter()
         for _ in range(steps):
             step()
         synchronize()
-        return clock() - begun
+        return time.perf_counter() - begun
     finally:
         gc.enable()
 
@@ -121,14 +113,14 @@ def watch(step: Callable[[], None], synchronize: Callable[[], None], laps: int) 
     return enqueued / laps / WATCHED_STEPS, total / laps / WATCHED_STEPS
 
 
-def synchronize_seconds(synchronize: Callable[[], None], clock: Clock = time.perf_counter) -> float:
+def synchronize_seconds(synchronize: Callable[[], None]) -> float:
     """The cost of a synchronization with no work pending: the least of a few tries."""
     synchronize()
     tries = []
     for _ in range(SYNCHRONIZE_TRIES):
-        begun = clock()
+        begun = time.perf_counter()
         synchronize()
-        tries.append(clock() - begun)
+        tries.append(time.perf_counter() - begun)
     return min(tries)
 
 
