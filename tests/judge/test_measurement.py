@@ -141,7 +141,18 @@ def test_laps_of_two_speeds_are_reported_with_both() -> None:
     )
 
 
-def test_two_disturbed_laps_or_a_clocks_steps_are_not_two_speeds() -> None:
+def test_speeds_have_the_unit_of_the_workload() -> None:
+    tokens = Group(tuple(replace(known, workload=replace(known.workload, unit="tokens")) for known in pair().cells))
+    larger = Group(tuple(replace(known, workload=replace(known.workload, batch=64)) for known in tokens.cells))
+    laps = [lap * (1.2 if place % 3 == 0 else 1.0) for place, lap in enumerate(quiet(18))]
+    events = [*rounds(laps, [0.02] * 18), *rounds(laps, [0.04] * 18, group=1)]
+    two_speeds, _ = with_code("TL205", events, plan(tokens, larger))
+    assert two_speeds.evidence.startswith("33.4 and 40 tokens/s")
+    (small_batch,) = with_code("TL219", events, plan(tokens, larger))
+    assert small_batch.evidence == "batch 64 reaches 8.0x as many tokens/s"
+
+
+def test_two_disturbed_laps_or_steps_of_a_clock_are_not_two_speeds() -> None:
     disturbed = quiet(18)
     disturbed[3] *= 1.3
     disturbed[9] *= 1.3

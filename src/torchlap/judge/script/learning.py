@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from torchlap.judge.findings import Finding, Rule
+from torchlap.judge.script.timing import times
 from torchlap.schema.trace import Held, Losses, Trace
 
 CANNOT_RUN = Rule(
@@ -39,7 +40,7 @@ SHAPES = Rule(
 def shapes(trace: Trace) -> Iterable[Finding]:
     """The shapes passed to a loss broadcast, or mean soft targets."""
     for loss in trace.shapes:
-        yield SHAPES.finding(str(loss.place), f"{loss.words}, {loss.count} times")
+        yield SHAPES.finding(str(loss.place), f"{loss.words}, {times(loss.count)}")
 
 
 DEAD_OUTPUTS = Rule(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.judge.script.timing import duration
+from torchlap.judge.script.timing import duration, times
 from torchlap.schema.trace import Loader, Trace
 
 SAME_COPY = Rule(
@@ -63,7 +63,7 @@ def float64(trace: Trace) -> Iterable[Finding]:
     for notice in trace.float64:
         if notice.place not in places:
             places.add(notice.place)
-            yield FLOAT64.finding(str(notice.place), f"{notice.words} in float64, {notice.count} times")
+            yield FLOAT64.finding(str(notice.place), f"{notice.words} in float64, {times(notice.count)}")
 
 
 USELESS_PIN = Rule(

@@ -22,6 +22,11 @@ def millions(count: int) -> str:
     return f"{count / MILLION:.3g} million" if count >= MILLION else str(count)
 
 
+def times(count: int) -> str:
+    """How often, in words."""
+    return "once" if count == 1 else f"{count} times"
+
+
 def _share(line: Line, spans: Spans) -> float:
     """The share of the timed spans that a line took."""
     return line.seconds / spans.total_seconds if spans.total_seconds else 0.0
@@ -51,15 +56,18 @@ def not_synchronized(trace: Trace) -> Iterable[Finding]:
         if spans.by_events or spans.devices == ("cpu",):
             continue
         reads = max(1, spans.looked_at)
-        total = spans.looked_at_seconds + spans.unfinished_seconds
-        share = spans.unfinished_seconds / total if total else 0.0
         pending = spans.unfinished_seconds / reads
-        amount = f"{duration(pending)} of {duration(total / reads)} of work"
+        work = spans.looked_at_seconds / reads + pending
+        share = pending / work if work else 0.0
         if share > UNTIMED and pending > LEAST_UNTIMED_SECONDS:
-            evidence = f"{amount} was still pending at each of {spans.looked_at} reads: {share:.0%} was not timed"
+            evidence = (
+                f"{duration(pending)} of work was still pending at each of {spans.looked_at} reads: {share:.0%} of "
+                f"{duration(work)} was not timed"
+            )
             yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
         elif spans.unwaited == spans.count:
-            evidence = f"nothing synchronizes the device before it; here {amount} was still pending"
+            pending_work = f"{duration(pending)} of {duration(work)} of work was still pending"
+            evidence = f"nothing synchronizes the device before it; this time, {pending_work}"
             finding = NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
             yield replace(finding, severity="warning", title="no synchronization before the clock is read")
 
