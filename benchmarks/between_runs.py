@@ -59,7 +59,7 @@ def main() -> None:
             compare([Named("a", first), Named("b", second)]).changes[place].verdict
             for first, second in combinations(runs, 2)
         ]
-        counts = [verdicts.count("same"), verdicts.count("cannot tell")]
+        counts = [verdicts.count("same"), verdicts.count("inconclusive")]
         tally = ", ".join(map(str, [*counts, len(verdicts) - sum(counts)]))
         speeds = ", ".join(f"{throughput.value:.3g}" for throughput in throughputs)
         print(f"| {cells[0].cell} | {speeds} | {Z * sqrt(2) * beyond:.1%} | {tally} |", flush=True)

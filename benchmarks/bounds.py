@@ -3,7 +3,7 @@
     python benchmarks/bounds.py [DEVICE ...]
     PYTHONPATH=tests/simulated SIMULATED_COST=0.00001 python benchmarks/bounds.py sim:0
 
-Prints a Markdown table: the workload, its known bottleneck, the reported one with the parts of the step, the sum of the
+Prints a Markdown table: the workload, its known bottleneck, the reported one with shares of the step, the sum of the
 phases over whole steps that ran in turns with them, and the share of the run that the breakdown took. Without a device:
 the CPU. On the simulated accelerator all operators cost the same, so only the host can be the bottleneck.
 """
@@ -66,15 +66,15 @@ def told(known: Known, device: str, *more: str) -> Told:
             sys.exit(done.stderr)
         report = json.loads(done.stdout)
         ((cell,),) = (group.cells for group in figures(load(out)))
-    why = report["cells"][0]["why"]
-    if why is None or cell.breakdown is None:
+    bottleneck = report["cells"][0]["bottleneck"]
+    if bottleneck is None or cell.breakdown is None:
         sys.exit(f"{known.model} has no breakdown: {cell.breakdown}")
     total = sum(median(seconds) for seconds in cell.breakdown.phases.values())
     explaining = cell.breakdown.seconds + sum(peaks["seconds"] for peaks in report["peaks"].values())
     return Told(
-        why["word"] or "",
-        why["second"] or "",
-        why["shares"],
+        bottleneck["kind"] or "",
+        bottleneck["second"] or "",
+        bottleneck["shares"],
         total / median(cell.breakdown.steps),
         explaining / report["wall_seconds"],
     )
@@ -97,7 +97,7 @@ def row(known: Known, device: str) -> str:
 def main() -> None:
     """Print the table."""
     devices = sys.argv[1:] or ["cpu"]
-    print("| workload | device | known | reported | parts of the step | phases / step | breakdown, of the run |")
+    print("| workload | device | known | reported | shares of the step | phases / step | breakdown, of the run |")
     print("|---|---|---|---|---|---|---|")
     for device in devices:
         for known in [known for known in WORKLOADS if known.bound in BY_THE_HOST or not device.startswith("sim")]:

@@ -86,9 +86,9 @@ def verified(fault: str, recipe: str = "fp32", batch: int = 16, model: str = "la
 def row(fault: Fault) -> tuple[str, str, str]:
     """The verdict on a fault, the first operator that was named, and its place in the step."""
     cell = verified(f"{fault.kind}:{fault.operator}", fault.recipe, fault.batch, fault.model)
-    numbers = cell["numbers"]
-    assert isinstance(numbers, dict)
-    first: dict[str, str] = next(iter(numbers["faults"]), {})
+    numerics = cell["numerics"]
+    assert isinstance(numerics, dict)
+    first: dict[str, str] = next(iter(numerics["faults"]), {})
     return str(cell["verdict"]), str(first.get("operator", "")), f"{first.get('phase', '')}, {first.get('module', '')}"
 
 
