@@ -131,11 +131,34 @@ def test_more_workers_are_recommended_if_they_load_faster() -> None:
     more = explain(explained(phases=waits, loaders=loaders), reached(), recipe=through)
     assert flags(more) == ["--workers 4", "--data-through resident"]
     assert more.loader_items_per_second == {2: 40.0, 4: 80.0}
+    assert more.advice[0].reason == "40 images/s from the loader alone with 2 workers, 80 with 4"
     level = explained(phases=waits, loaders=(loaders[0], LoaderRate(4, 10, 1.0)))
     assert flags(explain(level, reached(), recipe=through)) == ["", "--data-through resident"]
     idle = explain(explained(loaders=(LoaderRate(2, 10, 0.4),)), reached(), recipe=through)
     assert flags(idle)[0] == "--workers 1"
     assert "--workers 1" not in flags(explain(explained(loaders=(LoaderRate(2, 10, 0.6),)), reached(), recipe=through))
+
+
+def test_a_loader_of_ones_own_and_resident_data_have_advice_without_a_flag() -> None:
+    waits = phases(input=0.06, forward=0.04)
+    own = explain(explained(phases=waits, loaders=(LoaderRate(1, 10, 1.0), LoaderRate(2, 20, 1.0))), reached())
+    assert [advice.reason for advice in own.advice] == [
+        "40 images/s from the loader alone with 1 worker, 80 with 2",
+        "More num_workers in your DataLoader, or lighter transforms, would make it faster",
+    ]
+    (advice,) = explain(explained(phases=waits), reached()).advice
+    assert (advice.reason.split()[0], advice.flag) == ("Moving", "")
+
+
+def test_a_precision_that_is_hardly_faster_is_not_recommended() -> None:
+    assert flags(explain(peaks=reached(flops={"fp32": 2e11, "bf16": 2.1e11}))) == []
+
+
+def test_without_laps_the_extra_steps_give_the_time() -> None:
+    ((only,),) = (group.cells for group in figures(run([prepared(0), explained()], plan(Group((cell(),))))))
+    analysis = bottleneck(only, None)
+    assert analysis is not None
+    assert analysis.step_seconds == pytest.approx(0.1)
 
 
 def test_a_loader_that_is_the_slowest_part_is_the_bottleneck_of_a_mostly_busy_device() -> None:

@@ -67,6 +67,10 @@ def test_the_findings_of_a_verification_are_sorted_by_code() -> None:
     )
     assert [finding.code for finding in findings(verification)] == ["TL301", "TL304", "TL305", "TL307"]
     assert findings(verification)[-1].evidence.endswith("; 5 in all")
+    clean = replace(
+        verification, cells=(), suites=(OperatorSuite(device="cuda:0", calls=942, faults=(), fault_count=0),)
+    )
+    assert findings(clean) == ()
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,25 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL441 warning": (trace(quotients=(replace(RATIO, printed=AT),)), "train.py:7", "5.19x is shown as 519"),
 }
 
+MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
+    "TL403": (
+        spans(workers_started=(Line(AT, 2, 0.5),)),
+        "worker processes were started, 2 x 250 ms: 10% of the timed span",
+    ),
+    "TL405": (spans(outputs=(Line(AT, 50, 0.5),)), "50 prints, 10% of the timed span"),
+    "TL412": (
+        trace(optimizers=(replace(HELD, unchanged=True),)),
+        "no parameter changed in the steps that were checked, of 40",
+    ),
+    "TL432": (trace(float64=(Noticed(AT, "an input"), Noticed(AT, "the parameters"))), "an input in float64, once"),
+    "TL433": (trace(loaders=(replace(LOADER, pinned=True, trains_on=("cpu",)),)), "training is on the CPU"),
+    "TL437": (
+        trace(devices=("cpu", "cuda:0"), tf32=Tf32(matmul=False, convolution=True), quotients=(RATIO,)),
+        "convolutions in TF32 on the GPU (torch's default for convolutions)",
+    ),
+}
+"""Other evidence for the same codes."""
+
 FINE: dict[str, Trace] = {
     "nothing at all": trace(),
     "no spans": trace(spans=(), turns=()),
@@ -111,6 +130,12 @@ FINE: dict[str, Trace] = {
         losses=(replace(LOSSES, values=tuple(-1.0 - place for place in range(40))),)
     ),
     "pinned memory that is used": trace(loaders=(replace(LOADER, pinned=True, pinned_used=True),)),
+    "a quick start of the workers": spans(workers_started=(Line(AT, 2, 0.01),)),
+    "little printing and evaluation": spans(outputs=(Line(AT, 5, 0.01),), evaluations=(Line(AT, 1, 0.01),)),
+    "evaluation in no time": spans(train_seconds=0.0, evaluations=(Line(AT, 1, 0.0),)),
+    "a loader that was not tried without workers": trace(loaders=(replace(LOADER, alone_seconds=None),)),
+    "TF32 on both of two GPUs": trace(devices=("cuda:0", "cuda:1"), tf32=Tf32(matmul=True, convolution=True)),
+    "TF32 without a ratio": trace(devices=("cpu", "cuda:0"), tf32=Tf32(matmul=True, convolution=False)),
     "TF32 without a comparison": trace(tf32=Tf32(matmul=True, convolution=True)),
     "few denormals": trace(denormals=(Noticed(AT, "gradients"),), denormal_share=0.05),
 }
@@ -122,6 +147,13 @@ def test_a_fault_has_one_finding_with_its_line_and_figures(name: str) -> None:
     (finding,) = examine(faulty)
     assert (f"{finding.code} {finding.severity}", finding.where) == (name, where)
     assert evidence in finding.evidence
+
+
+@pytest.mark.parametrize("code", MORE_EVIDENCE)
+def test_a_code_can_have_other_evidence(code: str) -> None:
+    faulty, evidence = MORE_EVIDENCE[code]
+    (finding,) = examine(faulty)
+    assert (finding.code, finding.evidence) == (code, evidence)
 
 
 @pytest.mark.parametrize("name", FINE)

@@ -307,10 +307,10 @@ def _loader_advice(cell: CellResult, breakdown: Breakdown) -> Iterator[Advice]:
         few, many = breakdown.loaders[:2]
         slow, fast = _rate(few, workload.batch), _rate(many, workload.batch)
         workers = "1 worker" if few.workers == 1 else f"{few.workers} workers"
-        reason = f"{workers} alone load {slow:.0f} {workload.unit}/s, {many.workers} load {fast:.0f}"
+        reason = f"{slow:.0f} {workload.unit}/s from the loader alone with {workers}, {fast:.0f} with {many.workers}"
         yield Advice(reason, f"--workers {many.workers}" if fast > WORTH * slow else "")
     if cell.cell.recipe.workers is not None:
-        yield Advice("no loader is needed", "--data-through resident")
+        yield Advice("the data stays on the device, without a loader", "--data-through resident")
     elif breakdown.loaders:
         yield Advice("More num_workers in your DataLoader, or lighter transforms, would make it faster", "")
     else:
