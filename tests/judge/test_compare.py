@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from making import CPU, FACTS, FAULT, MPS, cell, facts, failure, header, plan, prepared, rounds, run
+from judge.speeds import at, compared_with
+from making import CPU, FAULT, MPS, cell, facts, failure, header, plan, prepared, rounds, run
 
 import torchlap
-from torchlap.judge.compare import Change, Compared, compare, slower_by
+from torchlap.judge.compare import Change, compare, slower_by
 from torchlap.judge.measurement import void, voided
 from torchlap.runs.find import Named
-from torchlap.schema.events import NumericsChecked, Run
-from torchlap.schema.machine import Facts, Power
+from torchlap.schema.events import NumericsChecked
+from torchlap.schema.machine import Power
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group
@@ -38,18 +39,6 @@ def test_the_speed_ups_of_the_2022_experiment_follow_from_its_seconds() -> None:
     assert "224.99%" in compared.columns[0].published
     slow = {change.model: change.before for change in compared.changes if change.batch == 64}
     assert slow["mobilenet_v2"] == pytest.approx(1000 / 436.72195410728455)  # its last batch is not full
-
-
-def at(*speeds: float, machine: Facts = FACTS, recipe: Recipe | None = None) -> Run:
-    """A run of one group whose cells have these speeds in images per second, within 1 %."""
-    devices = [device.name for device in machine.devices][: len(speeds)]
-    cells = tuple(cell(device, recipe=recipe or Recipe()) for device in devices)
-    laps = [[4 / speed * factor for factor in (1.0, 1.01, 0.99, 1.0, 1.005, 0.995, 1.0, 1.0)] for speed in speeds]
-    return run([*map(prepared, range(len(speeds))), *rounds(*laps)], plan(Group(cells)), machine)
-
-
-def compared_with(before: Run, after: Run, **options: float) -> Compared:
-    return compare([Named("before", before), Named("after", after)], **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
