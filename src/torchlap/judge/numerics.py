@@ -57,7 +57,7 @@ NOT_CHECKED = Rule(
     "TL304",
     "note",
     "numerics not checked",
-    "Nobody has checked whether this device computes correct results here. A fast wrong result is worth nothing.",
+    "It is unknown whether this device computes correct results here. A fast wrong result is worth nothing.",
     "Run torchlap verify with the same model, batch and recipe.",
 )
 
@@ -174,7 +174,7 @@ PARTLY_CHECKED = Rule(
     "TL306",
     "note",
     "part of the step was not checked",
-    "The CPU has no counterpart of these operators, or the time was over.",
+    "The CPU has no counterpart of these operators, or time ran out.",
     "Run torchlap verify, which gives the check more time.",
 )
 

@@ -35,7 +35,7 @@ AMD_WHEEL = Rule(
     "note",
     "torch is not built for the AMD GPU",
     "This torch is built without ROCm, so the GPU stays idle.",
-    "If ROCm supports the GPU, install a torch for ROCm with the selector at https://pytorch.org/get-started/locally.",
+    "If ROCm supports the GPU, install a ROCm build of torch: https://pytorch.org/get-started/locally has the command.",
     "PCI vendor 1002, and torch.version.hip is None",
 )
 
@@ -57,8 +57,8 @@ AMD_UNAVAILABLE = Rule(
     "error",
     "ROCm is built in, but not available",
     "Torch is built for ROCm but finds no GPU: the kernel driver is not loaded, or this user may not use /dev/kfd.",
-    "Load the driver (modprobe amdgpu), allow this user to use the GPU, and log in again. In a container, pass in "
-    "/dev/kfd and /dev/dri.",
+    "Load the driver (modprobe amdgpu), allow this user to use the GPU, and log in again. In a container, pass "
+    "/dev/kfd and /dev/dri through.",
     "https://rocm.docs.amd.com, prerequisites, group permissions",
 )
 
@@ -103,7 +103,7 @@ INTEL_WHEEL = Rule(
     "torch is not built for the Intel GPU",
     "This torch is built without XPU, so the GPU stays idle. A small GPU integrated into a processor is not worth the "
     "effort.",
-    "For an Arc or a data center GPU, install a torch for XPU.",
+    "For an Arc or a data center GPU, install an XPU build of torch.",
     "PCI vendor 8086, and this torch is built without XPU",
 )
 

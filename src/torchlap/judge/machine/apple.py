@@ -36,7 +36,7 @@ ROSETTA = Rule(
     "Python runs under Rosetta",
     "This Python is built for Intel and runs translated: everything is slow, MPS is not available, and pip finds no "
     "torch newer than 2.2 for it.",
-    "Install a Python for arm64 (python.org, Homebrew in /opt/homebrew, or a conda for osx-arm64), and torch into it.",
+    "Install a Python for arm64 (python.org, Homebrew in /opt/homebrew, or conda for osx-arm64), and torch into it.",
     "freqtrade/freqtrade#11541; Intel wheels ended with torch 2.2",
 )
 
@@ -72,7 +72,7 @@ MACOS_TOO_OLD = Rule(
     "TL112",
     "error",
     "macOS is too old for this torch",
-    "pip installs this torch here, but on this macOS it refuses to use MPS.",
+    "pip installs this version of torch, but it refuses to use MPS on this version of macOS.",
     "Update macOS.",
     "read in torch's published wheels; pytorch/pytorch#139425, #164943",
 )
@@ -155,7 +155,7 @@ LOST_UPDATES = Rule(
     "warning",
     "Adam may not update parameters",
     "On MPS, in-place arithmetic on a transposed tensor has no effect in these versions. A step of Adam leaves such "
-    "parameters unchanged, and training only looks poor.",
+    "parameters unchanged without an error: training just works poorly.",
     "Upgrade torch to 2.4 or newer, or macOS to 15 or newer.",
     "pytorch/pytorch#118115",
 )
@@ -224,7 +224,7 @@ KNOWN_WRONG = Rule(
     "known wrong results in these versions",
     "Users found operators that silently compute wrong results on MPS in these versions. Models that do not use them "
     "in this way are not affected.",
-    "Upgrade to the version in which it is fixed.",
+    "Upgrade to a version with the fix.",
 )
 
 

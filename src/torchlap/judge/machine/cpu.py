@@ -31,8 +31,8 @@ QUOTA = Rule(
     "TL161",
     "warning",
     "CPU limited by a quota",
-    "The container's quota stops the CPU for part of the time: it has fewer cores than it seems to, and lap times "
-    "vary.",
+    "The container's quota stops the CPU for part of the time: it has fewer cores than it appears to have, "
+    "and lap times vary.",
     "Raise the quota (docker run --cpus), or report the results as those of this many cores.",
     "cpu.max of the control group",
 )
@@ -128,7 +128,7 @@ BUSY = Rule(
     "TL166",
     "warning",
     "machine is busy",
-    "Other programs take cores and memory bandwidth from the measurement. The CPU's own results suffer most.",
+    "Other programs take cores and memory bandwidth from the measurement. CPU results are affected most.",
     "Close them, or wait until they finish.",
     "the load average of the last minute",
 )

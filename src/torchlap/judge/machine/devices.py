@@ -24,7 +24,7 @@ def no_accelerator(facts: Facts) -> Iterable[Finding]:
 FAILS = Rule(
     "TL140",
     "error",
-    "device fails",
+    "device does not work",
     "Torch lists the device, but the device fails at what all training needs: allocating memory, multiplying, training "
     "a small network, copying back.",
     "Restart the machine and try again; if the failure persists, check the device's driver, and whether this version "

@@ -55,7 +55,7 @@ IMPORT_FAILS = Rule(
     "Importing torch and torchvision fails, crashes or hangs, so no program in this environment can use them.",
     "Reinstall both; if that does not help, create a new virtual environment. If the import hangs, the usual causes "
     "are a slow network disk and a driver that does not respond.",
-    "the import, tried in a process of its own",
+    "importing torch in a separate process",
 )
 
 
@@ -72,7 +72,7 @@ NO_DEVICES = Rule(
     "torch cannot list its devices",
     "Torch can be imported, but listing its devices fails: every program that uses a device will fail in the same way.",
     "Check the device's driver, and restart the machine.",
-    "torch.accelerator, called in a process of its own",
+    "torch's list of devices, queried in a separate process",
 )
 
 
@@ -87,8 +87,8 @@ TOO_OLD = Rule(
     "TL106",
     "warning",
     "torch is older than torchlap requires",
-    f"torchlap measures through torch.accelerator as of torch {OLDEST_TORCH}. With an older torch it can only report "
-    "what it detects here.",
+    f"torchlap uses torch.accelerator in the form that torch {OLDEST_TORCH} and newer have. With an older torch, it "
+    "can only report what it detects.",
     "Upgrade torch and torchvision together.",
     "torchlap's own requirement",
 )

@@ -39,7 +39,7 @@ NO_DRIVER = Rule(
     "TL120",
     "error",
     "NVIDIA GPU without a driver",
-    "The GPU is on the PCI bus, but NVIDIA's driver is not loaded, or not passed into this container.",
+    "The GPU is on the PCI bus, but NVIDIA's driver is not loaded, or not available in this container.",
     "Install NVIDIA's driver and restart; start a container with the NVIDIA Container Toolkit and --gpus all.",
     "PCI vendor 10de in /sys/bus/pci, and no /dev/nvidiactl",
 )
@@ -61,7 +61,7 @@ DRIVER_FAILS = Rule(
     "A driver is installed, but its own library cannot communicate with it, often because the driver was updated and "
     "the machine was not restarted.",
     "Restart the machine; if that does not help, reinstall the driver.",
-    "NVML, called in a process of its own",
+    "NVML, queried in a separate process",
 )
 
 
@@ -77,7 +77,7 @@ CPU_WHEEL = Rule(
     "error",
     "torch is built without CUDA",
     "The machine has an NVIDIA GPU, but the installed torch is built for the CPU, or for GPUs of another vendor.",
-    "Install a build for CUDA.",
+    "Install a CUDA build of torch.",
     "torch.version.cuda is None while NVML sees a GPU",
 )
 
@@ -107,7 +107,7 @@ HIDDEN = Rule(
     "TL123",
     "error",
     "GPU hidden by an environment variable",
-    "The variable names no GPU of this machine, or none that can be used, so torch finds none.",
+    "The variable selects no GPU of this machine, or none that is usable, so torch finds none.",
     "Unset it.",
     "NVIDIA, CUDA programming guide, environment variables; ROCm, GPU isolation; oneAPI, ZE_AFFINITY_MASK",
 )
@@ -157,7 +157,7 @@ UNAVAILABLE = Rule(
     "CUDA is built in, but not available",
     "Torch is built for CUDA and the driver finds a GPU, but torch does not find it.",
     "Restart the machine, or reload the driver (after a suspend: sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm); "
-    "in a container, check that /dev/nvidia-uvm is passed in.",
+    "in a container, check that /dev/nvidia-uvm is available.",
     "torch.cuda.is_available()",
 )
 
@@ -224,7 +224,7 @@ THROTTLED = Rule(
     "warning",
     "GPU throttled",
     "The driver reduces the clock because of heat or power: results are those of a throttled device.",
-    "Improve the cooling, check the power supply, or raise the power limit if you may.",
+    "Improve the cooling, check the power supply, or raise the power limit if you can.",
     "NVML clocks event reasons",
 )
 

@@ -32,7 +32,7 @@ OTHERS_ON_CPU = Rule(
     "TL208",
     "warning",
     "other processes used the CPU",
-    "They took cores and memory bandwidth from the measurement. The CPU's own results suffer most.",
+    "They took cores and memory bandwidth from the measurement. CPU results are affected most.",
     "Close them and measure again; on a shared machine, measure when it is quiet.",
 )
 
@@ -67,7 +67,7 @@ THROTTLED = Rule(
     "warning",
     "GPU throttled during the measurement",
     "The driver reported a reduced clock while laps were measured: the result is that of a throttled device.",
-    "Improve the cooling, raise the power limit if you may, or accept the result as what this machine can sustain.",
+    "Improve the cooling, raise the power limit if you can, or accept the result as what this machine can sustain.",
 )
 
 
@@ -116,8 +116,8 @@ FEWER_THREADS = Rule(
     "warning",
     "CPU limited to fewer threads",
     "The CPU ran fewer threads than the machine has cores, so every speed-up over it is too large for this machine.",
-    "Unset OMP_NUM_THREADS and MKL_NUM_THREADS, or lift the container's quota, unless you want to measure with that "
-    "limit.",
+    "Unset OMP_NUM_THREADS and MKL_NUM_THREADS, or raise the container's quota, unless you want to measure with "
+    "that limit.",
 )
 
 

@@ -61,10 +61,10 @@ DRIFT = Rule(
     "TL204",
     "warning",
     "speed drifts",
-    "The device got faster or slower during the measurement because of heat, a throttled clock, or a load that comes "
-    "and goes. The result is an average over that period and will differ next time. A speed-up is affected less, "
-    "because both sides drift.",
-    "Let the machine cool down, close other programs, and measure again; plug in a laptop.",
+    "The device got faster or slower during the measurement. Typical causes are heat, a throttled clock, and a load "
+    "that comes and goes. The result is an average over that period and will differ next time. A speed-up is affected "
+    "less, because both sides drift.",
+    "Let the machine cool down, close other programs, and measure again; run a laptop on AC power.",
 )
 
 TREND_CHANCE = 0.002
@@ -103,9 +103,9 @@ TWO_SPEEDS = Rule(
     "TL205",
     "warning",
     "two speeds",
-    "The laps fall into two separate groups because of a clock that switches, two kinds of cores, or something that "
-    "runs every other time. The result lies between two speeds and equals neither.",
-    "Close other programs, plug in a laptop, and measure again with more laps (a larger --budget).",
+    "The laps fall into two separate groups. Typical causes are a clock that switches, two kinds of cores, and "
+    "something that runs every other time. The result lies between two speeds and equals neither.",
+    "Close other programs, run a laptop on AC power, and measure again with more laps (a larger --budget).",
 )
 
 LEVELS_CHANGE = 0.05
@@ -149,7 +149,7 @@ SPEED_UP_DRIFT = Rule(
     "warning",
     "speed-up drifts",
     "One side got faster or slower and the other did not, so the speed-up depends on how long the measurement lasts. "
-    "Causes are a throttled device, or a model that slows down as it trains.",
+    "Typical causes are a throttled device, and a model that slows down as it trains.",
     "Let the machine cool down and measure again; if the drift persists, compare the laps of both sides in the run "
     "file.",
 )

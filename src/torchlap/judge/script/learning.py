@@ -13,7 +13,7 @@ CANNOT_RUN = Rule(
     "a layer does not accept its input",
     "A layer of the model, often the last, was replaced by one that does not fit. Squeezenet, for example, ends in a "
     "1 by 1 convolution where other models end in a Linear layer: there, a Linear layer receives an image.",
-    "Replace a layer by one of the same kind, as print(model) shows it; for squeezenet model.classifier[1] = "
+    "Replace a layer by one of the same kind, as print(model) shows it; for squeezenet, model.classifier[1] = "
     "nn.Conv2d(512, classes, 1).",
 )
 

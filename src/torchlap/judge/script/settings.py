@@ -10,7 +10,7 @@ SAME_COPY = Rule(
     "TL430",
     "warning",
     "the same data is copied in every step",
-    "The tensor is on the host and moves to the device again and again: that time is the bus's, not the model's.",
+    "The tensor is on the host and moves to the device again and again: this times the bus, not the model.",
     "Move it to the device once, before the loop.",
 )
 
@@ -50,7 +50,7 @@ def unpinned(trace: Trace) -> Iterable[Finding]:
 FLOAT64 = Rule(
     "TL432",
     "warning",
-    "computes in float64",
+    "computation in float64",
     "NumPy's default is float64. On the CPU it halves the speed; a GPU for games or for training has few units for it, "
     "and an Apple GPU has none.",
     "Use torch.from_numpy(x).float(), and remove .double() from the model.",
@@ -69,7 +69,7 @@ def float64(trace: Trace) -> Iterable[Finding]:
 USELESS_PIN = Rule(
     "TL433",
     "note",
-    "pinned memory without use",
+    "pinned memory is not used",
     "pin_memory=True copies each batch once more, into memory that a GPU can read directly. This helps only for a CUDA "
     "or XPU device, and only if .to(device, non_blocking=True) does not wait for the copy.",
     "Remove pin_memory, or copy with non_blocking=True.",
@@ -89,7 +89,7 @@ IDLE_WORKERS = Rule(
     "TL434",
     "warning",
     "loader workers cost more than they gain",
-    "Worker processes are started anew for each pass over the data, and each batch travels between processes. For "
+    "Worker processes are started again for each pass over the data, and each batch travels between processes. For "
     "small data that is slower than loading without workers, and much slower where processes are spawned (macOS, "
     "Windows).",
     "Use num_workers=0, or persistent_workers=True.",

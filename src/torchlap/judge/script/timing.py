@@ -77,7 +77,7 @@ VALUE_EACH_STEP = Rule(
     "warning",
     "every step waits for the device",
     "To read a tensor's value (.item(), .cpu(), print, if), Python waits until the device has computed it. Meanwhile "
-    "no further work is enqueued, so the device is idle in turn when it is done.",
+    "no further work is enqueued, so the device is idle once it has finished.",
     "Keep values on the device (total += loss.detach()), and read them once at the end, or every hundred steps.",
     "https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html#avoid-unnecessary-cpu-gpu-synchronization",
 )
@@ -166,8 +166,8 @@ EVALUATES_INSIDE = Rule(
     "TL405",
     "warning",
     "more than training is timed",
-    "Evaluation, logging and saving take time that does not belong to training, and that is not the same share of it "
-    "on every device.",
+    "Evaluation, logging and saving take time that does not belong to training, and their share of the time differs "
+    "from device to device.",
     "Read the clock before them, or subtract their time.",
 )
 
@@ -227,7 +227,7 @@ ONE_AFTER_THE_OTHER = Rule(
     "TL407",
     "warning",
     "devices are timed one after the other",
-    "Heat, battery, other programs and changes of the clock differ between the first half and the second, and the "
+    "Heat, battery, other programs and clock changes differ between the first half and the second, and the "
     "ratio attributes this to the devices.",
     "Let the devices take turns: one span of each, then the next of each.",
 )
