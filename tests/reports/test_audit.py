@@ -1,60 +1,97 @@
-"""The report of `torchlap audit` about a script."""
-
 import json
 from typing import Any
 
 import pytest
-from judge.traces import AT, spans, trace
 from msgspec.structs import replace
+from reports.traces import AT, LOSSES, SPANS, script_run, trace
 
-from torchlap.reports import audit
-from torchlap.schema.trace import Line, Noticed, Place, ScriptRun, Shapes, Trace
+from torchlap.judge.script import examine
+from torchlap.reports.audit import as_json, as_markdown, as_text, exit_code
+from torchlap.schema.trace import Noticed, Place, Shapes
 
-EVIL = "<b>\x1b[31m\u202e|"
+PARTIAL = "the results cover everything up to that point."
+UNWAITED = replace(SPANS, unwaited=5, unfinished_seconds=5.0)
+"""The clock is read while the device has as much to do as was timed."""
 
 
-def ended(recorded: Trace, **changes: Any) -> ScriptRun:
-    return replace(ScriptRun(recorded, recorded.exit_code), **changes)
+def text_of(**changes: Any) -> str:
+    return as_text(script_run(trace(), **changes), 200, color=False)
 
 
 def test_the_report_in_80_columns() -> None:
-    text = audit.as_text(ended(spans(unfinished_seconds=5.0)), 80, color=False)
-    assert text.splitlines()[:8] == [
+    shown = script_run(trace(spans=(UNWAITED,)))
+    (finding,) = examine(shown.trace)
+    lines = as_text(shown, 80, color=False).splitlines()
+    assert lines[:6] == [
         "train.py: 1 error.",
         "  50 training steps on cuda:0 in 10 s; tracing took 1.0% of it.",
         "  Timed at train.py:9 on cuda:0 (2 million parameters, batch 64): 5 spans of 10",
         "  steps, 100 ms per step, 200 ms including pending work.",
         "",
-        "TL401 error: the clock is read while the device is still working (train.py:7)",
-        "  Observed: 1 s of work was still pending at each of 5 reads: 50% of 2 s was not",
-        "  timed.",
+        f"{finding.code} error: {finding.title} (train.py:7)",
     ]
+    assert lines[6].startswith("  Observed: ")
 
 
 @pytest.mark.parametrize(
     ("changes", "code", "sentence"),
     [
         ({}, 0, "train.py: no timing problems found."),
-        ({"exit_code": 3}, 3, "The script ended with exit code 3: the results cover everything up to that point."),
-        ({"exit_code": 137, "signal": "SIGKILL"}, 137, "The script was ended by SIGKILL"),
-        ({"exit_code": 130, "stopped": True}, 0, "The script was stopped as requested"),
-        ({"exit_code": 130, "interrupted": True}, 130, "The script was interrupted"),
+        ({"exit_code": 3}, 3, f"The script ended with exit code 3: {PARTIAL}"),
+        ({"exit_code": 137, "signal": "SIGKILL"}, 137, "The script was ended by SIGKILL: the results may lack"),
+        ({"exit_code": 130, "interrupted": True}, 130, f"The script was interrupted: {PARTIAL}"),
+        ({"exit_code": 130, "stopped": True}, 0, f"The script was stopped as requested: {PARTIAL}"),
     ],
 )
-def test_the_end_of_a_script_is_a_sentence_and_the_exit_code(changes: dict[str, Any], code: int, sentence: str) -> None:
-    run = ended(trace(), **changes)
-    assert audit.exit_code(run) == code
-    assert sentence in audit.as_text(run, 200, color=False)
+def test_the_report_says_how_the_script_ended(changes: dict[str, Any], code: int, sentence: str) -> None:
+    assert exit_code(script_run(trace(), **changes)) == code
+    assert sentence in text_of(**changes)
 
 
-def test_an_error_is_exit_code_1_whatever_the_script_returned() -> None:
-    assert audit.exit_code(ended(trace(shapes=(Shapes(AT, "a column and a row", 3),)), exit_code=3)) == 1
-    assert audit.exit_code(ended(spans(inputs=(Line(AT, 50, 2.0),)))) == 0
+def test_an_error_is_exit_code_1_however_the_script_ended() -> None:
+    wrong = trace(shapes=(Shapes(AT, "a shape", 1),))
+    assert exit_code(script_run(wrong, exit_code=3)) == 1
+    assert exit_code(script_run(trace(fallbacks=(Noticed(AT, "aten::foo"),)))) == 0
 
 
-def test_no_format_shows_the_name_or_the_messages_of_a_script_raw() -> None:
-    evil = ended(replace(trace(fallbacks=(Noticed(Place(EVIL, 1), EVIL),)), script=EVIL, error=EVIL), exit_code=1)
-    texts = [audit.as_text(evil, 80, color=False), audit.as_markdown(evil), audit.as_json(evil, "1.2.3")]
+@pytest.mark.parametrize(
+    ("waited_seconds", "text"),
+    [
+        (0.0, "tracing took 1.0% of it."),
+        (0.05, "tracing took 1.0% of it."),
+        (0.5, "tracing took 1.0% of it, waiting for the device at clock reads took 5.0% (500 ms)."),
+    ],
+)
+def test_the_wait_at_clock_reads_is_mentioned_if_it_is_a_share_of_the_script(waited_seconds: float, text: str) -> None:
+    waited = script_run(trace(looked_seconds=waited_seconds))
+    assert as_text(waited, 200, color=False).splitlines()[1].endswith(text)
+
+
+def test_limits_of_the_audit_are_mentioned() -> None:
+    shown = script_run(trace(spans=(), losses=(LOSSES,), truncated=True))
+    text = as_text(shown, 300, color=False)
+    assert "No pair of clock reads around training steps was found" in text
+    assert "The script did more than the audit records" in text
+    many = script_run(trace(spans=(SPANS,) * 8))
+    assert "And 2 more kinds of timed spans." in as_text(many, 300, color=False)
+
+
+def test_markdown_and_json_have_the_findings() -> None:
+    shown = script_run(trace(spans=(UNWAITED,)))
+    (finding,) = examine(shown.trace)
+    lines = as_markdown(shown).splitlines()
+    assert lines[0] == "**train.py: 1 error.**"
+    assert f"**{finding.code} error: {finding.title} (train.py:7)**" in lines
+    report = json.loads(as_json(shown, "1.2.3"))
+    assert (report["torchlap"], report["exit_code"]) == ("1.2.3", 1)
+    assert [found["code"] for found in report["findings"]] == [finding.code]
+    assert report["run"]["trace"]["script"] == "train.py"
+
+
+def test_no_format_shows_untrusted_text_raw() -> None:
+    evil = "<b>\x1b[31m\u202e|"
+    named = replace(trace(fallbacks=(Noticed(Place(evil, 1), evil),)), script=evil, error=evil)
+    shown = script_run(named, exit_code=1)
+    texts = [as_text(shown, 80, color=False), as_markdown(shown), as_json(shown, "1.2.3")]
     assert not any(mark in text for text in texts for mark in ("\x1b", "\u202e"))
-    assert "<b>" not in texts[1]
-    assert json.loads(texts[2])["findings"][0]["code"] == "TL440"
+    assert "<b>" not in texts[1].replace("\\<b\\>", "")

@@ -1,42 +1,114 @@
-"""The report of a comparison."""
-
 import json
 
-from judge.speeds import at, compared_with
-from making import CPU, CUDA, facts
+import pytest
+from making import CPU, CUDA, cell, facts, failure, pair, plan, prepared, rounds, run
 from msgspec.structs import replace
 from support import ROOT
 
-from torchlap.judge.compare import compare
+from torchlap.judge.compare import Compared, compare
 from torchlap.reports.compare import as_json, as_markdown, as_text, headline
 from torchlap.runs.find import Named
+from torchlap.schema.events import Run
+from torchlap.schema.machine import Facts
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Group
 
 
-def test_every_format_has_the_verdicts_and_the_json_is_documented() -> None:
-    compared = compared_with(at(10.0, 100.0), at(10.0, 70.0))
-    assert headline(compared) == "after vs. before: 1 slower, 1 same."
-    report = json.loads(as_json(compared, 0))
-    documented = (ROOT / "docs" / "compare.md").read_text()
+def at(*speeds: float, machine: Facts | None = None) -> Run:
+    """A run of the CPU, then of the accelerator, in items per second at batch 4."""
+    laps = [[4 / speed * factor for factor in (1, 1.01, 0.99) * 4] for speed in speeds]
+    return run([*(prepared(place) for place in range(len(speeds))), *rounds(*laps)], machine=machine or facts())
+
+
+def against(before: Run, after: Run) -> Compared:
+    return compare([Named("before", before), Named("after", after)])
+
+
+SLOWER = against(at(10.0, 100.0), at(10.0, 70.0))
+
+
+def test_the_headline_counts_the_verdicts() -> None:
+    assert headline(SLOWER) == "after vs. before: 1 slower, 1 same."
+    nothing = compare([Named("a", run([], plan(pair(model="vgg16")))), Named("b", run())])
+    assert headline(nothing) == "b vs. a: no cells in common."
+
+
+def test_a_terminal_has_the_table_and_how_to_read_it() -> None:
+    assert (
+        "\n" + as_text(SLOWER, 80, color=False)
+        == """
+after vs. before: 1 slower, 1 same.
+
+after (after) vs. before (before), items/s
+
+ model     batch  device  before  after  ratio                 verdict
+ ─────────────────────────────────────────────────────────────────────
+ resnet18      4  cpu     10.0    10.0   1.00x (0.97 to 1.03)  same
+ resnet18      4  cuda:0  100     70.0   0.70x (0.68 to 0.72)  slower
+
+Faster or slower: the whole 95% interval differs by more than 5%; same: the
+whole interval is within 5%. Intervals between separate runs include normal
+run-to-run variation.
+"""
+    )
+
+
+def test_a_narrow_terminal_has_a_list() -> None:
+    text = as_text(SLOWER, 40, color=False)
+    assert "\n  resnet18, batch 4, cuda:0: 0.70x (0.68\n  to 0.72), slower\n" in text
+    assert max(map(len, text.splitlines())) <= 40
+
+
+def test_differences_reasons_and_cells_without_a_counterpart_are_named() -> None:
+    groups = plan(pair(), Group((cell(model="vgg16"),)))
+    loaded = plan(Group((cell(recipe=Recipe(workers=2)), cell("cuda:0", recipe=Recipe(workers=2)))))
+    laps = rounds([0.4] * 4, [0.04] * 4)
+    before, after = run([*laps, failure(1, "hang")], groups), run(laps, loaded, facts(python="3.12.0"))
+    text = " ".join(as_text(against(before, after), 1000, color=False).split())
+    compared = against(before, after)
+    (difference,) = compared.columns[1].differences
+    first, hung = compared.changes
+    assert f"Differences (after): {difference}." in text
+    assert f"Differences (cells): {first.differences[0]}." in text
+    assert f"1 inconclusive: {hung.reason}." in text
+    assert "Cells without a counterpart: before: vgg16, batch 4, cpu." in text
+
+
+def test_a_published_run_is_named() -> None:
+    published = at(10.0, 100.0)
+    published = replace(published, header=replace(published.header, published="A paper."))
+    assert "Published, not measured by torchlap (before): A paper." in as_text(
+        against(published, at(10.0, 70.0)), 200, color=False
+    )
+
+
+def test_markdown_has_the_same_table() -> None:
+    lines = as_markdown(SLOWER).splitlines()
+    assert lines[0] == "**after vs. before: 1 slower, 1 same.**"
+    assert "| model | batch | device | before | after | ratio | verdict |" in lines
+    assert "| --- | ---: | --- | --- | --- | --- | --- |" in lines
+    assert "| resnet18 | 4 | cuda:0 | 100 | 70.0 | 0.70x (0.68 to 0.72) | slower |" in lines
+
+
+def test_json_is_complete_and_documented() -> None:
+    report = json.loads(as_json(SLOWER, 1))
+    assert (report["schema"], report["exit_code"], report["headline"]) == (2, 1, headline(SLOWER))
     assert [change["verdict"] for change in report["changes"]] == ["same", "slower"]
+    documented = (ROOT / "docs" / "compare.md").read_text()
     names = [*report, *report["changes"][0], *report["columns"][0]]
     assert [name for name in names if f"`{name}`" not in documented] == []
-    assert "| resnet18 | 4 | cuda:0 | 100 | 70.0 | 0.70x (0.68 to 0.72) | slower |" in as_markdown(compared)
-    assert max(map(len, as_text(compared, 80, color=False).splitlines())) <= 80
-    assert max(map(len, as_text(compared, 40, color=False).splitlines())) <= 40
 
 
-def test_differences_come_before_the_figures() -> None:
-    other = facts(packages={"torch": "2.15.0", "torchvision": "0.28.0"})
-    lines = as_text(compared_with(at(10.0, 100.0), at(10.0, 70.0, machine=other)), 100, color=False).splitlines()
-    assert lines[:2] == ["after vs. before: 1 slower, 1 same.", "  Differences (after): torch 2.13.0 vs. 2.15.0."]
-    (row,) = [line.split() for line in lines if "cuda:0" in line]
-    assert row[-7:] == ["100", "70.0", "0.70x", "(0.68", "to", "0.72)", "slower"]
+def test_verdicts_have_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31mslower" in as_text(SLOWER, 80, color=True)
 
 
-def test_no_name_controls_the_terminal() -> None:
+def test_no_format_shows_untrusted_text_raw() -> None:
     evil = "\x1b[31m\u202e<b>"
     odd = facts(cpu=evil, system=evil, devices=(CPU, replace(CUDA, model=evil)))
-    compared = compare([Named(evil, at(10.0, 20.0)), Named("b", at(10.0, 20.0, machine=odd))])
-    for text in (as_text(compared, 80, color=False), as_markdown(compared), as_json(compared, 0)):
-        assert not {"\x1b", "\u202e"} & set(text)
-    assert "<b>" not in as_markdown(compared).replace("\\<b\\>", "")
+    shown = compare([Named(evil, at(10.0, 20.0)), Named("b", at(10.0, 20.0, machine=odd))])
+    for report in (as_text(shown, 80, color=False), as_markdown(shown), as_json(shown, 0)):
+        assert not {"\x1b", "\u202e"} & set(report)
+    assert "<b>" not in as_markdown(shown).replace("\\<b\\>", "")

@@ -1,1 +1,1 @@
-"""Records in, text out: the terminal's table, Markdown, CSV, JSON. Nothing here measures, prints or exits."""
+"""Reports for a terminal, as Markdown, CSV, JSON, a page or a picture: pure functions that return text or bytes."""

@@ -1,165 +1,186 @@
-"""The ladder of `torchlap audit`: what each repair of the experiment of 2022 does to its figures, and the answer."""
+"""The ladder of `torchlap audit`: how each repair of the 2022 experiment changes its figures, and the answer."""
 
 from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec import Struct
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from torchlap.reports import audit
-from torchlap.reports.kit.text import machine_line
-from torchlap.reports.run.plain import as_ascii, escape
-from torchlap.reports.run.rows import Judged, Row, clean, judged, number
-from torchlap.reports.run.terminal import rendered
-from torchlap.schema.ladder import BATCHES, CPU_IMAGES, Figure, Ladder, Rung
+from torchlap.judge.measurement import voided
+from torchlap.reports.kit.figures import speed_up_text, throughput_text
+from torchlap.reports.kit.json_format import as_ascii
+from torchlap.reports.kit.script import as_lines, as_object, in_full
+from torchlap.reports.kit.table import Column, Field, Table, as_rich
+from torchlap.reports.kit.table import as_markdown as markdown_table
+from torchlap.reports.kit.terminal import heading, rendered
+from torchlap.reports.kit.text import clean, escape, machine_line, markdown
+from torchlap.reports.kit.units import number
+from torchlap.runs.figures import CellResult, cells, figures
+from torchlap.schema.ladder import BATCHES, CPU_IMAGES, IMAGES, Figure, Ladder, Rung
 
-SCHEMA = 1
 SMALL, LARGE = BATCHES
+MISSING = "none"
 ANSWER = (
-    "Is it really that fast, or is the experiment wrong? Both. Its ratios of 2.3 to 25 were not surprising: the "
-    "official chart of May 2022 is captioned in times faster, and is of another machine (an M1 Ultra) and other "
-    "models; the write-up took it for percent. (Its 224.99% for resnet18 is a slip: 42.05 / 18.61 is 2.26 times.) But "
-    "what it timed was not the training that it meant: nine of ten outputs were never trained, and its figures hold "
-    "warm-up and the loading of images, measured once, with no spread."
+    "Is the accelerator really that fast, or is the experiment wrong? Both. The ratios of 2.3 to 25 were no surprise: "
+    "the official chart of May 2022 shows speed-ups as multiples, on another machine (an M1 Ultra) with other models; "
+    "the write-up read them as percentages. (Its 224.99% for resnet18 should have been 42.05 / 18.61 = 2.26 times.) "
+    "But the experiment did not time the training that it meant to: nine of ten outputs were never trained, and the "
+    "times include warm-up and the loading of images, measured once, without a spread."
 )
 
 
-class Cells(Struct, frozen=True):
-    """A line of the ladder for a model: words for the CPU, the accelerator and their ratio."""
+class Line(Struct, frozen=True):
+    """A line of the ladder for a model: a text for each device, and for the ratio of the last to the first."""
 
     title: str
     figures: tuple[str, ...]
     ratio: str
 
 
-def climbed_by(seen: Ladder) -> dict[str, tuple[Cells, ...]]:
-    """Each model's rungs, the published protocol first."""
-    told = judged(seen.measured)
-    return {model: _lines(seen, told, model) for model in seen.models}
+def lines_by_model(ladder: Ladder) -> dict[str, tuple[Line, ...]]:
+    """The lines of each model, the published protocol first."""
+    results = list(cells(figures(ladder.measured)))
+    return {model: tuple(_lines(ladder, results, model)) for model in ladder.models}
 
 
-def _lines(seen: Ladder, told: Judged, model: str) -> tuple[Cells, ...]:
-    climbed = [
-        _of_rung(seen, rung, model, f"+ {rung.title}" if place else rung.title) for place, rung in enumerate(seen.rungs)
-    ]
-    climbed += [
-        _measured(seen, told, model, SMALL, "+ repeats, in turns"),
-        _measured(seen, told, model, LARGE, f"+ batch {LARGE}"),
-    ]
-    return tuple(climbed)
+def _lines(ladder: Ladder, results: Sequence[CellResult], model: str) -> Iterator[Line]:
+    for place, rung in enumerate(ladder.rungs):
+        yield _of_rung(ladder, rung, model, f"+ {rung.title}" if place else rung.title)
+    yield _measured(ladder, results, model, SMALL, "+ repeats, in turns")
+    yield _measured(ladder, results, model, LARGE, f"+ batch {LARGE}")
 
 
-def _of_rung(seen: Ladder, rung: Rung, model: str, title: str) -> Cells:
+def _of_rung(ladder: Ladder, rung: Rung, model: str, title: str) -> Line:
     speeds = {
-        each.device: each.images_per_second for each in rung.figures if (each.model, each.batch) == (model, SMALL)
+        figure.device: figure.images_per_second
+        for figure in rung.figures
+        if (figure.model, figure.batch) == (model, SMALL)
     }
-    shown = tuple(_plain(speeds.get(device)) for device in seen.devices)
-    first, *others = (speeds.get(device) for device in seen.devices)
-    ratio = f"{number(others[0] / first, 0.01 * others[0] / first)}x" if others and first and others[0] else ""
-    return Cells(title, shown, ratio)
+    first, *others = (speeds.get(device) for device in ladder.devices)
+    ratio = f"{_three_digits(others[0] / first)}x" if others and first and others[0] else ""
+    return Line(title, tuple(_speed(speeds.get(device)) for device in ladder.devices), ratio)
 
 
-def _plain(speed: float | None) -> str:
-    return number(speed, 0.01 * speed) if speed else "none"
+def _speed(images_per_second: float | None) -> str:
+    return _three_digits(images_per_second) if images_per_second else MISSING
 
 
-def _measured(seen: Ladder, told: Judged, model: str, batch: int, title: str) -> Cells:
-    rows: dict[str, Row] = {row.device: row for row in told.rows if (row.model, row.batch) == (model, str(batch))}
-    shown = tuple(rows[device].throughput if device in rows else "none" for device in seen.devices)
-    ratio = rows[seen.devices[-1]].speed_up if len(seen.devices) > 1 and seen.devices[-1] in rows else ""
-    return Cells(title, shown, ratio)
+def _three_digits(value: float) -> str:
+    return number(value, 0.01 * value)
 
 
-def answer(seen: Ladder) -> str:
-    """The answer to the experiment's question, with what was seen here."""
-    device = seen.devices[-1]
-    gains = list(_gains(seen, device)) if len(seen.devices) > 1 else []
+def _measured(ladder: Ladder, results: Sequence[CellResult], model: str, batch: int, title: str) -> Line:
+    of_device = {
+        result.cell.device: result
+        for result in results
+        if (result.cell.workload.model, result.cell.workload.batch) == (model, batch)
+    }
+    texts = [
+        throughput_text(of_device[device], voided(of_device[device])) if device in of_device else MISSING
+        for device in ladder.devices
+    ]
+    last = of_device.get(ladder.devices[-1]) if len(ladder.devices) > 1 else None
+    return Line(title, tuple(texts), speed_up_text(last, voided(last)) if last else "")
+
+
+def answer(ladder: Ladder) -> str:
+    """The answer to the experiment's question, with what was measured here."""
+    device = clean(ladder.devices[-1])
+    gains = list(_gains(ladder)) if len(ladder.devices) > 1 else []
     if not gains:
         return ANSWER
-    low, high = min(gains), max(gains)
-    spread = f"{number(low, 0.1 * low)} to {number(high, 0.1 * high)}" if low != high else number(low, 0.1 * low)
+    low, high = (number(gain, 0.1 * gain) for gain in (min(gains), max(gains)))
+    spread = low if low == high else f"{low} to {high}"
     return (
-        f"{ANSWER} Here, {device} is {spread} times as fast once all is repaired, at batch {LARGE}, as that protocol "
-        f"shows it at batch {SMALL}: so much of a figure can be the protocol's."
+        f"{ANSWER} On this machine, {device} is {spread} times as fast after all repairs, at batch {LARGE}, as the "
+        f"published protocol shows at batch {SMALL}: a figure can depend on its protocol as much as that."
     )
 
 
-def _gains(seen: Ladder, device: str) -> Iterator[float]:
-    """How many times as fast the accelerator is on the last rung as on the first, of each model that has both."""
+def _gains(ladder: Ladder) -> Iterator[float]:
+    """For each model with both: how many times as fast the accelerator is on the last rung as on the first."""
+    device = ladder.devices[-1]
     first: dict[str, Figure] = {
-        each.model: each for each in seen.rungs[0].figures if (each.device, each.batch) == (device, SMALL)
+        figure.model: figure for figure in ladder.rungs[0].figures if (figure.device, figure.batch) == (device, SMALL)
     }
-    for row in judged(seen.measured).rows:
-        if row.device == device and row.batch == str(LARGE) and row.result.throughput and row.model in first:
-            yield row.result.throughput.value / first[row.model].images_per_second
+    for result in cells(figures(ladder.measured)):
+        workload = result.cell.workload
+        if result.cell.device == device and workload.batch == LARGE and result.throughput and workload.model in first:
+            yield result.throughput.value / first[workload.model].images_per_second
 
 
-def as_text(seen: Ladder, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
+def as_text(ladder: Ladder, width: int, *, color: bool) -> str:
     """For a terminal: the audit, the ladder, the answer."""
-    return audit.as_text(seen.audited, width, color) + rendered(_parts(seen), width, color)
+    return rendered([*in_full(ladder.audited), *_parts(ladder)], width, color=color)
 
 
-def _parts(seen: Ladder) -> Iterator[RenderableType]:
-    yield Text("\nThe ladder: images a second, one flaw repaired after another", style="bold")
-    yield Text(clean(machine_line(seen.measured.header.facts)))
-    yield _table(seen)
-    yield Text(_legend(seen))
-    yield Text("\nThe answer", style="bold")
-    yield Text(answer(seen))
+def _parts(ladder: Ladder) -> Iterator[RenderableType]:
+    yield heading("The ladder: images per second, one flaw repaired after another")
+    yield Text(clean(machine_line(ladder.measured.header.facts)))
+    yield as_rich(_table_with_headings(ladder))
+    yield Text(_legend(ladder))
+    yield heading("The answer")
+    yield Text(answer(ladder))
 
 
-def _table(seen: Ladder) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    _, *heads = _heads(seen)
-    for head in heads:
-        table.add_column(head, no_wrap=head == heads[0])
-    for model, climbed in climbed_by(seen).items():
-        table.add_row(Text(model, style="bold"))
-        for cells in climbed:
-            title, *figures = _fields(seen, cells)
-            table.add_row(Text(f" {title}"), *map(Text, figures))
-    return table
+def _columns(ladder: Ladder) -> tuple[Column, ...]:
+    ratio = [Column("ratio", wraps=True)] if len(ladder.devices) > 1 else []
+    return (Column("protocol"), *(Column(clean(device), wraps=True) for device in ladder.devices), *ratio)
 
 
-def _heads(seen: Ladder) -> Sequence[str]:
-    return ["model", "protocol", *map(clean, seen.devices), *["ratio"] * (len(seen.devices) > 1)]
+def _fields(ladder: Ladder, line: Line) -> tuple[Field, ...]:
+    texts = [line.title, *line.figures]
+    if len(ladder.devices) > 1:
+        texts.append(line.ratio)
+    return tuple(Field(text) for text in texts)
 
 
-def _fields(seen: Ladder, cells: Cells) -> list[str]:
-    return [cells.title, *cells.figures, *[cells.ratio] * (len(seen.devices) > 1)]
+def _table_with_headings(ladder: Ladder) -> Table:
+    """For a terminal: the model in a line of its own."""
+    rows: list[tuple[Field, ...]] = []
+    for model, lines in lines_by_model(ladder).items():
+        columns = _columns(ladder)
+        rows.append((Field(clean(model), style="bold"), *(Field("") for _ in columns[1:])))
+        for line in lines:
+            title, *texts = _fields(ladder, line)
+            rows.append((Field(f" {title.text}"), *texts))
+    return Table(_columns(ladder), tuple(rows))
 
 
-def _legend(seen: Ladder) -> str:
-    devices = f"; {seen.devices[-1]}: an epoch of 1,000 images" if len(seen.devices) > 1 else ""
+def _table(ladder: Ladder) -> Table:
+    """For Markdown: the model in a column."""
+    rows = [
+        (Field(clean(model)), *_fields(ladder, line))
+        for model, lines in lines_by_model(ladder).items()
+        for line in lines
+    ]
+    return Table((Column("model"), *_columns(ladder)), tuple(rows))
+
+
+def _legend(ladder: Ladder) -> str:
+    accelerator = f"; {clean(ladder.devices[-1])}: {IMAGES:,} images" if len(ladder.devices) > 1 else ""
     return (
-        f"Batch {SMALL} but for the last line. Up to float32 one epoch each, so no spread (cpu: of {CPU_IMAGES} "
-        f"images{devices}); then torchlap's own: medians with their 95% intervals, from paired rounds, Adam, fp32."
+        f"Batch {SMALL}, except in the last line. Up to float32, each figure is one epoch, so it has no spread (cpu: "
+        f"{CPU_IMAGES} images{accelerator}). The last two lines are torchlap's own: throughputs with their 95% "
+        "intervals, from paired rounds, with Adam in fp32."
     )
 
 
-def as_markdown(seen: Ladder) -> str:
+def as_markdown(ladder: Ladder) -> str:
     """To paste into a page."""
-    rows = [_heads(seen), ["---"] * len(_heads(seen))]
-    rows += [[model, *_fields(seen, cells)] for model, climbed in climbed_by(seen).items() for cells in climbed]
-    table = [f"| {' | '.join(map(escape, row))} |" for row in rows]
-    parts = [
-        escape(clean(machine_line(seen.measured.header.facts))),
-        "",
-        *table,
-        "",
-        escape(_legend(seen)),
-        "",
-        escape(answer(seen)),
-    ]
-    return audit.as_markdown(seen.audited) + "\n" + "\n".join(parts) + "\n"
+    lines = [*as_lines(ladder.audited), "", markdown(machine_line(ladder.measured.header.facts)), ""]
+    lines += [*markdown_table(_table(ladder)), "", escape(_legend(ladder)), "", escape(answer(ladder))]
+    return "\n".join(lines) + "\n"
 
 
-def as_json(seen: Ladder, version: str) -> str:
+def as_json(ladder: Ladder, version: str) -> str:
     """One JSON object, in ASCII: that of the audit, with the ladder."""
-    told = audit.as_object(seen.audited, version)
     return as_ascii(
-        {**told, "devices": list(seen.devices), "ladder": msgspec.to_builtins(climbed_by(seen)), "answer": answer(seen)}
+        {
+            **as_object(ladder.audited, version),
+            "devices": list(ladder.devices),
+            "ladder": msgspec.to_builtins(lines_by_model(ladder)),
+            "answer": answer(ladder),
+        }
     )

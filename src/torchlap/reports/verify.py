@@ -1,40 +1,26 @@
 """The report of `torchlap verify`: for a terminal, for a bug report (Markdown), for a script (JSON)."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED
 from torchlap.judge.findings import Finding
-from torchlap.judge.numerics import CellNumerics, Verification, judge, word
-from torchlap.reports.kit.text import machine_line
-from torchlap.reports.run.plain import as_ascii, escape
-from torchlap.reports.run.rows import clean, grouped, sentence
-from torchlap.reports.run.terminal import finding, rendered
+from torchlap.judge.numerics import CellNumerics, Verification, verdict
+from torchlap.judge.numerics import findings as numerics_findings
+from torchlap.reports.kit.findings import brief_in_markdown, brief_in_terminal, entries
+from torchlap.reports.kit.json_format import as_ascii, cell_keys
+from torchlap.reports.kit.table import Column, Table, as_rich, build
+from torchlap.reports.kit.table import as_markdown as markdown_table
+from torchlap.reports.kit.terminal import heading, rendered
+from torchlap.reports.kit.text import clean, escape, machine_line, markdown
 from torchlap.schema.machine import Facts
-from torchlap.schema.numerics import Numerics, OperatorSuite
+from torchlap.schema.numerics import OperatorSuite
 
-SCHEMA = 1
-HEADS = ("cell", "numbers", "operators", "error / limit", "twice", "s")
-NUMBERS = HEADS[2:]
-
-
-class CellReport(Struct, frozen=True, kw_only=True):
-    """One cell of the JSON format."""
-
-    model: str
-    batch: int
-    phase: str
-    recipe: str
-    device: str
-    verdict: Literal["right", "wrong", "inexact", "unverified"]
-    numbers: Numerics
+SCHEMA = 2
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -44,91 +30,92 @@ class Report(Struct, frozen=True, kw_only=True):
     torchlap: str
     exit_code: int
     machine: Facts
-    cells: tuple[CellReport, ...]
+    cells: tuple[dict[str, object], ...]
     suites: tuple[OperatorSuite, ...]
     findings: tuple[Finding, ...]
 
 
-def exit_code(seen: Verification) -> int:
-    """0 where all that was checked is right, 1 where something is wrong or could not be checked, 130 if interrupted."""
-    if seen.interrupted:
+def exit_code(verification: Verification) -> int:
+    """0 if everything was checked and is correct, 1 if something is wrong or was not checked, 130 if interrupted."""
+    if verification.interrupted:
         return EXIT_INTERRUPTED
-    failed = any(each.numerics.reason for each in seen.cells) or any(not suite.calls for suite in seen.suites)
-    wrong = any(each.severity == "error" for each in judge(seen))
-    return EXIT_SOME_CELLS_FAILED if failed or wrong else EXIT_FINE
+    unchecked = any(checked.numerics.reason for checked in verification.cells)
+    unchecked = unchecked or any(not suite.calls for suite in verification.suites)
+    wrong = any(finding.severity == "error" for finding in numerics_findings(verification))
+    return EXIT_SOME_CELLS_FAILED if unchecked or wrong else EXIT_FINE
 
 
-def as_text(seen: Verification, width: int, color: bool) -> str:  # noqa: FBT001  a terminal's two properties
+def as_text(verification: Verification, width: int, *, color: bool) -> str:
     """For a terminal."""
-    return rendered(_parts(seen), width, color)
+    return rendered(_parts(verification), width, color=color)
 
 
-def _parts(seen: Verification) -> Iterator[RenderableType]:
-    yield Text(clean(machine_line(seen.facts)))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for head in HEADS:
-        table.add_column(head, justify="right" if head in NUMBERS else "left")
-    for each in seen.cells:
-        table.add_row(*map(Text, _fields(each)))
-    yield table
-    for suite in seen.suites:
-        yield Text(_of_suite(suite))
-    all_findings = judge(seen)
-    if all_findings:
-        yield Text("\nFindings", style="bold")
-        yield from (finding(found) for found in grouped(all_findings).values())
+def _parts(verification: Verification) -> Iterator[RenderableType]:
+    yield Text(clean(machine_line(verification.facts)))
+    yield as_rich(_table(verification))
+    for suite in verification.suites:
+        yield Text(_suite(suite))
+    findings = entries(numerics_findings(verification))
+    if findings:
+        yield heading("Findings")
+        yield from map(brief_in_terminal, findings)
 
 
-def _fields(each: CellNumerics) -> tuple[str, ...]:
-    seen = each.numerics
-    if seen.reason:
-        return (clean(str(each.cell)), "unverified", "", "", "", "")
-    twice = "equal" if not seen.spread else f"{seen.spread:.0e}"
-    operators = "whole step" if seen.whole else str(seen.operators)
-    return (clean(str(each.cell)), word(seen), operators, f"{seen.closest:.2f}", twice, f"{seen.seconds:.1f}")
+def _table(verification: Verification) -> Table:
+    return build(
+        verification.cells,
+        [
+            (Column("cell", wraps=True), lambda checked: str(checked.cell)),
+            (Column("numerics", wraps=True), lambda checked: verdict(checked.numerics)),
+            (Column("operators", "right", wraps=True), _operators),
+            (Column("error / limit", "right", wraps=True), lambda checked: _if_checked(checked, "{0.closest:.2f}")),
+            (Column("repeat", "right", wraps=True), _repeat),
+            (Column("seconds", "right", wraps=True), lambda checked: _if_checked(checked, "{0.seconds:.1f}")),
+        ],
+    )
 
 
-def _of_suite(suite: OperatorSuite) -> str:
+def _if_checked(checked: CellNumerics, pattern: str) -> str:
+    return "" if checked.numerics.reason else pattern.format(checked.numerics)
+
+
+def _operators(checked: CellNumerics) -> str:
+    return "whole step" if checked.numerics.whole else _if_checked(checked, "{0.operators}")
+
+
+def _repeat(checked: CellNumerics) -> str:
+    """How much the same step differed the second time."""
+    return _if_checked(checked, "{0.spread:.0e}" if checked.numerics.spread else "identical")
+
+
+def _suite(suite: OperatorSuite) -> str:
     if not suite.calls:
-        return f"Operator suite on {clean(suite.device)}: {clean('; '.join(suite.skipped))}"
-    skipped = f", {len(suite.skipped)} kinds of calls not possible there" * bool(suite.skipped)
-    faults = f"{suite.fault_count} wrong" if suite.fault_count else "all right"
+        return f"Operator suite on {clean(suite.device)}: not run: {clean('; '.join(suite.skipped))}."
+    faults = f"{suite.fault_count} wrong" if suite.fault_count else "all correct"
+    skipped = f", {len(suite.skipped)} kinds of calls unsupported" if suite.skipped else ""
     return f"Operator suite on {clean(suite.device)}: {suite.calls} calls, {faults}{skipped} ({suite.seconds:.1f} s)."
 
 
-def as_markdown(seen: Verification) -> str:
+def as_markdown(verification: Verification) -> str:
     """To paste into a bug report."""
-    lines = [escape(clean(machine_line(seen.facts))), "", f"| {' | '.join(HEADS)} |", "|" + "---|" * len(HEADS)]
-    lines += [f"| {' | '.join(map(escape, _fields(each)))} |" for each in seen.cells]
-    lines += ["", *(escape(_of_suite(suite)) for suite in seen.suites)]
-    for each in judge(seen):
-        where = f"{each.where}: " * bool(each.where)
-        lines.append(f"- **{each.code}** {escape(clean(f'{where}{sentence(each.evidence)} {each.remedy}'))}")
+    lines = [markdown(machine_line(verification.facts)), "", *markdown_table(_table(verification)), ""]
+    lines += [f"- {escape(_suite(suite))}" for suite in verification.suites]
+    lines += map(brief_in_markdown, entries(numerics_findings(verification)))
     return "\n".join(lines) + "\n"
 
 
-def as_json(seen: Verification) -> str:
+def as_json(verification: Verification) -> str:
     """One JSON object, in ASCII; docs/verify.md has its schema."""
     report = Report(
         schema=SCHEMA,
-        torchlap=seen.torchlap,
-        exit_code=exit_code(seen),
-        machine=seen.facts,
-        cells=tuple(_cell(each) for each in seen.cells),
-        suites=seen.suites,
-        findings=judge(seen),
+        torchlap=verification.torchlap,
+        exit_code=exit_code(verification),
+        machine=verification.facts,
+        cells=tuple(
+            {**cell_keys(checked.cell), "verdict": verdict(checked.numerics), "numerics": checked.numerics}
+            for checked in verification.cells
+        ),
+        suites=verification.suites,
+        findings=numerics_findings(verification),
     )
     return as_ascii(msgspec.to_builtins(report))
-
-
-def _cell(each: CellNumerics) -> CellReport:
-    workload = each.cell.workload
-    return CellReport(
-        model=workload.model,
-        batch=workload.batch,
-        phase=workload.phase,
-        recipe=str(each.cell.recipe),
-        device=each.cell.device,
-        verdict=word(each.numerics),
-        numbers=each.numerics,
-    )

@@ -1,1 +1,1 @@
-"""What every report shares: text, tables, findings, drawing."""
+"""What every report shares: text, units, tables, findings, JSON and drawing."""

@@ -1,6 +1,6 @@
-"""What all charts share: colours, panels, legends; a drawing as SVG for a page, or as a picture.
+"""What all charts share: colors, panels, legends; a drawing as SVG for a page, or as a PNG picture.
 
-A page colours its charts by its style, light or dark. Text from a run file is not trusted.
+A page sets the colors of its charts by its style, light or dark. Text from a run file is not trusted.
 """
 
 import io
@@ -18,11 +18,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from msgspec import Struct
 
-from torchlap.reports.run.rows import clean
+from torchlap.reports.kit.text import clean
 
 INK, FAINT = "#1f2328", "#8b929a"
 SERIES = ("#2f74d0", "#c2570c", "#1a8754", "#a03bb8", "#8a6d00", "#c4314b", "#0f7f8c", "#6b6f76")
-"""Colours that stand out from white by 4 to 1 at least. A page has its own in the dark, by `--series-0` and on."""
+"""Colors with a contrast of at least 4 to 1 against white. A dark page replaces them by its `--series-0` and so on."""
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
@@ -47,7 +47,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
 }
 WIDTH = 5.2
-"""Inches: narrow enough that the text can still be read on a phone."""
+"""Inches: narrow enough for the text to be readable on a phone."""
 
 PNG_DPI = 200
 LONGEST_NAME = 30
@@ -55,14 +55,16 @@ LONGEST_LABEL = 38
 MOST_ROWS = 48
 MOST_PANELS = 12
 MOST_POINTS = 300
-"""Of a cell's laps: more are drawn as the medians of so many groups."""
+"""More laps of a cell than this are drawn as the medians of this many groups."""
 
 DRAWABLE = (1e-9, 1e15)
-TWO = 2
+PANELS_ABREAST = 2
+SOFTWARE = "torchlap"
+"""Written into each picture; the command line replaces only files that have it."""
 
 
 class Chart(Struct, frozen=True):
-    """A chart for a page; `name` is unlike any other's there."""
+    """A chart for a page; `name` is unique there."""
 
     name: str
     title: str
@@ -71,7 +73,7 @@ class Chart(Struct, frozen=True):
 
 
 class Drawn(Struct, frozen=True):
-    """A figure with its title and what it says in words."""
+    """A figure with its title, and a summary in words."""
 
     figure: Figure
     title: str
@@ -79,12 +81,12 @@ class Drawn(Struct, frozen=True):
 
 
 def styled() -> AbstractContextManager[None]:
-    """Within it, charts get their looks."""
+    """A context in which charts get their style."""
     return mpl.rc_context(STYLE)
 
 
 def sheet(height: float) -> Figure:
-    """An empty drawing, so many inches high."""
+    """An empty drawing, `height` in inches."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
@@ -102,37 +104,37 @@ def ratio_ticks(axis: Axis, unit: str = "") -> None:
 
 
 def marker(place: int) -> str:
-    """The shape of a series, beside its colour."""
+    """The marker of a series, so that color is not its only mark."""
     return "os^Dv*Px"[place % 8]
 
 
 def side_by_side(count: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Two panels side by side, or one alone."""
-    columns = min(TWO, count)
+    """A number of panels, two in a line."""
+    columns = min(PANELS_ABREAST, count)
     lines = -(-count // columns)
     figure = sheet(0.7 + height * lines)
     return figure, [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
 
 
 def line_legend(figure: Figure, labels: Sequence[str]) -> None:
-    """Above all panels; where there are more series than it has room for, the first."""
+    """A legend above all panels, of as many series as there are colors."""
     _legend(figure, labels, [{"marker": marker(place), "markersize": 4} for place in range(len(SERIES))])
 
 
 def dot_legend(figure: Figure, labels: Sequence[str]) -> None:
-    """Above all panels, for series of dots."""
+    """A legend above all panels, for series of dots."""
     _legend(figure, labels, [{"marker": ".", "linestyle": "", "markersize": 7}] * len(SERIES))
 
 
-def _legend(figure: Figure, labels: Sequence[str], looks: Sequence[dict[str, Any]]) -> None:
+def _legend(figure: Figure, labels: Sequence[str], styles: Sequence[dict[str, Any]]) -> None:
     shown = list(labels)[: len(SERIES)]
-    handles = [Line2D([], [], color=SERIES[place], **looks[place]) for place in range(len(shown))]
+    handles = [Line2D([], [], color=SERIES[place], **styles[place]) for place in range(len(shown))]
     if shown:
         figure.legend(handles, shown, loc="outside upper left", ncols=min(3, len(shown)), fontsize="small")
 
 
 def as_chart(drawn: Drawn, name: str) -> Chart:
-    """The drawing for a page: its colours and font are the page's, its inner names its own."""
+    """The drawing for a page, with the page's colors and font; its inner names are unique."""
     text = encoded(drawn.figure, "svg", name).decode()
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -144,20 +146,20 @@ def as_chart(drawn: Drawn, name: str) -> Chart:
     svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
     svg = re.sub(
         r"font(-family)?: ([\d.]+px )?[^;\"]*(?=[;\"])",
-        lambda found: f"font-size: {found[2].strip()}" if found[2] else "",
+        lambda match: f"font-size: {match[2].strip()}" if match[2] else "",
         svg,
     )
     return Chart(name=name, title=clean(drawn.title), summary=clean(drawn.summary), svg=svg)
 
 
 def encoded(figure: Figure, kind: str, salt: str = "") -> bytes:
-    """The figure's file; the same figure gives the same bytes."""
+    """The figure's file; the same figure always gives the same bytes."""
     out = io.BytesIO()
     with mpl.rc_context(STYLE | {"svg.hashsalt": salt or "torchlap"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a browser has a font for it
-        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name too wide for its chart
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # browsers have one
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name is too wide
         if kind == "svg":
             figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
         else:
-            figure.savefig(out, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+            figure.savefig(out, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": SOFTWARE})
     return out.getvalue()

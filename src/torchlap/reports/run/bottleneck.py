@@ -1,124 +1,98 @@
-"""Where the time of each cell's step goes, in lines: for a terminal, and for a page."""
+"""Where the time of each cell's step goes, in lines for every format."""
 
 from collections.abc import Iterator
-from math import floor, log10
 
 from torchlap.judge.bottleneck import Bottleneck, Spread
-from torchlap.reports.run.rows import Judged, Row, clean, sentence
+from torchlap.reports.kit.text import clean, counted, sentence
+from torchlap.reports.kit.units import binary, scaled, significant
+from torchlap.reports.run.rows import Results, Row
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.recipe import Precision
 
-PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-MOST_DECIMALS = 9
-BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
-
-def paragraphs(seen: Judged) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """A title and its lines for each cell that has a figure, then for each device; the text is clean."""
-    for row in seen.rows:
+def paragraphs(results: Results) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A title and its lines for each cell with a figure, then for each device; the text is clean."""
+    for row in results.rows:
         if row.result.throughput:
-            yield _title(row), tuple(clean(line) for line in _lines(row, seen.peaks.get(row.result.cell.device)))
-    for device, reached in seen.peaks.items():
-        yield f"{clean(device)} reaches", tuple(clean(line) for line in _reached(reached))
-
-
-def _title(row: Row) -> str:
-    return clean(str(row.result.cell))
+            reached = results.peaks.get(row.result.cell.device)
+            yield clean(str(row.result.cell)), tuple(clean(line) for line in _lines(row, reached))
+    for device, reached in results.peaks.items():
+        yield f"Measured peaks of {clean(device)}", tuple(clean(line) for line in _peaks(reached))
 
 
 def _lines(row: Row, reached: Peaks | None) -> Iterator[str]:
-    seen = row.explained
-    explained = row.result.breakdown
-    if seen is None:
-        reason = explained.reason if explained else "no time was left, or --no-why was given"
-        yield f"Not looked at: {sentence(reason)}"
+    analysis, breakdown = row.analysis, row.result.breakdown
+    if analysis is None:
+        reason = breakdown.reason if breakdown else "out of time, or --no-why was used"
+        yield f"Not analyzed: {sentence(reason)}"
         return
-    yield _word(seen, reached, row.result.cell.recipe.precision)
-    yield _phases(seen)
-    yield from _work(seen)
-    yield from _memory_and_energy(seen)
-    if seen.starved_seconds is not None:
-        yield f"Waiting for the loader: {significant(1e3 * seen.starved_seconds)} ms of a step."
-    for workers, rate in seen.loader_items_per_second.items():
-        yield f"A loader of {workers} worker{'s' * (workers != 1)} alone: {significant(rate)} images/s."
-    yield from explained.left_out if explained else ()
-    for advice in seen.advice:
-        yield f"Try {advice.flag}: {advice.why}." if advice.flag else f"{advice.why}."
+    yield _bottleneck(analysis, reached, row.result.cell.recipe.precision)
+    yield _phases(analysis)
+    yield from _work(analysis)
+    yield from _memory_and_energy(analysis, row.unit)
+    if analysis.starved_seconds is not None:
+        yield f"Waiting for the loader: {significant(1e3 * analysis.starved_seconds)} ms per step."
+    for workers, rate in analysis.loader_items_per_second.items():
+        yield f"The loader alone, with {counted(workers, 'worker')}: {significant(rate)} {row.unit}/s."
+    yield from breakdown.left_out if breakdown else ()
+    for advice in analysis.advice:
+        yield f"Try {advice.flag}: {advice.reason}." if advice.flag else f"{advice.reason}."
 
 
-def _word(seen: Bottleneck, reached: Peaks | None, precision: Precision) -> str:
-    """What bounds the step, and all shares that decided it."""
-    shares = ", ".join(f"{word} {share:.2f}" for word, share in sorted(seen.shares.items(), key=lambda one: -one[1]))
-    if seen.word is None:
-        why = sentence((reached.refused.get(precision) if reached else None) or "no time was left")
-        return f"Bound by: not known, for the device's peak was not measured. {why} Parts of the step: {shares}."
-    second = f", closely followed by {seen.second}" if seen.second else ""
-    return f"Bound by {seen.word}{second}. Parts of the step: {shares}."
+def _bottleneck(analysis: Bottleneck, reached: Peaks | None, precision: Precision) -> str:
+    """The bottleneck, and all shares that decided it."""
+    ordered = sorted(analysis.shares.items(), key=lambda pair: -pair[1])
+    shares = f"Shares of the step: {', '.join(f'{word} {share:.2f}' for word, share in ordered)}."
+    if analysis.kind is None:
+        reason = sentence((reached.refused.get(precision) if reached else None) or "out of time")
+        return f"Bottleneck: unknown, because the device's peak was not measured. Reason: {reason} {shares}"
+    second = f", closely followed by {analysis.second}" if analysis.second else ""
+    return f"Bottleneck: {analysis.kind}{second}. {shares}"
 
 
-def _phases(seen: Bottleneck) -> str:
-    told = ", ".join(f"{phase} {_milliseconds(spread)}" for phase, spread in seen.phases.items())
-    how = "by the device's events" if seen.by_events else "waiting after each"
-    return f"Step {significant(1e3 * seen.step_seconds)} ms. Phases, {how}: {told} ms."
-
-
-def _milliseconds(spread: Spread) -> str:
-    return _with_range(spread, 1e3)
+def _phases(analysis: Bottleneck) -> str:
+    phases = ", ".join(f"{phase} {_with_range(spread, 1e3)}" for phase, spread in analysis.phases.items())
+    method = "timed by device events" if analysis.by_events else "synchronized after each"
+    return f"Step: {significant(1e3 * analysis.step_seconds)} ms. Phases in ms, {method}: {phases}."
 
 
 def _with_range(spread: Spread, factor: float = 1.0) -> str:
-    value, low, high = (significant(factor * each) for each in (spread.value, spread.low, spread.high))
+    value, low, high = (significant(factor * bound) for bound in (spread.value, spread.low, spread.high))
     return value if low == high else f"{value} ({low} to {high})"
 
 
-def _work(seen: Bottleneck) -> Iterator[str]:
-    host = f", which the host enqueues in {significant(1e3 * seen.host_seconds)} ms" if seen.host_seconds else ""
-    yield f"{seen.operators} operators{host}."
-    reached = f", {seen.utilisation:.0%} of the peak" if seen.utilisation is not None else ""
-    moved = f", {seen.traffic:.0%} of a copy's" if seen.traffic is not None else ""
-    rate, traffic = seen.flops / seen.step_seconds, seen.bytes / seen.step_seconds
+def _work(analysis: Bottleneck) -> Iterator[str]:
+    host = f", enqueued by the host in {significant(1e3 * analysis.host_seconds)} ms" if analysis.host_seconds else ""
+    yield f"{analysis.operators} operators{host}."
+    of_peak = f", {analysis.utilization:.0%} of the measured peak" if analysis.utilization is not None else ""
+    of_copy = (
+        f", {analysis.bandwidth_utilization:.0%} of the copy bandwidth"
+        if analysis.bandwidth_utilization is not None
+        else ""
+    )
+    rate, traffic = analysis.flops / analysis.step_seconds, analysis.bytes / analysis.step_seconds
     yield (
-        f"{scaled(seen.flops, 'FLOP')} a step: {scaled(rate, 'FLOP/s')}{reached}. "
-        f"At least {scaled(seen.bytes, 'B')} a step: {scaled(traffic, 'B/s')}{moved}."
+        f"{scaled(analysis.flops, 'FLOP')} per step: {scaled(rate, 'FLOP/s')}{of_peak}. "
+        f"At least {scaled(analysis.bytes, 'B')} per step: {scaled(traffic, 'B/s')}{of_copy}."
     )
 
 
-def _memory_and_energy(seen: Bottleneck) -> Iterator[str]:
-    if seen.peak_memory_bytes is not None:
-        yield f"Peak memory {binary(seen.peak_memory_bytes)}."
-    if seen.joules and seen.items_per_joule:
-        yield f"{_with_range(seen.joules)} J a step, {_with_range(seen.items_per_joule)} images/J ({seen.meter})."
-    elif seen.no_energy:
-        yield seen.no_energy
+def _memory_and_energy(analysis: Bottleneck, unit: str) -> Iterator[str]:
+    if analysis.peak_memory_bytes is not None:
+        yield f"Peak memory: {binary(analysis.peak_memory_bytes)}."
+    if analysis.joules and analysis.items_per_joule:
+        per_joule = _with_range(analysis.items_per_joule)
+        yield f"Energy: {_with_range(analysis.joules)} J per step, {per_joule} {unit}/J ({analysis.meter})."
+    elif analysis.no_energy:
+        yield analysis.no_energy
 
 
-def _reached(seen: Peaks) -> Iterator[str]:
-    """A device's peaks."""
-    products = ", ".join(f"{precision} {scaled(rate, 'FLOP/s')}" for precision, rate in seen.flops.items())
+def _peaks(reached: Peaks) -> Iterator[str]:
+    products = ", ".join(f"{precision} {scaled(rate, 'FLOP/s')}" for precision, rate in reached.flops.items())
     yield f"Matrix products: {products or 'not measured'}."
-    for precision, why in seen.refused.items():
-        yield f"Not in {precision}: {sentence(why)}"
-    if seen.copy_bytes:
-        yield f"Copies within its memory: {scaled(seen.copy_bytes, 'B/s')}, read and written."
-    if seen.operator_seconds:
-        yield f"The smallest of operators: {significant(1e6 * seen.operator_seconds)} µs of the host."
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """A figure with so many digits that count."""
-    if value == 0:
-        return "0"
-    decimals = min(MOST_DECIMALS, digits - 1 - floor(log10(abs(value))))
-    return f"{round(value, decimals):.{max(0, decimals)}f}"
-
-
-def scaled(value: float, unit: str) -> str:
-    """A figure with the prefix that keeps it short, like 2.41 TFLOP/s."""
-    factor, prefix = next(((factor, prefix) for factor, prefix in PREFIXES if value >= factor), (1.0, ""))
-    return f"{significant(value / factor)} {prefix}{unit}"
-
-
-def binary(value: int) -> str:
-    """Bytes of memory, like 2.41 GiB."""
-    factor, unit = next(((factor, unit) for factor, unit in BINARY if value >= factor), (1, "B"))
-    return f"{significant(value / factor)} {unit}"
+    for precision, reason in reached.refused.items():
+        yield f"Not measured in {precision}: {sentence(reason)}"
+    if reached.copy_bytes:
+        yield f"Copies within its memory: {scaled(reached.copy_bytes, 'B/s')}, counting reads and writes."
+    if reached.operator_seconds:
+        yield f"Smallest operator: {significant(1e6 * reached.operator_seconds)} µs of the host's time."

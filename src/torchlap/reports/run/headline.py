@@ -1,58 +1,67 @@
-"""What a run says, in one sentence a device: before the table, and on top of a page."""
+"""The main result of a run in one sentence per device: above the table, and on top of a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from torchlap.reports.run.rows import Judged, Row, clean, number
-
-
-def headline(seen: Judged) -> str:
-    """How much faster each device or recipe is than the baseline, over all comparisons; or what the only one does."""
-    told = list(_speed_ups(seen.rows)) or list(_throughputs(seen.rows))
-    return " ".join(told) or "Nothing has a figure yet."
+from torchlap.reports.kit.text import clean
+from torchlap.reports.kit.units import number
+from torchlap.reports.run.rows import Results, Row
 
 
-def _speed_ups(all_rows: tuple[Row, ...]) -> Iterator[str]:
-    """Of each device and recipe that was compared with the baseline's."""
-    baseline = next((row for row in all_rows if row.result.is_baseline), None)
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in all_rows:
-        if row.result.speed_up is not None and not row.void:
-            groups.setdefault((row.device, row.recipe), []).append(row)
+def headline(results: Results) -> str:
+    """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared."""
+    sentences = list(_speed_ups(results.rows)) or list(_throughputs(results.rows))
+    return " ".join(sentences) or "No results yet."
+
+
+def _speed_ups(rows: Sequence[Row]) -> Iterator[str]:
+    """A sentence for each device and recipe that was compared with the baseline."""
+    baseline = next((row for row in rows if row.result.is_baseline), None)
     if baseline is None:
         return
-    for (device, recipe), mine in groups.items():
+    variants: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.result.speed_up is not None and not row.void:
+            variants.setdefault((row.device, row.recipe), []).append(row)
+    for (device, recipe), compared in variants.items():
         same_recipe, same_device = recipe == baseline.recipe, device == baseline.device
-        mine_named = recipe if same_device and not same_recipe else device if same_recipe else f"{device} in {recipe}"
-        other = baseline.recipe if same_device and not same_recipe else baseline.device
-        yield f"{mine_named} is {_range(mine)} as fast as {other}{_certainty(mine)}."
+        if same_device and not same_recipe:
+            name, other = recipe, baseline.recipe
+        else:
+            name, other = device if same_recipe else f"{device} in {recipe}", baseline.device
+        yield f"{name} is {_range_of_ratios(compared)} as fast as {other}{_certainty(compared)}."
 
 
-def _range(mine: list[Row]) -> str:
+def _range_of_ratios(rows: Sequence[Row]) -> str:
+    values = [row.result.speed_up.value for row in rows if row.result.speed_up]
+    return _range(values, "x")
+
+
+def _range(values: Sequence[float], unit: str = "") -> str:
     """From the least to the most."""
-    values = sorted(row.result.speed_up.value for row in mine if row.result.speed_up)
-    low, high = (f"{number(value, 0.1 * value)}x" for value in (values[0], values[-1]))
+    low, high = (f"{number(value, 0.1 * value)}{unit}" for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 
-def _certainty(mine: list[Row]) -> str:
-    """In how many of the comparisons the whole interval is on one side."""
-    intervals = [row.result.speed_up for row in mine if row.result.speed_up]
-    faster = sum(each.low > 1 for each in intervals)
-    slower = sum(each.high < 1 for each in intervals)
+def _certainty(rows: Sequence[Row]) -> str:
+    """In how many comparisons the whole interval is on one side of 1."""
+    intervals = [row.result.speed_up for row in rows if row.result.speed_up]
+    faster = sum(interval.low > 1 for interval in intervals)
+    slower = sum(interval.high < 1 for interval in intervals)
     if faster == len(intervals):
         return f" ({len(intervals)} of {len(intervals)} comparisons)" if len(intervals) > 1 else ""
-    words = [f"{count} {word}" for count, word in ((faster, "faster"), (slower, "slower")) if count]
-    words += [f"{len(intervals) - faster - slower} cannot be told"] * (faster + slower < len(intervals))
-    return f" ({', '.join(words)})"
+    counts = {"faster": faster, "slower": slower, "inconclusive": len(intervals) - faster - slower}
+    return f" ({', '.join(f'{count} {word}' for word, count in counts.items() if count)})"
 
 
-def _throughputs(all_rows: tuple[Row, ...]) -> Iterator[str]:
-    """Where nothing was compared: what the first device does."""
-    mine = [row for row in all_rows if row.result.estimate and not row.void and row.device == all_rows[0].device]
-    if not mine:
+def _throughputs(rows: Sequence[Row]) -> Iterator[str]:
+    """If nothing was compared: the throughputs of the first device."""
+    measured = [row for row in rows if row.result.estimate and not row.void and row.device == rows[0].device]
+    if not measured:
         return
-    values = sorted(row.result.estimate or 0.0 for row in mine)
-    low, high = (number(value, 0.1 * value) for value in (values[0], values[-1]))
-    what = f"{low} images/s" if low == high else f"{low} to {high} images/s, by model and batch"
-    verb = "trains" if mine[0].phase == "train" else "evaluates"
-    yield clean(f"{mine[0].device} {verb} {what}.")
+    rates: dict[str, list[float]] = {}
+    for row in measured:
+        rates.setdefault(row.unit, []).append(row.result.estimate or 0.0)
+    ranges = [f"{_range(values)} {unit}/s" for unit, values in rates.items()]
+    varies = ", depending on model and batch size" if any(" to " in text for text in ranges) else ""
+    verb = "trains" if measured[0].phase == "train" else "evaluates"
+    yield clean(f"{measured[0].device} {verb} {' and '.join(ranges)}{varies}.")

@@ -1,89 +1,57 @@
-"""The formats for other programs: Markdown for a page or a bug report, CSV for a spreadsheet, JSON for scripts."""
+"""A run's report for other programs: Markdown for a page or an issue, CSV for a spreadsheet, JSON for scripts."""
 
 import csv
 import io
-import json
-import re
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from torchlap.judge.bottleneck import Bottleneck
 from torchlap.judge.findings import Finding
 from torchlap.judge.machine import diagnose
-from torchlap.reports.kit.text import machine_line
+from torchlap.reports.kit.findings import brief_in_markdown, entries
+from torchlap.reports.kit.json_format import as_ascii, cell_keys
+from torchlap.reports.kit.table import as_markdown as markdown_table
+from torchlap.reports.kit.text import clean, escape, machine_line, markdown
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import (
-    Row,
-    baseline,
-    clean,
-    compares,
-    judged,
-    sentence,
-    tells_of_bounds,
-    tells_of_numbers,
-)
+from torchlap.reports.run.rows import Row, judged
+from torchlap.reports.run.table import NO_RESULT, failures, legend, published, table
 from torchlap.schema.breakdown import Peaks
-from torchlap.schema.events import Failure, Preparation, Run, RunFinished
+from torchlap.schema.events import Run, RunFinished
 from torchlap.schema.machine import Facts
-from torchlap.schema.numerics import Numerics
 from torchlap.schema.workload import Plan
 from torchlap.stats import Interval
 
 FORMULA_STARTS = ("=", "+", "-", "@")
-"""A spreadsheet takes a cell that starts so for a formula."""
+"""A spreadsheet reads a cell that starts with one of these as a formula."""
 
 CSV_COLUMNS = (
     "model",
     "batch",
+    "unit",
     "phase",
     "recipe",
     "device",
-    "images_per_second",
-    "images_per_second_low",
-    "images_per_second_high",
+    "items_per_second",
+    "items_per_second_low",
+    "items_per_second_high",
     "speed_up",
     "speed_up_low",
     "speed_up_high",
     "void",
-    "numbers",
-    "bound_by",
+    "numerics",
+    "bottleneck",
     "laps",
     "first_step_seconds",
     "warm_up_seconds",
     "flops_per_step",
-    "utilisation",
+    "utilization",
     "peak_memory_bytes",
     "joules_per_step",
     "failure",
     "reason",
 )
-
-
-class CellReport(Struct, frozen=True, kw_only=True):
-    """One cell of the JSON format. Times are in seconds; `speed_up` is over the comparison's baseline.
-
-    `void` is the code of the finding by which the figures mean nothing, or null.
-    """
-
-    model: str
-    batch: int
-    phase: str
-    recipe: str
-    device: str
-    is_baseline: bool
-    items_per_second: Interval | None
-    speed_up: Interval | None
-    void: str | None
-    laps: int
-    first_loss: float | None
-    last_loss: float | None
-    prepared: Preparation | None
-    failure: Failure | None
-    numbers: Numerics | None
-    why: Bottleneck | None
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -100,7 +68,7 @@ class Report(Struct, frozen=True, kw_only=True):
     run_file: str | None
     machine: Facts
     plan: Plan
-    cells: tuple[CellReport, ...]
+    cells: tuple[dict[str, object], ...]
     peaks: dict[str, Peaks]
     findings: tuple[Finding, ...]
     check_up: tuple[Finding, ...]
@@ -109,92 +77,86 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def as_json(run: Run, path: Path | None) -> str:
     """One JSON object; docs/output.md has its schema."""
-    seen = judged(run)
+    results = judged(run)
     ends = [event for event in run.events if isinstance(event, RunFinished)]
-    ended = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
+    end = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
     report = Report(
         schema=run.header.schema,
         torchlap=run.header.torchlap,
         started=run.header.started,
         published=run.header.published,
-        headline=headline(seen),
-        finished=ended.reason if ended else None,
-        wall_seconds=sum(end.wall_seconds for end in ends) if ended else None,
-        start_up_seconds=sum(end.start_up_seconds for end in ends) if ended else None,
+        headline=headline(results),
+        finished=end.reason if end else None,
+        wall_seconds=sum(event.wall_seconds for event in ends) if end else None,
+        start_up_seconds=sum(event.start_up_seconds for event in ends) if end else None,
         run_file=str(path) if path else None,
         machine=run.header.facts,
         plan=run.header.plan,
-        cells=tuple(_cell(row) for row in seen.rows),
-        peaks=seen.peaks,
-        findings=seen.findings,
+        cells=tuple(_cell(row) for row in results.rows),
+        peaks=results.peaks,
+        findings=results.findings,
         check_up=diagnose(run.header.facts),
         remarks=run.remarks,
     )
     return as_ascii(msgspec.to_builtins(report))
 
 
-def as_ascii(value: object) -> str:
-    """JSON in ASCII alone: nothing in it can steer a terminal."""
-    return json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n"
-
-
-def _cell(row: Row) -> CellReport:
-    result, workload = row.result, row.result.cell.workload
-    return CellReport(
-        model=workload.model,
-        batch=workload.batch,
-        phase=workload.phase,
-        recipe=str(result.cell.recipe),
-        device=result.cell.device,
-        is_baseline=result.is_baseline,
-        items_per_second=result.throughput,
-        speed_up=result.speed_up,
-        void=row.void or None,
-        laps=len(result.laps),
-        first_loss=result.prepared.first_loss if result.prepared else None,
-        last_loss=result.laps[-1].loss if result.laps else None,
-        prepared=result.prepared,
-        failure=result.failure,
-        numbers=result.numerics,
-        why=row.explained,
-    )
+def _cell(row: Row) -> dict[str, object]:
+    """A cell. Times are in seconds; `speed_up` is over the group's baseline; `void` is a finding's code."""
+    result = row.result
+    return {
+        **cell_keys(result.cell),
+        "is_baseline": result.is_baseline,
+        "items_per_second": result.throughput,
+        "speed_up": result.speed_up,
+        "void": row.void or None,
+        "laps": len(result.laps),
+        "first_loss": result.prepared.first_loss if result.prepared else None,
+        "last_loss": result.laps[-1].loss if result.laps else None,
+        "prepared": result.prepared,
+        "failure": result.failure,
+        "numerics": result.numerics,
+        "bottleneck": row.analysis,
+    }
 
 
 def as_csv(run: Run) -> str:
-    """One line a cell, plain numbers, empty where there is none."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    """One line per cell with plain numbers; empty where there is none."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
     for row in judged(run).rows:
-        result, prepared = row.result, row.result.prepared
-        writer.writerow(
-            [
-                *(_no_formula(text) for text in (row.model, row.batch, row.phase, row.recipe, row.device)),
-                *_three(result.throughput),
-                *_three(result.speed_up),
-                row.void,
-                row.numerics,
-                row.bottleneck,
-                len(result.laps),
-                prepared.first_step_seconds if prepared else "",
-                prepared.warm_up_seconds if prepared else "",
-                *_of_a_step(row.explained),
-                result.failure.kind if result.failure else "",
-                _no_formula(clean(result.failure.reason)) if result.failure else "",
-            ]
-        )
-    return out.getvalue()
+        writer.writerow({name: "" if value is None else value for name, value in _csv_fields(row).items()})
+    return text.getvalue()
 
 
-def _three(interval: Interval | None) -> tuple[float | str, float | str, float | str]:
-    return (interval.value, interval.low, interval.high) if interval else ("", "", "")
+def _csv_fields(row: Row) -> dict[str, object]:
+    result, prepared, analysis, failure = row.result, row.result.prepared, row.analysis, row.result.failure
+    texts = {name: _no_formula(clean(str(value))) for name, value in cell_keys(result.cell).items()}
+    return {
+        **texts,
+        "model": _no_formula(row.model),
+        **_limits("items_per_second", result.throughput),
+        **_limits("speed_up", result.speed_up),
+        "void": row.void,
+        "numerics": row.numerics,
+        "bottleneck": row.bottleneck,
+        "laps": len(result.laps),
+        "first_step_seconds": prepared.first_step_seconds if prepared else None,
+        "warm_up_seconds": prepared.warm_up_seconds if prepared else None,
+        "flops_per_step": analysis.flops if analysis else None,
+        "utilization": analysis.utilization if analysis else None,
+        "peak_memory_bytes": analysis.peak_memory_bytes if analysis else None,
+        "joules_per_step": analysis.joules.value if analysis and analysis.joules else None,
+        "failure": failure.kind if failure else None,
+        "reason": _no_formula(clean(failure.reason)) if failure else None,
+    }
 
 
-def _of_a_step(why: Bottleneck | None) -> tuple[object, ...]:
-    if why is None:
-        return ("", "", "", "")
-    known = (why.utilisation, why.peak_memory_bytes, why.joules.value if why.joules else None)
-    return (why.flops, *("" if value is None else value for value in known))
+def _limits(name: str, interval: Interval | None) -> dict[str, object]:
+    if interval is None:
+        return {}
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _no_formula(text: str) -> str:
@@ -202,49 +164,20 @@ def _no_formula(text: str) -> str:
 
 
 def as_markdown(run: Run, *, why: bool = False) -> str:
-    """The table with the machine and the findings, to paste into a page; `why` adds where the time goes."""
-    heads = ["model", "batch", "phase", "recipe", "device", "images/s"] + ["speed-up"] * compares(run) + ["laps"]
-    seen = judged(run)
-    all_rows = seen.rows
-    more = {"bottleneck": tells_of_bounds(all_rows), "numerics": tells_of_numbers(all_rows)}
-    heads += [head for head, told in more.items() if told]
-    bold = f"**{escape(headline(seen))}**"
-    lines = [escape(clean(machine_line(run.header.facts))), "", bold, "", _line(heads), _line(["---"] * len(heads))]
-    for row in all_rows:
-        told = [row.bottleneck] * more["bottleneck"] + [row.numerics] * more["numerics"]
-        lines.append(_line([*_fields(row, compares(run)), *told]))
-    first = baseline(run)
-    if run.header.published:
-        lines += ["", escape(clean(f"Published, not measured by torchlap: {run.header.published}"))]
-    lines += ["", f"In brackets: the {run.header.plan.confidence:.0%} interval."]
-    if compares(run):
-        lines[-1] += f" Speed-up: over {escape(clean(first.device))} in {first.recipe}, from paired rounds."
-    failed = [row.result for row in all_rows if row.result.failure]
-    lines += [""] * bool(failed)
-    for result in failed:
-        reason = result.failure.reason if result.failure else ""
-        lines.append(f"- {escape(clean(f'{result.cell}: {reason}'))}")
+    """The table with the machine and the findings, to paste into a page; `why` adds the bottleneck of each cell."""
+    results = judged(run)
+    lines = [markdown(machine_line(run.header.facts)), "", f"**{escape(headline(results))}**", ""]
+    lines += [*markdown_table(table(results)), ""]
+    if published(run):
+        lines += [escape(published(run)), ""]
+    lines.append(escape(legend(results)))
+    failed = failures(results)
+    if failed:
+        lines += ["", f"{NO_RESULT}:", "", *(f"- {escape(line)}" for line in failed)]
     if why:
-        lines += [f"\n**{escape(title)}**: {escape(' '.join(said))}" for title, said in paragraphs(seen)]
-    all_findings = seen.findings
-    lines += [""] * bool(all_findings)
-    for finding in all_findings:
-        where = f"{finding.where}: " * bool(finding.where)
-        lines.append(f"- **{finding.code}** {escape(clean(f'{where}{sentence(finding.evidence)} {finding.remedy}'))}")
+        for title, texts in paragraphs(results):
+            lines += ["", f"**{escape(title)}**: {escape(' '.join(texts))}"]
+    findings = entries(results.findings)
+    if findings:
+        lines += ["", *map(brief_in_markdown, findings)]
     return "\n".join(lines) + "\n"
-
-
-def _fields(row: Row, compared: bool) -> list[str]:  # noqa: FBT001  whether there is a column for it
-    names = map(escape, (row.model, row.batch, row.phase, row.recipe, row.device))
-    figures = [escape(figure) for figure in [row.throughput, *[row.speed_up] * compared]]
-    struck = [f"~~{figure}~~" if row.void and figure else figure for figure in figures]
-    return [*names, *struck, row.laps]
-
-
-def _line(fields: list[str]) -> str:
-    return f"| {' | '.join(fields)} |"
-
-
-def escape(text: str) -> str:
-    """Keep text from being read as Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", text)

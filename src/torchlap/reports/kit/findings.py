@@ -1,0 +1,130 @@
+"""How a finding becomes lines: the same words in the same order in a terminal, in Markdown and on a page.
+
+In full: a head, what was observed, why it matters, how to fix it, the source. In brief, below a table: one paragraph.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+from rich.console import RenderableType
+from rich.text import Text
+
+from torchlap.judge.findings import Finding, Severity
+from torchlap.reports.kit.terminal import indented, labeled
+from torchlap.reports.kit.text import clean, escape, sentence
+
+MOST_EXAMPLES = 3
+SEVERITY_STYLES: dict[Severity, str] = {"note": "cyan", "warning": "yellow", "error": "red"}
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """Findings of one code as one entry; every text is clean.
+
+    Attributes:
+        where: the cell or device if there is only one.
+        observed: a sentence for each finding, with its place if there are several.
+        fixes: without repetitions, as are `commands` and `sources`.
+    """
+
+    code: str
+    severity: Severity
+    title: str
+    where: str
+    observed: tuple[str, ...]
+    why: str
+    fixes: tuple[str, ...]
+    commands: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def head(self) -> str:
+        """The entry's first line."""
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.code} {self.severity}: {self.title}{where}"
+
+    @property
+    def lines(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What stands below the head: labels, each with its texts."""
+        why = (self.why,) if self.why else ()
+        labels = {
+            "Observed": self.observed,
+            "Why": why,
+            "Fix": self.fixes,
+            "Command": self.commands,
+            "Source": self.sources,
+        }
+        return tuple((label, texts) for label, texts in labels.items() if texts)
+
+    @property
+    def brief(self) -> str:
+        """The title, the first places and the fixes as one paragraph; the code comes before it."""
+        places = [f"{self.where}: {text}" if self.where else text for text in self.observed]
+        shown = "; ".join(place.rstrip(".") for place in places[:MOST_EXAMPLES])
+        more = f"; and {len(places) - MOST_EXAMPLES} more" if len(places) > MOST_EXAMPLES else ""
+        return f"{self.title}: {' '.join([sentence(shown + more), *self.fixes])}"
+
+
+def entry(findings: Sequence[Finding]) -> Entry:
+    """One entry for findings of the same code."""
+    first = findings[0]
+    alone = len(findings) == 1
+    return Entry(
+        code=first.code,
+        severity=first.severity,
+        title=clean(first.title),
+        where=clean(first.where) if alone else "",
+        observed=tuple(_observed(finding, with_place=not alone) for finding in findings),
+        why=sentence(clean(first.why)),
+        fixes=_distinct(sentence(clean(finding.remedy)) for finding in findings),
+        commands=_distinct(clean(finding.command) for finding in findings),
+        sources=_distinct(clean(finding.source) for finding in findings),
+    )
+
+
+def _observed(finding: Finding, *, with_place: bool) -> str:
+    text = sentence(clean(finding.evidence))
+    return f"{clean(finding.where)}: {text}" if with_place and finding.where else text
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def entries(findings: Sequence[Finding]) -> list[Entry]:
+    """One entry for each code, in the order of the findings."""
+    codes = dict.fromkeys(finding.code for finding in findings)
+    return [entry([finding for finding in findings if finding.code == code]) for code in codes]
+
+
+def in_terminal(shown: Entry) -> Iterator[RenderableType]:
+    """The entry in full, for a terminal; a command stays in one line."""
+    code, _, title = shown.head.partition(": ")
+    yield Text(f"{code}: ", style=SEVERITY_STYLES[shown.severity]).append(title, style="bold default")
+    for label, text in _flat(shown):
+        if label == "Command":
+            yield Text(f"      {text}", no_wrap=True)
+        else:
+            yield indented(labeled(label, text, "dim"))
+
+
+def in_markdown(shown: Entry) -> list[str]:
+    """The entry in full, as lines of Markdown."""
+    lines = [
+        f"- `{text.replace('`', '')}`" if label == "Command" else f"- {label}: {escape(text)}"
+        for label, text in _flat(shown)
+    ]
+    return [f"**{escape(shown.head)}**", "", *lines]
+
+
+def _flat(shown: Entry) -> Iterator[tuple[str, str]]:
+    return ((label, text) for label, texts in shown.lines for text in texts)
+
+
+def brief_in_terminal(shown: Entry) -> RenderableType:
+    """The entry as one paragraph, for a terminal."""
+    return indented(Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(shown.brief, "default"))
+
+
+def brief_in_markdown(shown: Entry) -> str:
+    """The entry as one item of a Markdown list."""
+    return f"- **{shown.code}** {escape(shown.brief)}"

@@ -1,0 +1,135 @@
+"""What an audited script did, in lines: for the report of a script and for that of the 2022 experiment."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+import msgspec
+from msgspec import Struct
+from rich.console import RenderableType
+from rich.text import Text
+
+from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED
+from torchlap.judge.findings import Finding
+from torchlap.judge.script import examine
+from torchlap.judge.script.timing import duration, millions
+from torchlap.reports.kit.findings import entry, in_markdown, in_terminal
+from torchlap.reports.kit.terminal import indented
+from torchlap.reports.kit.text import clean, counted, escape
+from torchlap.schema.trace import ScriptRun, Spans
+
+SCHEMA = 1
+MOST_SPANS = 6
+WORTH_MENTIONING = 0.01
+"""A share of the time; less is left out."""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The JSON format: one object. `schema` rises when a field changes its meaning."""
+
+    schema: int
+    torchlap: str
+    exit_code: int
+    findings: tuple[Finding, ...]
+    run: ScriptRun
+
+
+def exit_code(run: ScriptRun) -> int:
+    """1 if a finding is an error; otherwise the script's own, or 0 if it was stopped on purpose."""
+    if any(finding.severity == "error" for finding in examine(run.trace)):
+        return EXIT_SOME_CELLS_FAILED
+    return EXIT_FINE if run.stopped else run.exit_code
+
+
+def as_object(run: ScriptRun, version: str) -> dict[str, object]:
+    """The JSON format in plain types."""
+    report = Report(schema=SCHEMA, torchlap=version, exit_code=exit_code(run), findings=examine(run.trace), run=run)
+    fields: dict[str, object] = msgspec.to_builtins(report)
+    return fields
+
+
+def in_full(run: ScriptRun) -> Iterator[RenderableType]:
+    """For a terminal: the verdict, what was timed, then the findings, worst first."""
+    findings = examine(run.trace)
+    yield Text(headline(run, findings), style="bold")
+    yield from map(indented, remarks(run))
+    for finding in findings:
+        yield Text("")
+        yield from in_terminal(entry([finding]))
+
+
+def as_lines(run: ScriptRun) -> list[str]:
+    """The same as lines of Markdown."""
+    findings = examine(run.trace)
+    lines = [f"**{escape(headline(run, findings))}**", "", *(f"- {escape(line)}" for line in remarks(run))]
+    for finding in findings:
+        lines += ["", *in_markdown(entry([finding]))]
+    return lines
+
+
+def headline(run: ScriptRun, findings: Sequence[Finding]) -> str:
+    """The number of findings of each severity, worst first."""
+    severities = [finding.severity for finding in findings]
+    counts = [counted(severities.count(severity), severity) for severity in dict.fromkeys(severities)]
+    return clean(f"{run.trace.script}: {', '.join(counts) or 'no timing problems found'}.")
+
+
+def remarks(run: ScriptRun) -> list[str]:
+    """What the script did, what the audit cost, how the script ended, and what it timed."""
+    return [clean(line) for line in _remarks(run)]
+
+
+def _remarks(run: ScriptRun) -> Iterator[str]:
+    trace = run.trace
+    yield _training(run)
+    yield from _ending(run)
+    if trace.truncated:
+        yield "The script did more than the audit records: the results cover the first part."
+    yield from map(_timed, trace.spans[:MOST_SPANS])
+    if len(trace.spans) > MOST_SPANS:
+        yield f"And {len(trace.spans) - MOST_SPANS} more kinds of timed spans."
+    if not trace.spans:
+        yield (
+            "No pair of clock reads around training steps was found (time.time, perf_counter, monotonic, timeit, CUDA "
+            "events), so the timing was not checked."
+        )
+
+
+def _training(run: ScriptRun) -> str:
+    """The training steps, and the share of the time that the audit took."""
+    trace = run.trace
+    where = f" on {', '.join(trace.devices)}" if trace.devices else ""
+    costs = [f"tracing took {_share(trace.tracer_seconds, trace.seconds):.1%} of it"]
+    waiting = _share(trace.looked_seconds, trace.seconds)
+    if waiting >= WORTH_MENTIONING:
+        costs.append(f"waiting for the device at clock reads took {waiting:.1%} ({duration(trace.looked_seconds)})")
+    return f"{trace.steps} training steps{where} in {duration(trace.seconds)}; {', '.join(costs)}."
+
+
+def _share(seconds: float, total: float) -> float:
+    return seconds / total if total else 0.0
+
+
+def _ending(run: ScriptRun) -> Iterator[str]:
+    """How the script ended, unless it ended as it should."""
+    partial = "the results cover everything up to that point"
+    if run.stopped:
+        yield f"The script was stopped as requested: {partial}."
+    elif run.interrupted:
+        yield f"The script was interrupted: {partial}."
+    elif run.signal:
+        yield f"The script was ended by {run.signal}: the results may lack its last seconds."
+    elif run.exit_code:
+        error = f" ({run.trace.error})" if run.trace.error else ""
+        yield f"The script ended with exit code {run.exit_code}{error}: {partial}."
+
+
+def _timed(spans: Spans) -> str:
+    """One kind of timed span: where, on what, how long a step took."""
+    step = median(spans.seconds) * spans.count / max(1, spans.steps)
+    pending = spans.unfinished_seconds / spans.looked_at / (spans.steps / spans.count) if spans.looked_at else 0.0
+    more = f", {duration(step + pending)} including pending work" if pending > WORTH_MENTIONING * step else ""
+    return (
+        f"Timed at {spans.place} on {', '.join(spans.devices)} ({millions(spans.parameters)} parameters, batch "
+        f"{spans.batch}): {counted(spans.count, 'span')} of {spans.steps / spans.count:.3g} steps, "
+        f"{duration(step)} per step{more}."
+    )

@@ -1,0 +1,49 @@
+"""Numbers in words: digits that their spread justifies, intervals, and prefixes that keep them short."""
+
+from math import floor, log10
+
+from torchlap.stats import Interval
+
+MOST_DECIMALS = 4
+MOST_SIGNIFICANT_DECIMALS = 9
+WIDE = 1.0
+"""A half-width on the log scale. Wider limits, a factor of 7 apart, say nothing and are left out."""
+
+PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def number(value: float, spread: float) -> str:
+    """A positive value with the digits that its spread justifies, at least two."""
+    digits = 1 - floor(log10(value))
+    justified = -floor(log10(spread)) if spread > 0 else digits + 1
+    return f"{value:.{min(MOST_DECIMALS, max(0, digits, justified))}f}"
+
+
+def with_interval(interval: Interval, unit: str = "") -> str:
+    """A value with its limits, `6.1x (5.9 to 6.3)`; `~6.1x (n = 2, wide)` if they are too wide to say anything."""
+    if interval.half_width > WIDE:
+        return f"~{number(interval.value, interval.value)}{unit} (n = {interval.count}, wide)"
+    spread = min(interval.value - interval.low, interval.high - interval.value)
+    decimals = len(number(interval.value, spread).partition(".")[2])
+    return f"{interval.value:.{decimals}f}{unit} ({interval.low:.{decimals}f} to {interval.high:.{decimals}f})"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A value with this many significant digits."""
+    if value == 0:
+        return "0"
+    decimals = min(MOST_SIGNIFICANT_DECIMALS, digits - 1 - floor(log10(abs(value))))
+    return f"{round(value, decimals):.{max(0, decimals)}f}"
+
+
+def scaled(value: float, unit: str) -> str:
+    """A value with a decimal prefix, such as 2.41 TFLOP/s."""
+    factor, prefix = next(((factor, prefix) for factor, prefix in PREFIXES if value >= factor), (1.0, ""))
+    return f"{significant(value / factor)} {prefix}{unit}"
+
+
+def binary(value: int) -> str:
+    """Bytes of memory with a binary prefix, such as 2.41 GiB."""
+    factor, unit = next(((factor, unit) for factor, unit in BINARY if value >= factor), (1, "B"))
+    return f"{significant(value / factor)} {unit}"

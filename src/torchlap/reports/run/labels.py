@@ -1,0 +1,23 @@
+"""What charts call a cell: its model and batch, and what distinguishes it from the others."""
+
+from collections.abc import Sequence
+
+from torchlap.reports.kit.drawing import DRAWABLE, LONGEST_LABEL, short
+from torchlap.reports.run.rows import Row
+from torchlap.stats import Interval
+
+
+def cell_label(row: Row, rows: Sequence[Row]) -> str:
+    """A label for the cell of this row, with what differs between `rows`, its own among them."""
+    varying = [name for name in ("phase", "device", "recipe") if len({getattr(other, name) for other in rows}) > 1]
+    return short(", ".join([row.model, f"batch {row.batch}", *(getattr(row, name) for name in varying)]), LONGEST_LABEL)
+
+
+def variant(row: Row) -> str:
+    """The device and recipe, which share a color."""
+    return f"{row.device} {row.recipe}"
+
+
+def is_drawable(interval: Interval) -> bool:
+    """Whether an axis can show the interval; a run file may say anything."""
+    return DRAWABLE[0] < interval.low and interval.high < DRAWABLE[1]

@@ -1,0 +1,136 @@
+"""The charts of laps over time, and of cells from run to run."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from torchlap.reports.kit.drawing import (
+    DRAWABLE,
+    FAINT,
+    MOST_PANELS,
+    MOST_POINTS,
+    SERIES,
+    Drawn,
+    dot_legend,
+    sheet,
+    short,
+    side_by_side,
+    styled,
+)
+from torchlap.reports.kit.units import significant
+from torchlap.reports.run.rows import Results
+from torchlap.runs.figures import LEAST_LAPS, items_per_second
+from torchlap.schema.events import Round
+from torchlap.schema.workload import Group
+
+LEAST_RUNS = 3
+"""Fewer have no trend."""
+
+LONGEST_MODEL, LONGEST_SERIES, LONGEST_CELL = 20, 40, 60
+"""Characters of a panel's title, a legend's entry, and a cell's name in a summary."""
+
+Points = list[tuple[float, float]]
+"""Places on the horizontal axis, each with a speed."""
+
+
+def laps(results: Results) -> Drawn | None:
+    """A panel per group: each lap over its cell's median, over time, which shows drift and two speeds."""
+    numbers = {event.group for event in results.run.events if isinstance(event, Round)}
+    groups = [(number, group) for number, group in enumerate(results.run.header.plan.groups) if number in numbers]
+    if not groups:
+        return None
+    names: list[str] = []
+    ranges: list[str] = []
+    with styled():
+        figure, panels = side_by_side(len(groups[:MOST_PANELS]), 1.6)
+        for axes, (number, group) in zip(panels, groups, strict=False):
+            ranges += _draw_group(axes, results, number, group, names)
+        dot_legend(figure, [short(name, LONGEST_SERIES) for name in names])
+        figure.supxlabel("seconds since the start", size="medium")
+        figure.supylabel("throughput / median", size="medium")
+    if not ranges:
+        return None
+    hidden = f" The first {MOST_PANELS} of {len(groups)} groups are drawn." if len(groups) > MOST_PANELS else ""
+    return Drawn(figure, "Laps over time", f"Each lap over its cell's median. {'; '.join(ranges)}.{hidden}")
+
+
+def _draw_group(axes: Axes, results: Results, number: int, group: Group, names: list[str]) -> list[str]:
+    """Draw a group; the range of each cell in words. `names` collects the devices and recipes, which share a color."""
+    ranges = []
+    for position, cell in enumerate(group.cells):
+        points = _over_time(results, number, position, cell.workload.batch)
+        if len(points) < LEAST_LAPS:
+            continue
+        name = f"{cell.device} {cell.recipe}"
+        if name not in names:
+            names.append(name)
+        times, speeds = zip(*points, strict=True)
+        axes.plot(times, speeds, ".", color=SERIES[names.index(name) % len(SERIES)], markersize=4)
+        ranges.append(f"{short(str(cell), LONGEST_CELL)}: {min(speeds):.2f} to {max(speeds):.2f}")
+    workload = group.cells[0].workload
+    axes.set_title(f"{short(workload.model.rpartition('/')[2], LONGEST_MODEL)}, batch {workload.batch}", loc="left")
+    axes.axhline(1.0, color=FAINT, linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(visible=True)
+    return ranges
+
+
+def _over_time(results: Results, group: int, position: int, batch: int) -> Points:
+    """For each lap the seconds since the start and its speed over the median; of many laps, medians of neighbors."""
+    points = [
+        (event.at_seconds, items_per_second(lap, batch))
+        for event in results.run.events
+        if isinstance(event, Round) and event.group == group
+        for lap in event.laps
+        if lap.cell == position
+    ]
+    drawable = [(at, speed) for at, speed in points if DRAWABLE[0] < speed < DRAWABLE[1]]
+    return _over_median(drawable) if len(drawable) >= LEAST_LAPS else []
+
+
+def _over_median(points: Sequence[tuple[float, float]]) -> Points:
+    """Each speed over the median of all; more points than `MOST_POINTS` become medians of neighbors."""
+    middle = median(speed for _, speed in points)
+    size = -(-len(points) // MOST_POINTS)
+    chunks = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(chunk[0][0], median(speed for _, speed in chunk) / middle) for chunk in chunks]
+
+
+def trend(runs: Sequence[Results]) -> Drawn | None:
+    """The throughput of each cell over its median, from run to run; None for fewer than `LEAST_RUNS`."""
+    series = _series(runs)
+    if not series:
+        return None
+    shown = dict(list(series.items())[: len(SERIES)])
+    with styled():
+        figure = sheet(3.2)
+        axes = figure.add_subplot()
+        for place, points in enumerate(shown.values()):
+            numbers, speeds = zip(*_over_median(points), strict=True)
+            axes.plot(numbers, speeds, ".-", color=SERIES[place], linewidth=0.8, markersize=4)
+        dot_legend(figure, [short(cell, 34) for cell in shown])
+        axes.set_xlabel("run")
+        axes.set_ylabel("throughput / median")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.grid(visible=True)
+    hidden = f" {len(shown)} of {len(series)} cells are drawn." if len(series) > len(shown) else ""
+    units = {str(row.result.cell): row.unit for results in runs for row in results.rows}
+    words = "; ".join(
+        f"{short(cell, LONGEST_CELL)}: first {significant(points[0][1])}, last {significant(points[-1][1])} "
+        f"{units[cell]}/s"
+        for cell, points in shown.items()
+    )
+    return Drawn(figure, "From run to run", f"Each cell over its median of all runs. {words}.{hidden}")
+
+
+def _series(runs: Sequence[Results]) -> dict[str, Points]:
+    """For each cell the numbers of its runs, each with its throughput."""
+    series: dict[str, Points] = {}
+    for number, results in enumerate(runs, 1):
+        for row in results.rows:
+            speed = row.result.estimate
+            if speed and not row.void and DRAWABLE[0] < speed < DRAWABLE[1]:
+                series.setdefault(str(row.result.cell), []).append((number, speed))
+    return {cell: points for cell, points in series.items() if len(points) >= LEAST_RUNS}

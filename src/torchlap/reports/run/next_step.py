@@ -1,0 +1,77 @@
+"""What to try after a run: the command that most likely shows more."""
+
+import shlex
+from collections.abc import Iterable
+from math import ceil
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from torchlap.reports.kit.text import clean
+from torchlap.reports.run.rows import Results, baseline
+from torchlap.reports.run.table import is_out_of_time
+from torchlap.schema.events import Run, RunFinished
+from torchlap.schema.suites import SUITES
+from torchlap.schema.workload import Plan
+
+LEAST_BUDGET_MINUTES = 10
+
+
+def next_step(results: Results, path: Path | None = None) -> tuple[str, str]:
+    """What to try, and the command for it.
+
+    Args:
+        results: of the run.
+        path: its file.
+    """
+    run = results.run
+    if run.events and isinstance(run.events[-1], RunFinished) and run.events[-1].reason == "interrupted":
+        return "Continue this run", f"torchlap run --resume {shlex.quote(clean(str(path))) if path else 'RUN_FILE'}"
+    if is_out_of_time(results):
+        return "Try a larger budget", f"{command(run)} --budget {larger_budget(run.header.plan)}"
+    return "Try other settings", _other_settings(run)
+
+
+def _other_settings(run: Run) -> str:
+    accelerators = [device.name for device in run.header.facts.devices if device.kind != "cpu"]
+    device = accelerators[0] if accelerators else "cpu"
+    if device.startswith("cuda"):
+        recipes = "fp32,tf32,bf16+channels_last+fused"
+    else:
+        recipes = "fp32,bf16,channels_last" if accelerators else "fp32,bf16"
+    workload = baseline(run).workload
+    model = shlex.quote(clean(workload.model))
+    batch = "" if run.header.plan.suite in SUITES else f" --batch {workload.batch}"
+    return f"torchlap run {model}{batch} --devices {shlex.quote(clean(device))} --recipe {recipes}"
+
+
+def larger_budget(plan: Plan) -> str:
+    """A budget that may well be enough if this one was not."""
+    return f"{max(LEAST_BUDGET_MINUTES, ceil(3 * plan.budget_seconds / 60))}m"
+
+
+def command(run: Run) -> str:
+    """The command that plans the same run, without options that have their default."""
+    plan, suite = run.header.plan, SUITES.get(run.header.plan.suite)
+    cells = [cell for group in plan.groups for cell in group.cells]
+    workers = cells[0].recipe.workers
+    devices = [device.name for device in run.header.facts.devices]
+    options = {
+        "suite": (plan.suite, "quick" if suite else plan.suite),
+        "devices": (_joined(cell.device for cell in cells), _joined(devices)),
+        "batch": (_joined(cell.workload.batch for cell in cells), _joined(suite.batches) if suite else ""),
+        "phase": (_joined(cell.workload.phase for cell in cells), "train"),
+        "recipe": (_joined(replace(cell.recipe, workers=None) for cell in cells), "fp32"),
+        "data": (plan.data, "mnist-1k"),
+        "data-through": ("resident" if workers is None else "loader", "resident"),
+        "workers": ("" if workers is None else str(workers), ""),
+        "weights": (plan.weights, "random"),
+    }
+    models = () if suite else dict.fromkeys(clean(cell.workload.model) for cell in cells)
+    chosen = [f"--{name} {shlex.quote(clean(value))}" for name, (value, usual) in options.items() if value != usual]
+    return " ".join(["torchlap run", *map(shlex.quote, models), *chosen])
+
+
+def _joined(values: Iterable[object]) -> str:
+    """Distinct values as an option takes them, separated by commas."""
+    return ",".join(dict.fromkeys(map(str, values)))

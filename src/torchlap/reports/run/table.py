@@ -1,0 +1,98 @@
+"""The table of a run with what belongs to it, the same in every format: columns, legend, and cells without a result."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from torchlap.reports.kit.figures import FAILURE_WORDS
+from torchlap.reports.kit.table import Column, Field, Table, build
+from torchlap.reports.kit.text import clean, sentence
+from torchlap.reports.run.rows import Results, Row, baseline, varying
+from torchlap.schema.base import OUT_OF_TIME
+from torchlap.schema.events import Run
+from torchlap.schema.workload import is_own_file
+from torchlap.stats import Interval
+
+NO_RESULT = "Cells without a result"
+"""The heading above `failures`."""
+
+
+def table(results: Results) -> Table:
+    """The figures of a run, one row per cell. A column that would say nothing is left out."""
+    return build(results.rows, list(_columns(results)), grouped_columns=2)
+
+
+def _columns(results: Results) -> Iterator[tuple[Column, Callable[[Row], Field | str]]]:
+    yield Column("model"), lambda row: row.model
+    yield Column("batch", "right"), lambda row: row.batch
+    shown = varying(results.rows)
+    if "phase" in shown:
+        yield Column("phase", is_constant=len({row.phase for row in results.rows}) == 1), lambda row: row.phase
+    if "recipe" in shown:
+        yield Column("recipe", is_constant=len({row.recipe for row in results.rows}) == 1), lambda row: row.recipe
+    yield Column("device"), lambda row: row.device
+    yield Column(results.rate), lambda row: _figure(row, row.throughput, row.result.throughput)
+    if has_groups(results.run):
+        yield Column("speed-up"), lambda row: _figure(row, row.speed_up, row.result.speed_up)
+    yield Column("laps", "right", is_spare=True), lambda row: row.laps
+    if has_bottlenecks(results):
+        yield Column("bottleneck", is_spare=True), lambda row: row.bottleneck
+    if len({row.numerics for row in results.rows} - {""}) > 1:  # otherwise a sentence below the table says it
+        yield Column("numerics", is_spare=True), lambda row: row.numerics
+
+
+def _figure(row: Row, text: str, interval: Interval | None) -> Field:
+    return Field(text, sort_by=repr(interval.value) if interval else "", is_void=bool(row.void))
+
+
+def has_bottlenecks(results: Results) -> bool:
+    """Whether the bottleneck of any cell is known."""
+    return any(row.bottleneck for row in results.rows)
+
+
+def has_groups(run: Run) -> bool:
+    """Whether there are cells to compare."""
+    return any(len(group.cells) > 1 for group in run.header.plan.groups)
+
+
+def legend(results: Results) -> str:
+    """How to read the table."""
+    return " ".join(_legend(results))
+
+
+def _legend(results: Results) -> Iterator[str]:
+    plan, first = results.run.header.plan, baseline(results.run)
+    yield f"In parentheses: the {plan.confidence:.0%} interval."
+    if has_groups(results.run):
+        yield f"Speed-up: over {clean(first.device)} in {first.recipe}, from paired rounds."
+    cells = [cell for group in plan.groups for cell in group.cells]
+    if any(not is_own_file(cell.workload.model) for cell in cells):
+        yield f"Data: {plan.data} digits. Training: forward, backward and Adam."
+    verdicts = Counter(row.numerics for row in results.rows if row.numerics)
+    if verdicts:
+        yield f"Numerics (against float64): {', '.join(f'{count} {word}' for word, count in verdicts.items())}."
+    precisions = {cell.recipe.precision for cell in cells}
+    if "fp32" in precisions and any(device.kind == "cuda" for device in results.run.header.facts.devices):
+        yield "fp32: TF32 off."
+    if "tf32" in precisions and not all(cell.device.startswith("cuda") for cell in cells):
+        yield "tf32: NVIDIA GPUs only."
+
+
+def failures(results: Results) -> tuple[str, ...]:
+    """A line for each cell that failed, and what helps if time ran out."""
+    lines = []
+    for row in results.rows:
+        failure = row.result.failure
+        if failure:
+            reason = sentence(clean(failure.reason))
+            lines.append(f"{clean(str(row.result.cell))}: {FAILURE_WORDS[failure.kind]}. {reason}".strip())
+    return tuple(lines)
+
+
+def is_out_of_time(results: Results) -> bool:
+    """Whether a larger budget would measure more cells."""
+    return any(row.result.failure.kind in OUT_OF_TIME for row in results.rows if row.result.failure)
+
+
+def published(run: Run) -> str:
+    """Who published the figures, if torchlap did not measure them; otherwise empty."""
+    return clean(f"Published, not measured by torchlap: {run.header.published}") if run.header.published else ""

@@ -1,0 +1,161 @@
+"""The page in Chromium."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from reports.samples import everywhere, measured
+
+from torchlap.reports.run.page import as_html
+from torchlap.runs import file as runfile
+from torchlap.runs.find import Named, reference
+from torchlap.schema.events import Run
+
+EVIL = "<script>document.title='run'</script><img src=x onerror=document.title='run'>\x1b[31m\u202e&amp;$x^2$"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+def page_of(*runs: Run) -> str:
+    return as_html([Named(f"night-{number}.jsonl", shown) for number, shown in enumerate(runs, 1)], "1.2.3")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it these tests are skipped, unless TORCHLAP_BROWSER=required, as in CI."""
+    if CHROMIUM is None:
+        message = "No browser: install Debian's chromium, or Google Chrome, to test the page"
+        pytest.fail(message) if os.environ.get("TORCHLAP_BROWSER") == "required" else pytest.skip(message)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages that the browser opens."""
+    pages = tmp_path_factory.mktemp("pages")
+    for name, text in {
+        "run": page_of(measured()),
+        "hostile": page_of(everywhere(EVIL)),
+        "runs": page_of(*[measured()] * 3),
+        "real": page_of(reference("protocol-2022-h100")),
+    }.items():
+        (pages / f"{name}.html").write_text(text)
+    return pages
+
+
+def opened(browser: Browser, path: Path, *, width: int = 1000, scheme: str = "light") -> tuple[Page, list[str]]:
+    """A page, and its messages, errors and requests."""
+    page = browser.new_page(
+        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
+    page.on("request", lambda request: messages.append(request.url) if request.url != path.as_uri() else None)
+    page.goto(path.as_uri())
+    return page, messages
+
+
+@pytest.mark.parametrize("width", [1000, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["run", "hostile", "runs", "real"])
+def test_a_page_loads_without_messages_or_requests_and_never_scrolls_sideways(
+    browser: Browser, folder: Path, name: str, scheme: str, width: int
+) -> None:
+    page, messages = opened(browser, folder / f"{name}.html", width=width, scheme=scheme)
+    assert [line for line in messages if not line.startswith("data:,")] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() != "run"
+    page.close()
+
+
+def test_a_column_header_sorts_by_value_in_both_directions_by_mouse_and_keyboard(
+    browser: Browser, folder: Path
+) -> None:
+    page, _ = opened(browser, folder / "run.html")
+    column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[{}].textContent)"
+    header = page.get_by_role("button", name="images/s")
+    header.click()
+    figures = [float(text.split()[0]) for text in page.evaluate(column.format(3))]
+    assert figures == sorted(figures)
+    assert len(set(figures)) == 4
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("images/s")
+    header.press("Enter")
+    assert [float(text.split()[0]) for text in page.evaluate(column.format(3))] == figures[::-1]
+    page.get_by_role("button", name="speed-up").click()
+    assert page.evaluate(column.format(4))[-1] == "", "empty fields come last"
+    page.close()
+
+
+CONTRAST = """
+() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const color = parts(getComputedStyle(node).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  for (const node of document.querySelectorAll("body *")) {
+    if (![...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim())) continue;
+    if (node.closest("script, defs")) continue;
+    const style = getComputedStyle(node);
+    const color = parts(node instanceof SVGElement ? style.fill : style.color);
+    const [a, b] = [light(color), light(behind(node))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(node.outerHTML);
+  }
+  return faint;
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast(browser: Browser, folder: Path, scheme: str) -> None:
+    page, _ = opened(browser, folder / "real.html", scheme=scheme)
+    assert page.evaluate(CONTRAST) == []
+    page.close()
+
+
+def test_a_dark_page_is_dark_and_prints_on_white_with_all_details_open(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "real.html", scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(background) == "rgb(20, 23, 26)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    assert page.pdf().startswith(b"%PDF")
+    assert page.locator("details:not([open])").count() == 0
+    page.close()
+
+
+def test_the_download_is_the_run_file(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    page, _ = opened(browser, folder / "run.html")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="night-1.jsonl").click()
+    download.value.save_as(tmp_path / "down.jsonl")
+    page.close()
+    assert runfile.load(tmp_path / "down.jsonl") == measured()
+
+
+def test_a_screen_reader_finds_tables_with_headers_and_charts_with_summaries(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "run.html")
+    assert page.get_by_role("table").count() == page.locator("table > caption").count() == 1
+    assert page.get_by_role("columnheader").count() == 7
+    assert page.get_by_role("rowheader").count() == 4
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.get_by_role("img", name="Speed-up over cpu in fp32. 2 cells with 95% intervals").count() == 1
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.close()

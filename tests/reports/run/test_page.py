@@ -1,0 +1,64 @@
+"""The page as text; test_browser.py opens it."""
+
+import re
+
+import pytest
+from making import failure, prepared, rounds, run
+from reports.samples import measured
+
+from torchlap.judge.measurement import findings
+from torchlap.reports.run.page import KEPT_WHOLE, MOST_WHOLE, as_html
+from torchlap.runs.find import Named, reference
+from torchlap.schema.events import Run
+
+
+def page_of(*runs: Run) -> str:
+    return as_html([Named(f"night-{number}.jsonl", shown) for number, shown in enumerate(runs, 1)], "1.2.3")
+
+
+def test_a_page_says_in_its_first_2000_bytes_that_torchlap_made_it() -> None:
+    for text in (page_of(measured()), page_of(*[measured()] * 3)):
+        start = text.encode()[:2000]
+        assert start.startswith(b"<!DOCTYPE html>")
+        assert b'<meta name="generator" content="torchlap 1.2.3">' in start
+        assert start.index(b'<meta name="generator"') < start.index(b"<style>")
+
+
+def test_names_of_charts_are_unique_and_the_same_runs_give_the_same_page() -> None:
+    text = page_of(measured(), measured())
+    names = re.findall(r'\bid="([^"]+)"', text)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(names)
+    assert text == page_of(measured(), measured())
+
+
+def test_a_published_run_is_marked_and_has_no_method() -> None:
+    text = page_of(reference("experiment-2022"))
+    assert "Published, not measured by torchlap:" in text
+    assert "one device synchronization" not in text
+
+
+def test_a_failed_cell_has_its_reason_and_a_finding_its_fix() -> None:
+    shown = run([prepared(0), *rounds([0.1, 0.2, 0.1]), failure(1, reason="It ran away.")])
+    text = page_of(shown)
+    assert "<h3>Cells without a result</h3><ul><li>resnet18, batch 4, cuda:0: crashed. It ran away.</li>" in text
+    few = next(finding for finding in findings(shown) if finding.code == "TL201")
+    assert f"TL201 {few.severity}: {few.title} (resnet18, batch 4, cpu)" in text
+    assert few.evidence in text
+    assert f"<b>Fix:</b> {few.remedy}" in text
+
+
+def test_of_many_runs_the_newest_are_shown_in_full_and_all_have_a_line() -> None:
+    text = page_of(*[measured()] * (MOST_WHOLE + 1))
+    assert text.count("<article") == KEPT_WHOLE
+    assert text.count('<th scope="row"') == MOST_WHOLE + 1 + KEPT_WHOLE * len(measured().header.plan.groups) * 2
+    assert text.count('<a href="#run-') == KEPT_WHOLE
+    assert "From run to run" in text
+    assert f"the list has the other {MOST_WHOLE + 1 - KEPT_WHOLE}." in text
+
+
+def test_a_large_run_file_is_left_out_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchlap.reports.run.page.LARGEST_DOWNLOAD", 10)
+    text = page_of(measured())
+    assert "data:application" not in text
+    assert "is too large to include" in text

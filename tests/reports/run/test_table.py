@@ -1,0 +1,74 @@
+import pytest
+from making import CPU, CUDA, FP32, MPS, cell, facts, failure, pair, plan, prepared, rounds, run
+from reports.samples import FAST, SLOW, TYPICAL, measured, of_units
+
+from torchlap.reports.run.rows import judged
+from torchlap.reports.run.table import failures, legend, table
+from torchlap.schema.events import NumericsChecked
+from torchlap.schema.machine import DeviceFacts
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Group
+
+
+@pytest.mark.parametrize(
+    ("cells", "heads"),
+    [
+        ((cell(),), "model batch device images/s laps"),
+        ((cell(), cell("cuda:0")), "model batch device images/s speed-up laps"),
+        ((cell(), cell(recipe=Recipe("bf16"))), "model batch recipe device images/s speed-up laps"),
+        ((cell(phase="eval"),), "model batch phase device images/s laps"),
+        ((cell(recipe=Recipe("bf16")),), "model batch recipe device images/s laps"),
+    ],
+)
+def test_a_column_is_there_only_if_it_says_something(cells: tuple[Cell, ...], heads: str) -> None:
+    shown = table(judged(run([], plan(Group(cells)))))
+    assert " ".join(column.head for column in shown.columns) == heads
+    assert {len(row) for row in shown.rows} == {len(shown.columns)}
+
+
+def test_bottlenecks_and_verdicts_that_differ_have_columns() -> None:
+    assert table(judged(measured())).columns[-1].head == "bottleneck"
+    inexact = NumericsChecked(group=0, cell=1, numerics=Numerics(products=9, imprecise=1))
+    cells = (cell(), cell("cuda:0"), cell("cuda:1"))
+    shown = table(judged(run([*rounds(SLOW, FAST, FAST), inexact], plan(Group(cells)))))
+    assert shown.columns[-1].head == "numerics"
+    assert [row[-1].text for row in shown.rows][:2] == ["", "inexact"]
+
+
+def test_the_head_names_the_unit() -> None:
+    heads = [table(judged(of_units(*units))).columns[3].head for units in (["tokens"], ["images", "tokens"])]
+    assert heads == ["tokens/s", "items/s"]
+
+
+def test_a_void_figure_is_marked_and_names_its_finding() -> None:
+    nan = run([prepared(0), *rounds(SLOW), failure(0, "not_finite")], plan(Group((cell(),))))
+    (row,) = table(judged(nan)).rows
+    assert [field.text for field in row if field.is_void] == ["void (TL215): 40.0 (39.6 to 40.4)"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "devices", "stated"),
+    [(FP32, (CPU, CUDA), True), (FP32, (CPU, MPS), False), (Recipe("bf16"), (CPU, CUDA), False)],
+)
+def test_tf32_is_mentioned_where_it_could_be_on(recipe: Recipe, devices: tuple[DeviceFacts, ...], stated: bool) -> None:
+    text = legend(judged(run([], plan(Group((cell(recipe=recipe),))), facts(devices=devices))))
+    assert ("fp32: TF32 off." in text) is stated
+
+
+@pytest.mark.parametrize(("device", "stated"), [("cpu", True), ("cuda:0", False)])
+def test_a_legend_says_why_a_device_has_no_tf32(device: str, stated: bool) -> None:
+    cells = (cell(device), cell("cuda:0", recipe=Recipe("tf32")))
+    assert ("tf32: NVIDIA GPUs only." in legend(judged(run([], plan(Group(cells)))))) is stated
+
+
+@pytest.mark.parametrize(("model", "stated"), [("resnet18", True), ("net.py:build", False)])
+def test_the_digits_are_mentioned_where_they_are_used(model: str, stated: bool) -> None:
+    assert ("Data: mnist-1k digits." in legend(judged(run([], plan(pair(model=model)))))) is stated
+
+
+def test_a_failure_is_one_line() -> None:
+    assert failures(judged(TYPICAL)) == (
+        "resnet18, batch 64, cpu: too slow. A step would take longer than what is left.",
+    )
+    assert failures(judged(run())) == ()

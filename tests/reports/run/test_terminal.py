@@ -1,0 +1,221 @@
+import re
+from pathlib import Path
+
+import pytest
+from making import cell, failure, plan, prepared, rounds, run
+from reports.samples import CORRECT, CPU_ONLY, OWN, SLOW, TYPICAL, in_brief, of_units, table, wrapped
+from rich.cells import cell_len
+
+from torchlap.judge.measurement import findings
+from torchlap.reports.run import terminal
+from torchlap.runs.find import Named
+from torchlap.schema.events import Event
+from torchlap.schema.workload import Group
+
+LEGEND = (
+    "In parentheses: the 95% interval. Speed-up: over cpu in fp32, from paired rounds. Data: mnist-1k digits. "
+    f"Training: forward, backward and Adam. Numerics (against float64): 2 {CORRECT}. fp32: TF32 off."
+)
+RUN_FILE = Path("runs/a.jsonl")
+
+
+def test_a_report_in_80_columns() -> None:
+    singles = plan(*(Group((cell(model=model, batch=batch),)) for model in ("resnet18", "vgg16") for batch in (4, 64)))
+    events: list[Event] = [
+        *[prepared(0, group=group, steady=group != 1) for group in range(3)],
+        *rounds(SLOW),
+        *rounds([seconds * 10 for seconds in SLOW], group=1),
+        *rounds([3.0, 3.1, 3.0], group=2),
+        failure(0, "out_of_memory", "It asked for 12 GiB more than there is.", group=3),
+    ]
+    shown = run(events, singles, CPU_ONLY, ["The last line was torn off."])
+    assert (
+        table(shown, 80, RUN_FILE)
+        == f"""
+cpu trains 1.3 to 64 images/s, depending on model and batch size.
+
+ model     batch  device  images/s             laps
+ ──────────────────────────────────────────────────
+ resnet18      4  cpu     40.0 (39.6 to 40.4)     8
+              64  cpu     64.0 (63.4 to 64.6)     8
+ vgg16         4  cpu     1.32 (1.26 to 1.38)     3
+              64  cpu     out of memory
+
+In parentheses: the 95% interval. Data: mnist-1k digits. Training: forward,
+backward and Adam.
+
+Cells without a result
+  vgg16, batch 64, cpu: out of memory. It asked for 12 GiB more than there is.
+
+Findings
+{in_brief(shown, 80)}
+The last line was torn off.
+
+Run file: runs/a.jsonl
+Try other settings: torchlap run resnet18 --devices cpu --recipe fp32,bf16
+"""
+    )
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_report_of_two_devices(width: int) -> None:
+    assert (
+        table(TYPICAL, width, RUN_FILE)
+        == f"""
+cuda:0 is 5.0x as fast as cpu.
+
+ model     batch  device  images/s                speed-up              laps
+ ───────────────────────────────────────────────────────────────────────────
+ resnet18      4  cpu     40.0 (39.6 to 40.4)                              8
+                  cuda:0  200.0 (199.0 to 201.0)  5.00x (4.96 to 5.04)     8
+              64  cpu     too slow: ~160 s/step
+                  cuda:0  315 (294 to 338)                                 3
+
+{wrapped(LEGEND, width)}
+
+Cells without a result
+  resnet18, batch 64, cpu: too slow. A step would take longer than what is left.
+  The budget of 100 s was too small for some cells: try --budget 10m.
+
+Findings
+{in_brief(TYPICAL, width)}
+
+Run file: runs/a.jsonl
+Try a larger budget: torchlap run --budget 10m
+"""
+    )
+
+
+def test_a_table_that_does_not_fit_loses_the_laps_and_then_becomes_a_list() -> None:
+    assert " laps\n" in table(TYPICAL, 80)
+    assert " speed-up\n" in table(TYPICAL, 74)
+    assert "\n  cpu: 40.0" in table(TYPICAL, 60)
+
+
+def test_a_report_in_40_columns() -> None:
+    assert (
+        table(TYPICAL, 40, RUN_FILE)
+        == f"""
+cuda:0 is 5.0x as fast as cpu.
+resnet18, batch 4
+  cpu: 40.0 (39.6 to 40.4) images/s
+  cuda:0: 200.0 (199.0 to 201.0)
+  images/s
+  5.00x (4.96 to 5.04) vs. cpu
+resnet18, batch 64
+  cpu: too slow: ~160 s/step
+  cuda:0: 315 (294 to 338) images/s
+
+{wrapped(LEGEND, 40)}
+
+Cells without a result
+  resnet18, batch 64, cpu: too slow. A
+  step would take longer than what is
+  left.
+  The budget of 100 s was too small for
+  some cells: try --budget 10m.
+
+Findings
+{in_brief(TYPICAL, 40)}
+
+Run file: runs/a.jsonl
+Try a larger budget: torchlap run
+--budget 10m
+"""
+    )
+
+
+def test_a_report_in_20_columns() -> None:
+    lines = table(TYPICAL, 20, RUN_FILE).splitlines()
+    assert lines[1:9] == [
+        "cuda:0 is 5.0x as",
+        "fast as cpu.",
+        "resnet18, batch 4",
+        "  cpu: 40.0 (39.6 to",
+        "  40.4) images/s",
+        "  cuda:0: 200.0",
+        "  (199.0 to 201.0)",
+        "  images/s",
+    ]
+    assert lines[-5:] == ["Run file:", "runs/a.jsonl", "Try a larger budget:", "torchlap run", "--budget 10m"]
+
+
+def test_an_own_model_in_eval_with_a_recipe_in_80_columns() -> None:
+    assert (
+        table(OWN, 80)
+        == f"""
+cpu evaluates 40 images/s.
+net.py:build, batch 4
+  cpu eval bf16+channels_last+fused+loader(2): 40.0 (39.6 to 40.4) images/s
+
+In parentheses: the 95% interval.
+
+Findings
+{in_brief(OWN, 80)}
+Try other settings: torchlap run /home/me/net.py:build --devices cpu --recipe
+fp32,bf16
+"""
+    )
+
+
+def test_a_run_of_mixed_units_has_the_unit_in_each_row() -> None:
+    mixed = of_units("images", "tokens")
+    assert "items/s" in table(mixed, 80)
+    assert "cpu     40.0 tokens/s (39.6 to 40.4)" in table(mixed, 80)
+    assert "\n  cpu: 40.0 images/s (39.6 to 40.4)\n" in table(mixed, 40)
+
+
+def test_the_machine_wraps_in_a_narrow_terminal() -> None:
+    assert terminal.machine(TYPICAL, 80, color=False) == (
+        "Fast Processor 9 · 8 cores · 32 GiB · cuda:0 NVIDIA H200 · Linux 6.8 · Python\n"
+        "3.11.9 · torch 2.13.0 torchvision 0.28.0\n"
+        "Check-up: no problems found.\n"
+    )
+    assert terminal.machine(TYPICAL, 20, color=False) == (
+        "Fast Processor 9 · 8\ncores · 32 GiB ·\ncuda:0 NVIDIA H200 ·\nLinux 6.8 · Python\n3.11.9 · torch\n"
+        "2.13.0 torchvision\n0.28.0\nCheck-up: no\nproblems found.\n"
+    )
+
+
+@pytest.mark.parametrize("width", [1, 20, 33, 40, 60, 80, 100, 200])
+def test_no_line_is_wider_than_the_terminal_or_20_columns(width: int) -> None:
+    for shown in (TYPICAL, OWN):
+        text = table(shown, width, Path("a_folder_with_a_long_name/and_a_file_with_a_longer_one.jsonl"))
+        assert max(cell_len(line) for line in text.splitlines()) <= max(20, width)
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
+def test_without_color_there_are_no_escapes_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b" not in table(TYPICAL, 80) + terminal.machine(TYPICAL, 80, color=False)
+
+
+def test_color_changes_nothing_but_the_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    colored = terminal.report(TYPICAL, None, 100, color=True)
+    assert "\x1b[" in colored
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", colored)
+    assert [line.rstrip() for line in bare.splitlines()] == table(TYPICAL, 100)[1:].splitlines()
+
+
+def test_findings_of_one_code_share_a_paragraph_with_three_examples() -> None:
+    cells = tuple(cell(f"cuda:{number}") for number in range(5))
+    shown = run(rounds(*[[0.1, 0.1]] * 5), plan(Group(cells)))
+    text = " ".join(table(shown, 200).split())
+    few = [finding for finding in findings(shown) if finding.code == "TL201"]
+    assert (len(few), text.count("TL201")) == (5, 1)
+    assert f"{few[2].where}: {few[2].evidence.rstrip('.')}; and 2 more. {few[2].remedy}" in text
+    assert f"{few[3].where}: {few[3].evidence}" not in text
+
+
+def test_an_overview_has_a_line_for_each_run() -> None:
+    assert terminal.overview([Named("a", TYPICAL), Named("b", OWN)], 100, color=False) == (
+        "a: cuda:0 is 5.0x as fast as cpu.\n"
+        "b: cpu evaluates 40 images/s.\n"
+        "\n"
+        "Name one run to show all of it, or use --html to write a page of all runs.\n"
+    )
