@@ -1,6 +1,6 @@
-"""What a tracer saw of a training script, line by line: the types of a trace file.
+"""What a tracer recorded of a training script, line by line: the types of a trace file.
 
-Seconds are the tracer's own clock's. What a script names is bounded, because a script may be anybody's.
+Seconds are measured with the tracer's own clock. Every string and number is bounded, because a script may be anyone's.
 """
 
 from typing import Annotated, Literal
@@ -16,18 +16,18 @@ Ending = Literal["finished", "exited", "raised", "interrupted", "under way"]
 
 
 class Place(Struct, frozen=True, order=True):
-    """A line of the script, or of a file that it imports from beside it."""
+    """A line of the script, or of a file that it imports from its own folder."""
 
     file: Text = ""
     line: Count = 0
 
     def __str__(self) -> str:
-        """As editors take it: `train.py:46`."""
+        """In the form that editors open: `train.py:46`."""
         return f"{self.file}:{self.line}"
 
 
 class Line(Struct, frozen=True):
-    """What a line did within the spans of a kind: how often, and for how long."""
+    """How often, and for how long, a line did something within a group of spans."""
 
     place: Place
     count: Count
@@ -35,14 +35,22 @@ class Line(Struct, frozen=True):
 
 
 class Spans(Struct, frozen=True, kw_only=True):
-    """The timed spans between two lines' clock reads, on the same devices: those around training steps.
+    """Timed spans around training steps, between the clock reads of the same two lines, on the same devices.
 
-    `place` is where one reading was taken from the other. `seconds` are of the first spans, `count` of all; all other
-    figures are of all spans together. `unwaited` counts ends that were read with no wait since the last step, and
-    `unfinished_seconds` is what the device had still to do then, of the `looked_at` spans whose `looked_at_seconds` are
-    timed; `carried_seconds` is what it had still to do from before, at their starts. `step_seconds` are of usual steps,
-    `first_step_seconds` of the model's first step on the device, 0 where it is in none of the spans; `parameters` and
-    `batch` tell the workloads of spans apart. `train_seconds` is the host's time in forward, backward and optimizer.
+    Figures are of all spans together, except where noted.
+
+    Attributes:
+        place: where one reading was subtracted from the other.
+        parameters: with `batch`, distinguishes the workloads of spans.
+        seconds: of the first spans only; `count` has the number of all.
+        unwaited: ends that were read with no synchronization since the last step.
+        looked_at: spans at whose end the pending work of the device was measured.
+        looked_at_seconds: what the script timed in these spans.
+        unfinished_seconds: the work that was pending at their ends.
+        first_step_seconds: the model's first step on the device, from the start of its span; 0 if it is in none.
+        first_span_seconds: the span with that step.
+        step_seconds: a typical step.
+        train_seconds: the host's time in forward, backward and optimizer.
     """
 
     place: Place
@@ -61,7 +69,6 @@ class Spans(Struct, frozen=True, kw_only=True):
     looked_at: Count = 0
     looked_at_seconds: Seconds = 0.0
     unfinished_seconds: Seconds = 0.0
-    carried_seconds: Seconds = 0.0
     first_step_seconds: Seconds = 0.0
     first_span_seconds: Seconds = 0.0
     step_seconds: Seconds = 0.0
@@ -74,7 +81,7 @@ class Spans(Struct, frozen=True, kw_only=True):
 
 
 class Quotient(Struct, frozen=True, kw_only=True):
-    """A ratio of two timings that the script computed; `printed` where it was shown times a hundred."""
+    """A ratio of two timings that the script computed; `printed` is the line that showed it as a percentage."""
 
     place: Place
     value: Figure
@@ -85,7 +92,7 @@ class Quotient(Struct, frozen=True, kw_only=True):
 
 
 class Losses(Struct, frozen=True, kw_only=True):
-    """The losses that a line's backward began from: some of them, evenly, in order; None where it was no number."""
+    """The losses that a line called backward on: an even sample, in order; None where a loss was not finite."""
 
     place: Place
     count: Count
@@ -94,7 +101,7 @@ class Losses(Struct, frozen=True, kw_only=True):
 
 
 class Shapes(Struct, frozen=True):
-    """A loss that was given shapes which mean something else: in words."""
+    """A loss of shapes that do not mean what the script intends, in words."""
 
     place: Place
     words: Text
@@ -102,7 +109,7 @@ class Shapes(Struct, frozen=True):
 
 
 class DeadOutputs(Struct, frozen=True, kw_only=True):
-    """Outputs of a model whose parameters had no gradient in any look."""
+    """Outputs of a model whose weights had a gradient of zero in each of a number of checks (`looks`)."""
 
     place: Place
     dead: Count
@@ -112,9 +119,9 @@ class DeadOutputs(Struct, frozen=True, kw_only=True):
 
 
 class Held(Struct, frozen=True, kw_only=True):
-    """An optimizer: where it was made and stepped, what it holds, and what of that never had a gradient.
+    """An optimizer: where it was created and stepped, the parameters in it, and those that never had a gradient.
 
-    `unchanged` tells that no parameter of it was another after the last step than before the first.
+    `unchanged` means that none of its parameters changed from the first step to the last.
     """
 
     made: Place
@@ -130,7 +137,7 @@ class Held(Struct, frozen=True, kw_only=True):
 
 
 class Noticed(Struct, frozen=True):
-    """A line with something to tell, in words, and how often it happened."""
+    """Something that was noticed at a line, in words, and how often."""
 
     place: Place
     words: Text
@@ -138,7 +145,12 @@ class Noticed(Struct, frozen=True):
 
 
 class Copies(Struct, frozen=True, kw_only=True):
-    """A line's copies from the host to a device: `same` of one tensor, `unpinned` asked not to wait, in vain."""
+    """A line's copies from the host to a device of this kind.
+
+    Attributes:
+        same: copies of the same tensor as the copy before.
+        unpinned: copies with non_blocking=True from memory that is not pinned, which wait nonetheless.
+    """
 
     place: Place
     kind: Name
@@ -150,7 +162,15 @@ class Copies(Struct, frozen=True, kw_only=True):
 
 
 class Loader(Struct, frozen=True, kw_only=True):
-    """A DataLoader: where it was made and read, how long an epoch waited for it, and without workers, if tried."""
+    """A DataLoader: where it was created and iterated, and how long its epochs waited for it.
+
+    Attributes:
+        pinned: it pins memory; `pinned_used` means that some copy benefits from that.
+        waited_seconds: waiting for batches, over all epochs.
+        started_seconds: starting the iterators, including worker processes, over all epochs.
+        alone_seconds: loading one epoch without workers, if that was tried.
+        trains_on: devices of the training steps.
+    """
 
     made: Place
     read: Place
@@ -166,7 +186,7 @@ class Loader(Struct, frozen=True, kw_only=True):
 
 
 class Threads(Struct, frozen=True, kw_only=True):
-    """How many threads the CPU computed with; `place` sets them, where the script does."""
+    """The number of CPU threads; `place` is the line that sets it, if the script does."""
 
     threads: Count
     cores: Count
@@ -174,7 +194,7 @@ class Threads(Struct, frozen=True, kw_only=True):
 
 
 class Tf32(Struct, frozen=True, kw_only=True):
-    """Whether an NVIDIA GPU used TF32, and where the script asks for it."""
+    """Whether an NVIDIA GPU used TF32; `place` is the line that enables it, if the script does."""
 
     matmul: bool
     convolution: bool
@@ -182,11 +202,14 @@ class Tf32(Struct, frozen=True, kw_only=True):
 
 
 class Trace(Struct, frozen=True, kw_only=True):
-    """All that was seen of one script.
+    """Everything that was recorded of one script.
 
-    `seconds` is from its first line to its last, `tracer_seconds` what of that the tracer took, and `looked_seconds`
-    how long it waited for the device at clock reads, to see what was still to be done. `turns` are the devices that
-    were timed, one after another. `truncated` tells that more happened than was kept.
+    Attributes:
+        seconds: from the script's first line to its last.
+        tracer_seconds: the part of it that the tracer used.
+        looked_seconds: how long the tracer waited for the device at clock reads, to measure its pending work.
+        turns: the devices of the timed spans in order, without repetitions in a row.
+        truncated: more happened than was kept.
     """
 
     schema: int
@@ -223,10 +246,12 @@ class Trace(Struct, frozen=True, kw_only=True):
 
 
 class ScriptRun(msgspec.Struct, frozen=True):
-    """A script has ended, by itself or not: how, and what was seen until then.
+    """How a script ended, and what was recorded up to that point.
 
-    `exit_code` is as a shell has it, 128 and the signal's number where a signal ended it; `signal` is its name.
-    `stopped` tells that the time was over, `interrupted` that somebody pressed Ctrl-C.
+    Attributes:
+        exit_code: as in a shell: 128 plus the signal's number if a signal ended it; `signal` is its name.
+        stopped: the time limit ended it.
+        interrupted: Ctrl-C ended it.
     """
 
     trace: Trace

@@ -1,4 +1,4 @@
-"""How the script's data reach the device: copies, loaders, pinned memory; and how the CPU and the GPU are set up."""
+"""Watch how data reach the device: copies, loaders, pinned memory; and how the CPU and the GPU are set up."""
 
 import os
 import warnings
@@ -17,17 +17,17 @@ from torch.utils.data import dataloader as loaders
 
 from torchlap.schema.trace import Place
 from torchlap.worker.devices import FALLBACK_WORDS
-from torchlap.worker.tracing.log import Log, now
+from torchlap.worker.tracing.log import Log, Original, now
 
 TRIED_BATCHES = 3
-"""So many batches are made without workers, after the script, to see whether the workers were worth it."""
+"""Batches that are loaded without workers after the script, to find out whether the workers were worth it."""
 
 TRIED_SECONDS = 2.0
 MOST_LOADERS = 50
 
 
 class Copied(Struct):
-    """A line's copies from the host to a device."""
+    """A line's copies from the host to a device of this kind; `last` refers to the last copied tensor."""
 
     kind: str
     count: int = 0
@@ -35,11 +35,11 @@ class Copied(Struct):
     seconds: float = 0.0
     same: int = 0
     unpinned: int = 0
-    last: Any = None
+    last: "ref[Tensor] | None" = None
 
 
 class Loaded(Struct):
-    """What is known of a DataLoader."""
+    """What is known about a DataLoader; `epoch` returns the number of batches, and loads them without workers."""
 
     made: Place
     workers: int
@@ -54,7 +54,7 @@ class Loaded(Struct):
 
 
 class Data:
-    """Notes copies, loaders, threads and fallbacks."""
+    """Records copies, loaders, threads and fallbacks."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -67,39 +67,38 @@ class Data:
         self.threads_set: Place | None = None
         self.tf32_set: Place | None = None
 
-    def copied(self, tensor: Tensor, given: Tensor, seconds: float, *, non_blocking: bool) -> None:
-        """A tensor of the host's went to a device."""
-        place = self.log.place()
-        seen = self.copies.setdefault(place, Copied(given.device.type))
-        seen.count += 1
-        seen.bytes += tensor.numel() * tensor.element_size()
-        seen.seconds += seconds
-        last = seen.last() if seen.last is not None else None
-        seen.same += last is tensor
-        seen.last = ref(tensor)
+    def record_copy(self, source: Tensor, copy: Tensor, seconds: float, *, non_blocking: bool) -> None:
+        """Record a copy of a tensor from the host to a device."""
+        copied = self.copies.setdefault(self.log.place(), Copied(copy.device.type))
+        copied.count += 1
+        copied.bytes += source.numel() * source.element_size()
+        copied.seconds += seconds
+        last = copied.last() if copied.last is not None else None
+        copied.same += last is source
+        copied.last = ref(source)
         if non_blocking:
-            pinned = _is_pinned(tensor)
+            pinned = _is_pinned(source)
             self.pinned_used |= pinned
-            seen.unpinned += not pinned
+            copied.unpinned += not pinned
 
-    def alone(self, seen: Loaded) -> float | None:
-        """How long an epoch would take to load without workers; None where it cannot be told."""
-        if seen.epoch is None:
+    def seconds_without_workers(self, loaded: Loaded) -> float | None:
+        """How long an epoch would take to load without workers; None if that cannot be tried."""
+        if loaded.epoch is None:
             return None
-        start, made = now(), 0
+        start, tried = now(), 0
         try:
-            count, batches = seen.epoch()
+            count, batches = loaded.epoch()
             for _ in islice(batches, TRIED_BATCHES):
-                made += 1
+                tried += 1
                 if now() - start > TRIED_SECONDS:
                     break
-        except Exception:  # noqa: BLE001  a dataset of somebody's that has no use for this; nothing is told of it then
+        except Exception:  # noqa: BLE001  the user's dataset may not work this way; then nothing is reported
             return None
-        return (now() - start) / made * count if made else None
+        return (now() - start) / tried * count if tried else None
 
 
-def _alone(loader: DataLoader[Any]) -> Callable[[], tuple[int, Iterator[Any]]] | None:
-    """What makes the batches of an epoch in this process, where workers do; the loader itself may go."""
+def _epoch_without_workers(loader: DataLoader[Any]) -> Callable[[], tuple[int, Iterator[Any]]] | None:
+    """A function that loads an epoch in this process, for a loader with workers; does not keep the loader alive."""
     dataset, collate, sampler = loader.dataset, loader.collate_fn, loader.batch_sampler
     if not loader.num_workers or not hasattr(dataset, "__getitem__") or sampler is None:
         return None
@@ -122,80 +121,87 @@ def install(log: Log) -> Data:
     for name in ("to", "cuda"):
         _watch_copy(log, data, name)
     _watch_loaders(log, data)
+    _watch_batches(log, data)
     _watch_settings(log, data)
     _watch_warnings(log, data)
     return data
 
 
 def _watch_copy(log: Log, data: Data, name: str) -> None:
+    """Record copies to a device; a copy to the host is a value that is read."""
     original = getattr(Tensor, name)
 
     @wraps(original)
-    def copying(self: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  as it is
-        if not log.active or self.device.type != "cpu":
-            start = now()
-            given = original(self, *args, **kwargs)
-            if log.active and given.device.type == "cpu" and self.device.type != "cpu":
-                log.synced_at = now()
-                if log.is_direct():
-                    log.mark("value", start, log.place())
-            return given
+    def copying(self: Tensor, *args: object, **kwargs: object) -> object:
         start = now()
-        given = original(self, *args, **kwargs)
-        if given.device.type not in ("cpu", "meta") and type(self) is Tensor:
-            data.copied(self, given, now() - start, non_blocking=bool(kwargs.get("non_blocking")))
-        return given
+        copy = original(self, *args, **kwargs)
+        if not log.active:
+            return copy
+        if self.device.type != "cpu" and copy.device.type == "cpu":
+            log.synced_at = now()
+            if log.is_direct():
+                log.mark("value", start, log.place())
+        elif self.device.type == "cpu" and copy.device.type not in ("cpu", "meta") and type(self) is Tensor:
+            data.record_copy(self, copy, now() - start, non_blocking=bool(kwargs.get("non_blocking")))
+        return copy
 
     setattr(Tensor, name, copying)
 
 
 def _watch_loaders(log: Log, data: Data) -> None:
-    made, iterated = DataLoader.__init__, DataLoader.__iter__
-    base = loaders._BaseDataLoaderIter  # noqa: SLF001  the one place that all batches come from
-    following = base.__next__
+    """Record where DataLoaders are created and iterated."""
+    created: Original = DataLoader.__init__
+    iterated: Original = DataLoader.__iter__
 
-    @wraps(made)
-    def making(self: DataLoader[Any], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  torch's own
-        made(self, *args, **kwargs)
+    @wraps(created)
+    def creating(self: DataLoader[Any], *args: object, **kwargs: object) -> None:
+        created(self, *args, **kwargs)
         if log.active:
-            seen = Loaded(log.place(), self.num_workers, bool(self.pin_memory), _alone(self))
-            data.by_loader[self] = seen
+            loaded = Loaded(log.place(), self.num_workers, bool(self.pin_memory), _epoch_without_workers(self))
+            data.by_loader[self] = loaded
             if len(data.loaders) < MOST_LOADERS:
-                data.loaders.append(seen)
+                data.loaders.append(loaded)
 
     @wraps(iterated)
-    def iterating(self: DataLoader[Any]) -> Iterator[Any]:
+    def iterating(self: DataLoader[Any]) -> object:
         start = now()
-        iterator: Any = iterated(self)
-        seen = data.by_loader.get(self)
-        if log.active and seen is not None:
-            seen.read = log.place()
-            seen.epochs += 1
-            seen.started += now() - start
-            data.by_iterator[iterator] = seen
-            log.mark("workers" if self.num_workers else "input", start, seen.read)
-        return iterator  # type: ignore[no-any-return]  # torch's own, which is looked into
+        iterator = iterated(self)
+        loaded = data.by_loader.get(self)
+        if log.active and loaded is not None:
+            loaded.read = log.place()
+            loaded.epochs += 1
+            loaded.started += now() - start
+            data.by_iterator[iterator] = loaded
+            log.mark("workers" if self.num_workers else "input", start, loaded.read)
+        return iterator
+
+    DataLoader.__init__ = creating  # type: ignore[method-assign]
+    DataLoader.__iter__ = iterating  # type: ignore[method-assign, assignment]
+
+
+def _watch_batches(log: Log, data: Data) -> None:
+    """Record how long the script waits for each batch."""
+    base = loaders._BaseDataLoaderIter  # noqa: SLF001  the only class through which all batches pass
+    following: Original = base.__next__
 
     @wraps(following)
-    def next_batch(self: Any) -> Any:  # noqa: ANN401  a batch may be anything
+    def next_batch(self: object) -> object:
         start = now()
         idle_before = _idle(log)
         batch = following(self)
-        seen = data.by_iterator.get(self)
-        if log.active and seen is not None and seen.read is not None:
-            seen.waited += now() - start
-            seen.batches += 1
+        loaded = data.by_iterator.get(self)
+        if log.active and loaded is not None and loaded.read is not None:
+            loaded.waited += now() - start
+            loaded.batches += 1
             if idle_before or _idle(log):
-                log.mark("input", start, seen.read)
+                log.mark("input", start, loaded.read)
         return batch
 
-    DataLoader.__init__ = making  # type: ignore[method-assign]  # to see where it is made
-    DataLoader.__iter__ = iterating  # type: ignore[method-assign, assignment]
     base.__next__ = next_batch  # type: ignore[method-assign]
 
 
 def _idle(log: Log) -> bool:
-    """Tell whether no device has anything to do: then a wait for input is lost. True where it cannot be told."""
+    """Whether no device has work pending, so that waiting for input costs time; True where that is unknown."""
     if not log.active:
         return True
     for device in log.waiters:
@@ -210,26 +216,28 @@ def _idle(log: Log) -> bool:
 
 
 def _watch_settings(log: Log, data: Data) -> None:
-    threads, precision = torch.set_num_threads, torch.set_float32_matmul_precision
+    """Record where the number of threads and the precision of float32 are set."""
+    set_threads, set_precision = torch.set_num_threads, torch.set_float32_matmul_precision
 
-    @wraps(threads)
+    @wraps(set_threads)
     def setting_threads(count: int) -> None:
         data.threads_set = log.place()
-        threads(count)
+        set_threads(count)
 
-    @wraps(precision)
-    def setting_precision(word: str) -> None:
+    @wraps(set_precision)
+    def setting_precision(precision: str) -> None:
         data.tf32_set = log.place()
-        precision(word)
+        set_precision(precision)
 
-    torch.set_num_threads = setting_threads  # type: ignore[assignment]  # to see where it is called
-    torch.set_float32_matmul_precision = setting_precision  # type: ignore[assignment]
+    torch.set_num_threads = setting_threads  # type: ignore[assignment]
+    torch.set_float32_matmul_precision = setting_precision
 
 
 def _watch_warnings(log: Log, data: Data) -> None:
-    original = warnings.showwarning
+    """Count torch's warnings about operators that run on the CPU instead of the device."""
+    original: Original = warnings.showwarning
 
-    def showing(message: Any, category: Any, filename: str, lineno: int, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  Python's own
+    def showing(message: object, category: object, filename: str, lineno: int, *args: object, **kwargs: object) -> None:
         if log.active and FALLBACK_WORDS in str(message):
             name = log.name_of(filename)
             place = Place(name, lineno) if name is not None else log.place()

@@ -1,4 +1,4 @@
-"""What happened when, and on which line of the script; the tracer's own clock."""
+"""The tracer's log: what happened when, and on which line of the script, by the tracer's own clock."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from msgspec import Struct
@@ -16,20 +16,25 @@ from torch import nn
 from torchlap.schema.trace import Place
 from torchlap.worker import devices
 
-Given = TypeVar("Given")
+Event = TypeVar("Event")
+Original = Callable[..., Any]
+"""A function that the tracer wraps; the wrapper passes arguments and results on as they are."""
 
 now = time.perf_counter
-"""The real one: the script gets a watched one of that name."""
+"""The original clock: the script gets a watched one of that name."""
 
-TRIED = 100
+_frame_above = sys._getframe  # noqa: SLF001  the documented way to inspect the caller
+
+COST_TRIES = 100
 MOST = 300_000
 """Events of a kind that are kept."""
 
-NOT_THE_SCRIPT = tuple(
+LIBRARIES = tuple(
     f"{Path(path).resolve()}{os.sep}"
     for path in {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {str(Path(__file__).parents[2])}
 )
+"""Folders whose files are not the script's own."""
 
 
 class Mark(Struct):
@@ -41,19 +46,21 @@ class Mark(Struct):
 
 
 class Read(Struct):
-    """A clock read: when, where, and what the device had still to do, None where nobody looked.
+    """A clock read.
 
-    `unwaited` tells that something was enqueued since the last wait.
+    Attributes:
+        pending_seconds: how long the device still worked; None where that was not measured.
+        unwaited: something was enqueued since the last synchronization.
     """
 
     at: float
     place: Place
-    device_seconds: float | None
+    pending_seconds: float | None
     unwaited: bool
 
 
-class Timed(Struct):
-    """One reading taken from another: seconds as the script sees them."""
+class Span(Struct):
+    """The time between two clock reads: `seconds` as the script computes it, on the line `place`."""
 
     start: Read
     end: Read
@@ -63,7 +70,7 @@ class Timed(Struct):
 
 
 class Step(Struct):
-    """An optimizer's step has returned; `size` counts what it holds, and so tells one model from another."""
+    """An optimizer's step; `size` is the number of its parameters' elements, which distinguishes models."""
 
     at: float
     device: str
@@ -72,7 +79,16 @@ class Step(Struct):
 
 
 class Log:
-    """All that is noted while the script runs."""
+    """Everything that is recorded while the script runs.
+
+    Attributes:
+        active: False once nothing more is to be recorded.
+        own_seconds: what the tracer's own checks took.
+        waited_seconds: how long the tracer waited for devices.
+        synced_at: when the script last synchronized.
+        worked_at: when a part of a training step was last enqueued.
+        waiters: how to synchronize each device that the script uses.
+    """
 
     def __init__(self, script: Path) -> None:
         self.script = script
@@ -81,45 +97,45 @@ class Log:
         self.truncated = False
         self.own_seconds = self.waited_seconds = 0.0
         self.synced_at = self.worked_at = 0.0
-        self.timed: list[Timed] = []
+        self.spans: list[Span] = []
         self.steps: list[Step] = []
         self.work: list[Mark] = []
         self.marks: dict[str, list[Mark]] = {kind: [] for kind in ("value", "input", "workers", "evaluation", "output")}
         self.waiters: dict[torch.device, Callable[[], None]] = {}
         loaded = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
-        self._known: dict[str, str | None] = {file: None for file in loaded if isinstance(file, str)}
-        self._known[str(script)] = script.name
+        self._names: dict[str, str | None] = {file: None for file in loaded if isinstance(file, str)}
+        self._names[str(script)] = script.name
         self._places: dict[tuple[str, int], Place] = {}
 
-    def add(self, events: list[Given], event: Given) -> None:
-        """Note something, while there is room."""
+    def add(self, events: list[Event], event: Event) -> None:
+        """Record an event, if there is room."""
         if len(events) < MOST:
             events.append(event)
         else:
             self.truncated = True
 
     def mark(self, kind: str, start: float, place: Place) -> None:
-        """Note what began then and ends now."""
+        """Record something that started then and ends now."""
         self.add(self.marks[kind], Mark(start, now(), place))
 
     def worked(self, start: float, place: Place) -> None:
-        """Note that a part of a training step was enqueued since then."""
+        """Record that a part of a training step was enqueued since `start`."""
         self.worked_at = now()
         self.add(self.work, Mark(start, self.worked_at, place))
 
     def name_of(self, filename: str) -> str | None:
-        """What a file of the script is called: as seen from beside it; None for anybody else's."""
+        """The name of a file of the script, relative to the script's folder; None for a library's file."""
         try:
-            return self._known[filename]
+            return self._names[filename]
         except KeyError:
-            name = self._known[filename] = self._name_of(filename)
+            name = self._names[filename] = self._name_of(filename)
             return name
 
     def _name_of(self, filename: str) -> str | None:
         if filename.startswith("<"):
             return None
         path = Path(filename).resolve()
-        if path != self.script and str(path).startswith(NOT_THE_SCRIPT):
+        if path != self.script and str(path).startswith(LIBRARIES):
             return None
         try:
             return str(path.relative_to(self.script.parent))
@@ -127,14 +143,14 @@ class Log:
             return path.name
 
     def frame(self) -> FrameType | None:
-        """The innermost frame of the script's."""
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the documented way
+        """The innermost frame in the script's own files."""
+        frame: FrameType | None = _frame_above(1)
         while frame is not None and self.name_of(frame.f_code.co_filename) is None:
             frame = frame.f_back
         return frame
 
     def place(self) -> Place:
-        """The script's line that is being run; the script as a whole where none is."""
+        """The line of the script that is being run; line 0 if there is none."""
         return self.place_of(self.frame())
 
     def place_of(self, frame: FrameType | None) -> Place:
@@ -147,38 +163,38 @@ class Log:
         return self._places[key]
 
     def is_direct(self) -> bool:
-        """Tell whether the script itself called the caller, and not a library of its."""
-        return self.name_of(sys._getframe(2).f_code.co_filename) is not None  # noqa: SLF001  the documented way
+        """Whether the script itself called the caller, rather than a library that the script uses."""
+        return self.name_of(_frame_above(2).f_code.co_filename) is not None
 
     def called_by(self, filename: str) -> bool:
-        """Tell whether that file called the caller."""
-        return sys._getframe(2).f_code.co_filename == filename  # noqa: SLF001
+        """Whether a function in that file called the caller."""
+        return bool(_frame_above(2).f_code.co_filename == filename)
 
     def uses(self, device: torch.device) -> None:
-        """The script computes there: the clock is to be held to it."""
+        """Record that the script computes on the device: its pending work is measured at clock reads."""
         if device.type != "cpu" and device not in self.waiters:
             self.waiters[device] = devices.synchronizer(device)
 
     def wait(self) -> float:
-        """Wait for all devices that the script uses: the seconds that it took."""
+        """Wait for all devices that the script uses; returns the seconds that it took."""
         start = now()
         for waiter in self.waiters.values():
             waiter()
-        took = now() - start
-        self.waited_seconds += took
-        return took
+        seconds = now() - start
+        self.waited_seconds += seconds
+        return seconds
 
     def cost(self) -> float:
-        """What the tracer took: its looks, which are timed, and its notes, at what one of them costs."""
+        """Seconds that the tracer used: its checks, and an estimate for its records from the cost of one."""
         scratch, start = Log(self.script), now()
-        for _ in range(TRIED):
+        for _ in range(COST_TRIES):
             scratch.mark("value", start, scratch.place())
-        each = (now() - start) / TRIED
-        notes = 3 * len(self.timed) + len(self.steps) + len(self.work) + sum(map(len, self.marks.values()))
-        return self.own_seconds + each * notes
+        record_seconds = (now() - start) / COST_TRIES
+        records = 3 * len(self.spans) + len(self.steps) + len(self.work) + sum(map(len, self.marks.values()))
+        return self.own_seconds + record_seconds * records
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """Where a model's parameters are; None where it has none."""
+    """The device of a model's parameters; None if it has none."""
     parameter = next(module.parameters(), None)
     return None if parameter is None else parameter.device
