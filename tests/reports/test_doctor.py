@@ -99,7 +99,7 @@ def test_markdown_has_the_verdict_the_findings_and_the_facts() -> None:
 
 def test_json_is_complete_and_documented() -> None:
     report = json.loads(as_json(check_up_of(MACHINES["H100, old driver"][0])))
-    assert (report["schema"], report["verdict"], report["exit_code"]) == (1, "unusable", 2)
+    assert (report["schema"], report["verdict"], report["exit_code"]) == (2, "unusable", 2)
     assert report["findings"][0]["code"] == "TL124"
     assert report["facts"]["nvidia"]["driver"] == "535.104.05"
     documented = (ROOT / "docs" / "doctor.md").read_text()

@@ -23,7 +23,7 @@ from torchlap.reports.kit.terminal import rendered
 from torchlap.reports.kit.text import clean, escape, machine_line
 from torchlap.schema.machine import Facts, Trial
 
-SCHEMA = 1
+SCHEMA = 2
 Verdict = Literal["fine", "warnings", "unusable"]
 VERDICTS: dict[int, Verdict] = {EXIT_FINE: "fine", EXIT_WARNINGS: "warnings", EXIT_UNUSABLE: "unusable"}
 LONGEST_OUTPUT = 4000

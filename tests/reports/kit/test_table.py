@@ -63,6 +63,15 @@ def test_html_has_headers_values_to_sort_by_and_classes() -> None:
     assert '<td data-value="12.50" class="right"><s>12.5</s></td>' in html
 
 
+def test_a_phone_leaves_out_a_column_that_is_the_same_in_every_row_but_a_terminal_does_not() -> None:
+    table = build(["a", "b"], [(Column("name"), str), (Column("kind", is_constant=True), lambda _: "letter")])
+    html = template("kit/table.html.j2").module.table(table, "Letters")  # type: ignore[attr-defined]
+    assert '<td class="left spare">letter</td>' in html
+    rich = fitting(table, 20)
+    assert rich is not None
+    assert "letter" in rendered([rich], 20, color=False)
+
+
 @pytest.mark.parametrize("text", ["<b>a|b</b>", "\x1b[31m\u202e"])
 def test_no_format_shows_untrusted_text_raw(text: str) -> None:
     table = build([text], [(Column("name"), lambda name: Field(name, link=f"#{name}"))])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from making import cell, explained, plan, prepared, rounds, run
 from reports.samples import CORRECT, FAST, OWN, SLOW, TYPICAL, measured, of_units, table
+from support import ROOT
 
 from torchlap.judge.measurement import findings
 from torchlap.reports.run.plain import CSV_COLUMNS, as_csv, as_json, as_markdown
@@ -137,10 +138,19 @@ def test_json_is_one_object_with_every_cell() -> None:
     assert [finding["code"] for finding in report["findings"]] == ["TL201", "TL203"]
 
 
+def test_json_and_csv_are_documented() -> None:
+    report = json.loads(as_json(TYPICAL, None))
+    documented = (ROOT / "docs" / "output.md").read_text()
+    assert [name for name in (*report, *report["cells"][0]) if f"`{name}`" not in documented] == []
+    assert [name for name in CSV_COLUMNS if name not in documented] == []
+
+
 def test_json_has_the_bottleneck_of_each_cell() -> None:
     analyzed = run([prepared(0), *rounds(SLOW), explained(0)], plan(Group((cell(), cell("cuda:0")))))
     first, second = json.loads(as_json(analyzed, None))["cells"]
     assert (first["bottleneck"]["step_seconds"], second["bottleneck"]) == (0.1, None)
+    documented = (ROOT / "docs" / "bottleneck.md").read_text()
+    assert [name for name in first["bottleneck"] if f"`{name}`" not in documented] == []
 
 
 def test_json_of_an_unfinished_run_has_no_end() -> None:

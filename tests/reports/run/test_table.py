@@ -7,7 +7,7 @@ from torchlap.reports.run.table import failures, legend, table
 from torchlap.schema.events import NumericsChecked
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.numerics import Numerics
-from torchlap.schema.recipe import Recipe
+from torchlap.schema.recipe import Precision, Recipe
 from torchlap.schema.workload import Cell, Group
 
 
@@ -25,6 +25,15 @@ def test_a_column_is_there_only_if_it_says_something(cells: tuple[Cell, ...], he
     shown = table(judged(run([], plan(Group(cells)))))
     assert " ".join(column.head for column in shown.columns) == heads
     assert {len(row) for row in shown.rows} == {len(shown.columns)}
+
+
+@pytest.mark.parametrize(("recipes", "constant"), [(("bf16", "bf16"), True), (("fp32", "bf16"), False)])
+def test_a_recipe_that_all_cells_share_is_a_constant_column(
+    recipes: tuple[Precision, Precision], constant: bool
+) -> None:
+    cells = tuple(cell(device, recipe=Recipe(name)) for device, name in zip(("cpu", "cuda:0"), recipes, strict=True))
+    (column,) = [column for column in table(judged(run([], plan(Group(cells))))).columns if column.head == "recipe"]
+    assert column.is_constant is constant
 
 
 def test_bottlenecks_and_verdicts_that_differ_have_columns() -> None:

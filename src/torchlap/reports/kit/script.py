@@ -17,7 +17,7 @@ from torchlap.reports.kit.terminal import indented
 from torchlap.reports.kit.text import clean, counted, escape
 from torchlap.schema.trace import ScriptRun, Spans
 
-SCHEMA = 1
+SCHEMA = 2
 MOST_SPANS = 6
 WORTH_MENTIONING = 0.01
 """A share of the time; less is left out."""
