@@ -39,7 +39,7 @@ def test_the_2022_protocol_on_an_h100_was_bound_by_its_loader_at_batch_64_and_by
     run = reference("protocol-2022-h100")
     cells = [cell for group in figures(run) for cell in group.cells]
     found = {str(cell.cell): bottleneck(cell, peaks(run)[cell.cell.device]) for cell in cells}
-    assert {name.removesuffix(", cuda:0, fp32+loader(4)"): seen.word for name, seen in found.items() if seen} == {
+    assert {name.removesuffix(", cuda:0, fp32+loader(4)"): seen.kind for name, seen in found.items() if seen} == {
         "alexnet, batch 4": "launch",
         "alexnet, batch 64": "input",
         "resnet18, batch 4": "launch",

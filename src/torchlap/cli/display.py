@@ -62,7 +62,7 @@ class Display:
             say(progress_line(self.run, event.group))
 
     def _status(self, status: "Status") -> None:
-        from torchlap.reports.run.rows import clean
+        from torchlap.reports.kit.text import clean
 
         left = f"at most {int(status.left_seconds) // 60}:{int(status.left_seconds) % 60:02} left"
         self._progress.update(self._task, completed=status.done, description=f"{left} · {clean(status.doing)}")
