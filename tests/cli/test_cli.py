@@ -81,15 +81,15 @@ BAD_INPUT = [
     (["--weights", "none"], "none"),
     (["resnet18", "--data", "mnist"], "check the network, or use --data mnist-1k"),
     (["resnet18", "--weights", "pretrained"], "check the network, or leave out --weights pretrained"),
-    (["no/such/file.py:make"], "There is no file no/such/file.py"),
+    (["no/such/file.py:make"], "The file no/such/file.py does not exist"),
     ([own("no_such")], "has no function 'no_such'"),
     ([own("not_a_function")], "has no function 'not_a_function'"),
-    ([str(OWN)], "names no function"),
-    ([own("returns_nothing")], "returned NoneType; it must return module, (inputs, targets)"),
-    ([own("returns_no_module")], "returned str where the module belongs"),
+    ([str(OWN)], "does not name a function"),
+    ([own("returns_nothing")], "returned NoneType: it must return module, (inputs, targets)"),
+    ([own("returns_no_module")], "returned str instead of a module"),
     ([own("raises")], "ValueError at line"),
     ([own("exits")], "SystemExit at line"),
-    ([own("without_batch"), "--batch", "8"], "returned 4 inputs where the batch is 8"),
+    ([own("without_batch"), "--batch", "8"], "returned 4 inputs, but the batch size is 8"),
     (["--resume", "no-such.jsonl"], "cannot be read"),
     ([odd("killed_by_a_signal_without_a_name")], "killed by signal 40"),
     ([odd("raises_without_words")], "OddError at line"),
@@ -170,9 +170,9 @@ def test_an_own_batch_is_never_cut(function: str, batch: int, torchlap: Command,
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        ("frozen", "has no parameters to train"),
-        ("loss_of_many", "a tensor of shape (4,): return a tensor of one number"),
-        ("loss_that_is_a_float", "The loss is float: return a tensor of one number"),
+        ("frozen", "has no trainable parameters"),
+        ("loss_of_many", "a tensor of shape (4,): it must return a tensor with one element"),
+        ("loss_that_is_a_float", "The loss function returned float: it must return a tensor with one element"),
     ],
 )
 def test_a_model_that_cannot_train_is_told_in_our_words(
@@ -345,7 +345,7 @@ def test_a_mismatched_torchvision_is_told_before_anything_is_imported(tmp_path: 
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
     done = run("run", "--out", tmp_path / "run.jsonl", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 3
-    assert "torchvision 0.29.2 needs torch>=2.14.0, but torch 2.13.0 is here" in done.stderr
+    assert "torchvision 0.29.2 needs torch>=2.14.0, but torch 2.13.0 is installed" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -16,10 +16,10 @@ def test_a_loader_of_ones_own_is_used_and_a_wrong_one_is_told(torchlap: Command,
     words = ("--devices", "cpu", "--budget", "5s", "--out")
     result = torchlap("run", f"{known}:loader_of_three", "--batch", 4, *words, tmp_path / "three.jsonl")
     assert result.exit_code == 2, result.output
-    assert "returned a loader of 3 inputs where the batch is 4" in result.output
+    assert "returned a loader with batches of 3, but the batch size is 4" in result.output
     for model, said in (
-        ("loader_of_tensors", "The loader gives Tensor where a pair (inputs, targets) belongs."),
-        ("empty_loader", "The loader has no batch of 3 to give: its data are fewer"),
+        ("loader_of_tensors", "The loader returned Tensor: its dataset must return pairs (inputs, targets)."),
+        ("empty_loader", "The loader has no batch of 3: its dataset is too small"),
     ):
         result = torchlap("run", f"{known}:{model}", "--batch", 3, *words, tmp_path / model)
         assert result.exit_code == 1, result.output

@@ -8,7 +8,7 @@ import sys
 import torch
 from torch.backends import cudnn
 
-from torchlap.judge.numerics import word
+from torchlap.judge.numerics import verdict
 from torchlap.schema.messages import Build, Verify
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Workload
@@ -27,4 +27,4 @@ bench = Bench(request)
 torch.backends.cuda.matmul.fp32_precision = "tf32"
 cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # torch creates it when it is imported
 numerics = verify(bench, Verify(limit_seconds=100.0, sampled=True), lambda _: None)
-print(word(numerics), numerics.imprecise, "of", numerics.products, "products", len(numerics.faults), "faults")
+print(verdict(numerics), numerics.imprecise, "of", numerics.products, "products", len(numerics.faults), "faults")

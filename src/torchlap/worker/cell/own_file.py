@@ -32,7 +32,7 @@ def build(model: str, batch: int) -> Subject:
     module, data, loss = _parts(model, _call(path, name, batch))
     rows = data.batch_size if isinstance(data, DataLoader) else _rows(data[0])
     if rows is not None and rows != batch:
-        returned = f"a loader of {rows} inputs a batch" if isinstance(data, DataLoader) else f"{rows} inputs"
+        returned = f"a loader with batches of {rows}" if isinstance(data, DataLoader) else f"{rows} inputs"
         raise ModelError(
             f"{model} returned {returned}, but the batch size is {batch}: add a parameter named batch to the function, "
             f"or use --batch {rows}."

@@ -60,7 +60,7 @@ for number, (value, right) in enumerate(zip(actual, expected)):
     error = error if error == error else float("inf")
     worst = max(worst, error)
     print(f"result {{number}}, {{tuple(right.shape)}}: relative error {{error:.1e}}")
-print("torch", torch.__version__, "on", DEVICE, "wrong" if worst > LIMIT else "right")
+print("torch", torch.__version__, "on", DEVICE, "wrong" if worst > LIMIT else "correct")
 sys.exit(worst > LIMIT)
 '''
 
