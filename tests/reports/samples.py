@@ -3,6 +3,7 @@
 import textwrap
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from making import CPU, cell, explained, facts, failure, pair, plan, prepared, reached, rounds, run
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from torchlap.schema.events import Event, GroupFinished, GroupStarted, Run, RunF
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.trace import ScriptRun, Trace
 from torchlap.schema.workload import Cell, Group, Workload
 
 SLOW = [0.1, 0.101, 0.099, 0.1, 0.102, 0.098, 0.1, 0.1]
@@ -93,6 +95,11 @@ def everywhere(text: str) -> Run:
     events += [explained(0, no_energy=text, left_out=(text,)), reached(text, refused={"fp16": text})]
     hostile = run(events, plan(Group(cells), Group((last,)), suite=text), machine, [text])
     return replace(hostile, header=replace(hostile.header, published=text))
+
+
+def script_run(recorded: Trace, **changes: Any) -> ScriptRun:
+    """A script that ended by itself."""
+    return replace(ScriptRun(recorded, recorded.exit_code), **changes)
 
 
 def steering(text: str) -> set[str]:

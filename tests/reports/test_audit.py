@@ -2,8 +2,9 @@ import json
 from typing import Any
 
 import pytest
+from judge.traces import AT, LOSSES, SPANS, trace
 from msgspec.structs import replace
-from reports.traces import AT, LOSSES, SPANS, script_run, trace
+from reports.samples import script_run
 
 from torchlap.judge.script import examine
 from torchlap.reports.audit import as_json, as_markdown, as_text, exit_code

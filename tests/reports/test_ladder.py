@@ -1,7 +1,8 @@
 import json
 
+from judge.traces import trace
 from making import plan, rounds, run
-from reports.traces import script_run, trace
+from reports.samples import script_run
 
 from torchlap.reports.ladder import as_json, as_markdown, as_text
 from torchlap.schema.ladder import Figure, Ladder, Rung

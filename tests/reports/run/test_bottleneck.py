@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from making import cell, explained, plan, prepared, reached, rounds, run
-from reports.samples import measured, of_units, table
+from reports.samples import measured, of_units
 
+from torchlap.reports.run import terminal
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.plain import as_csv, as_json, as_markdown
 from torchlap.reports.run.rows import judged
@@ -81,9 +82,12 @@ def test_what_was_not_analyzed_has_its_reason() -> None:
 
 
 def test_a_terminal_shows_the_lines_on_request() -> None:
-    brief, long = table(measured(), 80), table(measured(), 200)
+    brief, long = (terminal.report(measured(), None, 80, color=False, why=why) for why in (False, True))
     assert "Bottlenecks: add --why for details." in " ".join(brief.split())
-    assert "Shares of the step" not in long
+    assert "Shares of the step" not in brief
+    assert "add --why" not in long
+    assert "\nBottlenecks\n  resnet18, batch 4, cpu\n    Bottleneck: compute. Shares of the step:" in long
+    assert max(map(len, long.splitlines())) <= 80
 
 
 some_seconds = some.floats(0, 1e9)
