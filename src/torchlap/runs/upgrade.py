@@ -37,8 +37,10 @@ def upgrade(line: Line, schema: int) -> Line:
 
 
 def _from_1(line: Line) -> Line:
-    line = dict(line)
-    line["event"] = EVENTS_1.get(line.get("event", ""), line.get("event"))
+    kind = line.get("event")
+    if not isinstance(kind, str):
+        return line  # not an event, which decoding it will say
+    line = line | {"event": EVENTS_1.get(kind, kind)}
     if "comparison" in line:
         line["group"] = line.pop("comparison")
     if line["event"] == "run":
@@ -47,7 +49,7 @@ def _from_1(line: Line) -> Line:
         return _round_from_1(line)
     if line["event"] == "peaks":
         return {"event": "peaks", "peaks": {name: value for name, value in line.items() if name != "event"}}
-    record = RECORDS_1.get(line["event"] or "")
+    record = RECORDS_1.get(line["event"])
     if record is None:
         return line
     own = {name: line.pop(name) for name in ("event", "group", "cell") if name in line}
