@@ -12,17 +12,17 @@ from torchlap.api.doctor import Examination
 from torchlap.machine.facts import begin
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import SpawnLauncher, launcher
-from torchlap.schema.machine import Facts
+from torchlap.schema.machine import Facts, Trial
 from torchlap.schema.messages import Tried, TryOut
 from torchlap.schema.suites import SUITES
 
 SECONDS = 60.0
 
 
-def tried(workers: Shared, device: str) -> Tried:
+def tried(workers: Shared, device: str) -> Trial:
     worker = workers.start()
     try:
-        return worker.ask(TryOut(device), Tried, SECONDS)
+        return worker.ask(TryOut(device), Tried, SECONDS).trial
     finally:
         worker.kill()
 

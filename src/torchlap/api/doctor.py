@@ -91,10 +91,7 @@ class Examination:
                 kind=failure.kind,
                 reason=private(failure.reason),
             )
-        return Trial(
-            device=device,
-            seconds=tried.seconds,
-            wrong=tried.wrong,
-            missing=tuple(map(private, tried.missing)),
-            fallbacks=tuple(map(private, tried.fallbacks)),
+        trial = tried.trial
+        return replace(
+            trial, missing=tuple(map(private, trial.missing)), fallbacks=tuple(map(private, trial.fallbacks))
         )

@@ -67,7 +67,9 @@ Devices = Annotated[
 ]
 VerifyDevices = Annotated[
     str,
-    typer.Option("--devices", help="Devices, like cpu,cuda:0,mps. all means every accelerator, or the CPU if there is none."),
+    typer.Option(
+        "--devices", help="Devices, like cpu,cuda:0,mps. all means every accelerator, or the CPU if there is none."
+    ),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]

@@ -249,6 +249,10 @@ def cpu_threads() -> tuple[int, str]:
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     performance = _sysctl("hw.perflevel0.physicalcpu") if sys.platform == "darwin" else ""
     if performance.isdecimal() and int(performance) > 0:
-        return int(performance), "its performance cores"
+        return int(performance), "one per performance core"
     usable = usable_cores()
-    return (physical, "its physical cores") if physical <= usable else (usable, "the cores that this process may use")
+    return (
+        (physical, "one per physical core")
+        if physical <= usable
+        else (usable, "one per core that this process may use")
+    )

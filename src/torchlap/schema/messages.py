@@ -8,7 +8,7 @@ from msgspec.json import Decoder, Encoder
 from torchlap.schema.base import FailureKind, Finite, Span
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import Preparation
-from torchlap.schema.machine import DeviceFacts, TorchFacts
+from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.recipe import MemoryFormat, Precision
 from torchlap.schema.workload import Cell, DataName, Weights
@@ -121,13 +121,10 @@ class Description(Struct, frozen=True, tag="description"):
     torch: TorchFacts | None = None
 
 
-class Tried(Struct, frozen=True, tag="tried", kw_only=True):
-    """The device was tested; `wrong`, `missing` and `fallbacks` are those of `torchlap.schema.machine.Trial`."""
+class Tried(Struct, frozen=True, tag="tried"):
+    """The device was tested."""
 
-    seconds: float
-    wrong: str = ""
-    missing: tuple[str, ...] = ()
-    fallbacks: tuple[str, ...] = ()
+    trial: Trial
 
 
 class Checked(Struct, frozen=True, tag="checked"):

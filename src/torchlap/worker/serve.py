@@ -29,6 +29,7 @@ from torchlap.schema.messages import (
     Request,
     RunLap,
     SuiteChecked,
+    Tried,
     TryOut,
     Verified,
     Verify,
@@ -110,7 +111,7 @@ class CellServer:
                 facts = devices.torch_facts()
                 return Description(devices.list_devices(), known_models(), devices.accelerator_support(), facts)
             case TryOut(device=device):
-                return try_out(device, self._report)
+                return Tried(try_out(device, self._report))
             case CheckSuite(device=device, thorough=thorough):
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.squeezenet import Fire
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
-from torchlap.schema.messages import Tried
+from torchlap.schema.machine import Trial
 from torchlap.worker import devices
 from torchlap.worker.errors import first_line
 
@@ -65,7 +65,7 @@ class Residual(nn.Module):
         return out
 
 
-def try_out(name: str, report: Callable[[str], None]) -> Tried:
+def try_out(name: str, report: Callable[[str], None]) -> Trial:
     """Test a device; `report` is called with each stage before it begins.
 
     Raises:
@@ -80,7 +80,8 @@ def try_out(name: str, report: Callable[[str], None]) -> Tried:
     with devices.recorded_warnings() as recorded:
         missing = [_missing_operator(kind, device) for kind in LAYERS]
         synchronize()
-    return Tried(
+    return Trial(
+        device=name,
         seconds=time.perf_counter() - begun,
         wrong="; ".join(filter(None, wrong)),
         missing=tuple(dict.fromkeys(filter(None, missing))),
