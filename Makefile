@@ -2,13 +2,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: bench test check clean
+.PHONY: bench test test-all test-long check clean
 
 bench: .venv/.run  ## install, then the default run
 	$(BIN)/torchlap
 
-test: .venv/.test check  ## install with the test tools, then all checks
-	$(BIN)/pytest
+test: .venv/.test check  ## install with the test tools, then all checks that take minutes
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+test-all: test test-long  ## the long tests, too
+
+test-long: .venv/.test  ## real time, real models, compiled steps, every audited script; on a GPU its tests
+	$(BIN)/pytest -m 'long or gpu' -rs
 
 check: .venv/.test
 	$(BIN)/ruff format --check src tests benchmarks examples docs
