@@ -6,13 +6,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from torchlap.schema.base import FailureKind
-from torchlap.schema.breakdown import Breakdown, OperatorCost, Peaks
+from torchlap.schema.breakdown import Breakdown, EnergyWindow, LoaderRate, OperatorCost, Peaks
 from torchlap.schema.events import (
     SCHEMA,
     BreakdownMeasured,
     CellPrepared,
     Event,
     Failure,
+    GroupFinished,
     GroupStarted,
     Header,
     Lap,
@@ -21,6 +22,7 @@ from torchlap.schema.events import (
     Preparation,
     Round,
     Run,
+    RunFinished,
 )
 from torchlap.schema.machine import DeviceFacts, Facts
 from torchlap.schema.numerics import Numerics, NumericsFault
@@ -45,7 +47,7 @@ FAULT = NumericsFault(
     worst=0.1,
     allowed=1e-5,
 )
-"""An operator whose result is a hundredth off."""
+"""An operator whose result is off by 1%."""
 
 FACTS = Facts(
     cpu="Fast Processor 9",
@@ -63,14 +65,14 @@ FACTS = Facts(
 
 
 def facts(**changes: Any) -> Facts:
-    """The facts of a machine with one CUDA device, but for what is given."""
+    """The facts of a machine with one CUDA device, with changes."""
     return replace(FACTS, **changes)
 
 
 def cell(
     device: str = "cpu", *, model: str = "resnet18", batch: int = 4, phase: Phase = "train", recipe: Recipe = FP32
 ) -> Cell:
-    """A cell in fp32, but for what is given."""
+    """A cell, by default in fp32 on the CPU."""
     return Cell(Workload(model, batch, phase), recipe, device)
 
 
@@ -80,7 +82,7 @@ def pair(*, model: str = "resnet18", batch: int = 4) -> Group:
 
 
 def plan(*groups: Group, **changes: Any) -> Plan:
-    """A plan of these comparisons, or of one pair."""
+    """A plan of these groups, by default of one pair."""
     return replace(Plan(suite="quick", groups=groups or (pair(),)), **changes)
 
 
@@ -92,7 +94,7 @@ def header(of: Plan | None = None, machine: Facts = FACTS) -> Header:
 def rounds(
     *lap_seconds: Sequence[float | None], group: int = 0, steps: int = 1, loss: float = 2.5
 ) -> tuple[Round, ...]:
-    """Rounds from one list of lap seconds a cell, in the plan's order; None where a cell has no lap in a round."""
+    """Rounds from a list of lap seconds for each cell, in the plan's order; None where a cell has no lap."""
     return tuple(
         Round(
             group,
@@ -104,7 +106,7 @@ def rounds(
 
 
 def prepared(number: int = 0, *, group: int = 0, **changes: Any) -> CellPrepared:
-    """A cell that is warm, and steady unless said otherwise."""
+    """A cell that is warm and steady, with changes."""
     warm = Preparation(
         first_step_seconds=0.25,
         warm_up_steps=10,
@@ -123,7 +125,7 @@ def prepared(number: int = 0, *, group: int = 0, **changes: Any) -> CellPrepared
 
 
 def explained(number: int = 0, *, group: int = 0, **changes: Any) -> BreakdownMeasured:
-    """Where a step of 0.1 s went: most of it into a product of 10 GFLOP, backward."""
+    """The breakdown of a step of 0.1 s: most of it is a backward product of 10 GFLOP."""
     breakdown = Breakdown(
         phases={
             "input": (0.0001,) * 3,
@@ -146,7 +148,7 @@ def explained(number: int = 0, *, group: int = 0, **changes: Any) -> BreakdownMe
 
 
 def reached(device: str = "cpu", **changes: Any) -> PeaksMeasured:
-    """A device that multiplies 0.2 TFLOP/s, and copies 10 GB/s."""
+    """A device that multiplies at 0.2 TFLOP/s and copies at 10 GB/s."""
     peaks = Peaks(
         device=device, flops={"fp32": 2e11, "bf16": 1e12}, copy_bytes=1e10, operator_seconds=1e-6, seconds=0.8
     )
@@ -156,28 +158,48 @@ def reached(device: str = "cpu", **changes: Any) -> PeaksMeasured:
 def failure(
     number: int = 0, kind: FailureKind = "crash", reason: str = "It stopped.", *, group: int = 0, **changes: Any
 ) -> Failure:
-    """Why a cell has no figure."""
+    """Why a cell has no result."""
     return replace(Failure(group=group, cell=number, kind=kind, reason=reason), **changes)
 
 
 def verified(of: Plan) -> tuple[NumericsChecked, ...]:
-    """The numbers of every accelerator's cell are right."""
+    """Every cell of an accelerator computes correct results."""
     return tuple(
         NumericsChecked(group=number, cell=position, numerics=Numerics(operators=100, products=10, closest=0.5))
         for number, group in enumerate(of.groups)
-        for position, each in enumerate(group.cells)
-        if each.device != "cpu"
+        for position, planned in enumerate(group.cells)
+        if planned.device != "cpu"
     )
 
 
 def run(
     events: Sequence[Event] = (), of: Plan | None = None, machine: Facts = FACTS, remarks: Sequence[str] = ()
 ) -> Run:
-    """A run of that plan with these events, and with right numbers."""
-    right = verified(of or plan())
-    told: list[Event] = [*right]
+    """A run of that plan with these events, and with correct results."""
+    correct = verified(of or plan())
+    written: list[Event] = [*correct]
     for event in events:
-        told.append(event)
+        written.append(event)
         if isinstance(event, GroupStarted):
-            told += [each for each in right if each.group == event.group]
-    return Run(header(of, machine), tuple(told), tuple(remarks))
+            written += [check for check in correct if check.group == event.group]
+    return Run(header(of, machine), tuple(written), tuple(remarks))
+
+
+WHOLE_RUN = Run(
+    header(plan(pair(), pair(batch=64)), facts(environment={"OMP_NUM_THREADS": "4"})),
+    (
+        GroupStarted(0),
+        NumericsChecked(
+            group=0, cell=1, numerics=Numerics(operators=9, closest=0.5, faults=(FAULT,), spread=1e-7, spread_of="loss")
+        ),
+        prepared(0, choices=("threads: 8",)),
+        prepared(1),
+        *rounds([0.1, 0.11], [0.02, None], steps=3),
+        GroupFinished(0, "precise"),
+        explained(0, energy=(EnergyWindow(1.5, 0.25, 3),), loaders=(LoaderRate(2, 10, 0.5),), meter="a meter"),
+        reached("cuda:0", refused={"tf32": "It has none."}),
+        failure(1, "out_of_memory", "No memory.", group=1, detail="A long\nstory.", estimate_seconds=2.5),
+        RunFinished(reason="complete", wall_seconds=98.5, start_up_seconds=7.25),
+    ),
+)
+"""A run with an event of every kind."""

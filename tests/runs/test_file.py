@@ -9,31 +9,15 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from making import FAULT, explained, facts, failure, header, pair, plan, prepared, reached, rounds
+from making import WHOLE_RUN, failure, header, pair, plan, prepared, rounds
 
 from torchlap.errors import EXIT_RUN_FILE, RunFileError
 from torchlap.runs import file as runfile
 from torchlap.runs.file import LONGEST_LINE, RunFile, load
-from torchlap.schema.breakdown import EnergyWindow, LoaderRate
-from torchlap.schema.events import SCHEMA, Event, GroupFinished, GroupStarted, NumericsChecked, Run, RunFinished
-from torchlap.schema.numerics import Numerics
+from torchlap.schema.events import SCHEMA, Event, GroupFinished, GroupStarted, Run
 from torchlap.schema.recipe import Recipe
 
-HEADER = header(plan(pair(), pair(batch=64)), facts(environment={"OMP_NUM_THREADS": "4"}))
-EVENTS: tuple[Event, ...] = (
-    GroupStarted(0),
-    NumericsChecked(
-        group=0, cell=1, numerics=Numerics(operators=9, closest=0.5, faults=(FAULT,), spread=1e-7, spread_of="loss")
-    ),
-    prepared(0, choices=("threads: 8",)),
-    prepared(1),
-    *rounds([0.1, 0.11], [0.02, None], steps=3),
-    GroupFinished(0, "precise"),
-    explained(0, energy=(EnergyWindow(1.5, 0.25, 3),), loaders=(LoaderRate(2, 10, 0.5),), meter="a meter"),
-    reached("cuda:0", refused={"tf32": "It has none."}),
-    failure(1, "out_of_memory", "No memory.", group=1, detail="A long\nstory.", estimate_seconds=2.5),
-    RunFinished(reason="complete", wall_seconds=98.5, start_up_seconds=7.25),
-)
+HEADER, EVENTS = WHOLE_RUN.header, WHOLE_RUN.events
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
