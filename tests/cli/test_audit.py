@@ -1,4 +1,4 @@
-"""torchlap audit as a user types it: on scripts that end oddly, and on the experiment of 2022."""
+"""torchlap audit, with the real tracer in a process of its own."""
 
 import json
 import os
@@ -9,15 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import TESTS
-from typer.testing import CliRunner, Result
+from support import PATIENCE_SECONDS, TESTS, invoke
 
-from torchlap.cli.app import app
 from torchlap.measuring.ladder import SCRIPT
 
-
-def command(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words], prog_name="torchlap")
+AUDIT = [sys.executable, "-m", "torchlap", "audit"]
 
 
 @pytest.fixture
@@ -48,9 +44,58 @@ def train():
 """
 
 
-def test_a_script_keeps_its_arguments_input_output_files_children_and_exit_code(
+def audit(*words: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [*AUDIT, *map(str, words)]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_SECONDS
+    )
+
+
+def test_a_script_keeps_its_arguments_input_output_files_and_exit_code(
     script: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    path = script("""\
+elapsed = train()
+open(sys.argv[1], "w").write(f"{sys.argv[2:]} {sys.stdin.read()} {elapsed:.3f} {__file__}")
+print("printed")
+sys.exit(3)
+""")
+    kept = tmp_path / "kept.txt"
+    done = audit("--format", "json", path, kept, "--format", "own", "-x", stdin="typed")
+    arguments, rest = kept.read_text().split("] ")
+    assert arguments == "['--format', 'own', '-x'"
+    assert rest.split()[0] == "typed"
+    assert rest.endswith(str(path))
+    assert done.returncode == 3
+    assert "printed" in done.stderr
+    trace = json.loads(done.stdout)["run"]["trace"]
+    assert (trace["steps"], trace["ending"]) == (3, "exited")
+
+
+def test_a_script_that_raises_shows_its_own_traceback_and_what_it_did_before(script: Callable[[str], Path]) -> None:
+    done = audit(script("train()\nraise ValueError('own words')\n"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "Traceback (most recent call last):"
+    assert done.stderr.splitlines()[1].endswith('own script.py", line 16, in <module>')
+    assert done.stderr.splitlines()[-1] == "ValueError: own words"
+    assert "TL406" in done.stdout
+    assert "ValueError: own words" in " ".join(done.stdout.split())
+
+
+def test_ctrl_c_ends_the_script_and_reports_what_it_did(script: Callable[[str], Path]) -> None:
+    words = [*AUDIT, str(script("train()\nprint('ready', flush=True)\nwhile True:\n    train()\n"))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        printed = process.stdout.read()
+    assert process.returncode == 130
+    assert "training steps on cpu" in printed
+    assert "interrupted" in printed
+
+
+@pytest.mark.long
+def test_a_scripts_own_processes_are_not_traced(script: Callable[[str], Path], tmp_path: Path) -> None:
     path = script("""\
 import multiprocessing
 
@@ -69,113 +114,55 @@ if __name__ == "__main__":
     process.start()
     spawned = queue.get()
     process.join()
-    open(sys.argv[1], "w").write(f"{sys.argv[2:]} {sys.stdin.read()} {forked} {spawned} {elapsed:.3f} {__file__}")
-    print("printed")
-    sys.exit(3)
+    open(sys.argv[1], "w").write(f"{forked} {spawned}")
 """)
     kept = tmp_path / "kept.txt"
-    words = [
-        sys.executable,
-        "-m",
-        "torchlap",
-        "audit",
-        "--format",
-        "json",
-        str(path),
-        str(kept),
-        "--format",
-        "own",
-        "-x",
-    ]
-    done = subprocess.run(words, input="typed", capture_output=True, text=True, check=False, timeout=100)
-    arguments, rest = kept.read_text().split("] ")
-    assert arguments == "['--format', 'own', '-x'"
-    assert rest.split()[:4] == ["typed", "5", "('__mp_main__',", "'__mp_main__')"]
-    assert rest.endswith(str(path))
-    assert done.returncode == 3
-    assert "printed" in done.stderr
-    told = json.loads(done.stdout)
-    assert told["run"]["trace"]["steps"] == 3
-    assert told["run"]["trace"]["ending"] == "exited"
+    done = audit("--format", "json", path, kept)
+    assert kept.read_text() == "5 ('__mp_main__', '__mp_main__')"
+    assert json.loads(done.stdout)["run"]["trace"]["steps"] == 3
 
 
-def test_a_script_that_raises_shows_its_own_traceback_and_what_it_did_before(script: Callable[[str], Path]) -> None:
-    path = script("train()\nraise ValueError('own words')\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "torchlap", "audit", str(path)], capture_output=True, text=True, check=False, timeout=100
-    )
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[0] == "Traceback (most recent call last):"
-    assert done.stderr.splitlines()[1].endswith('own script.py", line 16, in <module>')
-    assert done.stderr.splitlines()[-1] == "ValueError: own words"
-    assert "TL406" in done.stdout
-    assert "It ended with exit code 1 (ValueError: own words)" in " ".join(done.stdout.split())
-
-
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("text", "code", "sentence"),
+    ("text", "code", "words"),
     [
-        ("train()\nos._exit(7)\n", 7, "It ended with exit code 7"),
-        ("train()\ntime.sleep(4)\nos.kill(os.getpid(), signal.SIGKILL)\n", 137, "It was ended by SIGKILL"),
-        ("while True:\n    train()\n", 0, "It was stopped as asked"),
+        ("train()\nos._exit(7)\n", 7, "exit code 7"),
+        ("train()\ntime.sleep(4)\nos.kill(os.getpid(), signal.SIGKILL)\n", 137, "SIGKILL"),
+        ("while True:\n    train()\n", 0, "stopped"),
     ],
 )
-def test_a_script_that_ends_itself_is_killed_or_goes_on_forever_is_told_of(
-    script: Callable[[str], Path], text: str, code: int, sentence: str
+def test_a_script_that_ends_oddly_is_reported_as_far_as_it_came(
+    script: Callable[[str], Path], text: str, code: int, words: str
 ) -> None:
-    words = [sys.executable, "-m", "torchlap", "audit", "--stop-after", "10s", str(script(text))]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    done = audit("--stop-after", "30s", script(text))
     assert done.returncode == code, done.stderr
-    assert sentence in " ".join(done.stdout.split())
+    assert words in " ".join(done.stdout.split())
     assert "training steps on cpu" in done.stdout
-
-
-def test_ctrl_c_ends_the_script_and_tells_what_it_did(script: Callable[[str], Path]) -> None:
-    path = script("print('ready', flush=True)\nwhile True:\n    train()\n")
-    words = [sys.executable, "-m", "torchlap", "audit", str(path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        os.killpg(process.pid, signal.SIGINT)
-        said = process.stdout.read()
-    assert process.returncode == 130
-    assert "It was interrupted: what it did until then is told." in said
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("nowhere.py",), "torchlap: The script nowhere.py does not exist: name a Python file.\n"),
-        ((TESTS,), f"torchlap: The script {TESTS} is a folder: name a Python file.\n"),
-        (("--stop-after", "soon", "x.py"), "torchlap: 'soon' is no time limit"),
-        (("--models", "alexnet", "x.py"), "torchlap: --models and --out are for the experiment of 2022"),
-        (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment: choose of vgg16, alexnet"),
-        (("--stop-after", "60s"), "torchlap: --stop-after is for a script: name one, or leave it out.\n"),
+        (("nowhere.py",), "torchlap: The script nowhere.py does not exist: "),
+        ((TESTS,), f"torchlap: The script {TESTS} is a folder: "),
+        (("--stop-after", "soon", "x.py"), "torchlap: Invalid time limit 'soon': "),
+        (("--models", "alexnet", "x.py"), "torchlap: --models and --out "),
+        (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment: "),
+        (("--stop-after", "60s"), "torchlap: --stop-after "),
     ],
 )
-def test_what_cannot_be_audited_is_said_in_a_sentence(words: tuple[object, ...], sentence: str) -> None:
-    done = command("audit", *words)
-    assert done.exit_code == 2
-    assert done.stderr.startswith(sentence)
-    assert done.stderr.count("\n") == 1
+def test_what_cannot_be_audited_is_one_sentence(words: tuple[object, ...], sentence: str) -> None:
+    result = invoke("audit", *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(sentence)
+    assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.models
-def test_the_experiment_of_2022_is_told_what_is_wrong_with_it() -> None:
-    options = [
-        "--devices",
-        "cpu",
-        "--models",
-        "alexnet,squeezenet1_0",
-        "--batches",
-        "4",
-        "--cpu-images",
-        "16",
-        "--size",
-        "64",
-    ]
-    words = [sys.executable, "-m", "torchlap", "audit", "--format", "json", str(SCRIPT), *options]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+def test_the_2022_experiment_has_its_known_faults() -> None:
+    words = ("--devices", "cpu", "--models", "alexnet,squeezenet1_0", "--batches", 4, "--cpu-images", 16, "--size", 64)
+    done = audit("--format", "json", SCRIPT, *words)
     assert done.returncode == 1, done.stderr
     codes = {finding["code"] for finding in json.loads(done.stdout)["findings"]}
     assert codes >= {"TL409", "TL410", "TL411", "TL403", "TL406"}

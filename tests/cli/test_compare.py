@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from judge.speeds import at
 from making import facts, pair, plan, run
-from support import Command
+from support import invoke
 
 import torchlap
 from torchlap.errors import UsageError
@@ -22,20 +22,20 @@ def written(folder: Path, name: str, measured: Run) -> Path:
     return folder / name
 
 
-def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path, torchlap: Command) -> None:
+def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path) -> None:
     other = facts(packages={"torch": "2.15.0", "torchvision": "0.28.0"})
     files = [
         written(tmp_path, "a.jsonl", at(10.0, 100.0)),
         written(tmp_path, "b.jsonl", at(10.0, 70.0, machine=other)),
     ]
-    result = torchlap("compare", *files)
+    result = invoke("compare", *files)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "b.jsonl vs. a.jsonl: 1 slower, 1 same."
     assert lines[1] == "  Differences (b.jsonl): torch 2.13.0 vs. 2.15.0."
-    assert torchlap("compare", *files, "--fail-if-slower", "5%").exit_code == 1
-    assert torchlap("compare", *files, "--fail-if-slower", "40%").exit_code == 0
-    assert torchlap("compare", tmp_path).stdout == result.stdout
+    assert invoke("compare", *files, "--fail-if-slower", "5%").exit_code == 1
+    assert invoke("compare", *files, "--fail-if-slower", "40%").exit_code == 0
+    assert invoke("compare", tmp_path).stdout == result.stdout
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path
     ],
 )
 def test_an_invalid_command_is_answered_in_a_sentence(
-    words: list[str], message: str, torchlap: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = torchlap("compare", *words)
+    result = invoke("compare", *words)
     assert result.exit_code in (2, 4), result.output
     assert message in " ".join(result.output.split())
     assert "Traceback" not in result.output
@@ -78,17 +78,17 @@ def test_files_with_the_same_name_are_distinguished_by_their_folders(tmp_path: P
     assert compared.changes[0].verdict == "slower"
 
 
-def test_an_earlier_run_is_reported_again(tmp_path: Path, torchlap: Command) -> None:
+def test_an_earlier_run_is_reported_again(tmp_path: Path) -> None:
     file = written(tmp_path, "a.jsonl", at(10.0, 55.0))
-    result = torchlap("report", file)
+    result = invoke("report", file)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Fast Processor 9")
     assert "5.50x" in result.stdout
-    assert "bottleneck" in torchlap("report", "protocol-2022-h100").stdout
-    assert "Bottleneck: input" in torchlap("report", "protocol-2022-h100", "--why", "--format", "markdown").stdout
-    assert json.loads(torchlap("report", file, "--format", "json").stdout)["cells"]
-    assert "~5.3 (n = 1)" in torchlap("report", "experiment-2022").stdout
-    both = torchlap("report", file, file)
+    assert "bottleneck" in invoke("report", "protocol-2022-h100").stdout
+    assert "Bottleneck: input" in invoke("report", "protocol-2022-h100", "--why", "--format", "markdown").stdout
+    assert json.loads(invoke("report", file, "--format", "json").stdout)["cells"]
+    assert "~5.3 (n = 1)" in invoke("report", "experiment-2022").stdout
+    both = invoke("report", file, file)
     assert both.stdout.count("a.jsonl\n") == 2
-    refused = torchlap("report", file, file, "--format", "csv")
+    refused = invoke("report", file, file, "--format", "csv")
     assert (refused.exit_code, "--format csv" in refused.output) == (2, True)

@@ -1,6 +1,7 @@
 """Models that users write, and that differ from what is expected."""
 
 import os
+import subprocess
 from collections.abc import Callable
 
 import torch
@@ -70,3 +71,13 @@ def raises_without_words(batch: int) -> None:
 
 def raises_what_is_no_text(batch: int) -> None:
     raise ValueError("bad \udcff")
+
+
+def prints(batch: int) -> tuple[nn.Module, Batch]:
+    print("a line of its own", flush=True)
+    return layers(), images(batch)
+
+
+def starts_a_process(batch: int) -> tuple[nn.Module, Batch]:
+    subprocess.Popen(["sleep", "1000"])
+    return layers(), images(batch)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bounds import WORKLOADS, Known, told
-from support import OWN, Command, Shared
+from support import Command, Shared, own
 
 from torchlap import diagnose, figures, load
 from torchlap.api.doctor import Examination
@@ -15,10 +15,6 @@ from torchlap.schema.messages import Describe, Description
 
 pytestmark = pytest.mark.gpu
 SECONDS = 120.0
-
-
-def own(function: str) -> str:
-    return f"{OWN}:{function}"
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +38,12 @@ def accelerator(workers: Shared) -> str:
 
 
 def test_every_recipe_runs_and_a_device_may_be_compared_with_itself(
-    accelerator: str, torchlap: Command, tmp_path: Path
+    accelerator: str, torchlap_with_processes: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "run.jsonl"
     recipes = "fp32,fp32,bf16+channels_last+fused,fp16,compile" + ",tf32" * accelerator.startswith("cuda")
     options = ("--devices", accelerator, "--batch", 8, "--precision-target", "10%", "--budget", "3m", "--out", out)
-    result = torchlap("run", "resnet18", "--recipe", recipes, *options)
+    result = torchlap_with_processes("run", "resnet18", "--recipe", recipes, *options)
     assert result.exit_code == 0, result.output
     first, again, *others = figures(load(out))[0].cells
     assert first.throughput is not None
@@ -57,10 +53,12 @@ def test_every_recipe_runs_and_a_device_may_be_compared_with_itself(
     assert all(other.speed_up for other in others)
 
 
-def test_training_on_real_digits_learns_there(accelerator: str, torchlap: Command, tmp_path: Path) -> None:
+def test_training_on_real_digits_learns_there(
+    accelerator: str, torchlap_with_processes: Command, tmp_path: Path
+) -> None:
     out = tmp_path / "run.jsonl"
     options = ("--devices", accelerator, "--batch", 64, "--budget", "30s", "--precision-target", "1%", "--out", out)
-    result = torchlap("run", "resnet18", *options)
+    result = torchlap_with_processes("run", "resnet18", *options)
     assert result.exit_code == 0, result.output
     (cell,) = figures(load(out))[0].cells
     assert cell.prepared is not None
@@ -68,11 +66,11 @@ def test_training_on_real_digits_learns_there(accelerator: str, torchlap: Comman
 
 
 def test_a_batch_that_does_not_fit_is_a_record_and_the_smaller_one_has_its_figure(
-    accelerator: str, torchlap: Command, tmp_path: Path
+    accelerator: str, torchlap_with_processes: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "run.jsonl"
     options = ("--devices", accelerator, "--batch", "4,20000", "--budget", "60s", "--out", out)
-    result = torchlap("run", "vgg16", *options)
+    result = torchlap_with_processes("run", "vgg16", *options)
     assert result.exit_code == 1, result.output
     fits, too_large = (group.cells[0] for group in figures(load(out)))
     assert fits.throughput is not None
@@ -80,10 +78,14 @@ def test_a_batch_that_does_not_fit_is_a_record_and_the_smaller_one_has_its_figur
     assert too_large.failure.kind == "out_of_memory"
 
 
-def test_the_cpu_and_the_accelerator_take_turns(accelerator: str, torchlap: Command, tmp_path: Path) -> None:
+def test_the_cpu_and_the_accelerator_take_turns(
+    accelerator: str, torchlap_with_processes: Command, tmp_path: Path
+) -> None:
     out = tmp_path / "run.jsonl"
     devices = f"cpu,{accelerator}"
-    result = torchlap("run", own("small"), "--devices", devices, "--batch", 64, "--budget", "30s", "--out", out)
+    result = torchlap_with_processes(
+        "run", own("small"), "--devices", devices, "--batch", 64, "--budget", "30s", "--out", out
+    )
     assert result.exit_code == 0, result.output
     assert figures(load(out))[0].cells[1].speed_up is not None
 

@@ -1,16 +1,14 @@
-"""What is checked of a device's numbers: the limits, and the suite of operators on a device with one fault."""
+"""What is checked of a device's results: the limits, and the suite of operators on a device with one fault."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import SIMULATED, Shared
+from support import PATIENCE_SECONDS
+from virtual import Clock, Here
 
-from torchlap.processes.start import launcher
 from torchlap.schema.messages import CheckSuite, SuiteChecked
 from torchlap.schema.numerics import OperatorSuite
 from torchlap.worker.numerics.tolerance import GROWTH, SINGLE, allowed, allowed_worst
-
-SECONDS = 120.0
 
 
 @given(st.floats(0, 1), st.integers(1, 10**7), st.sampled_from([0.0, 2.0**-8, 2.0**-11]))
@@ -21,26 +19,22 @@ def test_a_right_implementation_is_within_its_own_limits(own_error: float, eleme
     assert allowed(0.0, 10**6) < 2e-4  # a product in TF32 is not within float32's limit
 
 
-def test_a_hundredth_is_too_much_even_of_bfloat16() -> None:
+def test_an_error_of_a_hundredth_is_too_much_even_in_bfloat16() -> None:
     rounding = 1.7e-3  # what storing values in bfloat16 costs, relative
     assert allowed(rounding, 10**5, 2.0**-8) < 0.01
 
 
-def suite(fault: str, monkeypatch: pytest.MonkeyPatch) -> OperatorSuite:
-    monkeypatch.setenv("PYTHONPATH", str(SIMULATED))
-    monkeypatch.setenv("SIMULATED_COST", "0")
-    monkeypatch.setenv("SIMULATED_FAULT", fault)
-    inner = launcher()
-    try:
-        return Shared(inner).start().ask(CheckSuite(device="sim:0"), SuiteChecked, SECONDS).found
-    finally:
-        inner.close()
+def suite(fault: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> OperatorSuite:
+    """What the suite finds on an accelerator with a fault, by a worker in this process."""
+    monkeypatch.setattr("virtual.FAULT", fault)
+    with clock.ticking():
+        return Here(clock).start().ask(CheckSuite(device="sim:0"), SuiteChecked, PATIENCE_SECONDS).found
 
 
-def test_the_suite_finds_a_right_device_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = suite("", monkeypatch)
-    assert (seen.fault_count, seen.faults) == (0, ())
-    assert seen.calls > 800
+def test_the_suite_finds_no_fault_in_a_right_device(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = suite("", clock, monkeypatch)
+    assert (found.fault_count, found.faults) == (0, ())
+    assert found.calls > 800
 
 
 @pytest.mark.parametrize(
@@ -53,7 +47,7 @@ def test_the_suite_finds_a_right_device_right(monkeypatch: pytest.MonkeyPatch) -
         ("stale:aten.cumsum.default", "cumsum"),
     ],
 )
-def test_the_suite_names_what_is_wrong(fault: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = suite(fault, monkeypatch)
-    assert seen.fault_count > 0
-    assert any(found.module.startswith(named) for found in seen.faults), seen.faults
+def test_the_suite_names_what_is_wrong(fault: str, named: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = suite(fault, clock, monkeypatch)
+    assert found.fault_count > 0
+    assert any(fault.module.startswith(named) for fault in found.faults), found.faults

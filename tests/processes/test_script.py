@@ -1,0 +1,108 @@
+"""How an audited script ends, and what becomes of it, with a stand-in for the tracer, which imports no torch."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from support import HELPERS, invoke, wait_until
+
+from torchlap.errors import InstallError, UsageError
+from torchlap.processes import script as scripts
+from torchlap.schema.trace import ScriptRun
+
+Run = Callable[..., ScriptRun]
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "TRACER", "stand_in_tracer")
+    monkeypatch.setenv("PYTHONPATH", str(HELPERS))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "own script.py"
+
+
+@pytest.fixture
+def run(path: Path) -> Run:
+    """Run a script with this text, under the stand-in for the tracer."""
+
+    def run_text(text: str, arguments: Sequence[str] = (), stop_after: float | None = None) -> ScriptRun:
+        path.write_text(f"import os, signal, sys, time\n{text}")
+        return scripts.run(str(path), arguments, stop_after=stop_after, quiet=True)
+
+    return run_text
+
+
+def test_a_script_that_finishes_has_its_arguments_and_exit_code(run: Run, path: Path) -> None:
+    result = run(
+        "open(sys.argv[1], 'w').write(str(sys.argv[2:])); sys.exit(3)", [str(path) + ".out", "--format", "own"]
+    )
+    assert (result.exit_code, result.signal, result.stopped, result.interrupted) == (3, "", False, False)
+    assert Path(f"{path}.out").read_text() == "['--format', 'own']"
+    assert (result.trace.steps, result.trace.exit_code) == (3, 3)
+
+
+def test_a_script_that_is_killed_keeps_its_last_trace(run: Run) -> None:
+    result = run("os.kill(os.getpid(), signal.SIGKILL)")
+    assert (result.exit_code, result.signal, result.trace.steps) == (137, "SIGKILL", 3)
+
+
+def test_a_script_that_goes_on_is_stopped_as_if_by_ctrl_c(run: Run) -> None:
+    result = run("try: time.sleep(1000)\nexcept KeyboardInterrupt: sys.exit(5)", stop_after=3.0)
+    assert (result.exit_code, result.stopped, result.interrupted) == (5, True, False)
+
+
+def test_a_script_that_ignores_the_interrupt_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "GRACE_SECONDS", 0.5)
+    result = run("signal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(1000)", stop_after=3.0)
+    assert (result.signal, result.stopped) == ("SIGKILL", True)
+
+
+def test_sigterm_ends_the_script_first(run: Run, path: Path) -> None:
+    ready = Path(f"{path}.ready")
+
+    def terminate() -> None:
+        wait_until(ready.exists, "the script")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    result = run(f"open({str(ready)!r}, 'w')\ntry: time.sleep(1000)\nexcept KeyboardInterrupt: sys.exit(6)")
+    assert (result.exit_code, result.interrupted) == (6, True)
+
+
+def test_a_script_that_ends_before_anything_was_recorded_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "TRACER", "torchlap.nothing_of_that_name")
+    with pytest.raises(InstallError, match="exit code 1"):
+        run("")
+
+
+def test_a_trace_that_is_too_large_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "LARGEST_TRACE", 10)
+    with pytest.raises(UsageError, match="--stop-after"):
+        run("")
+
+
+def test_a_script_that_runs_untraced_returns_the_last_line_of_its_errors(path: Path) -> None:
+    path.write_text("import sys; print(sys.argv[1])")
+    assert scripts.run_untraced(path, ["own"]) == ""
+    path.write_text("raise ValueError('own words')")
+    assert scripts.run_untraced(path, []) == "ValueError: own words"
+    path.write_text("import os; os.abort()")
+    assert scripts.run_untraced(path, []) == "SIGABRT"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [("sys.exit(7)", 7, "exit code 7"), ("os.kill(os.getpid(), signal.SIGKILL)", 137, "SIGKILL"), ("", 0, "steps")],
+)
+def test_the_command_reports_how_a_script_ended(text: str, code: int, words: str, path: Path) -> None:
+    path.write_text(f"import os, signal, sys\n{text}")
+    result = invoke("audit", path)
+    assert result.exit_code == code, result.output
+    assert words in " ".join(result.stdout.split())
+    assert "3 training steps on cpu" in " ".join(result.stdout.split())

@@ -1,0 +1,106 @@
+"""Workers in processes of their own: how each way to fail is reported, and that nothing of them is left."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from support import PATIENCE_SECONDS, Shared, has_ended, own
+
+from torchlap.processes.failures import CellFailedError
+from torchlap.processes.worker import Worker
+from torchlap.schema.messages import (
+    Build,
+    Built,
+    Check,
+    Checked,
+    Describe,
+    Description,
+    LapDone,
+    Prepared,
+    RunLap,
+    WarmUp,
+)
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Workload
+
+
+@pytest.fixture
+def worker(workers: Shared) -> Worker:
+    return workers.start()
+
+
+def prepare(worker: Worker, function: str) -> None:
+    """Build a model on the CPU, and warm it up."""
+    cell = Cell(Workload(own(function), 4), Recipe(), "cpu")
+    build = Build(cell=cell, data="mnist-1k", weights="random", threads=1, threads_reason="a test")
+    worker.ask(build, Built, PATIENCE_SECONDS)
+    warm_up = WarmUp(limit_seconds=1.0, memory_format="contiguous", memory_format_hint="auto")
+    worker.ask(warm_up, Prepared, PATIENCE_SECONDS)
+
+
+def failure(worker: Worker, function: str, limit_seconds: float = PATIENCE_SECONDS) -> CellFailedError:
+    """How a lap of a model fails that works while it warms up."""
+    prepare(worker, function)
+    with pytest.raises(CellFailedError) as caught:
+        worker.ask(RunLap(40, 0), LapDone, limit_seconds)
+    return caught.value
+
+
+def test_a_worker_answers_laps_with_seconds_and_a_loss(worker: Worker) -> None:
+    prepare(worker, "small")
+    lap = worker.ask(RunLap(5, 1), LapDone, PATIENCE_SECONDS)
+    assert lap.seconds > 0
+    assert 0 < lap.loss < 10
+    worker.kill()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [("killed", "SIGKILL"), ("segmentation_fault", "SIGSEGV"), ("aborts", "SIGABRT")]
+)
+def test_a_worker_that_dies_is_a_crash_with_its_signal(function: str, name: str, worker: Worker) -> None:
+    failed = failure(worker, function)
+    assert (failed.kind, name in failed.reason) == ("crash", True)
+    assert has_ended(worker.pid)
+
+
+def test_a_signal_without_a_name_has_its_number(worker: Worker) -> None:
+    request = Check(own("killed_by_a_signal_without_a_name", "odd.py"), 4, "random", "mnist-1k")
+    with pytest.raises(CellFailedError, match="signal 40"):
+        worker.ask(request, Checked, PATIENCE_SECONDS)
+
+
+def test_a_worker_that_is_silent_for_too_long_hangs(worker: Worker) -> None:
+    failed = failure(worker, "hangs", limit_seconds=1.0)
+    assert (failed.kind, "No answer for 1 s" in failed.reason) == ("hang", True)
+    assert has_ended(worker.pid)
+
+
+def test_an_error_in_a_models_code_is_a_failure_with_its_traceback(worker: Worker) -> None:
+    failed = failure(worker, "refused")
+    assert (failed.kind, "aten::nothing" in failed.reason) == ("refused", True)
+    assert "models.py" in failed.detail
+
+
+def test_what_a_model_prints_is_no_answer(worker: Worker) -> None:
+    request = Check(own("prints", "odd.py"), 4, "random", "mnist-1k")
+    assert worker.ask(request, Checked, PATIENCE_SECONDS).parameters > 0
+    assert "a line of its own" in worker.kill()
+
+
+def test_processes_that_a_model_started_end_with_its_worker(worker: Worker) -> None:
+    worker.ask(Check(own("starts_a_process", "odd.py"), 4, "random", "mnist-1k"), Checked, PATIENCE_SECONDS)
+    (child,) = psutil.Process(worker.pid).children(recursive=True)
+    worker.kill()
+    assert has_ended(child.pid)
+    assert has_ended(worker.pid)
+
+
+def test_a_worker_that_was_killed_from_outside_is_a_crash_and_the_next_one_works(workers: Shared) -> None:
+    worker = workers.start()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(CellFailedError, match="SIGKILL"):
+        worker.ask(Describe(), Description, PATIENCE_SECONDS)
+    other = workers.start()
+    assert [device.name for device in other.ask(Describe(), Description, PATIENCE_SECONDS).devices][:1] == ["cpu"]
+    other.kill()
