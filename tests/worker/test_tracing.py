@@ -1,5 +1,7 @@
 """The tracer on scripts with known faults: each is found at its line, and a clean script has no error."""
 
+import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +14,28 @@ from support import HELPERS, environment
 
 from torchlap.judge.script import examine
 from torchlap.schema.trace import ScriptRun, Trace
+from torchlap.worker.tracing.clocks import Nanoseconds, Reading, clocks
+from torchlap.worker.tracing.log import Log
 
 
-def test_watched_numbers_compute_as_plain_ones_do() -> None:
-    subprocess.run([sys.executable, str(HELPERS / "readings.py")], check=True)
+def test_watched_numbers_compute_like_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(Path(__file__))
+    monkeypatch.setattr(clocks, "log", log, raising=False)
+    read = clocks.read(None)
+    start, end = Reading(1.5, read), Reading(4.0, read)
+    elapsed = end - start
+    computed = (elapsed, 2 * elapsed, elapsed / 2, 10 / elapsed, elapsed + 1, sum([elapsed, elapsed]))
+    assert computed == (2.5, 5.0, 1.25, 4.0, 3.5, 5.0)
+    ratio = elapsed / (start - 1.0 + elapsed)
+    assert f"{ratio:.1%} {ratio * 100:.1f} {round(ratio * 100)} {elapsed!r}" == "83.3% 83.3 83 2.5"
+    assert json.dumps([elapsed, start]) == "[2.5, 1.5]"
+    assert type(pickle.loads(pickle.dumps(elapsed))) is float
+    nanoseconds = Nanoseconds(5_000, read) - Nanoseconds(3_000, read)
+    assert (nanoseconds, nanoseconds // 3, nanoseconds / 1000, nanoseconds * 0.5) == (2000, 666, 2.0, 1000.0)
+    assert type(pickle.loads(pickle.dumps(nanoseconds))) is int
+    with pytest.raises(TypeError):
+        elapsed + "a"  # type: ignore[operator]
+    assert len(log.spans) == 2
 
 
 class Template:
@@ -64,16 +84,13 @@ def in_real_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]
 
 
 IN_SHORT = (
-    "clock_without_wait",
     "item_every_step",
     "warm_up_inside",
     "slow_input",
-    "validation_inside",
     "one_after_the_other",
     "broadcast",
     "no_zero_grad",
     "same_copy_every_step",
-    "percentage",
     "gan",
     "torch_function",
 )
