@@ -46,6 +46,8 @@ PLATEAU_SHRINKAGE = 0.9
 """Independent noise shrinks to 0.67 over two looks; noise that shrinks to more than this does not average out."""
 
 LOOK_FACTOR = 1.5
+LEAST_TURNS = 3
+"""Fewer turns do not show whether they differ by more than their laps do."""
 
 
 class Interval(Struct, frozen=True):
@@ -133,34 +135,71 @@ def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
     return min(MOST_DEPENDENCE, max(0.0, biased + (1 + 3 * biased) / len(logs) + errors / sqrt(len(logs))))
 
 
-def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Estimate the center of positive values that were measured one after another.
+def turn_interval(turns: Sequence[Sequence[float]], confidence: float = 0.95) -> Interval:
+    """Estimate the center of positive values that were measured one after another, in turns of one or more laps.
 
-    The interval is that of `interval`, widened to that of as many independent values as these are worth, which is
-    n (1 - r) / (1 + r) with a lag-1 autocorrelation r; but from `FEW` values on, never beyond the values themselves.
+    The interval is that of `interval`, widened to that of as many independent values as these are worth; but from `FEW`
+    values on, never beyond the values themselves.
+
+    Args:
+        turns: the values of each turn, in the order of time.
+        confidence: of the interval.
 
     Raises:
         ValueError: for fewer than two values, or one that is not positive.
     """
-    wide = _widened(values, confidence, SHOWN_ERRORS)
+    wide = _widened(turns, confidence, SHOWN_ERRORS)
+    values = [value for turn in turns for value in turn]
     if len(values) < FEW:
         return wide
     return Interval(wide.value, max(wide.low, min(values)), min(wide.high, max(values)), wide.count)
 
 
-def _widened(values: Sequence[float], confidence: float, errors: float) -> Interval:
+def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Estimate the center of positive values that were measured one after another: `turn_interval`, each a turn.
+
+    Raises:
+        ValueError: for fewer than two values, or one that is not positive.
+    """
+    return turn_interval([[value] for value in values], confidence)
+
+
+def _widened(turns: Sequence[Sequence[float]], confidence: float, errors: float) -> Interval:
     """The widened interval, with `errors` standard errors added to the autocorrelation."""
+    values = [value for turn in turns for value in turn]
     plain = interval(values, confidence)
-    kept = values[-MANY:]
-    correlation = autocorrelation([log(value) for value in kept], errors) if len(kept) >= FEW else 0.0
-    if correlation == 0:
+    count = min(len(values), MANY)
+    worth = min(_worth_by_autocorrelation(values, errors), _worth_by_turns(turns))
+    if worth >= count:
         return plain
-    worth = len(kept) * (1 - correlation) / (1 + correlation)
     tail = (1 + confidence) / 2
-    quantiles = float(stdtrit(max(2.0, worth - 1), tail)) / float(stdtrit(len(kept) - 1, tail))
-    factor = sqrt((1 + correlation) / (1 - correlation)) * quantiles
+    quantiles = float(stdtrit(max(2.0, worth - 1), tail)) / float(stdtrit(count - 1, tail))
+    factor = sqrt(count / worth) * quantiles
     down, up = log(plain.value / plain.low) * factor, log(plain.high / plain.value) * factor
     return Interval(plain.value, plain.value * exp(-down), plain.value * exp(min(up, 300.0)), plain.count)
+
+
+def _worth_by_autocorrelation(values: Sequence[float], errors: float) -> float:
+    """How many independent values a series is worth: n (1 - r) / (1 + r) with a lag-1 autocorrelation r."""
+    kept = values[-MANY:]
+    correlation = autocorrelation([log(value) for value in kept], errors) if len(kept) >= FEW else 0.0
+    return len(kept) * (1 - correlation) / (1 + correlation)
+
+
+def _worth_by_turns(turns: Sequence[Sequence[float]]) -> float:
+    """How many independent values laps in turns are worth, if turns differ by more than their laps do.
+
+    By the design effect of clusters, the mean square between turns over that of all values (Kish: Survey Sampling,
+    1965, section 5.4); without turns enough to see that, all of them.
+    """
+    logs = [np.log(np.asarray(turn)) for turn in turns if len(turn)]
+    count = sum(len(turn) for turn in logs)
+    if len(logs) < LEAST_TURNS or count == len(logs):
+        return float(count)
+    center = float(np.mean(np.concatenate(logs)))
+    total = float(np.sum((np.concatenate(logs) - center) ** 2)) / (count - 1)
+    between = sum(len(turn) * (float(np.mean(turn)) - center) ** 2 for turn in logs) / (len(logs) - 1)
+    return float(count) if total <= 0 else max(2.0, count / max(1.0, between / total))
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Ratio:
@@ -189,42 +228,66 @@ def unpaired_ratio(numerator: Interval, denominator: Interval, between: float = 
     return Interval(value, value * exp(-down), value * exp(min(up, 300.0)), count)
 
 
-def is_look(rounds: int) -> bool:
-    """Whether to check the intervals after this many rounds: 8, 12, 18, 27, 41 ...
+def next_look(count: int) -> int:
+    """The next number of values after `count` at which the intervals are checked: 8, 12, 18, 27, 41 ...
 
     A geometric schedule keeps repeated checking from spoiling the coverage.
     """
     look = MIN_ROUNDS
-    while look < rounds:
-        look = _next_look(look)
-    return look == rounds
+    while look <= count:
+        look = int(look * LOOK_FACTOR + 0.5)
+    return look
 
 
-def _next_look(look: int) -> int:
-    return int(look * LOOK_FACTOR + 0.5)
+def _last_look(count: int) -> int:
+    """The last number of values at which the intervals were checked; 0 for none."""
+    look, last = MIN_ROUNDS, 0
+    while look <= count:
+        look, last = int(look * LOOK_FACTOR + 0.5), look
+    return last
 
 
-def verdict(
-    series: Sequence[Sequence[float]], target: float, confidence: float = 0.95
-) -> Literal["precise", "plateau"] | None:
-    """Whether every series of positive values is known to `target`, or they no longer improve; None to go on.
+Turns = Sequence[Sequence[float]]
+"""The values of each turn, in the order of time."""
+
+
+def verdict(series: Sequence[Turns], target: float, confidence: float = 0.95) -> Literal["precise", "plateau"] | None:
+    """Whether every quantity is known to `target`, or the others no longer improve; None to go on.
 
     Args:
-        series: one sequence for each quantity (throughputs, speed-ups), all of the same length, the rounds so far.
+        series: the values of each quantity (throughputs, speed-ups) so far.
         target: the half-width on the log scale that every interval should have.
         confidence: of the intervals.
     """
-    rounds = len(series[0])
-    if not is_look(rounds):
+    settled = [settled_by(turns, target, confidence) for turns in series]
+    if None in settled:
         return None
-    now = max(_widened(values, confidence, STOP_ERRORS).half_width for values in series)
+    return "precise" if set(settled) == {"precise"} else "plateau"
+
+
+def settled_by(turns: Turns, target: float, confidence: float = 0.95) -> Literal["precise", "plateau"] | None:
+    """Whether one quantity is known to `target`, or no longer improves, as of the last check; None to go on."""
+    look = _last_look(sum(len(turn) for turn in turns))
+    if not look:
+        return None
+    now = _widened(_first(turns, look), confidence, STOP_ERRORS).half_width
     if now <= target:
         return "precise"
-    earlier = int(rounds / LOOK_FACTOR**2)
-    if rounds < PLATEAU_ROUNDS:
+    if look < PLATEAU_ROUNDS:
         return None
-    before = max(_widened(values[:earlier], confidence, STOP_ERRORS).half_width for values in series)
+    before = _widened(_first(turns, int(look / LOOK_FACTOR**2)), confidence, STOP_ERRORS).half_width
     return "plateau" if now > PLATEAU_SHRINKAGE * before else None
+
+
+def _first(turns: Sequence[Sequence[float]], count: int) -> list[Sequence[float]]:
+    """The turns as they were after `count` values."""
+    kept: list[Sequence[float]] = []
+    for turn in turns:
+        if count <= 0:
+            break
+        kept.append(turn[:count])
+        count -= len(turn)
+    return kept
 
 
 class Trend(Struct, frozen=True):

@@ -9,11 +9,14 @@ from msgspec.structs import replace
 from torchlap import __version__
 from torchlap.api.workbench import Watcher, Workbench, check_models, workbench
 from torchlap.judge.numerics import CellNumerics, Verification
-from torchlap.measuring.looks import build_request, hang_limit, look_failed
+from torchlap.machine.facts import cpu_threads
+from torchlap.measuring.context import build_request, hang_limit
+from torchlap.measuring.looks import look_failed
 from torchlap.measuring.plan import Options, parse_suite, plan_run
+from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.schema.machine import Facts
-from torchlap.schema.messages import Built, CheckSuite, Description, SuiteChecked, Verified, Verify
+from torchlap.schema.messages import CheckSuite, Description, SuiteChecked, Verified, Verify
 from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.workload import Cell, Plan
 
@@ -49,7 +52,7 @@ def verify(
         plan = plan_run(_of_accelerators(options, bench.description), bench.description)
         check_models(bench, plan, options.hang_seconds)
         end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
-        checks = Checks(bench, plan, options.hang_seconds, end, watch, thorough)
+        checks = Checks(bench, Crew(bench.processes), plan, options.hang_seconds, end, watch, thorough)
         cells = [cell for group in plan.groups for cell in group.cells]
         return run_checks(bench.machine, cells, checks.numerics, checks.suite if suite else None)
 
@@ -89,9 +92,10 @@ def _of_accelerators(options: Options, description: Description) -> Options:
 
 
 class Checks(Struct, frozen=True):
-    """Checks one cell or device at a time, each in a worker of its own, until `end`."""
+    """Checks one cell or device at a time, until `end`."""
 
     bench: Workbench
+    crew: Crew
     plan: Plan
     hang_seconds: float
     end: float
@@ -103,17 +107,16 @@ class Checks(Struct, frozen=True):
         left = self.end - time.monotonic()
         if left <= 0:
             return Numerics(reason="out of time; raise --budget")
-        worker = self.bench.processes.start()
         self.watch(f"{cell}: building")
+        request = Verify(slot=0, limit_seconds=left, sampled=not self.thorough)
+        limit = hang_limit(cell, self.hang_seconds)
         try:
-            worker.ask(build_request(self.plan, cell), Built, self.hang_seconds)
-            request = Verify(limit_seconds=left, sampled=not self.thorough)
-            limit = hang_limit(cell, self.hang_seconds)
-            return worker.ask(request, Verified, limit, lambda doing: self.watch(f"{cell}: {doing}")).numerics
+            self.crew.build_one(0, build_request(self.plan, 0, cell, cpu_threads()), self.hang_seconds)
+            return self.crew.ask(0, request, Verified, limit, lambda doing: self.watch(f"{cell}: {doing}")).numerics
         except CellFailedError as failure:
             return Numerics(reason=look_failed(failure, "check"))
         finally:
-            worker.kill()
+            self.crew.release()
 
     def suite(self, device: str) -> OperatorSuite:
         """Run the operator suite on a device."""

@@ -1,11 +1,13 @@
 """What every part of a session shares: the plan, the clock and budget, and what is known so far."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from random import Random
 
 from msgspec import Struct
 
 from torchlap.measuring.schedule import StepTime, estimate_step
-from torchlap.processes.start import Launcher
+from torchlap.machine.facts import cpu_threads
+from torchlap.processes.crew import Crew
 from torchlap.runs.figures import Tally
 from torchlap.schema.base import OUT_OF_TIME, FailureKind
 from torchlap.schema.events import (
@@ -17,10 +19,15 @@ from torchlap.schema.events import (
     PeaksMeasured,
     Round,
 )
+from torchlap.schema.messages import Build
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat, Precision
 from torchlap.schema.workload import Cell, Plan
 
+COMPILE_FACTOR = 10
+"""Compiling gives no sign of life, so a compiled cell may be silent for this many times as long."""
+
+SEED = 1
 LONGEST_TEXT = 20_000
 """Of a reason or a detail: `torchlap.schema.base.Text`."""
 
@@ -77,6 +84,18 @@ class Ledger:
             case _:
                 pass
 
+    def format_of(self, cell: Cell, group: Sequence[Cell]) -> MemoryFormat:
+        """The memory format that was chosen for the cell, or for the same device in its group, or `auto`.
+
+        Recipes of one device are compared in one format, unless they name another.
+        """
+        if cell.recipe.memory_format != "auto":
+            return "auto"
+        for other in (cell, *group):
+            if other in self.formats and other.device == cell.device and other.recipe.memory_format == "auto":
+                return self.formats[other]
+        return "auto"
+
     def format_at_other_batch(self, cell: Cell) -> MemoryFormat:
         """The memory format that was fastest for the same cell at another batch, or `auto`."""
         for other, memory_format in self.formats.items():
@@ -87,12 +106,15 @@ class Ledger:
 
 
 class Context:
-    """The plan, the workers, the clock and the budget of a session; events pass through `emit` into the ledger."""
+    """The plan, the workers, the clock and the budget of a session; events pass through `emit` into the ledger.
+
+    `end` is when the current phase of the session ends.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        launcher: Launcher,
+        crew: Crew,
         *,
         emit: Callable[[Event], None],
         watch: Callable[[Status], None],
@@ -100,20 +122,30 @@ class Context:
         started: float,
         hang_seconds: float,
     ) -> None:
-        self.plan, self.launcher = plan, launcher
+        self.plan, self.crew = plan, crew
         self.clock, self.started, self.hang_seconds = clock, started, hang_seconds
         self.end = started + plan.budget_seconds
         self.ledger = Ledger(plan)
+        self.random = Random(SEED).random
         self._emit, self._watch = emit, watch
+        self._threads = cpu_threads()
 
     def left(self) -> float:
-        """Seconds of the budget that are left; negative when it is overrun."""
+        """Seconds that are left of the current phase; negative when it is overrun."""
         return self.end - self.clock()
 
     def emit(self, event: Event) -> None:
         """Hand an event to the outside, which writes it down, then learn from it."""
         self._emit(event)
         self.ledger.learn(event)
+
+    def build_request(self, slot: int, cell: Cell) -> Build:
+        """The request to build a cell as the plan says, with its fair number of threads."""
+        return build_request(self.plan, slot, cell, self._threads)
+
+    def hang_limit(self, cell: Cell) -> float:
+        """How long a cell may be silent."""
+        return hang_limit(cell, self.hang_seconds)
 
     def say(self, doing: str) -> None:
         """Report what is being done."""
@@ -134,3 +166,14 @@ class Context:
                 estimate_seconds=estimate if kind in OUT_OF_TIME else None,
             )
         )
+
+
+def build_request(plan: Plan, slot: int, cell: Cell, threads: tuple[int, str]) -> Build:
+    """The request to build a cell as the plan says, with this many threads, and why."""
+    number, why = threads
+    return Build(slot=slot, cell=cell, data=plan.data, weights=plan.weights, threads=number, threads_reason=why)
+
+
+def hang_limit(cell: Cell, hang_seconds: float) -> float:
+    """How long a cell may be silent."""
+    return hang_seconds * (COMPILE_FACTOR if cell.recipe.compile else 1)

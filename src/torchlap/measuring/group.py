@@ -1,10 +1,10 @@
 """One group: prepare its cells, then let them take turns until their intervals are narrow enough."""
 
+from collections.abc import Sequence
 from math import floor, log10
 
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
-from torchlap.measuring.looks import EXPLAIN_SHARE, Looks, build_request, hang_limit
 from torchlap.measuring.schedule import (
     FAIR_ROUNDS,
     OVERRUN,
@@ -13,19 +13,19 @@ from torchlap.measuring.schedule import (
     is_hopeless,
     lap_steps,
     lead_in_steps,
+    turn_laps,
     turn_order,
     warm_up_seconds,
 )
 from torchlap.processes.failures import CellFailedError
-from torchlap.processes.worker import Worker
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.base import FailureKind
 from torchlap.schema.events import CellPrepared, GroupFinished, GroupStarted, Lap, Round, StopReason
-from torchlap.schema.messages import Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.schema.messages import LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.stats import verdict
 
 SLOW_LAP_FACTOR = 10
-"""A lap may take this many times what was expected before its worker counts as hung."""
+"""A turn may take this many times what was expected before its worker counts as hung."""
 
 LEAST_WAIT_SECONDS = 1.0
 """A cell that was started may take this long even though the budget is spent."""
@@ -35,113 +35,108 @@ GRACE = 0.1
 
 
 class GroupRun:
-    """Measures one group: one worker a cell, all alive at the same time."""
+    """Measures the cells of one group, or some of them: all are built at the same time, and take turns.
 
-    def __init__(self, context: Context, looks: Looks, chosen: Pending, watch: Watch) -> None:
-        self._context, self._looks, self._watch = context, looks, watch
+    Args:
+        context: of the session.
+        chosen: the group.
+        watch: what else the machine is doing.
+        positions: the cells to measure; the group is finished when they are all of them.
+    """
+
+    def __init__(self, context: Context, chosen: Pending, watch: Watch, positions: Sequence[int]) -> None:
+        self._context, self._watch = context, watch
         self._number, self._start_seconds = chosen.number, chosen.start_seconds
         self._cells = context.plan.groups[chosen.number].cells
         self._tally = context.ledger.tallies[chosen.number]
-        self._workers: dict[int, Worker] = {}
+        self._positions = [position for position in positions if position not in self._tally.failures]
+        self._rounds = 0
 
-    def measure(self, seconds: float) -> float:
-        """Measure the group within about `seconds`; the seconds that preparing its cells took, without warm-up."""
+    def measure(self, seconds: float, *, fresh: bool) -> float:
+        """Measure within about `seconds`; the seconds that preparing the cells took, without warm-up.
+
+        Args:
+            seconds: the group's share of the time.
+            fresh: earlier events of the group are void.
+        """
         context = self._context
         begun, left = context.clock(), context.left()
-        context.emit(GroupStarted(self._number))
+        context.emit(GroupStarted(self._number, fresh))
         try:
             preparing = self._prepare(max(0.0, seconds - self._start_seconds), left)
             self._watch.begin()
-            reserved = EXPLAIN_SHARE * seconds if context.plan.explain else 0.0
-            reason = self._take_turns(begun + seconds - reserved, OVERRUN * left)
-            context.emit(self._watch.end(self._number))
-            context.emit(GroupFinished(self._number, reason))
-            if context.plan.explain:
-                self._looks.explain(self._number, self._workers)
+            reason = self._take_turns(begun + seconds, OVERRUN * left)
+            if len(self._positions) + len(self._tally.failures) >= len(self._cells):
+                context.emit(self._watch.end(self._number))
+                context.emit(GroupFinished(self._number, reason))
         finally:
-            for worker in self._workers.values():
-                worker.kill()
+            context.crew.release()
         return preparing
 
+    def _living(self) -> list[int]:
+        return [position for position in self._tally.living() if position in self._positions]
+
     def _prepare(self, spare_seconds: float, left_seconds: float) -> float:
-        """Build, check and warm up the cells; the seconds that took, without the checks and the warm-up."""
+        """Build and warm up the cells; the seconds that building took."""
         clock = self._context.clock
         begun = clock()
         self._build()
-        built = self._cheapest_first(self._await_built())
-        before = clock()
-        built = [position for position in built if self._check(position)]
-        checking = clock() - before
-        for position in built:
-            self._warm_up(position, warm_up_seconds(spare_seconds, left_seconds, len(self._cells)))
-        warming = sum(preparation.warm_up_seconds for preparation in self._tally.prepared.values())
-        return max(0.0, clock() - begun - warming - checking)
+        building = clock() - begun
+        limit = warm_up_seconds(spare_seconds, left_seconds, len(self._positions))
+        for position in self._positions:
+            if position not in self._tally.failures:
+                self._warm_up(position, limit)
+        return building
 
     def _fail(self, position: int, failure: CellFailedError) -> None:
         self._context.fail(self._number, position, failure.kind, failure.reason, failure.detail)
 
     def _build(self) -> None:
-        """Start a worker for each cell that has a chance, and let all of them build at the same time."""
+        """Build each cell that has a chance; a slow cell must not take the time of those that need little."""
         context = self._context
-        for position, cell in enumerate(self._cells):
-            expected, left = estimate_step(cell, context.ledger.steps), context.left()
+        estimates = {
+            position: estimate_step(self._cells[position], context.ledger.steps) for position in self._positions
+        }
+        hopeful = []
+        for position, expected in sorted(estimates.items(), key=lambda item: item[1] or 0.0):
+            left = context.left()
             if is_hopeless(expected, left):
                 kind: FailureKind = "no_time" if left <= 0 else "too_slow"
                 context.fail(self._number, position, kind, _not_started(expected, left))
-                continue
-            context.say(f"{cell}: preparing")
-            try:
-                self._workers[position] = context.launcher.start()
-                self._workers[position].tell(build_request(context.plan, cell))
-            except CellFailedError as failure:
-                self._fail(position, failure)
-
-    def _await_built(self) -> list[int]:
-        """The cells that are on their devices."""
-        built = []
-        for position in set(self._workers) - set(self._tally.failures):
-            try:
-                self._workers[position].hear(Built, self._context.hang_seconds)
-            except CellFailedError as failure:
-                self._fail(position, failure)
             else:
-                built.append(position)
-        return built
-
-    def _cheapest_first(self, positions: list[int]) -> list[int]:
-        """A slow cell must not take the time of those that need little."""
-        steps = self._context.ledger.steps
-        return sorted(positions, key=lambda position: estimate_step(self._cells[position], steps) or 0.0)
-
-    def _check(self, position: int) -> bool:
-        """Check a cell's numerics; whether there is still a worker for it."""
-        return self._looks.check_numerics(self._number, position, self._workers[position]) or self._rebuild(position)
-
-    def _rebuild(self, position: int) -> bool:
-        """Replace a worker that the check ended; whether that worked."""
-        context = self._context
-        del self._workers[position]
-        try:
-            self._workers[position] = context.launcher.start()
-            request = build_request(context.plan, self._cells[position])
-            self._workers[position].ask(request, Built, context.hang_seconds)
-        except CellFailedError as failure:
+                context.say(f"{self._cells[position]}: preparing")
+                hopeful.append(position)
+        self._positions = [*hopeful, *(position for position in self._positions if position not in hopeful)]
+        requests = {position: context.build_request(position, self._cells[position]) for position in hopeful}
+        for position, failure in context.crew.build(requests, context.hang_seconds).items():
             self._fail(position, failure)
-            return False
-        return True
+
+    def _restore(self, position: int) -> bool:
+        """Build a cell again whose worker is gone; whether there is a figure to go on with."""
+        context = self._context
+        if not context.crew.holds(position):
+            request = {position: context.build_request(position, self._cells[position])}
+            for failure in context.crew.build(request, context.hang_seconds).values():
+                self._fail(position, failure)
+                return False
+            self._warm_up(position, LEAST_WAIT_SECONDS)
+        return position not in self._tally.failures
 
     def _warm_up(self, position: int, limit_seconds: float) -> None:
         context, cell = self._context, self._cells[position]
+        if not context.crew.holds(position) and not self._restore(position):
+            return
         expected = estimate_step(cell, context.ledger.steps)
-        hang = hang_limit(cell, context.hang_seconds)
+        hang = context.hang_limit(cell)
         limit = min(hang, max(context.left(), LEAST_WAIT_SECONDS))
         request = WarmUp(
+            slot=position,
             limit_seconds=limit_seconds,
-            memory_format=context.ledger.formats.get(cell, "auto"),
+            memory_format=context.ledger.format_of(cell, self._cells),
             memory_format_hint=context.ledger.format_at_other_batch(cell),
         )
         try:
-            reply = self._workers[position].ask(request, Prepared, limit, lambda doing: context.say(f"{cell}: {doing}"))
+            reply = context.crew.ask(position, request, Prepared, limit, lambda doing: context.say(f"{cell}: {doing}"))
         except CellFailedError as failure:
             if failure.kind == "hang" and limit < hang:
                 reason = f"No step finished within {limit:.0f} s.{_estimate(expected)}"
@@ -154,39 +149,54 @@ class GroupRun:
     def _take_turns(self, end: float, overrun: float) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         plan = self._context.plan
-        while living := self._tally.living():
-            rounds = len(self._tally.rounds)
-            if rounds >= LEAST_LAPS:
-                decided = verdict(self._tally.series(), plan.precision_target, plan.confidence)
+        while living := self._living():
+            if self._rounds:
+                decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
                 if decided:
                     return decided
-            if not self._another_round_fits(living, end + overrun if rounds < FAIR_ROUNDS else end):
-                if rounds >= LEAST_LAPS:
+            if not self._another_round_fits(living, end + overrun if self._rounds < FAIR_ROUNDS else end):
+                if self._has_figures(living):
                     return "budget"
                 self._give_up_on_the_slowest(living)
                 continue
-            self._context.say(f"{self._cells[0].workload.model}: round {rounds + 1}")
-            self._round(turn_order(living, rounds))
+            self._context.say(f"{self._cells[0].workload.model}: round {self._rounds + 1}")
+            self._round(turn_order(living, self._rounds))
             self._watch.glance()
         return "failed"
+
+    def _has_figures(self, living: Sequence[int]) -> bool:
+        """Whether each cell has laps enough for an interval, and each speed-up rounds enough."""
+        laps = all(len(self._tally.laps(position)) >= LEAST_LAPS for position in living)
+        return laps and (len(living) == 1 or self._rounds >= LEAST_LAPS)
 
     def _step_seconds(self, position: int) -> float:
         return self._context.ledger.steps[self._cells[position]].seconds
 
     def _another_round_fits(self, living: list[int], end: float) -> bool:
-        context, rounds = self._context, len(self._tally.rounds)
-        needed = sum(sum(self._lap_of(position)) * self._step_seconds(position) for position in living)
-        if rounds >= LEAST_LAPS:
+        context = self._context
+        needed = sum(self._turn_seconds(position) for position in living)
+        if self._has_figures(living):
             return context.clock() + needed <= end
         grace = GRACE * context.plan.budget_seconds
-        return context.clock() + needed * (LEAST_LAPS - rounds) <= context.end + grace
+        done = self._rounds if len(living) > 1 else len(self._tally.laps(living[0]))
+        return context.clock() + needed * max(1, LEAST_LAPS - done) <= context.end + grace
 
-    def _lap_of(self, position: int) -> tuple[int, int]:
-        """Steps of a lap, and of its lead-in, from what is known about the step's time now."""
+    def _turn_seconds(self, position: int) -> float:
+        """The least that a turn takes."""
+        steps, lead_in, _ = self._turn_of(position, chance=0.0)
+        return (steps + lead_in) * self._step_seconds(position)
+
+    def _lap_seconds(self, position: int) -> float:
         step = self._step_seconds(position)
-        slowest = max(self._step_seconds(other) for other in self._tally.living())
-        steps = lap_steps(step, self._tally.prepared[position].synchronize_seconds, slowest)
-        return steps, lead_in_steps(step, steps)
+        return step * lap_steps(step, self._tally.prepared[position].synchronize_seconds)
+
+    def _turn_of(self, position: int, chance: float) -> tuple[int, int, int]:
+        """Steps of a lap, of the lead-in, and laps, from what is known about the step's time now."""
+        step = self._step_seconds(position)
+        steps = lap_steps(step, self._tally.prepared[position].synchronize_seconds)
+        partners = [self._lap_seconds(other) for other in self._living() if other != position]
+        laps = turn_laps(len(self._tally.laps(position)), steps * step, max(partners) if partners else None)
+        return steps, lead_in_steps(step, steps, chance), laps
 
     def _give_up_on_the_slowest(self, living: list[int]) -> None:
         """A cell without two laps has no spread, so no figure; the others, which are faster, may still get theirs."""
@@ -199,17 +209,26 @@ class GroupRun:
     def _round(self, order: list[int]) -> None:
         context, laps = self._context, []
         for position in order:
-            steps, lead_in = self._lap_of(position)
-            expected = (steps + lead_in) * self._step_seconds(position)
-            limit = max(context.hang_seconds, SLOW_LAP_FACTOR * expected)
-            try:
-                lap = self._workers[position].ask(RunLap(steps, lead_in), LapDone, limit)
-            except CellFailedError as failure:
-                self._fail(position, failure)
-            else:
-                laps.append(Lap(position, steps, lap.seconds, lap.loss))
+            laps += self._turn(position)
+        self._rounds += 1
         if laps:
             context.emit(Round(self._number, context.clock() - context.started, tuple(laps)))
+
+    def _turn(self, position: int) -> list[Lap]:
+        """The laps of a cell's turn; none when it fails."""
+        context = self._context
+        if not self._restore(position):
+            return []
+        steps, lead_in, count = self._turn_of(position, context.random())
+        expected = (steps * count + lead_in) * self._step_seconds(position)
+        limit = max(context.hang_seconds, SLOW_LAP_FACTOR * expected)
+        request = RunLaps(slot=position, steps=steps, lead_in=lead_in, laps=count)
+        try:
+            turn = context.crew.ask(position, request, LapsDone, limit)
+        except CellFailedError as failure:
+            self._fail(position, failure)
+            return []
+        return [Lap(position, steps, lap.seconds, lap.loss) for lap in turn.laps]
 
 
 def _not_started(expected: float | None, left: float) -> str:

@@ -6,15 +6,19 @@ from statistics import median
 
 from msgspec import Struct
 
-from torchlap.schema.workload import Cell, Group
+from torchlap.schema.workload import Cell
+from torchlap.stats import next_look
 
 LAP_SECONDS = 0.05
 """No lap is shorter, so that the clock and the synchronization do not matter."""
 
-LONGEST_LAP_SECONDS = 0.5
-LAP_SHARE = 0.1
-"""A fast cell in a group with a slow one gets longer laps, up to this share of the slow one's step."""
+TURN_SECONDS = 0.5
+"""A cell without partners laps this long in a row."""
 
+LONGEST_STEP_SECONDS = 0.5
+"""A longer step is its own lead-in."""
+
+MOST_EXTRA_STEPS = 8
 SYNCHRONIZE_SHARE = 0.01
 """The closing synchronization may take this share of a lap."""
 
@@ -88,11 +92,13 @@ def _differs_only_in_batch(cell: Cell, other: Cell) -> bool:
     return workloads and (cell.recipe, cell.device) == (other.recipe, other.device)
 
 
-def pending(number: int, group: Group, known: Mapping[Cell, StepTime], starts: Sequence[float] = ()) -> Pending:
+def pending(
+    number: int, cells: Sequence[Cell], known: Mapping[Cell, StepTime], starts: Sequence[float] = ()
+) -> Pending:
     """Describe a group by what is known so far: its cells' step times, and how long other groups took to start."""
-    estimates = [estimate_step(cell, known) for cell in group.cells]
+    estimates = [estimate_step(cell, known) for cell in cells]
     steps = [step for step in estimates if step is not None]
-    batch = max(cell.workload.batch for cell in group.cells)
+    batch = max(cell.workload.batch for cell in cells)
     return Pending(number, batch, sum(steps) if steps else None, median(starts) if starts else 0.0)
 
 
@@ -129,26 +135,43 @@ def is_hopeless(step_seconds: float | None, left_seconds: float) -> bool:
     return left_seconds <= 0 or (step_seconds is not None and step_seconds > HOPELESS * left_seconds)
 
 
-def lap_steps(step_seconds: float, synchronize_seconds: float, slowest_step_seconds: float) -> int:
-    """Steps of a cell's lap: enough to trust the clock, few enough not to slow the rounds.
+def lap_steps(step_seconds: float, synchronize_seconds: float) -> int:
+    """Steps of a cell's lap: enough to trust the clock.
 
     Args:
         step_seconds: of this cell.
         synchronize_seconds: of a synchronization when the device is idle.
-        slowest_step_seconds: of the slowest cell in its group.
     """
-    wanted = min(max(LAP_SECONDS, LAP_SHARE * slowest_step_seconds), LONGEST_LAP_SECONDS)
-    wanted = max(wanted, synchronize_seconds / SYNCHRONIZE_SHARE)
-    return max(1, ceil(wanted / step_seconds))
+    return max(1, ceil(max(LAP_SECONDS, synchronize_seconds / SYNCHRONIZE_SHARE) / step_seconds))
 
 
-def lead_in_steps(step_seconds: float, steps: int) -> int:
-    """Untimed steps before a lap: they bring the device's clock and caches back after the other cells' turns.
+def turn_laps(count: int, lap_seconds: float, slowest_lap_seconds: float | None) -> int:
+    """Laps of a cell's next turn: up to the next check of its interval, as far as that does not delay its partners.
 
-    They take `LAP_SECONDS`, or are one step; a step of over `LONGEST_LAP_SECONDS` does not need any. Without them,
-    steps of 0.1 s came out 2 to 4 % slower than in torch.utils.benchmark.Timer, which has its own lead-in.
+    Args:
+        count: of the cell's laps so far.
+        lap_seconds: of this cell.
+        slowest_lap_seconds: of the slowest cell in its group; None for a cell without partners.
     """
-    return 0 if step_seconds >= LONGEST_LAP_SECONDS else min(steps, ceil(LAP_SECONDS / step_seconds))
+    allowed = TURN_SECONDS if slowest_lap_seconds is None else slowest_lap_seconds
+    return max(1, min(next_look(count) - count, int(allowed / lap_seconds)))
+
+
+def lead_in_steps(step_seconds: float, steps: int, chance: float) -> int:
+    """Untimed steps before a turn: they bring the device's clock and caches back after the other cells' turns.
+
+    They take `LAP_SECONDS`, or are one step; a step of over `LONGEST_STEP_SECONDS` does not need any. Without them,
+    steps of 0.1 s came out 2 to 4 % slower than in torch.utils.benchmark.Timer, which has its own lead-in. Up to
+    `MOST_EXTRA_STEPS` more are drawn by chance: a step whose cost has a period must not always start in one phase.
+
+    Args:
+        step_seconds: of this cell.
+        steps: of its lap.
+        chance: a random number from 0 to 1, without 1.
+    """
+    if step_seconds >= LONGEST_STEP_SECONDS:
+        return 0
+    return min(steps, ceil(LAP_SECONDS / step_seconds)) + int(chance * (1 + min(steps, MOST_EXTRA_STEPS)))
 
 
 def turn_order(cells: Sequence[int], round_number: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which group is measured next, and how much of the budget it gets."""
+"""The order of a run: figures of all cells, then numerics, then bottlenecks, each within its share of the budget."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -9,6 +9,7 @@ from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
 from torchlap.measuring.schedule import next_up, pending, share
+from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import Tally
 from torchlap.schema.events import Event, RunFinished
@@ -16,6 +17,12 @@ from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.workload import Plan
 
 __all__ = ["Session", "Status"]
+
+FIGURES_SHARE = 0.75
+"""Of the budget, if numerics or bottlenecks follow."""
+
+ACCELERATORS_SHARE = 0.5
+"""Of the time for figures, that accelerators' cells may take before the CPU's have their turn."""
 
 
 class Session:
@@ -32,15 +39,20 @@ class Session:
         started: float,
         hang_seconds: float = HANG_SECONDS,
         devices: Sequence[DeviceFacts] = (),
+        isolate: bool = False,
     ) -> None:
+        crew = Crew(launcher, isolate=isolate)
         self._context = Context(
-            plan, launcher, emit=emit, watch=watch, clock=clock, started=started, hang_seconds=hang_seconds
+            plan, crew, emit=emit, watch=watch, clock=clock, started=started, hang_seconds=hang_seconds
         )
+        self._launcher = launcher
         self._looks = Looks(self._context)
         self._devices, self._gpu_users = devices, GpuUsers()
         self._interrupted = False
+        self._begun: set[int] = set()
+        """Groups of which this session has measured a part."""
         self._starts: list[float] = []
-        """Seconds that each group took to prepare its cells, without their warm-up."""
+        """Seconds that each group took to build its cells."""
 
     @property
     def tallies(self) -> list[Tally]:
@@ -61,29 +73,63 @@ class Session:
             KeyboardInterrupt: when interrupted; every event up to then was emitted, and no worker is left.
             RunFileError: when an event could not be written.
         """
-        waiting = [number for number, tally in enumerate(self.tallies) if tally.stopped is None]
+        waiting = self._unfinished()
         if not waiting and not self._interrupted:
             return  # a resumed run that was complete
         try:
-            while waiting:
-                waiting.remove(self._measure_next(waiting))
+            self._measure_figures(waiting)
+            self._context.end = self._context.started + self._context.plan.budget_seconds
+            if self._context.plan.verify:
+                self._looks.check_all()
+            if self._context.plan.explain:
+                self._looks.explain_all()
         except KeyboardInterrupt:
             self._finish("interrupted")
             raise
+        finally:
+            self._context.crew.close()
         self._finish("complete")
 
-    def _measure_next(self, waiting: Sequence[int]) -> int:
+    def _unfinished(self) -> list[int]:
+        return [number for number, tally in enumerate(self.tallies) if tally.stopped is None]
+
+    def _measure_figures(self, waiting: Sequence[int]) -> None:
+        """Accelerators' cells first, which are fast; then each whole group, its cells in turns."""
+        context, plan = self._context, self._context.plan
+        figures_share = FIGURES_SHARE if plan.verify or plan.explain else 1.0
+        figures_end = context.started + figures_share * plan.budget_seconds
+        mixed = [number for number in waiting if 0 < len(self._accelerated(number)) < len(plan.groups[number].cells)]
+        context.end = context.clock() + ACCELERATORS_SHARE * max(0.0, figures_end - context.clock())
+        self._measure_all(mixed, self._accelerated)
+        context.end = figures_end
+        self._measure_all(waiting, lambda number: range(len(plan.groups[number].cells)))
+
+    def _accelerated(self, number: int) -> Sequence[int]:
+        cells = self._context.plan.groups[number].cells
+        return [position for position, cell in enumerate(cells) if cell.device != "cpu"]
+
+    def _measure_all(self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> None:
+        left = list(waiting)
+        while left:
+            left.remove(self._measure_next(left, positions_of))
+
+    def _measure_next(self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> int:
         """Measure one group, within its share of what is left; its number."""
         context = self._context
         groups, steps = context.plan.groups, context.ledger.steps
-        candidates = [pending(number, groups[number], steps, self._starts) for number in waiting]
+        candidates = [
+            pending(number, [groups[number].cells[position] for position in positions_of(number)], steps, self._starts)
+            for number in waiting
+        ]
         chosen = next_up(candidates)
         watch = Watch(self._devices, self._gpu_users, first=not self._starts, clock=context.clock)
-        group = GroupRun(context, self._looks, chosen, watch)
-        self._starts.append(group.measure(share(chosen, candidates, context.left())))
+        group = GroupRun(context, chosen, watch, positions_of(chosen.number))
+        fresh = chosen.number not in self._begun
+        self._begun.add(chosen.number)
+        self._starts.append(group.measure(share(chosen, candidates, context.left()), fresh=fresh))
         return chosen.number
 
     def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
         wall = self._context.clock() - self._context.started
-        start_up = min(wall, self._context.launcher.start_up_seconds)
+        start_up = min(wall, self._launcher.start_up_seconds)
         self._context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=start_up))

@@ -23,9 +23,10 @@ from torchlap.schema.messages import (
     Hello,
     MeasurePeaks,
     Progress,
+    Release,
     Reply,
     Request,
-    RunLap,
+    RunLaps,
     TryOut,
     Verify,
     WarmUp,
@@ -42,9 +43,10 @@ DOING: dict[type[Request], str] = {
     Verify: "checking its results",
     CheckSuite: "running the operator suite",
     WarmUp: "warming up",
-    RunLap: "running a lap",
+    RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
+    Release: "dropping its cells",
 }
 """What a worker is doing while it handles a request, for error messages."""
 

@@ -26,7 +26,7 @@ from torchlap.schema.events import (
 )
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.workload import Cell, Group
-from torchlap.stats import Interval, Ratio, lap_interval, paired_ratio
+from torchlap.stats import Interval, Ratio, lap_interval, turn_interval
 
 LEAST_LAPS = 2
 """A figure needs a spread, and a spread needs two laps."""
@@ -35,6 +35,11 @@ LEAST_LAPS = 2
 def items_per_second(lap: Lap, batch: int) -> float:
     """The throughput of a lap of steps of that batch."""
     return (lap.items or batch * lap.steps) / lap.seconds
+
+
+def turn_items_per_second(laps: Sequence[Lap], batch: int) -> float:
+    """The throughput of several laps together: all items over all seconds."""
+    return sum(lap.items or batch * lap.steps for lap in laps) / sum(lap.seconds for lap in laps)
 
 
 class CellResult(Struct, frozen=True, kw_only=True):
@@ -87,17 +92,19 @@ class Tally:
         self.failures: dict[int, Failure] = {}
         self.numerics: dict[int, Numerics] = {}
         self.breakdowns: dict[int, Breakdown] = {}
-        self.rounds: list[dict[int, Lap]] = []
+        self.rounds: list[dict[int, list[Lap]]] = []
+        """The laps of each cell in each round."""
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
 
     def add(self, event: Event) -> None:
         """Take in one event of this group."""
         match event:
-            case GroupStarted():
-                self._reset()
+            case GroupStarted(fresh=fresh):
+                if fresh:
+                    self._reset()
             case CellPrepared(cell=cell, preparation=preparation):
-                self.prepared[cell] = preparation
+                self.prepared.setdefault(cell, preparation)  # built again later, it is no longer cold
             case NumericsChecked(cell=cell, numerics=numerics):
                 self.numerics[cell] = numerics
             case BreakdownMeasured(cell=cell, breakdown=breakdown):
@@ -105,7 +112,10 @@ class Tally:
             case Failure(cell=cell):
                 self.failures[cell] = event
             case Round(laps=laps):
-                self.rounds.append({lap.cell: lap for lap in laps})
+                turns: dict[int, list[Lap]] = {}
+                for lap in laps:
+                    turns.setdefault(lap.cell, []).append(lap)
+                self.rounds.append(turns)
             case Conditions():
                 self.conditions = event
             case GroupFinished(reason=reason):
@@ -117,22 +127,33 @@ class Tally:
         """The cells that are prepared and have not failed, in the plan's order."""
         return [cell for cell in range(len(self.group.cells)) if cell in self.prepared and cell not in self.failures]
 
-    def throughputs(self, cell: int, beside: int | None = None) -> list[float]:
-        """Items a second of the cell's laps; with `beside`, only of the rounds in which that cell has a lap, too."""
+    def laps(self, cell: int) -> list[Lap]:
+        """The cell's laps, in the order of time."""
+        return [lap for turns in self.rounds for lap in turns.get(cell, ())]
+
+    def throughputs(self, cell: int) -> list[list[float]]:
+        """Items a second of the cell's laps, turn by turn."""
         batch = self.group.cells[cell].workload.batch
-        laps = [laps[cell] for laps in self.rounds if cell in laps and (beside is None or beside in laps)]
-        return [items_per_second(lap, batch) for lap in laps]
+        return [[items_per_second(lap, batch) for lap in turns[cell]] for turns in self.rounds if cell in turns]
 
     def ratios(self, cell: int) -> list[float]:
-        """The cell's throughput divided by the baseline's, one value a round."""
-        pairs = zip(self.throughputs(cell, beside=0), self.throughputs(0, beside=cell), strict=True)
-        return [speed / baseline for speed, baseline in pairs]
+        """The cell's throughput divided by the baseline's, one value for each round in which both have a turn."""
+        batch, baseline = self.group.cells[cell].workload.batch, self.group.cells[0].workload.batch
+        return [
+            turn_items_per_second(turns[cell], batch) / turn_items_per_second(turns[0], baseline)
+            for turns in self.rounds
+            if cell in turns and 0 in turns
+        ]
 
-    def series(self) -> list[list[float]]:
-        """Every quantity whose interval must be narrow enough: throughputs and speed-ups of the living cells."""
-        living = self.living()
-        ratios = [self.ratios(cell) for cell in living if cell != 0 and 0 in living]
-        return [self.throughputs(cell) for cell in living] + ratios
+    def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:
+        """Every quantity whose interval must be narrow enough: throughputs and speed-ups of the living cells, in turns.
+
+        Args:
+            cells: only of these.
+        """
+        cells = self.living() if cells is None else cells
+        ratios = [[[ratio] for ratio in self.ratios(cell)] for cell in cells if cell != 0 and 0 in cells]
+        return [self.throughputs(cell) for cell in cells] + ratios
 
     def result(self, confidence: float) -> GroupResult:
         """The figures, with intervals at `confidence`."""
@@ -141,19 +162,19 @@ class Tally:
 
     def _cell(self, number: int, confidence: float) -> CellResult:
         failure = self.failures.get(number)
-        laps = self.throughputs(number)
+        turns, laps = self.throughputs(number), self.laps(number)
         has_figure = failure is None or failure.kind == "not_finite"  # a void figure is shown, and marked
-        throughput = lap_interval(laps, confidence) if has_figure and len(laps) >= LEAST_LAPS else None
+        throughput = turn_interval(turns, confidence) if has_figure and len(laps) >= LEAST_LAPS else None
         speed_up = None
-        if number != 0 and throughput and 0 not in self.failures and len(self.ratios(number)) >= LEAST_LAPS:
-            speeds, baselines = self.throughputs(number, beside=0), self.throughputs(0, beside=number)
-            speed_up = paired_ratio(speeds, baselines, confidence)
+        ratios = self.ratios(number) if number != 0 else []
+        if throughput and 0 not in self.failures and len(ratios) >= LEAST_LAPS:
+            speed_up = lap_interval(ratios, confidence)
         return CellResult(
             cell=self.group.cells[number],
             is_baseline=number == 0,
             prepared=self.prepared.get(number),
-            laps=tuple(laps[number] for laps in self.rounds if number in laps),
-            ratios=tuple(self.ratios(number)) if number != 0 else (),
+            laps=tuple(laps),
+            ratios=tuple(ratios),
             throughput=throughput,
             speed_up=speed_up,
             failure=failure,

@@ -36,9 +36,10 @@ class Header(Struct, frozen=True, tag="run", tag_field="event", kw_only=True):
 
 
 class GroupStarted(Struct, frozen=True, tag="group_started", tag_field="event"):
-    """The group's events count from here on. Earlier ones of the same group are void: the run was resumed."""
+    """A group is being measured. If `fresh`, earlier events of the same group are void: the run was resumed."""
 
     group: Count
+    fresh: bool = True
 
 
 class Watched(Struct, frozen=True, kw_only=True):
@@ -124,7 +125,10 @@ class Lap(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True, tag="round", tag_field="event"):
-    """One lap of every living cell of a group, in the order in which they ran; `at_seconds` is since the start."""
+    """The laps of one round of a group, in the order in which they ran; `at_seconds` is since the start.
+
+    Each living cell has a turn, in which a fast cell may lap several times in a row.
+    """
 
     group: Count
     at_seconds: Seconds

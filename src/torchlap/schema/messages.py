@@ -44,8 +44,13 @@ class Check(Struct, frozen=True, tag="check"):
 
 
 class Build(Struct, frozen=True, tag="build", kw_only=True):
-    """Ask to put a cell's model and data on its device; no step is run yet."""
+    """Ask to put a cell's model and data on its device, beside the cells that are there; no step is run yet.
 
+    Attributes:
+        slot: the number by which later requests name the cell; a cell that was in it is dropped.
+    """
+
+    slot: int
     cell: Cell
     data: DataName
     weights: Weights
@@ -61,6 +66,7 @@ class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
         memory_format_hint: the one that was chosen for it at another batch, or "auto".
     """
 
+    slot: int
     limit_seconds: float
     memory_format: MemoryFormat = "auto"
     memory_format_hint: MemoryFormat = "auto"
@@ -73,6 +79,7 @@ class Verify(Struct, frozen=True, tag="verify", kw_only=True):
         sampled: check only a part of large element-wise operators.
     """
 
+    slot: int
     limit_seconds: float
     sampled: bool = False
 
@@ -84,28 +91,49 @@ class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):
     thorough: bool = False
 
 
-class RunLap(Struct, frozen=True, tag="lap"):
-    """Ask for one lap of `steps`, after `lead_in` steps that are not timed."""
+class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
+    """Ask for a turn of a cell: `lead_in` steps that are not timed, then `laps` laps of `steps` each."""
 
+    slot: int
     steps: int
     lead_in: int
+    laps: int = 1
 
 
-class Explain(Struct, frozen=True, tag="explain"):
+class Explain(Struct, frozen=True, tag="explain", kw_only=True):
     """Ask where the cell's step, which takes `step_seconds`, spends its time, within about `limit_seconds`."""
 
+    slot: int
     limit_seconds: float
     step_seconds: float
 
 
-class MeasurePeaks(Struct, frozen=True, tag="measure_peaks"):
+class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     """Ask for the peak rates of the cell's device, without the `known` precisions, within about `limit_seconds`."""
 
+    slot: int
     limit_seconds: float
     known: tuple[Precision, ...] = ()
 
 
-Request = Hello | Describe | TryOut | Check | Build | Verify | CheckSuite | WarmUp | RunLap | Explain | MeasurePeaks
+class Release(Struct, frozen=True, tag="release"):
+    """Ask to drop all cells, and to hand their memory back to the device."""
+
+
+Request = (
+    Hello
+    | Describe
+    | TryOut
+    | Check
+    | Build
+    | Verify
+    | CheckSuite
+    | WarmUp
+    | RunLaps
+    | Explain
+    | MeasurePeaks
+    | Release
+)
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -161,11 +189,21 @@ class Prepared(Struct, frozen=True, tag="prepared"):
     preparation: Preparation
 
 
-class LapDone(Struct, frozen=True, tag="lap_done"):
+class LapTime(Struct, frozen=True):
     """A lap's time, and the loss of its last step."""
 
     seconds: Span
     loss: Finite
+
+
+class LapsDone(Struct, frozen=True, tag="laps_done"):
+    """The laps of a turn, in order."""
+
+    laps: tuple[LapTime, ...]
+
+
+class Released(Struct, frozen=True, tag="released"):
+    """The worker holds no cell."""
 
 
 class Explained(Struct, frozen=True, tag="explained"):
@@ -198,7 +236,8 @@ Reply = (
     | SuiteChecked
     | Progress
     | Prepared
-    | LapDone
+    | LapsDone
+    | Released
     | Explained
     | PeaksReached
     | Failed

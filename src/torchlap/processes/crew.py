@@ -1,0 +1,129 @@
+"""One worker a device, alive for the whole run, holding the cells of the current group."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import zip_longest
+from typing import TypeVar
+
+from torchlap.processes.failures import CellFailedError
+from torchlap.processes.start import Launcher
+from torchlap.processes.worker import Worker
+from torchlap.schema.messages import Build, Built, Release, Released, Request
+
+Answer = TypeVar("Answer")
+
+RELEASE_SECONDS = 60.0
+
+
+class Crew:
+    """The workers of a run, and which cells they hold.
+
+    A worker that fails is gone, and so are the cells that it held; the next one of its device is started when it is
+    needed. With `isolate` every cell has a worker of its own, which ends with its group.
+    """
+
+    def __init__(self, launcher: Launcher, *, isolate: bool = False) -> None:
+        self._launcher, self._isolate = launcher, isolate
+        self._workers: dict[str, Worker] = {}
+        self._homes: dict[int, str] = {}
+        """Where the cells of the current group are, by their slots."""
+
+    def holds(self, slot: int) -> bool:
+        """Whether the cell is built, and its worker alive."""
+        return slot in self._homes
+
+    def build(self, requests: Mapping[int, Build], limit_seconds: float) -> dict[int, CellFailedError]:
+        """Build cells, on all devices at the same time; the failures, by slot.
+
+        Args:
+            requests: by slot, in the order in which each device builds its cells.
+            limit_seconds: how long a worker may give no sign of life.
+        """
+        queues: dict[str, list[int]] = {}
+        for slot, request in requests.items():
+            queues.setdefault(self._home(slot, request), []).append(slot)
+        failures: dict[int, CellFailedError] = {}
+        for slots in zip_longest(*queues.values()):
+            pairs = [(home, slot) for home, slot in zip(queues, slots, strict=True) if slot is not None]
+            for home, slot in pairs:
+                self._try(failures, slot, home, partial(self._tell, home, requests[slot]))
+            for home, slot in pairs:
+                if slot not in failures:
+                    self._try(failures, slot, home, partial(self._hear_built, home, slot, limit_seconds))
+        return failures
+
+    def build_one(self, slot: int, request: Build, limit_seconds: float) -> None:
+        """Build one cell.
+
+        Raises:
+            CellFailedError: when that fails.
+        """
+        for failure in self.build({slot: request}, limit_seconds).values():
+            raise failure
+
+    def ask(
+        self,
+        slot: int,
+        request: Request,
+        answer: type[Answer],
+        limit_seconds: float,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> Answer:
+        """Send a request about a cell to the worker that holds it, and wait for the answer.
+
+        Raises:
+            CellFailedError: when that fails; the worker is then gone, with all the cells that it held.
+        """
+        home = self._homes[slot]
+        try:
+            return self._workers[home].ask(request, answer, limit_seconds, on_progress)
+        except CellFailedError:
+            self._lose(home)
+            raise
+
+    def release(self) -> None:
+        """Have the workers drop all cells; those of isolated cells end."""
+        for home, worker in list(self._workers.items()):
+            if self._isolate:
+                worker.kill()
+                del self._workers[home]
+                continue
+            try:
+                worker.ask(Release(), Released, RELEASE_SECONDS)
+            except CellFailedError:
+                self._lose(home)
+        self._homes.clear()
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
+        self._homes.clear()
+
+    def _home(self, slot: int, request: Build) -> str:
+        return f"{request.cell.device} {slot}" if self._isolate else request.cell.device
+
+    def _tell(self, home: str, request: Build) -> None:
+        if home not in self._workers:
+            self._workers[home] = self._launcher.start()
+        self._workers[home].tell(request)
+
+    def _hear_built(self, home: str, slot: int, limit_seconds: float) -> None:
+        self._workers[home].hear(Built, limit_seconds)
+        self._homes[slot] = home
+
+    def _try(self, failures: dict[int, CellFailedError], slot: int, home: str, action: Callable[[], None]) -> None:
+        """Do something for a cell; if that fails, its worker is gone, and the failure is noted."""
+        try:
+            action()
+        except CellFailedError as failure:
+            self._lose(home)
+            failures[slot] = failure
+
+    def _lose(self, home: str) -> None:
+        """Forget a worker that is gone, and what it held."""
+        worker = self._workers.pop(home, None)
+        if worker is not None:
+            worker.kill()
+        self._homes = {slot: other for slot, other in self._homes.items() if other != home}
