@@ -13,7 +13,7 @@ from functools import partial
 from multiprocessing.pool import Pool
 from statistics import median
 
-from noise import MODELS, TRUTH, Noise, compare
+from noise import MODELS, Noise, compare
 
 LEAST, MOST, REPORTED = 0.93, 0.975, 0.95
 SHOWN = ("TL204", "TL205", "TL206", "TL207")
@@ -34,13 +34,13 @@ def main() -> None:
 def row(place: int, noise: Noise, comparisons: int, pool: Pool) -> bool:
     """Print the row of a model; whether its promise was kept."""
     outcomes = pool.map(partial(compare, place), range(comparisons), chunksize=20)
-    held = sum(outcome.ratio.low <= TRUTH <= outcome.ratio.high for outcome in outcomes) / comparisons
+    held = sum(outcome.interval.low <= outcome.truth <= outcome.interval.high for outcome in outcomes) / comparisons
     reported = {code: sum(code in outcome.findings for outcome in outcomes) / comparisons for code in SHOWN}
     if noise.finding:
         kept, promise = reported[noise.finding] >= REPORTED, f"{noise.finding} is reported"
     else:
         kept, promise = LEAST <= held <= MOST, "kept"
-    rounds = median(outcome.ratio.count for outcome in outcomes)
+    rounds = median(outcome.interval.count for outcome in outcomes)
     codes = " | ".join(f"{share:.1%}" for share in reported.values())
     print(f"| {noise.name} | {held:.1%} | {rounds:.0f} | {codes} | {promise if kept else 'BROKEN'} |", flush=True)
     return kept

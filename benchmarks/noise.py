@@ -5,6 +5,7 @@ A model draws the lap seconds of two devices over the rounds; one device is real
 
 from collections.abc import Callable
 from math import exp, log, sqrt
+from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,12 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from torchlap.judge.measurement import findings
+from torchlap.runs.figures import figures
 from torchlap.schema.events import SCHEMA, Header, Lap, Round, Run
 from torchlap.schema.machine import DeviceFacts, Facts
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
-from torchlap.stats import Ratio, paired_ratio, verdict
+from torchlap.stats import Interval, verdict
 
 TRUTH = 5.0
 LAP_SECONDS = 0.1
@@ -39,6 +41,8 @@ class Noise(NamedTuple):
     draw: Callable[[Generator, int], Pair]
     rounds: int = MOST_ROUNDS
     finding: str = ""
+    throughput: bool = False
+    """The interval is that of the fast device's throughput, and not that of the speed-up."""
 
 
 def independent(draw: Callable[[Generator, int], Logs]) -> Callable[[Generator, int], Pair]:
@@ -109,6 +113,16 @@ def drift_of_one(random: Generator, count: int) -> Pair:
     return log_normal(0.01)(random, count), 0.01 * np.arange(count) + log_normal(0.01)(random, count)
 
 
+def in_turns(laps: int, of_turns: float, of_laps: float) -> Callable[[Generator, int], Pair]:
+    """The fast device laps several times in a row; its turns differ by more than the laps within them do."""
+
+    def draw(random: Generator, count: int) -> Pair:
+        turns = np.repeat(log_normal(of_turns)(random, count), laps)
+        return log_normal(0.01)(random, count), turns + log_normal(of_laps)(random, count * laps)
+
+    return draw
+
+
 def quantized(random: Generator, count: int) -> Logs:
     """The clock ticks every half percent of a lap."""
     return np.asarray(np.log(np.round(np.exp(0.004 * random.standard_normal(count)) / 0.005) * 0.005))
@@ -126,6 +140,13 @@ MODELS = (
     Noise("autocorrelated, each device's own, 0.3 a round", independent(autoregressive(0.3, 0.02))),
     Noise("common drift", common_drift),
     Noise("quantized clock", independent(quantized)),
+    Noise("turns of 6 laps, 2% a lap", in_turns(6, 0.0, 0.02)),
+    Noise("turns of 6 laps, 1% a turn, 2% a lap", in_turns(6, 0.01, 0.02)),
+    Noise("turns of 6 laps, 3% a turn, 1% a lap", in_turns(6, 0.03, 0.01)),
+    Noise("throughput of turns of 6 laps, 2% a lap", in_turns(6, 0.0, 0.02), throughput=True),
+    Noise("throughput of turns of 6 laps, 1% a turn, 2% a lap", in_turns(6, 0.01, 0.02), throughput=True),
+    Noise("throughput of turns of 6 laps, 3% a turn, 1% a lap", in_turns(6, 0.03, 0.01), throughput=True),
+    Noise("throughput of one turn of 8 laps, 2% a lap", in_turns(4, 0.0, 0.02), rounds=2, throughput=True),
     Noise("very few rounds: 2", independent(log_normal(0.02)), rounds=2),
     Noise("very few rounds: 4", independent(log_normal(0.02)), rounds=4),
     Noise("drift of one side only", drift_of_one, finding="TL207"),
@@ -134,9 +155,10 @@ MODELS = (
 
 
 class Outcome(NamedTuple):
-    """The result of one simulated comparison."""
+    """The result of one simulated comparison: an interval over the truth, and the findings."""
 
-    ratio: Ratio
+    interval: Interval
+    truth: float
     findings: frozenset[str]
 
 
@@ -147,22 +169,27 @@ def compare(place: int, seed: int) -> Outcome:
     """
     noise = MODELS[place]
     baseline, other = noise.draw(default_rng([place, seed]), noise.rounds)
-    slow = [LAP_SECONDS * TRUTH * exp(value) for value in baseline]
-    fast = [LAP_SECONDS * exp(value) for value in other]
+    slow = [[LAP_SECONDS * TRUTH * exp(value)] for value in baseline]
+    fast = [[LAP_SECONDS * exp(value) for value in turn] for turn in other.reshape(noise.rounds, -1)]
     rounds = 2
     while rounds < noise.rounds and not _decided(slow[:rounds], fast[:rounds]):
         rounds += 1
-    ratio = paired_ratio([1 / lap for lap in fast[:rounds]], [1 / lap for lap in slow[:rounds]])
-    return Outcome(ratio, frozenset(finding.code for finding in findings(as_run(slow[:rounds], fast[:rounds]))))
+    run = as_run(slow[:rounds], fast[:rounds])
+    cell = figures(run)[0].cells[1]
+    interval, truth = (cell.throughput, 1 / LAP_SECONDS) if noise.throughput else (cell.speed_up, TRUTH)
+    if interval is None:
+        raise RuntimeError("a simulated cell has no figure")
+    return Outcome(interval, truth, frozenset(finding.code for finding in findings(run)))
 
 
-def _decided(slow: list[float], fast: list[float]) -> bool:
-    series = [[1 / lap for lap in slow], [1 / lap for lap in fast], [a / b for a, b in zip(slow, fast, strict=True)]]
-    return verdict(series, TARGET) is not None
+def _decided(slow: list[list[float]], fast: list[list[float]]) -> bool:
+    speeds = [[[1 / lap for lap in turn] for turn in side] for side in (slow, fast)]
+    ratios = [[mean(a) / mean(b)] for a, b in zip(slow, fast, strict=True)]
+    return verdict([*speeds, ratios], TARGET) is not None
 
 
-def as_run(slow: list[float], fast: list[float]) -> Run:
-    """A run file with these laps."""
+def as_run(slow: list[list[float]], fast: list[list[float]]) -> Run:
+    """A run file with these laps, turn by turn."""
     devices = DeviceFacts("cpu", "cpu"), DeviceFacts("sim:0", "sim")
     cells = tuple(Cell(Workload("simulated", 1), Recipe(), device.name) for device in devices)
     facts = Facts(
@@ -177,6 +204,8 @@ def as_run(slow: list[float], fast: list[float]) -> Run:
     )
     plan = Plan(suite="own", groups=(Group(cells),), precision_target=TARGET)
     header = Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan)
-    pairs = zip(slow, fast, strict=True)
-    rounds = tuple(Round(0, 0.0, (Lap(0, 1, baseline, 1.0), Lap(1, 1, other, 1.0))) for baseline, other in pairs)
-    return Run(header, rounds)
+    rounds = []
+    for turns in zip(slow, fast, strict=True):
+        laps = [Lap(cell, 1, seconds, 1.0) for cell, turn in enumerate(turns) for seconds in turn]
+        rounds.append(Round(0, 0.0, tuple(laps)))
+    return Run(header, tuple(rounds))
