@@ -19,16 +19,22 @@ from torchlap.stats import (
     _widened,
     autocorrelation,
     interval,
-    is_look,
     lap_interval,
+    next_look,
     paired_ratio,
     signed_rank_margin,
     trend,
+    turn_interval,
     two_levels,
     verdict,
 )
 
 TRIALS = 2000
+
+
+def single(values: Sequence[float]) -> list[list[float]]:
+    """Turns of one lap."""
+    return [[value] for value in values]
 
 
 def noisy(count: int, sigma: float = 0.02, seed: int = 1) -> list[float]:
@@ -227,7 +233,7 @@ def test_laps_are_never_worth_more_than_their_number_nor_less_than_three() -> No
 
 def test_no_interval_of_laps_reaches_beyond_them() -> None:
     lasting = sorted(noisy(18, 0.05))
-    seen, wide = lap_interval(lasting), _widened(lasting, 0.95, SHOWN_ERRORS)
+    seen, wide = lap_interval(lasting), _widened(single(lasting), 0.95, SHOWN_ERRORS)
     assert (seen.low, seen.high) == (min(lasting), max(lasting))
     assert wide.low < seen.low < seen.high < wide.high
 
@@ -241,6 +247,26 @@ def test_laps_that_resemble_the_last_are_allowed_for() -> None:
     studies = [in_time(0.4, 18, seed) for seed in range(TRIALS // 2)]
     assert 0.90 <= covered(100, [lap_interval(study) for study in studies]) <= 0.98
     assert covered(100, [interval(study) for study in studies]) < 0.86
+
+
+def test_turns_that_differ_by_more_than_their_laps_widen_the_interval() -> None:
+    alike = [noisy(6, 0.02, seed) for seed in range(6)]
+    apart = [
+        [value * factor for value in turn] for turn, factor in zip(alike, (1, 1.1, 0.9, 1.05, 0.95, 1), strict=True)
+    ]
+    flat = [value for turn in apart for value in turn]
+    assert turn_interval(apart).half_width > 1.5 * interval(flat).half_width
+    assert turn_interval(apart).value == interval(flat).value
+
+
+def test_the_interval_of_laps_in_turns_covers_the_truth() -> None:
+    random = default_rng(5)
+    studies = []
+    for _ in range(TRIALS // 4):
+        turns = 0.02 * random.standard_normal((8, 1)) + 0.01 * random.standard_normal((8, 5))
+        studies.append([[float(value) for value in np.exp(turn)] for turn in turns])
+    assert covered(1, [turn_interval(study) for study in studies]) >= 0.93
+    assert covered(1, [interval([value for turn in study for value in turn]) for study in studies]) < 0.8
 
 
 def test_a_common_drift_cancels_in_the_paired_ratio() -> None:
@@ -267,48 +293,52 @@ def test_a_ratio_of_one_round_or_of_what_is_not_positive_is_refused(
 
 
 def test_the_looks_are_on_a_geometric_schedule() -> None:
-    assert [rounds for rounds in range(100) if is_look(rounds)] == [8, 12, 18, 27, 41, 62, 93]
+    assert sorted({next_look(count) for count in range(90)}) == [8, 12, 18, 27, 41, 62, 93]
 
 
 def test_narrow_intervals_at_a_look_are_precise() -> None:
-    assert verdict([[10.0] * 8, [20.0] * 8], 0.02) == "precise"
+    assert verdict([single([10.0] * 8), single([20.0] * 8)], 0.02) == "precise"
 
 
-def test_nothing_is_said_between_the_looks() -> None:
-    assert verdict([[10.0] * 9], 0.02) is None
+def test_between_two_checks_the_last_one_holds() -> None:
+    assert verdict([single([10.0] * 7)], 0.02) is None
+    assert verdict([single([10.0] * 8 + [1e6] * 3)], 0.02) == "precise"
+    assert verdict([single([10.0] * 8 + [1e6] * 4)], 0.02) is None
 
 
 def test_one_wide_interval_among_narrow_ones_keeps_a_measurement_going() -> None:
-    assert verdict([[10.0] * 8, noisy(8, 0.2)], 0.02) is None
+    assert verdict([single([10.0] * 8), single(noisy(8, 0.2))], 0.02) is None
 
 
 def test_the_target_decides_what_is_precise() -> None:
     values = noisy(8, 0.02)
-    width = _widened(values, 0.95, STOP_ERRORS).half_width
-    assert verdict([values], width) == "precise"
-    assert verdict([values], width * 0.99) is None
+    width = _widened(single(values), 0.95, STOP_ERRORS).half_width
+    assert verdict([single(values)], width) == "precise"
+    assert verdict([single(values)], width * 0.99) is None
 
 
 def test_more_confidence_asks_for_more() -> None:
     values = noisy(8, 0.02)
-    between = (_widened(values, 0.8, STOP_ERRORS).half_width + _widened(values, 0.95, STOP_ERRORS).half_width) / 2
-    assert verdict([values], between, 0.8) == "precise"
-    assert verdict([values], between, 0.95) is None
+    between = (
+        _widened(single(values), 0.8, STOP_ERRORS).half_width + _widened(single(values), 0.95, STOP_ERRORS).half_width
+    ) / 2
+    assert verdict([single(values)], between, 0.8) == "precise"
+    assert verdict([single(values)], between, 0.95) is None
 
 
 @pytest.mark.parametrize(("rounds", "said"), [(12, None), (18, "plateau"), (27, "plateau")])
 def test_a_half_width_that_does_not_shrink_is_a_plateau_from_eighteen_rounds_on(rounds: int, said: str | None) -> None:
-    assert verdict([[1.2**number for number in range(rounds)]], 0.02) == said
+    assert verdict([single([1.2**number for number in range(rounds)])], 0.02) == said
 
 
 def test_a_half_width_that_stays_the_same_is_a_plateau() -> None:
     two_levels = [1.0, 1.1] * 9
     assert interval(two_levels).half_width == pytest.approx(interval(two_levels[:8]).half_width, rel=1e-9)
-    assert verdict([two_levels], 0.02) == "plateau"
+    assert verdict([single(two_levels)], 0.02) == "plateau"
 
 
 def test_independent_noise_that_averages_out_is_no_plateau() -> None:
-    said = [verdict([noisy(18, 0.2, seed)], 0.001) for seed in range(20)]
+    said = [verdict([single(noisy(18, 0.2, seed))], 0.001) for seed in range(20)]
     assert said.count(None) >= 16
 
 
@@ -336,10 +366,10 @@ def test_a_device_against_itself_is_no_faster_in_95_of_100_studies(count: int) -
 
 def test_looking_until_it_is_precise_hardly_spoils_the_coverage() -> None:
     random = default_rng(7)
-    looks = [rounds for rounds in range(42) if is_look(rounds)]
+    looks = [8, 12, 18, 27, 41]
     last = []
     for study in np.exp(0.03 * random.standard_normal((TRIALS // 2, looks[-1]))):
-        rounds = next((each for each in looks if verdict([list(study[:each])], 0.02)), looks[-1])
+        rounds = next((each for each in looks if verdict([single(list(study[:each]))], 0.02)), looks[-1])
         last.append(lap_interval(list(study[:rounds])))
     assert 0.93 <= covered(1, last) <= 0.98
     assert len({each.count for each in last}) > 2

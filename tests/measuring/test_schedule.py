@@ -7,7 +7,9 @@ from torchlap.measuring.schedule import (
     HOPELESS,
     LAP_SECONDS,
     LEAST_STEPS,
-    LONGEST_LAP_SECONDS,
+    LONGEST_STEP_SECONDS,
+    MOST_EXTRA_STEPS,
+    TURN_SECONDS,
     Pending,
     StepTime,
     estimate_step,
@@ -17,11 +19,11 @@ from torchlap.measuring.schedule import (
     next_up,
     pending,
     share,
+    turn_laps,
     turn_order,
     warm_up_seconds,
 )
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Group
 
 waiting_lists = some.lists(
     some.tuples(some.integers(1, 1024), some.none() | some.floats(1e-4, 100)), min_size=1, max_size=12
@@ -72,13 +74,13 @@ def test_another_device_model_phase_or_recipe_tells_nothing(other: object) -> No
 
 def test_a_comparison_waits_with_the_sum_of_its_cells_steps_and_its_largest_batch() -> None:
     known = {cell("cpu", batch=4): StepTime(0.5), cell("cuda:0", batch=4): StepTime(0.25)}
-    assert pending(3, pair(batch=8), known) == Pending(3, 8, 1.5)
-    mixed = Group((cell(batch=4), cell(batch=64, model="vgg16")))
+    assert pending(3, pair(batch=8).cells, known) == Pending(3, 8, 1.5)
+    mixed = (cell(batch=4), cell(batch=64, model="vgg16"))
     assert pending(0, mixed, known) == Pending(0, 64, 0.5)
 
 
 def test_a_comparison_of_which_nothing_is_known_has_no_estimate() -> None:
-    unknown = pending(0, pair(), {})
+    unknown = pending(0, pair().cells, {})
     assert unknown == Pending(0, 4, None)
     assert unknown.least_seconds == 0
 
@@ -89,7 +91,7 @@ def test_a_figure_costs_at_least_three_steps() -> None:
 
 def test_a_comparison_costs_what_it_takes_to_start_as_well() -> None:
     known = {cell(batch=4): StepTime(1.0)}
-    one = pending(0, Group((cell(batch=4),)), known, [1.0, 2.0, 30.0])
+    one = pending(0, (cell(batch=4),), known, [1.0, 2.0, 30.0])
     assert (one.start_seconds, one.least_seconds) == (2.0, 5.0)
 
 
@@ -178,42 +180,52 @@ def test_a_step_of_unknown_length_is_worth_a_try_while_there_is_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "synchronize", "slowest", "steps"),
+    ("step", "synchronize", "steps"),
     [
-        (0.01, 0.0, 0.01, 5),  # the shortest lap
-        (0.011, 0.0, 0.011, 5),  # rounded up
-        (0.06, 0.0, 0.06, 1),
-        (100.0, 0.0, 100.0, 1),
-        (0.01, 0.0, 2.0, 20),  # a tenth of the slowest cell's step
-        (0.01, 0.0, 60.0, 50),  # but not longer than the longest
-        (0.01, 0.001, 0.01, 10),  # the synchronisation is one hundredth
-        (0.01, 0.02, 0.01, 200),  # even of a lap longer than the longest
+        (0.01, 0.0, 5),  # the shortest lap
+        (0.011, 0.0, 5),  # rounded up
+        (0.06, 0.0, 1),
+        (100.0, 0.0, 1),
+        (0.01, 0.001, 10),  # the synchronization takes one hundredth of the lap
+        (0.01, 0.02, 200),
     ],
 )
-def test_a_lap_is_long_enough_for_the_clock_and_short_enough_for_the_round(
-    step: float, synchronize: float, slowest: float, steps: int
-) -> None:
-    assert lap_steps(step, synchronize, slowest) == steps
+def test_a_lap_is_long_enough_for_the_clock(step: float, synchronize: float, steps: int) -> None:
+    assert lap_steps(step, synchronize) == steps
 
 
 @settings(database=None, derandomize=True, deadline=None)
-@given(step=some.floats(1e-5, 100), slowest=some.floats(0, 1000))
-def test_a_lap_takes_from_its_shortest_to_its_longest_time_or_is_one_step(step: float, slowest: float) -> None:
-    steps = lap_steps(step, 0.0, max(step, slowest))
+@given(step=some.floats(1e-5, 100))
+def test_a_lap_takes_its_shortest_time_or_is_one_step(step: float) -> None:
+    steps = lap_steps(step, 0.0)
     assert steps * step >= LAP_SECONDS * (1 - 1e-9)
-    assert steps == 1 or steps * step <= LONGEST_LAP_SECONDS + step
+    assert steps == 1 or (steps - 1) * step < LAP_SECONDS
 
 
-def test_a_lap_of_one_step_has_a_lead_in_of_one_unless_the_step_is_long() -> None:
-    assert lead_in_steps(0.1, 1) == 1
-    assert lead_in_steps(LONGEST_LAP_SECONDS, 1) == 0
-    assert lead_in_steps(10.0, 1) == 0
+def test_a_cell_without_partners_laps_until_its_interval_is_checked() -> None:
+    assert turn_laps(0, 0.05, None) == 8
+    assert turn_laps(8, 0.05, None) == 4
+    assert turn_laps(0, 0.2, None) == int(TURN_SECONDS / 0.2)
+    assert turn_laps(0, 10.0, None) == 1
 
 
-def test_the_lead_in_is_a_twentieth_of_a_second_and_never_longer_than_the_lap() -> None:
-    assert lead_in_steps(0.01, 20) == 5
-    assert lead_in_steps(0.01, 3) == 3
-    assert lead_in_steps(0.03, 5) == 2
+def test_a_fast_cell_laps_as_long_as_the_slowest_of_its_group() -> None:
+    assert turn_laps(0, 0.05, 0.05) == 1
+    assert turn_laps(0, 0.05, 0.21) == 4
+    assert turn_laps(8, 0.05, 60.0) == 4
+    assert turn_laps(0, 60.0, 0.05) == 1
+
+
+def test_a_lap_of_one_step_has_a_lead_in_of_one_or_two_unless_the_step_is_long() -> None:
+    assert [lead_in_steps(0.1, 1, chance) for chance in (0.0, 0.49, 0.51, 0.99)] == [1, 1, 2, 2]
+    assert lead_in_steps(LONGEST_STEP_SECONDS, 1, 0.99) == 0
+
+
+def test_the_lead_in_is_a_twentieth_of_a_second_and_some_steps_by_chance() -> None:
+    assert lead_in_steps(0.01, 20, 0.0) == 5
+    assert lead_in_steps(0.01, 20, 0.99) == 5 + MOST_EXTRA_STEPS
+    assert lead_in_steps(0.01, 3, 0.0) == 3
+    assert lead_in_steps(0.01, 3, 0.99) == 6
 
 
 def test_every_other_round_is_in_reverse() -> None:

@@ -13,7 +13,6 @@ from torchlap.schema.base import FailureKind
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import (
     BreakdownMeasured,
-    CellPrepared,
     Event,
     Failure,
     GroupFinished,
@@ -471,11 +470,11 @@ def test_explaining_ends_with_the_budget() -> None:
     assert any(each.reason.startswith("would take about") for each in breakdowns(events))
 
 
-def test_figures_take_at_most_three_quarters_of_the_budget_when_more_is_to_follow() -> None:
+def test_figures_leave_time_for_what_follows_them() -> None:
     world = World(lambda _: 4.0)
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "abc")))
     last_lap = max(event.at_seconds for event in events if isinstance(event, Round))
-    assert 55 < last_lap < 80
+    assert 55 < last_lap < 85
     assert breakdowns(events)[0].reason == ""
 
 

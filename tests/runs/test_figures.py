@@ -13,6 +13,10 @@ def only(*events: Event) -> GroupResult:
     return figures(run(events))[0]
 
 
+def flat(turns: list[list[float]]) -> list[float]:
+    return [value for turn in turns for value in turn]
+
+
 def tallied(*events: Event, of: Group | None = None) -> Tally:
     """A tally of these events, of the CPU and the CUDA device unless another comparison is given."""
     laps = Tally(of or pair())
@@ -23,8 +27,8 @@ def tallied(*events: Event, of: Group | None = None) -> Tally:
 
 def test_throughput_is_the_images_of_a_lap_over_its_seconds() -> None:
     laps = tallied(*rounds([0.5, 0.8], [0.1, 0.2], steps=10), of=pair(batch=64))
-    assert laps.throughputs(0) == pytest.approx([1280, 800])
-    assert laps.throughputs(1) == pytest.approx([6400, 3200])
+    assert flat(laps.throughputs(0)) == pytest.approx([1280, 800])
+    assert flat(laps.throughputs(1)) == pytest.approx([6400, 3200])
 
 
 def test_a_speed_up_is_over_the_first_cell_and_has_an_interval() -> None:
@@ -136,9 +140,9 @@ def test_the_living_are_prepared_and_have_not_failed() -> None:
 def test_what_must_be_known_is_the_throughput_of_each_and_the_speed_ups() -> None:
     laps = tallied(prepared(0), prepared(1), *rounds(SLOW, FAST))
     slow, fast, ratio = laps.series()
-    assert slow == pytest.approx([40, 40, 20])
-    assert fast == pytest.approx([200, 200, 100])
-    assert ratio == pytest.approx([5, 5, 5])
+    assert flat(slow) == pytest.approx([40, 40, 20])
+    assert flat(fast) == pytest.approx([200, 200, 100])
+    assert flat(ratio) == pytest.approx([5, 5, 5])
 
 
 @pytest.mark.parametrize("dead", [0, 1])

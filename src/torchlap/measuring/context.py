@@ -5,8 +5,8 @@ from random import Random
 
 from msgspec import Struct
 
-from torchlap.measuring.schedule import StepTime, estimate_step
 from torchlap.machine.facts import cpu_threads
+from torchlap.measuring.schedule import StepTime, estimate_step
 from torchlap.processes.crew import Crew
 from torchlap.runs.figures import Tally
 from torchlap.schema.base import OUT_OF_TIME, FailureKind
@@ -85,7 +85,7 @@ class Ledger:
                 pass
 
     def format_of(self, cell: Cell, group: Sequence[Cell]) -> MemoryFormat:
-        """The memory format that was chosen for the cell, or for the same device in its group, or `auto`.
+        """The memory format that was chosen for the cell, its device in this group, or another batch, or `auto`.
 
         Recipes of one device are compared in one format, unless they name another.
         """
@@ -94,10 +94,10 @@ class Ledger:
         for other in (cell, *group):
             if other in self.formats and other.device == cell.device and other.recipe.memory_format == "auto":
                 return self.formats[other]
-        return "auto"
+        return self._format_at_other_batch(cell)
 
-    def format_at_other_batch(self, cell: Cell) -> MemoryFormat:
-        """The memory format that was fastest for the same cell at another batch, or `auto`."""
+    def _format_at_other_batch(self, cell: Cell) -> MemoryFormat:
+        """The memory format that was faster for the same cell at another batch, or `auto`."""
         for other, memory_format in self.formats.items():
             same_workload = (other.workload.model, other.workload.phase) == (cell.workload.model, cell.workload.phase)
             if same_workload and (other.recipe, other.device) == (cell.recipe, cell.device):

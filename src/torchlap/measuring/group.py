@@ -8,7 +8,6 @@ from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
     FAIR_ROUNDS,
     OVERRUN,
-    Pending,
     estimate_step,
     is_hopeless,
     lap_steps,
@@ -30,6 +29,9 @@ SLOW_LAP_FACTOR = 10
 LEAST_WAIT_SECONDS = 1.0
 """A cell that was started may take this long even though the budget is spent."""
 
+SETTLE_SHARE = 0.1
+"""Of a turn, that waiting for a worker's threads to become idle may take, before another worker has its turn."""
+
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
 
@@ -39,34 +41,36 @@ class GroupRun:
 
     Args:
         context: of the session.
-        chosen: the group.
+        number: of the group.
         watch: what else the machine is doing.
         positions: the cells to measure; the group is finished when they are all of them.
     """
 
-    def __init__(self, context: Context, chosen: Pending, watch: Watch, positions: Sequence[int]) -> None:
-        self._context, self._watch = context, watch
-        self._number, self._start_seconds = chosen.number, chosen.start_seconds
-        self._cells = context.plan.groups[chosen.number].cells
-        self._tally = context.ledger.tallies[chosen.number]
+    def __init__(self, context: Context, number: int, watch: Watch, positions: Sequence[int]) -> None:
+        self._context, self._watch, self._number = context, watch, number
+        self._cells = context.plan.groups[number].cells
+        self._tally = context.ledger.tallies[number]
         self._positions = [position for position in positions if position not in self._tally.failures]
+        self._is_whole = len(positions) == len(self._cells)
         self._rounds = 0
 
-    def measure(self, seconds: float, *, fresh: bool) -> float:
-        """Measure within about `seconds`; the seconds that preparing the cells took, without warm-up.
+    def measure(self, seconds: float, start_seconds: float, *, fresh: bool, patient: bool = False) -> float:
+        """Measure within about `seconds`; the seconds that building the cells took.
 
         Args:
             seconds: the group's share of the time.
+            start_seconds: of these, what building its cells is expected to take.
             fresh: earlier events of the group are void.
+            patient: go on even if more laps do not seem to help.
         """
         context = self._context
         begun, left = context.clock(), context.left()
         context.emit(GroupStarted(self._number, fresh))
         try:
-            preparing = self._prepare(max(0.0, seconds - self._start_seconds), left)
+            preparing = self._prepare(max(0.0, seconds - start_seconds), left)
             self._watch.begin()
-            reason = self._take_turns(begun + seconds, OVERRUN * left)
-            if len(self._positions) + len(self._tally.failures) >= len(self._cells):
+            reason = self._take_turns(begun + seconds, 0.0 if patient else OVERRUN * left, patient=patient)
+            if self._is_whole:
                 context.emit(self._watch.end(self._number))
                 context.emit(GroupFinished(self._number, reason))
         finally:
@@ -82,7 +86,7 @@ class GroupRun:
         begun = clock()
         self._build()
         building = clock() - begun
-        limit = warm_up_seconds(spare_seconds, left_seconds, len(self._positions))
+        limit = warm_up_seconds(spare_seconds, left_seconds, max(1, len(self._positions)))
         for position in self._positions:
             if position not in self._tally.failures:
                 self._warm_up(position, limit)
@@ -90,6 +94,12 @@ class GroupRun:
 
     def _fail(self, position: int, failure: CellFailedError) -> None:
         self._context.fail(self._number, position, failure.kind, failure.reason, failure.detail)
+
+    def _skip(self, position: int, kind: FailureKind, reason: str, detail: str = "") -> None:
+        """Leave a cell out for want of time; without a figure from before, that is why it has none."""
+        self._positions = [other for other in self._positions if other != position]
+        if len(self._tally.laps(position)) < LEAST_LAPS:
+            self._context.fail(self._number, position, kind, reason, detail)
 
     def _build(self) -> None:
         """Build each cell that has a chance; a slow cell must not take the time of those that need little."""
@@ -101,12 +111,11 @@ class GroupRun:
         for position, expected in sorted(estimates.items(), key=lambda item: item[1] or 0.0):
             left = context.left()
             if is_hopeless(expected, left):
-                kind: FailureKind = "no_time" if left <= 0 else "too_slow"
-                context.fail(self._number, position, kind, _not_started(expected, left))
+                self._skip(position, "no_time" if left <= 0 else "too_slow", _not_started(expected, left))
             else:
                 context.say(f"{self._cells[position]}: preparing")
                 hopeful.append(position)
-        self._positions = [*hopeful, *(position for position in self._positions if position not in hopeful)]
+        self._positions = hopeful
         requests = {position: context.build_request(position, self._cells[position]) for position in hopeful}
         for position, failure in context.crew.build(requests, context.hang_seconds).items():
             self._fail(position, failure)
@@ -133,26 +142,25 @@ class GroupRun:
             slot=position,
             limit_seconds=limit_seconds,
             memory_format=context.ledger.format_of(cell, self._cells),
-            memory_format_hint=context.ledger.format_at_other_batch(cell),
         )
         try:
             reply = context.crew.ask(position, request, Prepared, limit, lambda doing: context.say(f"{cell}: {doing}"))
         except CellFailedError as failure:
             if failure.kind == "hang" and limit < hang:
                 reason = f"No step finished within {limit:.0f} s.{_estimate(expected)}"
-                context.fail(self._number, position, "too_slow", reason, failure.detail)
+                self._skip(position, "too_slow", reason, failure.detail)
             else:
                 self._fail(position, failure)
             return
         context.emit(CellPrepared(group=self._number, cell=position, preparation=reply.preparation))
 
-    def _take_turns(self, end: float, overrun: float) -> StopReason:
+    def _take_turns(self, end: float, overrun: float, *, patient: bool) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         plan = self._context.plan
         while living := self._living():
             if self._rounds:
                 decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
-                if decided:
+                if decided == "precise" or (decided and not patient):
                     return decided
             if not self._another_round_fits(living, end + overrun if self._rounds < FAIR_ROUNDS else end):
                 if self._has_figures(living):
@@ -204,7 +212,7 @@ class GroupRun:
         step = self._step_seconds(slowest)
         too_slow = LEAST_LAPS * step > GRACE * self._context.plan.budget_seconds
         reason = f"A step took {step:.2g} s: two laps did not fit into the remaining time."
-        self._context.fail(self._number, slowest, "too_slow" if too_slow else "no_time", reason)
+        self._skip(slowest, "too_slow" if too_slow else "no_time", reason)
 
     def _round(self, order: list[int]) -> None:
         context, laps = self._context, []
@@ -222,7 +230,9 @@ class GroupRun:
         steps, lead_in, count = self._turn_of(position, context.random())
         expected = (steps * count + lead_in) * self._step_seconds(position)
         limit = max(context.hang_seconds, SLOW_LAP_FACTOR * expected)
-        request = RunLaps(slot=position, steps=steps, lead_in=lead_in, laps=count)
+        alone = len({self._cells[other].device for other in self._living()}) == 1
+        settle = 0.0 if alone else SETTLE_SHARE * steps * count * self._step_seconds(position)
+        request = RunLaps(slot=position, steps=steps, lead_in=lead_in, laps=count, settle_seconds=settle)
         try:
             turn = context.crew.ask(position, request, LapsDone, limit)
         except CellFailedError as failure:

@@ -1,6 +1,9 @@
 """The order of a run: figures of all cells, then numerics, then bottlenecks, each within its share of the budget."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
+from statistics import median
 from typing import Literal
 
 from torchlap.machine.conditions import GpuUsers, Watch
@@ -18,11 +21,14 @@ from torchlap.schema.workload import Plan
 
 __all__ = ["Session", "Status"]
 
-FIGURES_SHARE = 0.75
+FIGURES_SHARE = 0.85
 """Of the budget, if numerics or bottlenecks follow."""
 
-ACCELERATORS_SHARE = 0.5
-"""Of the time for figures, that accelerators' cells may take before the CPU's have their turn."""
+SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
+"""What is left of the time for figures goes to the widest intervals: for so long at a time, and so often a group."""
+
+FIRST_SECONDS = 2.0
+"""What accelerators' cells of a group may take before the CPU's have their turn; their laps go on then."""
 
 
 class Session:
@@ -99,21 +105,46 @@ class Session:
         figures_share = FIGURES_SHARE if plan.verify or plan.explain else 1.0
         figures_end = context.started + figures_share * plan.budget_seconds
         mixed = [number for number in waiting if 0 < len(self._accelerated(number)) < len(plan.groups[number].cells)]
-        context.end = context.clock() + ACCELERATORS_SHARE * max(0.0, figures_end - context.clock())
-        self._measure_all(mixed, self._accelerated)
         context.end = figures_end
-        self._measure_all(waiting, lambda number: range(len(plan.groups[number].cells)))
+        self._measure_all(mixed, self._accelerated, FIRST_SECONDS)
+        self._measure_all(waiting, self._all_cells)
+        self._narrow_the_widest(waiting)
+
+    def _narrow_the_widest(self, numbers: Sequence[int]) -> None:
+        """Spend what is left on the groups whose intervals are wider than the target, the widest first."""
+        context, tried = self._context, Counter[int]()
+        while True:
+            widths = {number: self._width(number) for number in numbers if tried[number] < MOST_SPARE_TURNS}
+            wide = {number: width for number, width in widths.items() if width > context.plan.precision_target}
+            if not wide or context.left() < SPARE_SECONDS:
+                return
+            number = max(wide, key=wide.__getitem__)
+            tried[number] += 1
+            self._measure_group(number, self._all_cells(number), SPARE_SECONDS, patient=True)
+
+    def _width(self, number: int) -> float:
+        """The widest relative half-width of a group's figures; 0 if it has none."""
+        cells = self.tallies[number].result(self._context.plan.confidence).cells
+        intervals = [interval for cell in cells for interval in (cell.throughput, cell.speed_up) if interval]
+        return max((interval.half_width for interval in intervals), default=0.0)
+
+    def _all_cells(self, number: int) -> Sequence[int]:
+        return range(len(self._context.plan.groups[number].cells))
 
     def _accelerated(self, number: int) -> Sequence[int]:
         cells = self._context.plan.groups[number].cells
         return [position for position, cell in enumerate(cells) if cell.device != "cpu"]
 
-    def _measure_all(self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> None:
+    def _measure_all(
+        self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float = inf
+    ) -> None:
         left = list(waiting)
         while left:
-            left.remove(self._measure_next(left, positions_of))
+            left.remove(self._measure_next(left, positions_of, most_seconds))
 
-    def _measure_next(self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> int:
+    def _measure_next(
+        self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float
+    ) -> int:
         """Measure one group, within its share of what is left; its number."""
         context = self._context
         groups, steps = context.plan.groups, context.ledger.steps
@@ -122,12 +153,19 @@ class Session:
             for number in waiting
         ]
         chosen = next_up(candidates)
-        watch = Watch(self._devices, self._gpu_users, first=not self._starts, clock=context.clock)
-        group = GroupRun(context, chosen, watch, positions_of(chosen.number))
-        fresh = chosen.number not in self._begun
-        self._begun.add(chosen.number)
-        self._starts.append(group.measure(share(chosen, candidates, context.left()), fresh=fresh))
+        seconds = min(most_seconds, share(chosen, candidates, context.left()))
+        self._measure_group(chosen.number, positions_of(chosen.number), seconds)
         return chosen.number
+
+    def _measure_group(self, number: int, positions: Sequence[int], seconds: float, *, patient: bool = False) -> None:
+        """Measure cells of a group within about `seconds`."""
+        context = self._context
+        watch = Watch(self._devices, self._gpu_users, first=not self._starts, clock=context.clock)
+        start_seconds = median(self._starts) if self._starts else 0.0
+        fresh = number not in self._begun
+        self._begun.add(number)
+        group = GroupRun(context, number, watch, positions)
+        self._starts.append(group.measure(seconds, start_seconds, fresh=fresh, patient=patient))
 
     def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
         wall = self._context.clock() - self._context.started

@@ -63,13 +63,11 @@ class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
 
     Attributes:
         memory_format: the one that was chosen for the same cell before, or "auto".
-        memory_format_hint: the one that was chosen for it at another batch, or "auto".
     """
 
     slot: int
     limit_seconds: float
     memory_format: MemoryFormat = "auto"
-    memory_format_hint: MemoryFormat = "auto"
 
 
 class Verify(Struct, frozen=True, tag="verify", kw_only=True):
@@ -92,12 +90,17 @@ class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):
 
 
 class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
-    """Ask for a turn of a cell: `lead_in` steps that are not timed, then `laps` laps of `steps` each."""
+    """Ask for a turn of a cell: `lead_in` steps that are not timed, then `laps` laps of `steps` each.
+
+    Attributes:
+        settle_seconds: how long the worker may wait afterwards until its threads are idle, for another worker's turn.
+    """
 
     slot: int
     steps: int
     lead_in: int
     laps: int = 1
+    settle_seconds: float = 0.0
 
 
 class Explain(Struct, frozen=True, tag="explain", kw_only=True):

@@ -4,6 +4,7 @@ Requests and replies travel over the socket FD; what the user's code prints goes
 worker's log. When the judge ends, so do the worker and all processes that it started.
 """
 
+import gc
 import os
 import queue
 import select
@@ -94,6 +95,8 @@ def main() -> NoReturn:
     """Serve, or fork workers that serve; the command line gives the mode and the socket's number."""
     mode, descriptor = sys.argv[1], int(sys.argv[2])
     connection = socket.socket(fileno=descriptor)
+    gc.collect()
+    gc.freeze()  # what importing torch made stays: later collections need not traverse it, nor forks copy it
     if mode == "template":
         template(connection)
     _prefer_for_the_oom_killer()

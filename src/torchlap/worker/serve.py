@@ -19,15 +19,18 @@ from torchlap.schema.messages import (
     Explain,
     Explained,
     Hello,
-    LapDone,
+    LapsDone,
+    LapTime,
     MeasurePeaks,
     PeaksReached,
     Prepared,
     Progress,
     Ready,
+    Release,
+    Released,
     Reply,
     Request,
-    RunLap,
+    RunLaps,
     SuiteChecked,
     Tried,
     TryOut,
@@ -53,14 +56,30 @@ from torchlap.worker.numerics.step import verify
 from torchlap.worker.trial import try_out
 
 
+class Held:
+    """A cell that the worker holds: on its device, and, once it is warm, with the step that its laps run."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.step: Step | None = None
+
+    def prepared(self) -> Step:
+        """The step.
+
+        Raises:
+            ModelError: when the cell is not warm.
+        """
+        if self.step is None:
+            raise ModelError("The cell is not warmed up yet: send WarmUp first.")
+        return self.step
+
+
 class CellServer:
-    """Holds at most one cell, and answers the judge's requests about it and about the devices."""
+    """Holds the cells of the current group, and answers the judge's requests about them and about the devices."""
 
     def __init__(self, connection: BinaryIO) -> None:
         self._connection = connection
-        self._bench: Bench | None = None
-        self._step: Step | None = None
-        self._synchronize = devices.synchronizer(torch.device("cpu"))
+        self._cells: dict[int, Held] = {}
 
     def send(self, reply: Reply) -> None:
         """Send a reply to the judge."""
@@ -89,18 +108,51 @@ class CellServer:
                 if subject.image_size is not None:
                     digits(data)
                 return Checked(parameters(subject.module))
-            case Build():
-                self._bench = Bench(request)
-                self._synchronize = self._bench.synchronize
+            case Build(slot=slot):
+                self._cells.pop(slot, None)
+                self._cells[slot] = Held(Bench(request))
                 return Built()
+            case Release():
+                self._release()
+                return Released()
+            case _:
+                return self._about_cell(self._held(request.slot), request)
+
+    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks) -> Reply:
+        """Requests about a cell, whose settings are the current ones."""
+        match request:
             case Verify():
-                return Verified(verify(self._built(), request, self._report))
+                return Verified(verify(held.bench, request, self._report))
             case WarmUp():
                 with devices.recorded_warnings() as recorded:
-                    preparation = self._warm_up(self._built(), request)
+                    preparation = self._warm_up(held, request)
                 return Prepared(structs.replace(preparation, fallbacks=devices.fallbacks(recorded)))
-            case RunLap() | Explain() | MeasurePeaks():
-                return self._about_step(self._built(), request)
+            case RunLaps():
+                return self._laps(held, request)
+            case Explain():
+                return Explained(break_down(held.bench, held.prepared(), request, self._report))
+            case MeasurePeaks(limit_seconds=limit, known=known):
+                first = held.bench.cell.recipe.precision
+                return PeaksReached(peaks.measure(held.bench.cell.device, first, known, limit, self._report))
+
+    def _held(self, slot: int) -> Held:
+        """The cell in a slot, with its settings made the current ones."""
+        if slot not in self._cells:
+            raise ModelError("No cell is built yet: send Build first.")
+        held = self._cells[slot]
+        held.bench.activate()
+        return held
+
+    def _release(self) -> None:
+        """Drop all cells, and return their memory to the devices."""
+        used = {held.bench.device for held in self._cells.values()}
+        compiled = any(held.bench.cell.recipe.compile for held in self._cells.values())
+        self._cells.clear()
+        if compiled:
+            torch.compiler.reset()  # compiled code keeps its module
+        gc.collect()
+        for device in used:
+            devices.release_cached_memory(device)
 
     def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
         """Requests that need no cell."""
@@ -115,31 +167,18 @@ class CellServer:
             case CheckSuite(device=device, thorough=thorough):
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough))
 
-    def _about_step(self, bench: Bench, request: RunLap | Explain | MeasurePeaks) -> Reply:
-        """Requests that need a cell; measuring peaks changes its precision, so it comes last."""
-        match request:
-            case RunLap(steps=steps, lead_in=lead_in):
-                return self._lap(self._prepared(), steps, lead_in)
-            case Explain():
-                return Explained(break_down(bench, self._prepared(), request, self._report))
-            case MeasurePeaks(limit_seconds=limit, known=known):
-                first = bench.cell.recipe.precision
-                return PeaksReached(peaks.measure(bench.cell.device, first, known, limit, self._report))
+    def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
+        bench = held.bench
 
-    def _built(self) -> Bench:
-        if self._bench is None:
-            raise ModelError("No cell is built yet: send Build first.")
-        return self._bench
+        def timed(step: Step, steps: int) -> float:
+            seconds = timing.lap(step, bench.synchronize, steps)
+            step.loss()
+            self._report("choosing the memory format")
+            return seconds / steps
 
-    def _prepared(self) -> Step:
-        if self._step is None:
-            raise ModelError("The cell is not warmed up yet: send WarmUp first.")
-        return self._step
-
-    def _warm_up(self, bench: Bench, request: WarmUp) -> Preparation:
-        choice = choose_format(bench, request, self._timed)
+        choice = choose_format(bench, request, timed)
         step = choice.step or bench.step(choice.memory_format)
-        self._step = step
+        held.step = step
         losses = [] if choice.first_loss is None else [choice.first_loss]
 
         def run_lap(steps: int) -> float:
@@ -149,8 +188,6 @@ class CellServer:
 
         warm = timing.warm_up(run_lap, request.limit_seconds, self._report, choice.earlier_seconds)
         watched = _watch(bench, step, warm.step_seconds)
-        gc.collect()
-        gc.freeze()  # these objects live until the end: later collections need not traverse them
         return Preparation(
             first_step_seconds=warm.first_step_seconds,
             warm_up_steps=warm.steps,
@@ -168,18 +205,12 @@ class CellServer:
             watched=watched,
         )
 
-    def _timed(self, step: Step, steps: int) -> float:
-        """Run steps of a memory format on trial; returns seconds a step."""
-        seconds = timing.lap(step, self._synchronize, steps)
-        step.loss()
-        self._report("choosing the memory format")
-        return seconds / steps
-
-    def _lap(self, step: Step, steps: int, lead_in: int) -> LapDone:
-        seconds = timing.lap(step, self._synchronize, steps, lead_in)
-        loss = step.loss()
-        timing.settle()
-        return LapDone(seconds, loss)
+    def _laps(self, held: Held, request: RunLaps) -> LapsDone:
+        step = held.prepared()
+        laps = timing.turn(step, held.bench.synchronize, request.steps, request.laps, request.lead_in, step.loss)
+        if request.settle_seconds:
+            timing.settle(request.settle_seconds)
+        return LapsDone(tuple(LapTime(seconds, loss) for seconds, loss in laps))
 
 
 def _watch(bench: Bench, step: Step, step_seconds: float) -> Watched | None:

@@ -45,16 +45,23 @@ class Bench:
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
         torch.manual_seed(SEED)
-        self.choices = [devices.set_threads(request.threads, request.threads_reason)]
-        self.choices.append(devices.set_precision(recipe.precision, self.device))
+        self.choices = [
+            devices.set_threads(request.threads, request.threads_reason),
+            devices.set_precision(recipe.precision, self.device),
+        ]
         if self.device.type == "cpu":
             self.choices.append(devices.keep_freed_memory())
-        self._subject = build(workload.model, workload.batch, request.weights)
+        self._subject = build(workload.model, workload.batch, request.weights, self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
         self._pictures: Pictures | None = None
         self._kept_batch: Pair | None = None
         """The first batch of a user's own loader, which may begin with another one each time."""
         self._make_source, self.input_shape = self._sources(request.data)
+
+    def activate(self) -> None:
+        """Make the cell's settings the current ones, after another cell of the same worker had its own."""
+        devices.select(self.cell.device)
+        devices.set_precision(self.cell.recipe.precision, self.device)
 
     def _sources(self, data: DataName) -> tuple[MakeSource, tuple[int, ...]]:
         """How to make a source of batches, and the shape of the inputs at the cell's batch size."""

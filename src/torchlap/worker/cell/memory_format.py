@@ -18,6 +18,8 @@ TRIAL_STEPS = 5
 TRIAL_TURNS, TRIAL_SHARE = 3, 0.3
 """Laps in each format, if they fit into this share of the time to warm up."""
 
+UNTRIED = "torch's default (no time to try both)"
+
 Timed = Callable[[Step, int], float]
 """Runs a number of steps, and returns the seconds a step."""
 
@@ -43,13 +45,12 @@ def choose_format(bench: Bench, request: WarmUp, timed: Timed) -> Choice:
 
     Args:
         bench: the model on its device.
-        request: its hint is used if trying would take too long; its limit holds for all steps of the trial but the
-            first.
+        request: its limit holds for all steps of the trial but the first.
         timed: runs a number of steps, and returns the seconds a step.
     """
     recipe, batch = bench.cell.recipe, bench.cell.workload.batch
     if request.memory_format != "auto":
-        return _without_trial(request.memory_format, "chosen earlier for the same cell")
+        return _without_trial(request.memory_format, "chosen earlier for this device and model")
     if recipe.memory_format != "auto":
         return _without_trial(recipe.memory_format, "requested by the recipe")
     if not bench.can_try_formats():
@@ -59,11 +60,10 @@ def choose_format(bench: Bench, request: WarmUp, timed: Timed) -> Choice:
     first = timed(step, 1)
     first_loss = step.loss() if rows == batch else None
     if (TRIAL_STEPS - 1) * first > request.limit_seconds:
-        choice = _untried(request.memory_format_hint)
-        if rows == batch and choice.memory_format == "contiguous":
-            return Choice("contiguous", choice.reason, step, [first], first_loss)
+        if rows == batch:
+            return Choice("contiguous", f"Memory format: contiguous, {UNTRIED}", step, [first], first_loss)
         bench.module.load_state_dict(untouched)
-        return choice
+        return _without_trial("contiguous", UNTRIED)
     contiguous, channels_last = _trial(bench, rows, first, request.limit_seconds, timed)
     bench.module.load_state_dict(untouched)
     best: MemoryFormat = "contiguous" if contiguous <= channels_last else "channels_last"
@@ -74,13 +74,6 @@ def choose_format(bench: Bench, request: WarmUp, timed: Timed) -> Choice:
 
 def _without_trial(memory_format: MemoryFormat, why: str) -> Choice:
     return Choice(memory_format, f"Memory format: {memory_format}, {why}")
-
-
-def _untried(hint: MemoryFormat) -> Choice:
-    """The hint, if there is one, where there is no time for a trial."""
-    if hint == "auto":
-        return _without_trial("contiguous", "torch's default (no time to try both)")
-    return _without_trial(hint, "faster at another batch size (no time to try both)")
 
 
 def _trial(bench: Bench, rows: int, first: float, limit_seconds: float, timed: Timed) -> tuple[float, float]:

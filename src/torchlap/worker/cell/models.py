@@ -1,10 +1,12 @@
 """From a model's name to the module: a function for each source of models."""
 
+import torch
 import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 
 from torchlap.schema.workload import Weights, is_own_file
+from torchlap.worker import devices
 from torchlap.worker.cell import own_file
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, first_line
@@ -21,20 +23,21 @@ def known_models() -> tuple[str, ...]:
     return tuple(list_models(module=torchvision.models))
 
 
-def build(model: str, batch: int, weights: Weights) -> Subject:
-    """Build a model on the CPU.
+def build(model: str, batch: int, weights: Weights, device: torch.device | None = None) -> Subject:
+    """Build a model on the CPU, or with its random weights already on a device that can make them.
 
     Raises:
         ModelError: when it cannot be built.
     """
     if is_own_file(model):
         return own_file.build(model, batch)
-    return _torchvision(model, weights)
+    return _torchvision(model, weights, device or torch.device("cpu"))
 
 
-def _torchvision(model: str, weights: Weights) -> Subject:
+def _torchvision(model: str, weights: Weights, device: torch.device) -> Subject:
     """A classification model of torchvision with a head for ten classes."""
-    module = _pretrained(model) if weights == "pretrained" else _random(model)
+    with devices.initialization(device):
+        module = _pretrained(model) if weights == "pretrained" else _random(model)
     return Subject(module, nn.functional.cross_entropy, image_size=_image_size(model, module))
 
 

@@ -16,7 +16,6 @@ LEVEL = 0.97
 SYNCHRONIZE_TRIES = 5
 PROGRESS_SECONDS = 1.0
 WATCHED_STEPS, MOST_WATCHED = 2, 10
-SETTLE_SECONDS = 0.5
 SETTLE_POLL_SECONDS = 0.002
 SETTLED_SHARE = 0.25
 
@@ -45,21 +44,42 @@ class WarmUp(Struct, frozen=True):
     step_seconds: float
 
 
-def lap(step: Callable[[], None], synchronize: Callable[[], None], steps: int, lead_in: int = 0) -> float:
-    """Run `steps` steps after `lead_in` untimed ones; returns the seconds from an idle device to an idle device."""
+def lap(step: Callable[[], None], synchronize: Callable[[], None], steps: int) -> float:
+    """Run `steps` steps; returns the seconds from an idle device to an idle device."""
+    ((seconds, _),) = turn(step, synchronize, steps, 1, 0, lambda: 0.0)
+    return seconds
+
+
+def turn(
+    step: Callable[[], None],
+    synchronize: Callable[[], None],
+    steps: int,
+    laps: int,
+    lead_in: int,
+    after_lap: Callable[[], float],
+) -> list[tuple[float, float]]:
+    """Run laps of `steps` steps each in a row, after `lead_in` untimed steps.
+
+    Returns:
+        For each lap, the seconds from an idle device to an idle device, and what `after_lap` returned after it.
+    """
+    done = []
     gc.collect()
     gc.disable()
     try:
         for _ in range(lead_in):
             step()
         synchronize()
-        begun = time.perf_counter()
-        for _ in range(steps):
-            step()
-        synchronize()
-        return time.perf_counter() - begun
+        for _ in range(laps):
+            begun = time.perf_counter()
+            for _ in range(steps):
+                step()
+            synchronize()
+            seconds = time.perf_counter() - begun
+            done.append((seconds, after_lap()))
     finally:
         gc.enable()
+    return done
 
 
 def is_level(laps: Sequence[float]) -> bool:
@@ -124,12 +144,12 @@ def synchronize_seconds(synchronize: Callable[[], None]) -> float:
     return min(tries)
 
 
-def settle() -> None:
+def settle(limit_seconds: float) -> None:
     """Wait until this process's threads have stopped spinning, so that they do not slow the next cell's lap down.
 
     Thread pools spin for a while after their last work: up to 200 ms in LLVM's OpenMP, a few in GNU's.
     """
-    end = time.perf_counter() + SETTLE_SECONDS
+    end = time.perf_counter() + limit_seconds
     while time.perf_counter() < end:
         used, begun = time.process_time(), time.perf_counter()
         time.sleep(SETTLE_POLL_SECONDS)
