@@ -155,6 +155,23 @@ def turn_interval(turns: Sequence[Sequence[float]], confidence: float = 0.95) ->
     return Interval(wide.value, max(wide.low, min(values)), min(wide.high, max(values)), wide.count)
 
 
+def mean_interval(values: Sequence[float], mean: float, confidence: float = 0.95) -> Interval:
+    """The interval of a known overall rate, by Student's t, from the spread of the laps' seconds an item.
+
+    Args:
+        values: the rates of the laps, in the order of time.
+        mean: all items over all seconds.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: for fewer than two values.
+    """
+    seconds = mean / np.asarray(values)
+    worth = max(2.0, _worth_by_autocorrelation(values, SHOWN_ERRORS))
+    reach = float(stdtrit(worth - 1, (1 + confidence) / 2)) * float(np.std(seconds, ddof=1)) / sqrt(worth)
+    return Interval(mean, mean * exp(-reach), mean * exp(min(reach, 300.0)), len(values))
+
+
 def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Estimate the center of positive values that were measured one after another: `turn_interval`, each a turn.
 

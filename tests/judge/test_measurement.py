@@ -12,6 +12,7 @@ from torchlap.judge.findings import Finding
 from torchlap.judge.machine import devices
 from torchlap.judge.measurement import CATALOGUE, findings, void
 from torchlap.judge.measurement.laps import COLD, FEW_ROUNDS
+from torchlap.runs.figures import figures
 from torchlap.schema.events import Conditions, Event, GpuConditions, Lap, Round, Run, Watched
 from torchlap.schema.machine import Facts
 from torchlap.schema.recipe import Recipe
@@ -82,10 +83,27 @@ def test_a_cell_without_a_result_has_no_finding_about_few_laps() -> None:
 
 
 def test_an_interval_wider_than_the_target_is_reported_with_its_width() -> None:
-    wide = [0.1, 0.2] * 4
-    (finding,) = with_code("TL202", rounds(wide, [0.02] * 8), plan(pair(), precision_target=0.3))[:1]
-    assert (finding.where, finding.evidence) == (WHERE[0], "half-width 34.7%, target 30.0%, 8 laps")
-    assert with_code("TL202", rounds(wide, [0.02] * 8), plan(pair(), precision_target=0.49)) == []
+    wide = [0.1, 0.13] * 4
+    (finding,) = with_code("TL202", rounds(wide, [0.02] * 8), plan(pair(), precision_target=0.1))[:1]
+    assert (finding.where, finding.evidence) == (WHERE[0], "half-width 13.1%, target 10.0%, 8 laps")
+    assert with_code("TL202", rounds(wide, [0.02] * 8), plan(pair(), precision_target=0.2)) == []
+
+
+def test_rare_slow_steps_belong_to_the_throughput_and_are_reported() -> None:
+    checkpoints = [0.1] * 9 + [0.5]
+    events = rounds(checkpoints * 2, [0.02] * 20)
+    (finding,) = with_code("TL221", events)
+    assert (finding.where, finding.evidence) == (WHERE[0], "1.40x as fast without the slowest of 20 laps")
+    throughput = figures(run(events))[0].cells[0].throughput
+    assert throughput is not None
+    assert throughput.value == pytest.approx(4 * 20 / sum(checkpoints * 2))
+    assert throughput.low < throughput.value < throughput.high
+
+
+def test_a_loss_of_zero_from_the_first_step_is_reported() -> None:
+    (finding,) = with_code("TL222", [prepared(0, first_loss=0.0), *rounds([0.1] * 8, loss=0.0)], plan(Group((cell(),))))
+    assert finding.evidence == "0 in all of 8 laps"
+    assert with_code("TL222", [prepared(0, first_loss=0.0), *rounds([0.1] * 8, loss=0.5)], plan(Group((cell(),)))) == []
 
 
 def test_a_wide_speed_up_is_reported_even_if_the_throughput_is_narrow_enough() -> None:
@@ -318,7 +336,7 @@ def test_findings_are_sorted_by_code() -> None:
     both = plan(pair(), pair(batch=64), precision_target=0.001)
     events += rounds([0.1, 0.2] * 4, [0.02] * 8, group=1)
     in_order = [finding.code for finding in findings(run(events, both, facts(devices=(CPU,))))]
-    assert in_order == ["TL101", "TL201", "TL201", "TL202", "TL202", "TL203", "TL203", "TL219"]
+    assert in_order == ["TL101", "TL201", "TL201", "TL202", "TL202", "TL203", "TL203", "TL219", "TL221"]
 
 
 def test_the_catalogue_has_each_code_once_sorted_and_with_a_remedy() -> None:

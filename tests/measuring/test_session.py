@@ -474,8 +474,8 @@ def test_figures_leave_time_for_what_follows_them() -> None:
     world = World(lambda _: 4.0)
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "abc")))
     last_lap = max(event.at_seconds for event in events if isinstance(event, Round))
-    assert 55 < last_lap < 85
-    assert breakdowns(events)[0].reason == ""
+    assert 55 < last_lap < 90
+    assert [each.reason for each in breakdowns(events)] == ["would take about 16 s; raise --budget"] * 3
 
 
 def test_a_slow_step_is_not_run_again_to_explain_it() -> None:

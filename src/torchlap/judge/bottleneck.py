@@ -13,7 +13,9 @@ from torchlap.schema.events import Watched
 from torchlap.schema.recipe import Precision, Recipe
 from torchlap.schema.workload import StepPhase, is_own_file
 
-Kind = Literal["input", "launch", "memory", "compute", "optimizer"]
+Kind = Literal["input", "launch", "memory", "compute", "optimizer", "host"]
+"""What bounds a step; "host" is none of the others: Python, a wait, or operators that are neither."""
+
 HOST_BOUND = 0.9
 """The device waits for the host if enqueuing takes this share of the step. Below it, the host is ahead."""
 
@@ -22,6 +24,9 @@ STARVED = 0.15
 
 CLOSE = 0.8
 """The second bottleneck is named if its share is at least this much of the first's."""
+
+LEAST = 0.3
+"""A smaller share bounds nothing: then the time goes elsewhere on the host."""
 
 MOST = 0.5
 """What takes this share of the step is the bottleneck, whatever else is unknown."""
@@ -235,6 +240,8 @@ def _largest(shares: dict[Kind, float]) -> tuple[Kind | None, Kind | None]:
     first, second = sorted(shares, key=lambda kind: -shares[kind])[:2]
     if "compute" not in shares and shares[first] < MOST:
         return None, None
+    if shares[first] < LEAST:
+        return "host", None
     return first, second if shares[second] >= CLOSE * shares[first] else None
 
 

@@ -126,7 +126,7 @@ class Context:
         self.clock, self.started, self.hang_seconds = clock, started, hang_seconds
         self.end = started + plan.budget_seconds
         self.ledger = Ledger(plan)
-        self.random = Random(SEED).random
+        self.random = Random(SEED).random  # noqa: S311  lead-ins are no secret
         self._emit, self._watch = emit, watch
         self._threads = cpu_threads()
 

@@ -69,7 +69,8 @@ class GroupRun:
         try:
             preparing = self._prepare(max(0.0, seconds - start_seconds), left)
             self._watch.begin()
-            reason = self._take_turns(begun + seconds, 0.0 if patient else OVERRUN * left, patient=patient)
+            overrun = OVERRUN * left if self._is_whole and not patient else 0.0
+            reason = self._take_turns(begun + seconds, overrun, patient=patient)
             if self._is_whole:
                 context.emit(self._watch.end(self._number))
                 context.emit(GroupFinished(self._number, reason))
@@ -204,7 +205,8 @@ class GroupRun:
         steps = lap_steps(step, self._tally.prepared[position].synchronize_seconds)
         partners = [self._lap_seconds(other) for other in self._living() if other != position]
         laps = turn_laps(len(self._tally.laps(position)), steps * step, max(partners) if partners else None)
-        return steps, lead_in_steps(step, steps, chance), laps
+        lead_in = max(lead_in_steps(step, steps, chance), self._tally.prepared[position].prefetched if partners else 0)
+        return steps, lead_in, laps
 
     def _give_up_on_the_slowest(self, living: list[int]) -> None:
         """A cell without two laps has no spread, so no figure; the others, which are faster, may still get theirs."""

@@ -1,6 +1,6 @@
 """From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from msgspec import Struct
@@ -26,7 +26,10 @@ from torchlap.schema.events import (
 )
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.workload import Cell, Group
-from torchlap.stats import Interval, Ratio, lap_interval, turn_interval
+from torchlap.stats import Interval, Ratio, lap_interval, mean_interval, turn_interval
+
+SLOW_STEPS, SLOW_STEP_LAPS = 1.03, 8
+"""Rare slow steps count if the figure without them is this many times as large; in fewer laps they may be chance."""
 
 LEAST_LAPS = 2
 """A figure needs a spread, and a spread needs two laps."""
@@ -42,10 +45,20 @@ def turn_items_per_second(laps: Sequence[Lap], batch: int) -> float:
     return sum(lap.items or batch * lap.steps for lap in laps) / sum(lap.seconds for lap in laps)
 
 
+class Build(Struct, frozen=True):
+    """A cell as it was built once: how it was warmed up, and the laps that it ran then."""
+
+    preparation: Preparation
+    laps: tuple[Lap, ...]
+
+
 class CellResult(Struct, frozen=True, kw_only=True):
     """What is known about one cell.
 
     Attributes:
+        prepared: how it was warmed up the first time; a cell may be built more than once in a run.
+        builds: its laps, by the builds that ran them; each begins to train anew.
+        slow_steps: how many times as fast the steps are without the rare slow ones; 1.0 if those do not matter.
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.
         speed_up: over the group's baseline.
@@ -61,6 +74,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
     failure: Failure | None
     numerics: Numerics | None = None
     breakdown: Breakdown | None = None
+    builds: tuple[Build, ...] = ()
+    slow_steps: float = 1.0
 
     @property
     def estimate(self) -> float | None:
@@ -89,6 +104,8 @@ class Tally:
 
     def _reset(self) -> None:
         self.prepared: dict[int, Preparation] = {}
+        self.builds: dict[int, list[tuple[Preparation, int]]] = {}
+        """Each preparation of a cell, and how many laps the cell had then."""
         self.failures: dict[int, Failure] = {}
         self.numerics: dict[int, Numerics] = {}
         self.breakdowns: dict[int, Breakdown] = {}
@@ -104,7 +121,8 @@ class Tally:
                 if fresh:
                     self._reset()
             case CellPrepared(cell=cell, preparation=preparation):
-                self.prepared.setdefault(cell, preparation)  # built again later, it is no longer cold
+                self.prepared.setdefault(cell, preparation)
+                self.builds.setdefault(cell, []).append((preparation, len(self.laps(cell))))
             case NumericsChecked(cell=cell, numerics=numerics):
                 self.numerics[cell] = numerics
             case BreakdownMeasured(cell=cell, breakdown=breakdown):
@@ -112,16 +130,19 @@ class Tally:
             case Failure(cell=cell):
                 self.failures[cell] = event
             case Round(laps=laps):
-                turns: dict[int, list[Lap]] = {}
-                for lap in laps:
-                    turns.setdefault(lap.cell, []).append(lap)
-                self.rounds.append(turns)
+                self._add_round(laps)
             case Conditions():
                 self.conditions = event
             case GroupFinished(reason=reason):
                 self.stopped = reason
             case _:
                 pass
+
+    def _add_round(self, laps: Iterable[Lap]) -> None:
+        turns: dict[int, list[Lap]] = {}
+        for lap in laps:
+            turns.setdefault(lap.cell, []).append(lap)
+        self.rounds.append(turns)
 
     def living(self) -> list[int]:
         """The cells that are prepared and have not failed, in the plan's order."""
@@ -164,7 +185,9 @@ class Tally:
         failure = self.failures.get(number)
         turns, laps = self.throughputs(number), self.laps(number)
         has_figure = failure is None or failure.kind == "not_finite"  # a void figure is shown, and marked
-        throughput = turn_interval(turns, confidence) if has_figure and len(laps) >= LEAST_LAPS else None
+        throughput, slow_steps = None, 1.0
+        if has_figure and len(laps) >= LEAST_LAPS:
+            throughput, slow_steps = _throughput(turns, laps, self.group.cells[number].workload.batch, confidence)
         speed_up = None
         ratios = self.ratios(number) if number != 0 else []
         if throughput and 0 not in self.failures and len(ratios) >= LEAST_LAPS:
@@ -180,7 +203,29 @@ class Tally:
             failure=failure,
             numerics=self.numerics.get(number),
             breakdown=self.breakdowns.get(number),
+            builds=tuple(self._builds(number, laps)),
+            slow_steps=slow_steps,
         )
+
+    def _builds(self, number: int, laps: list[Lap]) -> Iterator[Build]:
+        starts = self.builds.get(number, [])
+        ends = [start for _, start in starts[1:]] + [len(laps)][: len(starts)]
+        for (preparation, start), end in zip(starts, ends, strict=True):
+            yield Build(preparation, tuple(laps[start:end]))
+
+
+def _throughput(turns: list[list[float]], laps: Sequence[Lap], batch: int, confidence: float) -> tuple[Interval, float]:
+    """The throughput, and how many times as fast the steps are without the rare slow ones.
+
+    The usual estimate discards laps that something disturbed. Where that is the step itself, as with a validation or a
+    checkpoint every so many steps, it belongs to the figure: then all items over all seconds are the figure.
+    """
+    robust = turn_interval(turns, confidence)
+    overall = turn_items_per_second(laps, batch)
+    factor = robust.value / overall
+    if len(laps) < SLOW_STEP_LAPS or factor < SLOW_STEPS:
+        return robust, 1.0
+    return mean_interval([value for turn in turns for value in turn], overall, confidence), factor
 
 
 def tally(run: Run) -> list[Tally]:

@@ -60,6 +60,7 @@ class Preparation(Struct, frozen=True, kw_only=True):
         choices: settings that were chosen on the device, each with its reason.
         fallbacks: the device's warnings that an operator runs on the CPU.
         watched: None where the device has nothing to wait for.
+        prefetched: batches that a loader keeps ready, which fill up while other cells have their turns.
     """
 
     first_step_seconds: Span
@@ -77,6 +78,7 @@ class Preparation(Struct, frozen=True, kw_only=True):
     choices: tuple[Text, ...] = ()
     fallbacks: tuple[Text, ...] = ()
     watched: Watched | None = None
+    prefetched: Count = 0
 
 
 class CellPrepared(Struct, frozen=True, tag="prepared", tag_field="event", kw_only=True):

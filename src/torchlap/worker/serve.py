@@ -203,11 +203,19 @@ class CellServer:
             parameters=parameters(bench.module),
             choices=(*bench.choices, choice.reason),
             watched=watched,
+            prefetched=bench.prefetched,
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
         step = held.prepared()
-        laps = timing.turn(step, held.bench.synchronize, request.steps, request.laps, request.lead_in, step.loss)
+        laps = timing.turn(
+            step,
+            held.bench.synchronize,
+            request.steps,
+            laps=request.laps,
+            lead_in=request.lead_in,
+            after_lap=step.loss,
+        )
         if request.settle_seconds:
             timing.settle(request.settle_seconds)
         return LapsDone(tuple(LapTime(seconds, loss) for seconds, loss in laps))

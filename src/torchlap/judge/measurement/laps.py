@@ -57,6 +57,23 @@ def cold(cell: CellResult) -> Iterable[Finding]:
         yield COLD.finding(str(cell.cell), f"{steps} of warm-up in {cell.prepared.warm_up_seconds:.1f} s")
 
 
+SLOW_STEPS = Rule(
+    "TL221",
+    "note",
+    "rare slow steps",
+    "Some steps take much longer than the others: validation, logging or a checkpoint every so many steps, or "
+    "disturbances of the machine. The throughput includes them.",
+    "If they are not part of the step, remove them from it or close other programs; raise --budget to include more.",
+)
+
+
+def slow_steps(cell: CellResult) -> Iterable[Finding]:
+    """All items over all seconds are clearly fewer than the usual lap suggests."""
+    if cell.slow_steps > 1:
+        evidence = f"{cell.slow_steps:.2f}x as fast without the slowest of {len(cell.laps)} laps"
+        yield SLOW_STEPS.finding(str(cell.cell), evidence)
+
+
 DRIFT = Rule(
     "TL204",
     "warning",

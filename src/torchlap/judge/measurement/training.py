@@ -42,12 +42,31 @@ LEARNING_FALL = 0.97
 
 def does_not_learn(cell: CellResult) -> Iterable[Finding]:
     """The loss of a training cell is unchanged after enough steps."""
-    if cell.prepared is None or cell.cell.workload.phase != "train" or len(cell.laps) < MIN_ROUNDS:
+    build = max(cell.builds, key=lambda build: len(build.laps), default=None)
+    if build is None or cell.cell.workload.phase != "train" or len(build.laps) < MIN_ROUNDS:
         return
-    steps = cell.prepared.warm_up_steps + sum(lap.steps for lap in cell.laps)
-    first, last = cell.prepared.first_loss, median(lap.loss for lap in cell.laps[-(len(cell.laps) // 3) :])
+    steps = build.preparation.warm_up_steps + sum(lap.steps for lap in build.laps)
+    first, last = build.preparation.first_loss, median(lap.loss for lap in build.laps[-(len(build.laps) // 3) :])
     if steps >= LEARNING_STEPS and last > LEARNING_FALL * first:
         yield DOES_NOT_LEARN.finding(str(cell.cell), f"{first:.3g} at first, {last:.3g} after {steps} steps")
+
+
+NO_LOSS = Rule(
+    "TL222",
+    "warning",
+    "loss is zero from the first step",
+    "A loss of exactly zero has no gradient to train on. The loss function may ignore its targets, or the outputs may "
+    "have a single class; the time may differ from that of real training.",
+    "Check the shapes and values passed to the loss.",
+)
+
+
+def no_loss(cell: CellResult) -> Iterable[Finding]:
+    """The loss of a training cell is zero from the beginning."""
+    if cell.prepared is None or cell.cell.workload.phase != "train" or not cell.laps:
+        return
+    if cell.prepared.first_loss == 0 and all(lap.loss == 0 for lap in cell.laps):
+        yield NO_LOSS.finding(str(cell.cell), f"0 in all of {len(cell.laps)} laps")
 
 
 STARVED = Rule(

@@ -27,6 +27,9 @@ from torchlap.worker.cell.step import Step
 
 SEED = 1
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+PREFETCH_FACTOR = 2
+"""The default of torch.utils.data.DataLoader, for each of its workers."""
+
 TRIAL_BATCH = 16
 """Memory formats are tried at this batch at most: the faster one is the same at larger batches, which take longer."""
 
@@ -122,6 +125,15 @@ class Bench:
     def has_loader(self) -> bool:
         """Whether a step may have to wait for its batch."""
         return self.cell.recipe.workers is not None or self._subject.loader is not None
+
+    @property
+    def prefetched(self) -> int:
+        """Batches that the cell's loader keeps ready; 0 without worker processes."""
+        loader = self._subject.loader
+        if loader is not None:
+            return loader.num_workers * (loader.prefetch_factor or 0)
+        workers = self.cell.recipe.workers or 0
+        return workers * PREFETCH_FACTOR
 
     def step(
         self,

@@ -46,7 +46,7 @@ class WarmUp(Struct, frozen=True):
 
 def lap(step: Callable[[], None], synchronize: Callable[[], None], steps: int) -> float:
     """Run `steps` steps; returns the seconds from an idle device to an idle device."""
-    ((seconds, _),) = turn(step, synchronize, steps, 1, 0, lambda: 0.0)
+    ((seconds, _),) = turn(step, synchronize, steps, laps=1, lead_in=0, after_lap=lambda: 0.0)
     return seconds
 
 
@@ -54,6 +54,7 @@ def turn(
     step: Callable[[], None],
     synchronize: Callable[[], None],
     steps: int,
+    *,
     laps: int,
     lead_in: int,
     after_lap: Callable[[], float],
@@ -64,21 +65,17 @@ def turn(
         For each lap, the seconds from an idle device to an idle device, and what `after_lap` returned after it.
     """
     done = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(lead_in):
+    gc.collect()  # the garbage of other cells is not this one's; its own is collected in its laps, as in any loop
+    for _ in range(lead_in):
+        step()
+    synchronize()
+    for _ in range(laps):
+        begun = time.perf_counter()
+        for _ in range(steps):
             step()
         synchronize()
-        for _ in range(laps):
-            begun = time.perf_counter()
-            for _ in range(steps):
-                step()
-            synchronize()
-            seconds = time.perf_counter() - begun
-            done.append((seconds, after_lap()))
-    finally:
-        gc.enable()
+        seconds = time.perf_counter() - begun
+        done.append((seconds, after_lap()))
     return done
 
 
