@@ -1,4 +1,4 @@
-"""What the user sees during a run: the machine, a progress line on the standard error, then the figures."""
+"""What the user sees during a run: the machine, a table that fills in, then the report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from torchlap.schema.events import Event, Header, Run
 
 
+SPARE_LINES = 3
+"""Of the terminal's height, that the table leaves for the line of progress and the prompt."""
+
+
 class Display:
     """A live view of one run."""
 
@@ -19,26 +23,21 @@ class Display:
         self._output, self._why = output, why
         self._header: Header | None = None
         self._events: list[Event] = []
+        self._table = ""
         self.path: Path | None = None
 
     def __enter__(self) -> Self:
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.live import Live
 
         self._console = error_console()
-        self._progress = Progress(
-            TextColumn("{task.completed}/{task.total}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.description}", markup=False),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._progress.add_task("starting", total=None)
-        self._progress.start()
+        self._live = Live(console=self._console, transient=True, auto_refresh=False)
+        if self._console.is_terminal:
+            self._live.start()
+            self._show("starting")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def listener(self) -> "Listener":
         """The callbacks for `torchlap.measure`."""
@@ -52,20 +51,37 @@ class Display:
         self._header, self.path = header, path
         if self._output is Format.table and self.run:
             write_out(terminal.machine(self.run, width(), color=color()))
-        self._progress.update(self._task, total=len(header.plan.groups))
 
     def _event(self, event: "Event") -> None:
-        from torchlap.schema.events import GroupFinished
+        from torchlap.schema.events import GroupFinished, GroupStarted
 
         self._events.append(event)
-        if isinstance(event, GroupFinished) and not self._console.is_terminal and self.run:
+        if not isinstance(event, GroupStarted | GroupFinished) or not self.run:
+            return
+        if self._console.is_terminal:
+            self._fill_in()  # between groups: drawing during a lap would disturb it
+        elif isinstance(event, GroupFinished):
             say(progress_line(self.run, event.group))
+
+    def _fill_in(self) -> None:
+        """Compute the table so far."""
+        from torchlap.reports.run import terminal
+
+        if self.run:
+            self._table = terminal.so_far(self.run, self._console.width, self._console.height - SPARE_LINES)
 
     def _status(self, status: "Status") -> None:
         from torchlap.reports.kit.text import clean
 
-        left = f"at most {int(status.left_seconds) // 60}:{int(status.left_seconds) % 60:02} left"
-        self._progress.update(self._task, completed=status.done, description=f"{left} · {clean(status.doing)}")
+        seconds = int(status.left_seconds)
+        left = f"at most {seconds // 60}:{seconds % 60:02} left"
+        self._show(f"{status.done}/{status.of} groups · {left} · {clean(status.doing)}")
+
+    def _show(self, line: str) -> None:
+        from rich.text import Text
+
+        if self._console.is_terminal:
+            self._live.update(Text(f"{self._table}{line}", no_wrap=True, overflow="ellipsis"), refresh=True)
 
     @property
     def run(self) -> "Run | None":
@@ -76,7 +92,7 @@ class Display:
 
     def show_figures(self) -> None:
         """Print the figures that there are, in the requested format."""
-        self._progress.stop()
+        self._live.stop()
         if self.run is not None:
             write_out(formatted(self.run, self._output, why=self._why, path=self.path))
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from rich.console import RenderableType
 from rich.text import Text
 
-from torchlap.judge.findings import Finding, Severity
+from torchlap.judge.findings import SEVERITIES, Finding, Severity
 from torchlap.reports.kit.terminal import indented, labeled
 from torchlap.reports.kit.text import clean, escape, sentence
 
@@ -118,6 +118,20 @@ def in_markdown(shown: Entry) -> list[str]:
 
 def _flat(shown: Entry) -> Iterator[tuple[str, str]]:
     return ((label, text) for label, texts in shown.lines for text in texts)
+
+
+def by_severity(shown: Sequence[Entry]) -> list[Entry]:
+    """The most severe first."""
+    return sorted(shown, key=lambda entry: SEVERITIES.index(entry.severity))
+
+
+def note_in_terminal(shown: Entry) -> RenderableType:
+    """A note in one line, for a terminal: its title, and where it applies."""
+    count = len(shown.observed)
+    where = f"{count} times" if count > 1 else shown.where or shown.observed[0].rstrip(".")
+    return indented(
+        Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(f"{shown.title} ({where})", "default")
+    )
 
 
 def brief_in_terminal(shown: Entry) -> RenderableType:

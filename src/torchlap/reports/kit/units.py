@@ -20,9 +20,14 @@ def number(value: float, spread: float) -> str:
     return f"{value:.{min(MOST_DECIMALS, max(0, digits, justified))}f}"
 
 
+def is_vague(interval: Interval) -> bool:
+    """Whether the limits are too wide to say anything."""
+    return interval.half_width > WIDE
+
+
 def with_interval(interval: Interval, unit: str = "") -> str:
     """A value with its limits, `6.1x (5.9 to 6.3)`; `~6.1x (n = 2, wide)` if they are too wide to say anything."""
-    if interval.half_width > WIDE:
+    if is_vague(interval):
         return f"~{number(interval.value, interval.value)}{unit} (n = {interval.count}, wide)"
     spread = min(interval.value - interval.low, interval.high - interval.value)
     decimals = len(number(interval.value, spread).partition(".")[2])

@@ -46,6 +46,8 @@ def _bottleneck(analysis: Bottleneck, reached: Peaks | None, precision: Precisio
     if analysis.kind is None:
         reason = sentence((reached.refused.get(precision) if reached else None) or "out of time")
         return f"Bottleneck: unknown, because the device's peak was not measured. Reason: {reason} {shares}"
+    if analysis.kind == "host":
+        return f"Bottleneck: none of these parts; the host spends its time otherwise (Python, or waiting). {shares}"
     second = f", closely followed by {analysis.second}" if analysis.second else ""
     return f"Bottleneck: {analysis.kind}{second}. {shares}"
 

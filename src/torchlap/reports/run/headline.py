@@ -1,15 +1,17 @@
-"""The main result of a run in one sentence per device: above the table, and on top of a page."""
+"""The main result of a run in one sentence per device: at the end of a report, and on top of a page."""
 
 from collections.abc import Iterator, Sequence
 
 from torchlap.reports.kit.text import clean
-from torchlap.reports.kit.units import number
+from torchlap.reports.kit.units import is_vague, number
 from torchlap.reports.run.rows import Results, Row
 
 
 def headline(results: Results) -> str:
     """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared."""
     sentences = list(_speed_ups(results.rows)) or list(_throughputs(results.rows))
+    if not sentences and any(row.result.estimate for row in results.rows):
+        return "No result is certain enough yet."
     return " ".join(sentences) or "No results yet."
 
 
@@ -20,7 +22,7 @@ def _speed_ups(rows: Sequence[Row]) -> Iterator[str]:
         return
     variants: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.result.speed_up is not None and not row.void:
+        if row.result.speed_up is not None and not row.void and not is_vague(row.result.speed_up):
             variants.setdefault((row.device, row.recipe), []).append(row)
     for (device, recipe), compared in variants.items():
         same_recipe, same_device = recipe == baseline.recipe, device == baseline.device
@@ -53,9 +55,15 @@ def _certainty(rows: Sequence[Row]) -> str:
     return f" ({', '.join(f'{count} {word}' for word, count in counts.items() if count)})"
 
 
+def _is_known(row: Row) -> bool:
+    """Whether a row has a throughput that is certain enough for a sentence, or a published one without an interval."""
+    interval = row.result.throughput
+    return not is_vague(interval) if interval else bool(row.result.estimate)
+
+
 def _throughputs(rows: Sequence[Row]) -> Iterator[str]:
     """If nothing was compared: the throughputs of the first device."""
-    measured = [row for row in rows if row.result.estimate and not row.void and row.device == rows[0].device]
+    measured = [row for row in rows if row.device == rows[0].device and not row.void and _is_known(row)]
     if not measured:
         return
     rates: dict[str, list[float]] = {}

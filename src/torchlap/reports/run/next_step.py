@@ -10,11 +10,14 @@ from msgspec.structs import replace
 from torchlap.reports.kit.text import clean
 from torchlap.reports.run.rows import Results, baseline
 from torchlap.reports.run.table import is_out_of_time
+from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run, RunFinished
 from torchlap.schema.suites import SUITES
 from torchlap.schema.workload import Plan
 
 LEAST_BUDGET_MINUTES = 10
+START_SECONDS, STEPS_FOR_A_FIGURE = 20.0, 15
+"""What a run takes before its first lap, and the steps of a cell that give it a narrow interval."""
 
 
 def next_step(results: Results, path: Path | None = None) -> tuple[str, str]:
@@ -28,7 +31,7 @@ def next_step(results: Results, path: Path | None = None) -> tuple[str, str]:
     if run.events and isinstance(run.events[-1], RunFinished) and run.events[-1].reason == "interrupted":
         return "Continue this run", f"torchlap run --resume {shlex.quote(clean(str(path))) if path else 'RUN_FILE'}"
     if is_out_of_time(results):
-        return "Try a larger budget", f"{command(run)} --budget {larger_budget(run.header.plan)}"
+        return "Measure the rest", _missing(results)
     return "Try other settings", _other_settings(run)
 
 
@@ -45,7 +48,20 @@ def _other_settings(run: Run) -> str:
     return f"torchlap run {model}{batch} --devices {shlex.quote(clean(device))} --recipe {recipes}"
 
 
-def larger_budget(plan: Plan) -> str:
+def _missing(results: Results) -> str:
+    """The command that measures only the groups in which time ran out, with a budget that suits them."""
+    late = [row for row in results.rows if row.result.failure and row.result.failure.kind in OUT_OF_TIME]
+    groups = {group for group in results.run.header.plan.groups for row in late if row.result.cell in group.cells}
+    if len(groups) == len(results.run.header.plan.groups):
+        return f"{command(results.run)} --budget {_larger_budget(results.run.header.plan)}"
+    steps = [row.result.failure.estimate_seconds or 0.0 for row in late if row.result.failure]
+    seconds = START_SECONDS + STEPS_FOR_A_FIGURE * sum(steps)
+    part = replace(results.run.header.plan, suite="own", groups=tuple(groups))
+    of_part = replace(results.run, header=replace(results.run.header, plan=part))
+    return f"{command(of_part)} --budget {max(1, ceil(seconds / 60))}m"
+
+
+def _larger_budget(plan: Plan) -> str:
     """A budget that may well be enough if this one was not."""
     return f"{max(LEAST_BUDGET_MINUTES, ceil(3 * plan.budget_seconds / 60))}m"
 

@@ -78,13 +78,19 @@ def _legend(results: Results) -> Iterator[str]:
 
 
 def failures(results: Results) -> tuple[str, ...]:
-    """A line for each cell that failed, and what helps if time ran out."""
-    lines = []
+    """A line for each cell that failed, and one line for all that time ran out for."""
+    lines, late = [], []
     for row in results.rows:
         failure = row.result.failure
-        if failure:
+        if failure is None:
+            continue
+        if failure.kind in OUT_OF_TIME:
+            late.append(f"{row.model}, batch {row.batch}, {row.device}")
+        else:
             reason = sentence(clean(failure.reason))
             lines.append(f"{clean(str(row.result.cell))}: {FAILURE_WORDS[failure.kind]}. {reason}".strip())
+    if late:
+        lines.append(f"Not measured, because the budget was too small: {'; '.join(late)}.")
     return tuple(lines)
 
 

@@ -3,23 +3,23 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
 from torchlap.judge.machine import diagnose
-from torchlap.reports.kit.findings import brief_in_terminal, entries
+from torchlap.reports.kit.findings import brief_in_terminal, by_severity, entries, note_in_terminal
 from torchlap.reports.kit.table import fitting
 from torchlap.reports.kit.terminal import heading, indented, labeled, rendered
 from torchlap.reports.kit.text import clean, machine_line
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.next_step import larger_budget, next_step
+from torchlap.reports.run.next_step import next_step
 from torchlap.reports.run.rows import Results, baseline, judged, varying
 from torchlap.reports.run.table import (
     NO_RESULT,
     failures,
     has_bottlenecks,
-    is_out_of_time,
     legend,
     published,
     table,
@@ -42,7 +42,7 @@ def _check_up(facts: Facts) -> Text:
 
 
 def report(run: Run, path: Path | None, width: int, *, color: bool, why: bool = False) -> str:
-    """Everything after the machine's line: figures, failures, findings, where the file is, what to try next.
+    """Everything after the machine's line: figures, failures, findings, the file, what to try next, and the answer.
 
     Args:
         run: a run, or the part of it that has been measured.
@@ -54,6 +54,18 @@ def report(run: Run, path: Path | None, width: int, *, color: bool, why: bool = 
     return rendered(_parts(judged(run), path, width, why=why), width, color=color)
 
 
+def so_far(run: Run, width: int, height: int) -> str:
+    """The rows that have a figure, while a run goes on: the last ones that fit."""
+    results = judged(run)
+    known = replace(results, rows=tuple(row for row in results.rows if row.result.throughput))
+    in_columns = fitting(table(known), width) if known.rows else None
+    if in_columns is None:
+        return ""
+    lines = rendered([in_columns], width, color=False).splitlines()
+    head, body = lines[:3], lines[3:]
+    return "\n".join([*head, *body[-max(0, height - len(head)) :]]) + "\n"
+
+
 def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
     """A line for each of many runs."""
     lines = [labeled(clean(named.name), headline(judged(named.run))) for named in runs]
@@ -63,7 +75,6 @@ def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
 
 def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
     run = results.run
-    yield Text(headline(results), style="bold")
     in_columns = fitting(table(results), width)
     yield from [in_columns] if in_columns else _list(results)
     if published(run):
@@ -77,13 +88,16 @@ def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Ite
     findings = entries(results.findings)
     if findings:
         yield heading("Findings")
-        yield from map(brief_in_terminal, findings)
+        yield from (brief_in_terminal(entry) for entry in by_severity(findings) if entry.severity != "note")
+        yield from (note_in_terminal(entry) for entry in findings if entry.severity == "note")
     for remark in run.remarks:
         yield Text(clean(remark))
+    yield Text("")
     if path is not None:
-        yield labeled("\nRun file", clean(str(path)))
+        yield labeled("Run file", clean(str(path)))
     if not run.header.published:
         yield labeled(*next_step(results, path))
+    yield Text(headline(results), style="bold")
 
 
 def _failures(results: Results) -> Iterator[RenderableType]:
@@ -91,12 +105,6 @@ def _failures(results: Results) -> Iterator[RenderableType]:
     if lines:
         yield heading(NO_RESULT)
         yield from map(indented, lines)
-    if is_out_of_time(results):
-        plan = results.run.header.plan
-        budget = larger_budget(plan)
-        yield indented(
-            f"The budget of {plan.budget_seconds:.0f} s was too small for some cells: try --budget {budget}."
-        )
 
 
 def _bottlenecks(results: Results) -> Iterator[RenderableType]:
