@@ -236,6 +236,15 @@ def test_a_fast_cell_laps_several_times_while_a_slow_one_laps_once() -> None:
     assert [lap.cell for lap in of_round.laps].count(1) > 1
 
 
+def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:
+    world = World(fast)
+    recipes = (Recipe(), Recipe(compile=True))
+    groups = [Group(tuple(Cell(Workload(name, 4), recipe, "cuda:0") for recipe in recipes)) for name in "ab"]
+    measured(world, plan_of(*groups))
+    prepared = [cell for what, cell in world.order if what == "prepare"]
+    assert [name.endswith("compile") for name in prepared[:4]] == [False, False, False, True]
+
+
 def test_one_worker_a_device_serves_the_whole_run() -> None:
     world = World(fast)
     measured(world, plan_of(*(group(name, 4, ("cpu", "sim:0")) for name in "abc")))

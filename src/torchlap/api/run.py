@@ -65,6 +65,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
                 started=bench.started,
                 hang_seconds=options.hang_seconds,
                 devices=bench.machine.devices,
+                isolate=options.isolate,
             )
             session.replay(before.events)
             session.measure()

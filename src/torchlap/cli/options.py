@@ -94,6 +94,7 @@ Why = Annotated[
     bool | None,
     typer.Option("--why/--no-why", help="Show where each step's time goes, or skip that. [default: only name it]"),
 ]
+Isolate = Annotated[bool, typer.Option("--isolate", help="Run every cell in a process of its own.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Treat a worker as hung after this much silence.")]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]

@@ -38,6 +38,7 @@ def run(
     hang_limit: given.HangLimit = "120s",
     no_verify: given.NoVerify = False,
     why: given.Why = None,
+    isolate: given.Isolate = False,
     out: given.Out = None,
     resume: given.Resume = None,
     output: given.FormatOption = given.Format.table,
@@ -68,6 +69,7 @@ def run(
             resume=resume,
             verify=not no_verify,
             explain=why is not False,
+            isolate=isolate,
         )
         _check_resume(options)
         _measure(options, output, why=bool(why))
@@ -77,7 +79,7 @@ def _check_resume(options: "Options") -> None:
     """A resumed run is measured as it was planned."""
     from torchlap.measuring.plan import Options
 
-    planned = Options(resume=options.resume, hang_seconds=options.hang_seconds)
+    planned = Options(resume=options.resume, hang_seconds=options.hang_seconds, isolate=options.isolate)
     if options.resume is not None and options != planned:
         raise UsageError("--resume continues a run with its own settings: omit the models and the other options.")
 

@@ -53,6 +53,8 @@ class GroupRun:
         self._positions = [position for position in positions if position not in self._tally.failures]
         self._is_whole = len(positions) == len(self._cells)
         self._rounds = 0
+        self._compile_seconds = 0.0
+        """Compilation is not step time: it takes nothing from the group's share for laps."""
 
     def measure(self, seconds: float, start_seconds: float, *, fresh: bool, patient: bool = False) -> float:
         """Measure within about `seconds`; the seconds that building the cells took.
@@ -70,7 +72,7 @@ class GroupRun:
             preparing = self._prepare(max(0.0, seconds - start_seconds), left)
             self._watch.begin()
             overrun = OVERRUN * left if self._is_whole and not patient else 0.0
-            reason = self._take_turns(begun + seconds, overrun, patient=patient)
+            reason = self._take_turns(begun + seconds + self._compile_seconds, overrun, patient=patient)
             if self._is_whole:
                 context.emit(self._watch.end(self._number))
                 context.emit(GroupFinished(self._number, reason))
@@ -154,6 +156,8 @@ class GroupRun:
                 self._fail(position, failure)
             return
         context.emit(CellPrepared(group=self._number, cell=position, preparation=reply.preparation))
+        if cell.recipe.compile:
+            self._compile_seconds += reply.preparation.first_step_seconds
 
     def _take_turns(self, end: float, overrun: float, *, patient: bool) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""

@@ -38,6 +38,7 @@ class Options(Struct, frozen=True, kw_only=True):
     hang_seconds: float = HANG_SECONDS
     verify: bool = True
     explain: bool = True
+    isolate: bool = False
 
 
 def plan_run(options: Options, description: Description) -> Plan:

@@ -28,7 +28,7 @@ SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
 """What is left of the time for figures goes to the widest intervals: for so long at a time, and so often a group."""
 
 FIRST_SECONDS = 2.0
-"""What accelerators' cells of a group may take before the CPU's have their turn; their laps go on then."""
+"""What the quick cells of a group may take before the slow ones have their turn; their laps go on then."""
 
 
 class Session:
@@ -100,13 +100,13 @@ class Session:
         return [number for number, tally in enumerate(self.tallies) if tally.stopped is None]
 
     def _measure_figures(self, waiting: Sequence[int]) -> None:
-        """Accelerators' cells first, which are fast; then each whole group, its cells in turns."""
+        """Quick cells first; then each whole group, its cells in turns; then the widest intervals."""
         context, plan = self._context, self._context.plan
         figures_share = FIGURES_SHARE if plan.verify or plan.explain else 1.0
         figures_end = context.started + figures_share * plan.budget_seconds
-        mixed = [number for number in waiting if 0 < len(self._accelerated(number)) < len(plan.groups[number].cells)]
+        mixed = [number for number in waiting if 0 < len(self._quick(number)) < len(plan.groups[number].cells)]
         context.end = figures_end
-        self._measure_all(mixed, self._accelerated, FIRST_SECONDS)
+        self._measure_all(mixed, self._quick, FIRST_SECONDS)
         self._measure_all(waiting, self._all_cells)
         self._narrow_the_widest(waiting)
 
@@ -131,9 +131,15 @@ class Session:
     def _all_cells(self, number: int) -> Sequence[int]:
         return range(len(self._context.plan.groups[number].cells))
 
-    def _accelerated(self, number: int) -> Sequence[int]:
+    def _quick(self, number: int) -> Sequence[int]:
+        """The cells that neither run on the CPU, beside an accelerator, nor must be compiled."""
         cells = self._context.plan.groups[number].cells
-        return [position for position, cell in enumerate(cells) if cell.device != "cpu"]
+        accelerated = any(cell.device != "cpu" for cell in cells)
+        return [
+            position
+            for position, cell in enumerate(cells)
+            if not cell.recipe.compile and (cell.device != "cpu" or not accelerated)
+        ]
 
     def _measure_all(
         self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float = inf
