@@ -15,7 +15,7 @@ from spinner import CYCLES
 
 from torchlap.machine.facts import cpu_threads
 from torchlap.processes.start import launcher
-from torchlap.schema.messages import Build, Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.schema.messages import Build, Built, LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import interval, paired_ratio
@@ -62,13 +62,12 @@ def spin(device: str, rounds: int) -> None:
     threads, reason = cpu_threads()
     processes = launcher()
     worker = processes.start()
-    worker.ask(
-        Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
-    )
-    worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT)
+    request = Build(slot=0, cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason)
+    worker.ask(request, Built, LIMIT)
+    worker.ask(WarmUp(slot=0, limit_seconds=20.0), Prepared, LIMIT)
     ratios, clocks = [], []
     for _ in range(rounds):
-        seconds = worker.ask(RunLap(40, 10), LapDone, LIMIT).seconds / 40
+        seconds = worker.ask(RunLaps(slot=0, steps=40, lead_in=10), LapsDone, LIMIT).laps[0].seconds / 40
         clocks.append(1e6 * pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
         ratios.append(seconds / (CYCLES / clocks[-1]))
     processes.close()

@@ -43,7 +43,7 @@ def quiet(seed: int) -> Run:
     """A run without a problem: two devices, both warm, both learning."""
     random = default_rng([LAPS, seed])
     slow, fast = (list(map(float, seconds)) for seconds in 0.1 * (SIGMA * random.standard_normal((2, LAPS)) + 1))
-    plain = as_run(slow, fast)
+    plain = as_run([[seconds] for seconds in slow], [[seconds] for seconds in fast])
     rounds = [
         replace(
             round_,

@@ -20,7 +20,7 @@ from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.schedule import lap_steps, lead_in_steps
 from torchlap.processes.start import launcher
 from torchlap.schema.events import Preparation
-from torchlap.schema.messages import Build, Built, LapDone, Prepared, RunLap, WarmUp
+from torchlap.schema.messages import Build, Built, LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import interval, paired_ratio
@@ -63,17 +63,16 @@ class Bare:
         self._process.communicate()
 
 
-def take_turns(cell: Cell, rounds: int, loops: Sequence[str]) -> tuple[RunLap, dict[str, list[float]]]:
+def take_turns(cell: Cell, rounds: int, loops: Sequence[str]) -> tuple[RunLaps, dict[str, list[float]]]:
     """Let torchlap and the loops run the same laps in turns: the lap, and the seconds of all laps by name."""
     threads, reason = cpu_threads()
     processes = launcher()
     worker = processes.start()
-    worker.ask(
-        Build(cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason), Built, LIMIT
-    )
-    prepared = worker.ask(WarmUp(limit_seconds=20.0), Prepared, LIMIT).preparation
-    steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds, prepared.step_seconds)
-    turn = RunLap(steps, lead_in_steps(prepared.step_seconds, steps))
+    request = Build(slot=0, cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason=reason)
+    worker.ask(request, Built, LIMIT)
+    prepared = worker.ask(WarmUp(slot=0, limit_seconds=20.0), Prepared, LIMIT).preparation
+    steps = lap_steps(prepared.step_seconds, prepared.synchronize_seconds)
+    turn = RunLaps(slot=0, steps=steps, lead_in=lead_in_steps(prepared.step_seconds, steps, 0.0))
     bares = {name: Bare(cell, prepared, name) for name in loops}
     for bare in bares.values():
         bare.lap(max(3, 2 * steps), steps)  # warm
@@ -82,7 +81,7 @@ def take_turns(cell: Cell, rounds: int, loops: Sequence[str]) -> tuple[RunLap, d
         for name in list(laps)[:: 1 if number % 2 == 0 else -1]:
             time.sleep(REST_SECONDS)
             if name == "torchlap":
-                laps[name].append(worker.ask(turn, LapDone, LIMIT).seconds)
+                laps[name].append(worker.ask(turn, LapsDone, LIMIT).laps[0].seconds)
             else:
                 laps[name].append(bares[name].lap(turn.lead_in, turn.steps))
     for bare in bares.values():

@@ -8,7 +8,7 @@ import pytest
 from fuzz_run_files import EVENTS, hostile, outcome
 from injected import CAUSES, quiet, told
 from make_findings import CATALOGUE, FOLDER, pages
-from noise import MODELS, TRUTH, compare
+from noise import MODELS, compare
 
 COMPARISONS = 60
 LEAST = 0.85
@@ -24,7 +24,7 @@ def test_the_interval_holds_the_truth_or_the_finding_is_told(place: int) -> None
     if MODELS[place].finding:
         assert all(MODELS[place].finding in one.findings for one in outcomes)
     else:
-        assert sum(one.ratio.low <= TRUTH <= one.ratio.high for one in outcomes) >= LEAST * COMPARISONS
+        assert sum(one.interval.low <= one.truth <= one.interval.high for one in outcomes) >= LEAST * COMPARISONS
 
 
 @pytest.mark.parametrize("cause", CAUSES)

@@ -17,6 +17,7 @@ from torchlap.worker.numerics.step import verify
 
 device, model = sys.argv[1:]
 request = Build(
+    slot=0,
     cell=Cell(Workload(model, 4), Recipe(), device),
     data="mnist-1k",
     weights="random",
@@ -26,5 +27,5 @@ request = Build(
 bench = Bench(request)
 torch.backends.cuda.matmul.fp32_precision = "tf32"
 cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]  # torch creates it when it is imported
-numerics = verify(bench, Verify(limit_seconds=100.0, sampled=True), lambda _: None)
+numerics = verify(bench, Verify(slot=0, limit_seconds=100.0, sampled=True), lambda _: None)
 print(verdict(numerics), numerics.imprecise, "of", numerics.products, "products", len(numerics.faults), "faults")
