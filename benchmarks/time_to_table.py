@@ -2,8 +2,8 @@
 
     python benchmarks/time_to_table.py [--devices cuda:0] [--rounds 2] [--budget 100s] [--everything]
 
-Runs both in turns, import included, and prints for each the cells with a figure, the widest half-width, the seconds, and
-the ratio of the seconds. With `--everything` torchlap also checks numerics and names bottlenecks.
+Runs both in turns, import included, and prints for each the cells with a figure, the widest half-width, the seconds,
+and the ratio of the seconds. With `--everything` torchlap also checks numerics and names bottlenecks.
 """
 
 import argparse
