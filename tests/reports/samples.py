@@ -120,10 +120,13 @@ def wrapped(text: str, width: int, indent: int = 0) -> str:
 
 def in_brief(shown: Run, width: int) -> str:
     """The findings of a run as a terminal shows them, for runs with one finding of each code."""
-    texts = [
-        f"{finding.code} {finding.title}: {finding.where}: {finding.evidence.rstrip('.')}. {finding.remedy}"
-        if finding.where
-        else f"{finding.code} {finding.title}: {finding.evidence.rstrip('.')}. {finding.remedy}"
-        for finding in findings(shown)
-    ]
-    return "\n".join(wrapped(text, width, 2) for text in texts)
+    texts: dict[str, list[str]] = {"error": [], "warning": [], "note": []}
+    for finding in findings(shown):
+        place = f"{finding.where}: " if finding.where else ""
+        evidence = finding.evidence.rstrip(".")
+        texts[finding.severity].append(
+            f"{finding.code} {finding.title} ({finding.where or evidence})"
+            if finding.severity == "note"
+            else f"{finding.code} {finding.title}: {place}{evidence}. {finding.remedy}"
+        )
+    return "\n".join(wrapped(text, width, 2) for severity in texts.values() for text in severity)

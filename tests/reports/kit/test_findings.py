@@ -1,11 +1,16 @@
-from torchlap.judge.findings import Finding
+import pytest
+from msgspec.structs import replace
+
+from torchlap.judge.findings import Finding, Severity
 from torchlap.reports.kit.findings import (
     brief_in_markdown,
     brief_in_terminal,
+    by_severity,
     entries,
     entry,
     in_markdown,
     in_terminal,
+    note_in_terminal,
 )
 from torchlap.reports.kit.templates import template
 from torchlap.reports.kit.terminal import rendered
@@ -79,12 +84,30 @@ def test_in_brief_an_entry_has_three_examples_in_every_format() -> None:
     assert entry([BUSY]).brief == "the GPU is busy: GPU 0: 97% busy. Close other programs."
 
 
+def test_the_most_severe_come_first_and_others_keep_their_order() -> None:
+    severities: tuple[Severity, ...] = ("note", "warning", "error", "note", "error", "warning")
+    shown = entries([Finding(f"TL{place}", word, "", "", "") for place, word in enumerate(severities)])
+    assert [entry.code for entry in by_severity(shown)] == ["TL2", "TL4", "TL1", "TL5", "TL0", "TL3"]
+
+
+@pytest.mark.parametrize(
+    ("findings", "line"),
+    [
+        ([BUSY], "the GPU is busy (GPU 0)"),
+        ([replace(BUSY, where="")], "the GPU is busy (97% busy)"),
+        ([busy(1), busy(2)], "the GPU is busy (2 cases)"),
+    ],
+)
+def test_a_note_is_one_line_that_says_where_or_how_often(findings: list[Finding], line: str) -> None:
+    assert rendered([note_in_terminal(entry(findings))], 80, color=False) == f"  TL900 {line}\n"
+
+
 def test_no_format_shows_untrusted_text_raw() -> None:
     evil = "\x1b[31m\u202e<b>`|"
     shown = entry([Finding("TL900", "note", evil, evil, evil, evil, evil, evil, evil)])
     html = template("kit/findings.html.j2").module.findings([shown])  # type: ignore[attr-defined]
     markdown = "\n".join([*in_markdown(shown), brief_in_markdown(shown)])
-    terminal = rendered([*in_terminal(shown), brief_in_terminal(shown)], 80, color=False)
+    terminal = rendered([*in_terminal(shown), brief_in_terminal(shown), note_in_terminal(shown)], 80, color=False)
     assert not {"\x1b", "\u202e"} & {*html, *markdown, *terminal}
     assert "<b>`" not in html
     assert "<b>" not in "".join(line.replace("\\<b\\>", "") for line in markdown.splitlines() if "`" not in line[:3])

@@ -1,6 +1,6 @@
 import pytest
 
-from torchlap.reports.kit.units import binary, number, scaled, significant, with_interval
+from torchlap.reports.kit.units import binary, is_vague, number, scaled, significant, with_interval
 from torchlap.stats import Interval
 
 
@@ -35,6 +35,7 @@ def test_a_value_has_the_digits_that_its_spread_justifies(value: float, spread: 
 )
 def test_limits_that_are_too_wide_are_left_out(interval: Interval, text: str) -> None:
     assert with_interval(interval, "x") == text
+    assert is_vague(interval) is text.endswith("wide)")
 
 
 @pytest.mark.parametrize(

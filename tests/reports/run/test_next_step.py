@@ -1,12 +1,13 @@
 from pathlib import Path
 
 import pytest
-from making import CPU, MPS, cell, facts, pair, plan, run
-from reports.samples import CPU_ONLY, ENDED, TYPICAL
+from making import CPU, MPS, cell, facts, failure, pair, plan, rounds, run
+from reports.samples import CPU_ONLY, ENDED, FAST, SLOW, TYPICAL
 
-from torchlap.reports.run.next_step import command, larger_budget, next_step
+from torchlap.reports.run.next_step import command, next_step
 from torchlap.reports.run.rows import judged
-from torchlap.schema.events import Run, RunFinished
+from torchlap.schema.base import FailureKind
+from torchlap.schema.events import Event, Run, RunFinished
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group, Plan
 
@@ -24,7 +25,7 @@ INTERRUPTED = RunFinished(reason="interrupted", wall_seconds=1, start_up_seconds
                 "torchlap run resnet18 --devices cuda:0 --recipe fp32,tf32,bf16+channels_last+fused",
             ),
         ),
-        (TYPICAL, ("Try a larger budget", "torchlap run --budget 10m")),
+        (TYPICAL, ("Measure the rest", "torchlap run resnet18 --batch 64 --budget 41m")),
         (
             run([], None, facts(devices=(CPU, MPS))),
             ("Try other settings", "torchlap run resnet18 --devices mps --recipe fp32,bf16,channels_last"),
@@ -63,11 +64,62 @@ def test_a_command_plans_the_same_run_again(planned: Plan, words: str) -> None:
     assert command(run([], planned)) == words
 
 
-def test_a_larger_budget_is_three_times_the_last_and_at_least_ten_minutes() -> None:
-    budgets = {seconds: larger_budget(plan(budget_seconds=seconds)) for seconds in (100.0, 600.0, 3600.0)}
-    assert list(budgets.values()) == ["10m", "30m", "180m"]
+def late(group: int, seconds: float | None, *, number: int = 0) -> Event:
+    """Time ran out for a cell whose step would take that many seconds."""
+    kind: FailureKind = "too_slow" if seconds else "no_time"
+    return failure(number, kind, group=group, estimate_seconds=seconds)
+
+
+MODELS = ("vgg16", "alexnet", "resnet18", "mobilenet_v2", "squeezenet1_0", "efficientnet_b0")
+SUITE = plan(*(pair(model=model, batch=batch) for model in MODELS for batch in (4, 64)), suite="experiment-2022")
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([late(1, 2.0)], "torchlap run vgg16 --batch 64 --budget 1m"),
+        ([late(1, 2.0), late(1, 0.7, number=1)], "torchlap run vgg16 --batch 64 --budget 2m"),
+        ([late(1, 2.0), late(3, 1.0)], "torchlap run vgg16 alexnet --batch 64 --budget 2m"),
+        ([late(2, 40.0), late(3, 80.0)], "torchlap run alexnet --batch 4,64 --budget 31m"),
+        (
+            [late(10, 1.0), failure(0, group=0), *rounds(SLOW, FAST)],
+            "torchlap run efficientnet_b0 --batch 4 --budget 1m",
+        ),
+    ],
+)
+def test_only_the_models_and_batches_without_a_figure_are_measured_again(events: list[Event], words: str) -> None:
+    assert next_step(judged(run(events, SUITE))) == ("Measure the rest", words)
+
+
+def test_the_models_of_the_rest_are_in_the_order_of_the_plan() -> None:
+    (_, words) = next_step(judged(run([late(group, 0.1) for group in range(11, 0, -2)], SUITE)))
+    assert words == f"torchlap run {' '.join(MODELS)} --batch 64 --budget 1m"
+
+
+def test_the_rest_keeps_the_options_of_the_run() -> None:
+    bf16 = [Group((cell("cuda:0", model=model, recipe=Recipe("bf16", workers=2)),)) for model in ("alexnet", "vgg16")]
+    assert next_step(judged(run([late(1, 1.0)], plan(*bf16, suite="own", data="synthetic"))))[1] == (
+        "torchlap run vgg16 --devices cuda:0 --batch 4 --recipe bf16 --data synthetic --data-through loader "
+        "--workers 2 --budget 1m"
+    )
+
+
+def test_a_rest_whose_steps_nobody_could_estimate_gets_a_larger_budget() -> None:
+    unknown = next_step(judged(run([late(1, 1.0), late(3, None)], SUITE)))
+    assert unknown == ("Measure the rest", "torchlap run vgg16 alexnet --batch 64 --budget 10m")
+
+
+@pytest.mark.parametrize(("seconds", "budget"), [(100.0, "10m"), (200.0, "10m"), (600.0, "30m"), (3601.0, "181m")])
+def test_if_every_group_lacks_a_figure_the_same_run_gets_three_times_the_budget_or_ten_minutes(
+    seconds: float, budget: str
+) -> None:
+    planned = plan(pair(), pair(batch=64), budget_seconds=seconds)
+    shown = run([late(0, 1.0), late(1, 2.0)], planned)
+    assert next_step(judged(shown)) == ("Measure the rest", f"torchlap run --budget {budget}")
 
 
 @pytest.mark.parametrize("model", ["my models/net.py:build", "resnet18; rm -rf ~", "$(reboot)"])
 def test_a_command_is_quoted_for_the_shell(model: str) -> None:
-    assert next_step(judged(run([], plan(pair(model=model)))))[1].startswith(f"torchlap run '{model}' ")
+    planned = plan(pair(model=model), pair(), suite="own")
+    for events in ([], [late(0, 1.0)]):
+        assert next_step(judged(run(events, planned)))[1].startswith(f"torchlap run '{model}' ")

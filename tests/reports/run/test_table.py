@@ -1,6 +1,6 @@
 import pytest
 from making import CPU, CUDA, FP32, MPS, cell, facts, failure, pair, plan, prepared, rounds, run
-from reports.samples import FAST, SLOW, TYPICAL, measured, of_units
+from reports.samples import FAST, SLOW, measured, of_units
 
 from torchlap.reports.run.rows import judged
 from torchlap.reports.run.table import failures, legend, table
@@ -76,8 +76,21 @@ def test_the_digits_are_mentioned_where_they_are_used(model: str, stated: bool) 
     assert ("Data: mnist-1k digits." in legend(judged(run([], plan(pair(model=model)))))) is stated
 
 
-def test_a_failure_is_one_line() -> None:
-    assert failures(judged(TYPICAL)) == (
-        "resnet18, batch 64, cpu: too slow. A step would take longer than what is left.",
+def test_a_failure_is_one_line_and_all_cells_that_time_ran_out_for_share_one() -> None:
+    cells = (cell(), cell("cuda:0"), cell("cuda:0", phase="eval", recipe=Recipe("bf16")), cell("cuda:1"))
+    failed = [
+        failure(0, "too_slow", "A step would take longer than what is left."),
+        failure(1, "out_of_memory", "It asked for 12 GiB more than there is"),
+        failure(2, "no_time", "Nothing is left."),
+    ]
+    assert failures(judged(run(failed, plan(Group(cells))))) == (
+        "resnet18, batch 4, cuda:0: out of memory. It asked for 12 GiB more than there is.",
+        (
+            "Not measured, because the budget was too small: resnet18, batch 4, cpu; resnet18, batch 4, cuda:0, eval, "
+            "bf16."
+        ),
+    )
+    assert failures(judged(run(failed[1:2]))) == (
+        "resnet18, batch 4, cuda:0: out of memory. It asked for 12 GiB more than there is.",
     )
     assert failures(judged(run())) == ()

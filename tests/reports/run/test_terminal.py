@@ -2,14 +2,17 @@ import re
 from pathlib import Path
 
 import pytest
-from making import cell, failure, plan, prepared, rounds, run
-from reports.samples import CORRECT, CPU_ONLY, OWN, SLOW, TYPICAL, in_brief, of_units, table, wrapped
+from making import cell, failure, pair, plan, prepared, rounds, run
+from msgspec.structs import replace
+from reports.samples import CORRECT, CPU_ONLY, FAST, OWN, SLOW, TYPICAL, in_brief, of_units, table, wrapped
 from rich.cells import cell_len
 
 from torchlap.judge.measurement import findings
 from torchlap.reports.run import terminal
+from torchlap.reports.run.headline import headline
+from torchlap.reports.run.rows import judged
 from torchlap.runs.find import Named
-from torchlap.schema.events import Event
+from torchlap.schema.events import Event, Run
 from torchlap.schema.workload import Group
 
 LEGEND = (
@@ -32,7 +35,6 @@ def test_a_report_in_80_columns() -> None:
     assert (
         table(shown, 80, RUN_FILE)
         == f"""
-cpu trains 1.3 to 64 images/s, depending on model and batch size.
 
  model     batch  device  images/s             laps
  ──────────────────────────────────────────────────
@@ -53,6 +55,7 @@ The last line was torn off.
 
 Run file: runs/a.jsonl
 Try other settings: torchlap run resnet18 --devices cpu --recipe fp32,bf16
+cpu trains 1.3 to 64 images/s, depending on model and batch size.
 """
     )
 
@@ -62,7 +65,6 @@ def test_a_report_of_two_devices(width: int) -> None:
     assert (
         table(TYPICAL, width, RUN_FILE)
         == f"""
-cuda:0 is 5.0x as fast as cpu.
 
  model     batch  device  images/s                speed-up              laps
  ───────────────────────────────────────────────────────────────────────────
@@ -74,14 +76,14 @@ cuda:0 is 5.0x as fast as cpu.
 {wrapped(LEGEND, width)}
 
 Cells without a result
-  resnet18, batch 64, cpu: too slow. A step would take longer than what is left.
-  The budget of 100 s was too small for some cells: try --budget 10m.
+  Not measured, because the budget was too small: resnet18, batch 64, cpu.
 
 Findings
 {in_brief(TYPICAL, width)}
 
 Run file: runs/a.jsonl
-Try a larger budget: torchlap run --budget 10m
+Measure the rest: torchlap run resnet18 --batch 64 --budget 41m
+cuda:0 is 5.0x as fast as cpu.
 """
     )
 
@@ -96,7 +98,6 @@ def test_a_report_in_40_columns() -> None:
     assert (
         table(TYPICAL, 40, RUN_FILE)
         == f"""
-cuda:0 is 5.0x as fast as cpu.
 resnet18, batch 4
   cpu: 40.0 (39.6 to 40.4) images/s
   cuda:0: 200.0 (199.0 to 201.0)
@@ -109,27 +110,23 @@ resnet18, batch 64
 {wrapped(LEGEND, 40)}
 
 Cells without a result
-  resnet18, batch 64, cpu: too slow. A
-  step would take longer than what is
-  left.
-  The budget of 100 s was too small for
-  some cells: try --budget 10m.
+  Not measured, because the budget was
+  too small: resnet18, batch 64, cpu.
 
 Findings
 {in_brief(TYPICAL, 40)}
 
 Run file: runs/a.jsonl
-Try a larger budget: torchlap run
---budget 10m
+Measure the rest: torchlap run resnet18
+--batch 64 --budget 41m
+cuda:0 is 5.0x as fast as cpu.
 """
     )
 
 
 def test_a_report_in_20_columns() -> None:
     lines = table(TYPICAL, 20, RUN_FILE).splitlines()
-    assert lines[1:9] == [
-        "cuda:0 is 5.0x as",
-        "fast as cpu.",
+    assert lines[1:7] == [
         "resnet18, batch 4",
         "  cpu: 40.0 (39.6 to",
         "  40.4) images/s",
@@ -137,14 +134,22 @@ def test_a_report_in_20_columns() -> None:
         "  (199.0 to 201.0)",
         "  images/s",
     ]
-    assert lines[-5:] == ["Run file:", "runs/a.jsonl", "Try a larger budget:", "torchlap run", "--budget 10m"]
+    assert lines[-8:] == [
+        "Run file:",
+        "runs/a.jsonl",
+        "Measure the rest:",
+        "torchlap run",
+        "resnet18 --batch 64",
+        "--budget 41m",
+        "cuda:0 is 5.0x as",
+        "fast as cpu.",
+    ]
 
 
 def test_an_own_model_in_eval_with_a_recipe_in_80_columns() -> None:
     assert (
         table(OWN, 80)
         == f"""
-cpu evaluates 40 images/s.
 net.py:build, batch 4
   cpu eval bf16+channels_last+fused+loader(2): 40.0 (39.6 to 40.4) images/s
 
@@ -152,8 +157,10 @@ In parentheses: the 95% interval.
 
 Findings
 {in_brief(OWN, 80)}
+
 Try other settings: torchlap run /home/me/net.py:build --devices cpu --recipe
 fp32,bf16
+cpu evaluates 40 images/s.
 """
     )
 
@@ -204,12 +211,70 @@ def test_color_changes_nothing_but_the_escapes(monkeypatch: pytest.MonkeyPatch) 
 
 def test_findings_of_one_code_share_a_paragraph_with_three_examples() -> None:
     cells = tuple(cell(f"cuda:{number}") for number in range(5))
-    shown = run(rounds(*[[0.1, 0.1]] * 5), plan(Group(cells)))
+    warm = [prepared(number, first_loss=0.0) for number in range(5)]
+    shown = run([*warm, *rounds(*[[0.1, 0.1]] * 5, loss=0.0)], plan(Group(cells)))
     text = " ".join(table(shown, 200).split())
-    few = [finding for finding in findings(shown) if finding.code == "TL201"]
-    assert (len(few), text.count("TL201")) == (5, 1)
-    assert f"{few[2].where}: {few[2].evidence.rstrip('.')}; and 2 more. {few[2].remedy}" in text
-    assert f"{few[3].where}: {few[3].evidence}" not in text
+    no_loss = [finding for finding in findings(shown) if finding.code == "TL222"]
+    assert (len(no_loss), text.count("TL222")) == (5, 1)
+    assert f"{no_loss[2].where}: {no_loss[2].evidence.rstrip('.')}; and 2 more. {no_loss[2].remedy}" in text
+    assert f"{no_loss[3].where}: {no_loss[3].evidence}" not in text
+    assert "\n  TL201 few rounds (5 cases)\n" in table(shown, 200)
+
+
+def test_errors_come_first_then_warnings_then_a_line_for_each_note() -> None:
+    nan = failure(1, "not_finite")
+    shown = run([prepared(0, first_loss=0.0), prepared(1), *rounds([0.1] * 3, [0.1] * 3, loss=0.0), nan])
+    codes = dict.fromkeys(finding.code for finding in findings(shown))
+    assert list(codes) != ["TL215", "TL222", "TL201"]
+    below = table(shown, 200).partition("\nFindings\n")[2].splitlines()
+    assert [line.split(":")[0] for line in below[:3]] == [
+        "  TL215 loss is not finite",
+        "  TL222 loss is zero from the first step",
+        "  TL201 few rounds (2 cases)",
+    ]
+    assert below[3] == ""
+
+
+def two_dozen(measured: int) -> Run:
+    """A run of 24 models, the first of which have a figure and the next of which failed."""
+    groups = [pair(model=f"model{number:02}") for number in range(24)]
+    laps = [event for number in range(measured) for event in rounds(SLOW, FAST, group=number)]
+    return run([*laps, failure(0, group=measured)], plan(*groups))
+
+
+def test_during_a_run_the_table_has_only_rows_with_a_figure() -> None:
+    assert (
+        "\n" + terminal.so_far(two_dozen(1), 80, 20)
+        == """
+
+ model    batch  device  images/s                speed-up              laps
+ ──────────────────────────────────────────────────────────────────────────
+ model00      4  cpu     40.0 (39.6 to 40.4)                              8
+                 cuda:0  200.0 (199.0 to 201.0)  5.00x (4.96 to 5.04)     8
+
+"""
+    )
+    assert terminal.so_far(two_dozen(0), 80, 20) == ""
+
+
+@pytest.mark.parametrize("height", range(-2, 30))
+def test_during_a_run_the_table_has_the_last_rows_that_fit(height: int) -> None:
+    lines = terminal.so_far(two_dozen(5), 80, height).splitlines()
+    assert len(lines) <= max(0, height)
+    rows = [line.split() for line in lines[3:-1]]
+    assert len(rows) == min(10, max(0, height - 4))
+    if rows:
+        assert rows[0][0].startswith("model")  # also where the row above it, of the same model, is cut off
+        assert rows[-1][-5:] == ["5.00x", "(4.96", "to", "5.04)", "8"]
+
+
+def test_during_a_run_a_narrow_terminal_has_no_table() -> None:
+    assert terminal.so_far(two_dozen(5), 30, 20) == ""
+
+
+def test_the_headline_is_the_last_line_of_a_report() -> None:
+    for shown in (TYPICAL, OWN, run(), replace(run(), header=replace(run().header, published="a paper"))):
+        assert table(shown, 200, RUN_FILE).splitlines()[-1] == headline(judged(shown))
 
 
 def test_an_overview_has_a_line_for_each_run() -> None:

@@ -126,9 +126,9 @@ def by_severity(shown: Sequence[Entry]) -> list[Entry]:
 
 
 def note_in_terminal(shown: Entry) -> RenderableType:
-    """A note in one line, for a terminal: its title, and where it applies."""
+    """A note in one line, for a terminal: its title, and where it applies or how often."""
     count = len(shown.observed)
-    where = f"{count} times" if count > 1 else shown.where or shown.observed[0].rstrip(".")
+    where = f"{count} cases" if count > 1 else shown.where or shown.observed[0].rstrip(".")
     return indented(
         Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(f"{shown.title} ({where})", "default")
     )

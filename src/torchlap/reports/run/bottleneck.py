@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from torchlap.judge.bottleneck import Bottleneck, Spread
+from torchlap.judge.bottleneck import LEAST, Bottleneck, Spread
 from torchlap.reports.kit.text import clean, counted, sentence
 from torchlap.reports.kit.units import binary, scaled, significant
 from torchlap.reports.run.rows import Results, Row
@@ -47,7 +47,8 @@ def _bottleneck(analysis: Bottleneck, reached: Peaks | None, precision: Precisio
         reason = sentence((reached.refused.get(precision) if reached else None) or "out of time")
         return f"Bottleneck: unknown, because the device's peak was not measured. Reason: {reason} {shares}"
     if analysis.kind == "host":
-        return f"Bottleneck: none of these parts; the host spends its time otherwise (Python, or waiting). {shares}"
+        rest = "the rest is Python, waiting, or operators far below the device's peaks"
+        return f"Bottleneck: host. No part takes {LEAST:.0%} of the step; {rest}. {shares}"
     second = f", closely followed by {analysis.second}" if analysis.second else ""
     return f"Bottleneck: {analysis.kind}{second}. {shares}"
 

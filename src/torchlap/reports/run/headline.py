@@ -9,8 +9,8 @@ from torchlap.reports.run.rows import Results, Row
 
 def headline(results: Results) -> str:
     """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared."""
-    sentences = list(_speed_ups(results.rows)) or list(_throughputs(results.rows))
-    if not sentences and any(row.result.estimate for row in results.rows):
+    sentences = list(_speed_ups(results.rows)) or list(_throughputs(results))
+    if not sentences and any(row.result.estimate and not row.void for row in results.rows):
         return "No result is certain enough yet."
     return " ".join(sentences) or "No results yet."
 
@@ -55,15 +55,16 @@ def _certainty(rows: Sequence[Row]) -> str:
     return f" ({', '.join(f'{count} {word}' for word, count in counts.items() if count)})"
 
 
-def _is_known(row: Row) -> bool:
+def _is_known(row: Row, *, published: bool) -> bool:
     """Whether a row has a throughput that is certain enough for a sentence, or a published one without an interval."""
     interval = row.result.throughput
-    return not is_vague(interval) if interval else bool(row.result.estimate)
+    return not row.void and (not is_vague(interval) if interval else published and bool(row.result.estimate))
 
 
-def _throughputs(rows: Sequence[Row]) -> Iterator[str]:
-    """If nothing was compared: the throughputs of the first device."""
-    measured = [row for row in rows if row.device == rows[0].device and not row.void and _is_known(row)]
+def _throughputs(results: Results) -> Iterator[str]:
+    """If nothing was compared: the throughputs of the first device that has any."""
+    known = [row for row in results.rows if _is_known(row, published=bool(results.run.header.published))]
+    measured = [row for row in known if row.device == known[0].device]
     if not measured:
         return
     rates: dict[str, list[float]] = {}

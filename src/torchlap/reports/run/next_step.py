@@ -50,15 +50,20 @@ def _other_settings(run: Run) -> str:
 
 def _missing(results: Results) -> str:
     """The command that measures only the groups in which time ran out, with a budget that suits them."""
-    late = [row for row in results.rows if row.result.failure and row.result.failure.kind in OUT_OF_TIME]
-    groups = {group for group in results.run.header.plan.groups for row in late if row.result.cell in group.cells}
-    if len(groups) == len(results.run.header.plan.groups):
-        return f"{command(results.run)} --budget {_larger_budget(results.run.header.plan)}"
-    steps = [row.result.failure.estimate_seconds or 0.0 for row in late if row.result.failure]
-    seconds = START_SECONDS + STEPS_FOR_A_FIGURE * sum(steps)
-    part = replace(results.run.header.plan, suite="own", groups=tuple(groups))
-    of_part = replace(results.run, header=replace(results.run.header, plan=part))
-    return f"{command(of_part)} --budget {max(1, ceil(seconds / 60))}m"
+    run, plan = results.run, results.run.header.plan
+    late = {
+        row.result.cell: row.result.failure.estimate_seconds
+        for row in results.rows
+        if row.result.failure and row.result.failure.kind in OUT_OF_TIME
+    }
+    groups = tuple(group for group in plan.groups if any(cell in late for cell in group.cells))
+    if len(groups) == len(plan.groups):
+        return f"{command(run)} --budget {_larger_budget(plan)}"
+    part = replace(run, header=replace(run.header, plan=replace(plan, suite="own", groups=groups)))
+    steps = [seconds for seconds in late.values() if seconds is not None]
+    if len(steps) < len(late):
+        return f"{command(part)} --budget {_larger_budget(plan)}"
+    return f"{command(part)} --budget {ceil((START_SECONDS + STEPS_FOR_A_FIGURE * sum(steps)) / 60)}m"
 
 
 def _larger_budget(plan: Plan) -> str:

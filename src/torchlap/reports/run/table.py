@@ -85,7 +85,7 @@ def failures(results: Results) -> tuple[str, ...]:
         if failure is None:
             continue
         if failure.kind in OUT_OF_TIME:
-            late.append(f"{row.model}, batch {row.batch}, {row.device}")
+            late.append(clean(str(row.result.cell)))
         else:
             reason = sentence(clean(failure.reason))
             lines.append(f"{clean(str(row.result.cell))}: {FAILURE_WORDS[failure.kind]}. {reason}".strip())

@@ -28,6 +28,9 @@ from torchlap.runs.find import Named
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 
+FRAME_LINES = 4
+"""Of a table, beside its rows: an empty line, the heads, the rule below them, and an empty line at the end."""
+
 
 def machine(run: Run, width: int, *, color: bool) -> str:
     """The machine in one line (wrapped if the terminal is narrower), and what the check-up found."""
@@ -55,15 +58,13 @@ def report(run: Run, path: Path | None, width: int, *, color: bool, why: bool = 
 
 
 def so_far(run: Run, width: int, height: int) -> str:
-    """The rows that have a figure, while a run goes on: the last ones that fit."""
+    """The rows that have a figure, while a run goes on: the last ones that fit. Empty if none has, or none fits."""
     results = judged(run)
-    known = replace(results, rows=tuple(row for row in results.rows if row.result.throughput))
-    in_columns = fitting(table(known), width) if known.rows else None
-    if in_columns is None:
+    known = [row for row in results.rows if row.result.throughput]
+    if not known or height <= FRAME_LINES:
         return ""
-    lines = rendered([in_columns], width, color=False).splitlines()
-    head, body = lines[:3], lines[3:]
-    return "\n".join([*head, *body[-max(0, height - len(head)) :]]) + "\n"
+    in_columns = fitting(table(replace(results, rows=tuple(known[FRAME_LINES - height :]))), width)
+    return rendered([in_columns], width, color=False) if in_columns else ""
 
 
 def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
