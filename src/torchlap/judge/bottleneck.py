@@ -26,7 +26,7 @@ CLOSE = 0.8
 """The second bottleneck is named if its share is at least this much of the first's."""
 
 LEAST = 0.3
-"""A smaller share bounds nothing: then the time goes elsewhere on the host."""
+"""A smaller share bounds nothing: the time goes elsewhere on the host, unless the host is ahead of its device."""
 
 MOST = 0.5
 """What takes this share of the step is the bottleneck, whatever else is unknown."""
@@ -115,6 +115,8 @@ def bottleneck(cell: CellResult, peaks: Peaks | None) -> Bottleneck | None:
     size = sum(operator.calls * operator.bytes for operator in breakdown.operators)
     peak = peaks.flops.get(cell.cell.recipe.precision) if peaks else None
     batch, host = cell.cell.workload.batch, watched(cell)
+    if kind and shares[kind] < LEAST and not (host and _is_ahead(host)):
+        kind, second = "host", None
     joules = _spread(window.joules / window.steps for window in breakdown.energy)
     counted = [window for window in breakdown.energy if window.joules >= LEAST_JOULES]
     per_joule = _spread(batch * window.steps / window.joules for window in counted)
@@ -240,8 +242,6 @@ def _largest(shares: dict[Kind, float]) -> tuple[Kind | None, Kind | None]:
     first, second = sorted(shares, key=lambda kind: -shares[kind])[:2]
     if "compute" not in shares and shares[first] < MOST:
         return None, None
-    if shares[first] < LEAST:
-        return "host", None
     return first, second if shares[second] >= CLOSE * shares[first] else None
 
 

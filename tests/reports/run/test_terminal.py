@@ -55,6 +55,7 @@ The last line was torn off.
 
 Run file: runs/a.jsonl
 Try other settings: torchlap run resnet18 --devices cpu --recipe fp32,bf16
+
 cpu trains 1.3 to 64 images/s, depending on model and batch size.
 """
     )
@@ -83,6 +84,7 @@ Findings
 
 Run file: runs/a.jsonl
 Measure the rest: torchlap run resnet18 --batch 64 --budget 41m
+
 cuda:0 is 5.0x as fast as cpu.
 """
     )
@@ -119,6 +121,7 @@ Findings
 Run file: runs/a.jsonl
 Measure the rest: torchlap run resnet18
 --batch 64 --budget 41m
+
 cuda:0 is 5.0x as fast as cpu.
 """
     )
@@ -134,13 +137,14 @@ def test_a_report_in_20_columns() -> None:
         "  (199.0 to 201.0)",
         "  images/s",
     ]
-    assert lines[-8:] == [
+    assert lines[-9:] == [
         "Run file:",
         "runs/a.jsonl",
         "Measure the rest:",
         "torchlap run",
         "resnet18 --batch 64",
         "--budget 41m",
+        "",
         "cuda:0 is 5.0x as",
         "fast as cpu.",
     ]
@@ -160,6 +164,7 @@ Findings
 
 Try other settings: torchlap run /home/me/net.py:build --devices cpu --recipe
 fp32,bf16
+
 cpu evaluates 40 images/s.
 """
     )

@@ -98,7 +98,7 @@ def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Ite
         yield labeled("Run file", clean(str(path)))
     if not run.header.published:
         yield labeled(*next_step(results, path))
-    yield Text(headline(results), style="bold")
+    yield Text(f"\n{headline(results)}", style="bold")
 
 
 def _failures(results: Results) -> Iterator[RenderableType]:
