@@ -166,7 +166,7 @@ def turns_nan(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
         def forward(self, inputs: Tensor) -> Tensor:
             wait()
             self.passes += 1
-            outputs: Tensor = self.layer(inputs) * (float("nan") if self.passes > 40 else 1.0)
+            outputs: Tensor = self.layer(inputs) * (float("nan") if self.passes > 30 else 1.0)
             return outputs
 
     return Turns(), linear_batch(batch)

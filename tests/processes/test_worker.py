@@ -16,9 +16,9 @@ from torchlap.schema.messages import (
     Checked,
     Describe,
     Description,
-    LapDone,
+    LapsDone,
     Prepared,
-    RunLap,
+    RunLaps,
     WarmUp,
 )
 from torchlap.schema.recipe import Recipe
@@ -33,9 +33,9 @@ def worker(workers: Shared) -> Worker:
 def prepare(worker: Worker, function: str) -> None:
     """Build a model on the CPU, and warm it up."""
     cell = Cell(Workload(own(function), 4), Recipe(), "cpu")
-    build = Build(cell=cell, data="mnist-1k", weights="random", threads=1, threads_reason="a test")
+    build = Build(slot=0, cell=cell, data="mnist-1k", weights="random", threads=1, threads_reason="a test")
     worker.ask(build, Built, PATIENCE_SECONDS)
-    warm_up = WarmUp(limit_seconds=1.0, memory_format="contiguous", memory_format_hint="auto")
+    warm_up = WarmUp(slot=0, limit_seconds=1.0, memory_format="contiguous")
     worker.ask(warm_up, Prepared, PATIENCE_SECONDS)
 
 
@@ -43,15 +43,15 @@ def failure(worker: Worker, function: str, limit_seconds: float = PATIENCE_SECON
     """How a lap of a model fails that works while it warms up."""
     prepare(worker, function)
     with pytest.raises(CellFailedError) as caught:
-        worker.ask(RunLap(40, 0), LapDone, limit_seconds)
+        worker.ask(RunLaps(slot=0, steps=40, lead_in=0), LapsDone, limit_seconds)
     return caught.value
 
 
 def test_a_worker_answers_laps_with_seconds_and_a_loss(worker: Worker) -> None:
     prepare(worker, "small")
-    lap = worker.ask(RunLap(5, 1), LapDone, PATIENCE_SECONDS)
-    assert lap.seconds > 0
-    assert 0 < lap.loss < 10
+    turn = worker.ask(RunLaps(slot=0, steps=5, lead_in=1, laps=2), LapsDone, PATIENCE_SECONDS)
+    assert len(turn.laps) == 2
+    assert all(lap.seconds > 0 and 0 < lap.loss < 10 for lap in turn.laps)
     worker.kill()
 
 

@@ -244,6 +244,9 @@ class GroupRun:
         except CellFailedError as failure:
             self._fail(position, failure)
             return []
+        if turn.failed:
+            context.crew.drop(position)
+            self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
         return [Lap(position, steps, lap.seconds, lap.loss) for lap in turn.laps]
 
 

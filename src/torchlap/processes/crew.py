@@ -81,6 +81,11 @@ class Crew:
             self._lose(home)
             raise
 
+    def drop(self, slot: int) -> None:
+        """End the worker of a cell that failed: its state is unknown."""
+        if slot in self._homes:
+            self._lose(self._homes[slot])
+
     def release(self) -> None:
         """Have the workers drop all cells; those of isolated cells end."""
         for home, worker in list(self._workers.items()):

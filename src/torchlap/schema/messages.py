@@ -199,10 +199,19 @@ class LapTime(Struct, frozen=True):
     loss: Finite
 
 
+class Failed(Struct, frozen=True, tag="failed"):
+    """The request failed; the worker cannot be used any further."""
+
+    kind: FailureKind
+    reason: str
+    detail: str
+
+
 class LapsDone(Struct, frozen=True, tag="laps_done"):
-    """The laps of a turn, in order."""
+    """The laps of a turn, in order; `failed` is why it ended early, if it did."""
 
     laps: tuple[LapTime, ...]
+    failed: Failed | None = None
 
 
 class Released(Struct, frozen=True, tag="released"):
@@ -219,14 +228,6 @@ class PeaksReached(Struct, frozen=True, tag="peaks"):
     """The rates that the device reaches."""
 
     peaks: Peaks
-
-
-class Failed(Struct, frozen=True, tag="failed"):
-    """The request failed; the worker cannot be used any further."""
-
-    kind: FailureKind
-    reason: str
-    detail: str
 
 
 Reply = (

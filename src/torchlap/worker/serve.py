@@ -207,18 +207,23 @@ class CellServer:
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
-        step = held.prepared()
-        laps = timing.turn(
-            step,
-            held.bench.synchronize,
-            request.steps,
-            laps=request.laps,
-            lead_in=request.lead_in,
-            after_lap=step.loss,
-        )
+        step, laps = held.prepared(), list[LapTime]()
+        try:
+            timing.turn(
+                step,
+                held.bench.synchronize,
+                request.steps,
+                laps=request.laps,
+                lead_in=request.lead_in,
+                after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss())),
+            )
+        except BaseException as error:
+            if not laps:
+                raise
+            return LapsDone(tuple(laps), failure(error))
         if request.settle_seconds:
             timing.settle(request.settle_seconds)
-        return LapsDone(tuple(LapTime(seconds, loss) for seconds, loss in laps))
+        return LapsDone(tuple(laps))
 
 
 def _watch(bench: Bench, step: Step, step_seconds: float) -> Watched | None:

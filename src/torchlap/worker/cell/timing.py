@@ -46,8 +46,9 @@ class WarmUp(Struct, frozen=True):
 
 def lap(step: Callable[[], None], synchronize: Callable[[], None], steps: int) -> float:
     """Run `steps` steps; returns the seconds from an idle device to an idle device."""
-    ((seconds, _),) = turn(step, synchronize, steps, laps=1, lead_in=0, after_lap=lambda: 0.0)
-    return seconds
+    laps: list[float] = []
+    turn(step, synchronize, steps, laps=1, lead_in=0, after_lap=laps.append)
+    return laps[0]
 
 
 def turn(
@@ -57,14 +58,12 @@ def turn(
     *,
     laps: int,
     lead_in: int,
-    after_lap: Callable[[], float],
-) -> list[tuple[float, float]]:
+    after_lap: Callable[[float], None],
+) -> None:
     """Run laps of `steps` steps each in a row, after `lead_in` untimed steps.
 
-    Returns:
-        For each lap, the seconds from an idle device to an idle device, and what `after_lap` returned after it.
+    After each lap, `after_lap` is called with its seconds, from an idle device to an idle device.
     """
-    done = []
     gc.collect()  # the garbage of other cells is not this one's; its own is collected in its laps, as in any loop
     for _ in range(lead_in):
         step()
@@ -74,9 +73,7 @@ def turn(
         for _ in range(steps):
             step()
         synchronize()
-        seconds = time.perf_counter() - begun
-        done.append((seconds, after_lap()))
-    return done
+        after_lap(time.perf_counter() - begun)
 
 
 def is_level(laps: Sequence[float]) -> bool:
