@@ -160,3 +160,19 @@ def test_our_own_workers_of_the_last_comparison_are_nobody_elses() -> None:
     users.note([7, 8])
     assert users.count_others([7, 8]) == 1  # 8 was our worker: the driver forgets it late
     assert users.count_others([8, 9]) == 1  # 9 came since
+
+
+def test_a_group_that_is_visited_twice_keeps_what_its_first_visit_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(busy=80, processes=1, reasons=0x4)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    users = GpuUsers()
+    watch = Watch([CPU, CUDA], users, first=True)
+    driver.processes = 2  # our worker has come
+    for reasons in (0x4, 0x0):
+        driver.reasons = reasons
+        watch.begin()
+        watch.glance()
+        (gpu,) = watch.end(0).gpus
+    assert (gpu.busy_before, gpu.processes_before, gpu.throttled_by) == (0.8, 1, ("power cap",))
+    (later,) = Watch([CPU, CUDA], users, first=False).end(1).gpus
+    assert later.processes_before == 1

@@ -1,11 +1,12 @@
 """The whole session on a fake clock: workers that take exactly the time they are told to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast, get_args
 
 import pytest
 from msgspec.structs import replace
 
+from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.session import Session, Status
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
@@ -13,15 +14,18 @@ from torchlap.schema.base import FailureKind
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import (
     BreakdownMeasured,
+    Conditions,
     Event,
     Failure,
     GroupFinished,
+    GroupStarted,
     NumericsChecked,
     PeaksMeasured,
     Preparation,
     Round,
     RunFinished,
 )
+from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import (
     Build,
     Built,
@@ -46,6 +50,7 @@ from torchlap.schema.recipe import Precision, Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 
 Speed = Callable[[Cell], float]
+Clock = Callable[[], float]
 
 
 class World:
@@ -224,6 +229,35 @@ def test_an_accelerator_has_its_figure_before_a_slow_cpu_takes_its_turn() -> Non
     assert [tally.result(0.95).cells[1].throughput is not None for tally in session.tallies] == [True, True]
     first_cpu = next(number for number, item in enumerate(world.order) if item[1].endswith("cpu"))
     assert world.order[:first_cpu].count(("turn", "sim:0")) == 2
+
+
+class Recorder(Watch):
+    """A watch whose visits are counted."""
+
+    made = 0
+    open = 0
+
+    def __init__(self, devices: Sequence[DeviceFacts], users: GpuUsers, *, first: bool, clock: Clock) -> None:
+        super().__init__(devices, users, first=first, clock=clock)
+        Recorder.made += 1
+
+    def begin(self) -> None:
+        super().begin()
+        Recorder.open += 1
+
+    def end(self, group: int) -> Conditions:
+        Recorder.open -= 1
+        return super().end(group)
+
+
+def test_every_visit_of_a_group_is_watched_to_its_end_by_the_groups_own_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or else our own worker of the first visit would be taken for another program at the second."""
+    monkeypatch.setattr("torchlap.measuring.session.Watch", Recorder)
+    groups = [group("a", 4, ("cpu", "sim:0")), group("b", 4, ("cpu", "sim:0"))]
+    _, events = measured(World(fast), plan_of(*groups))
+    assert (Recorder.made, Recorder.open) == (2, 0)
+    visits = [event.group for event in events if isinstance(event, GroupStarted)]
+    assert len(visits) > len(set(visits))
 
 
 def test_a_fast_cell_laps_several_times_while_a_slow_one_laps_once() -> None:

@@ -46,7 +46,10 @@ class GpuUsers:
 
 
 class Watch:
-    """Watches one group: created before its workers start; `begin` before the rounds, `glance` between them, `end`."""
+    """Watches one group, however often it is visited: `begin` before its rounds, `glance` between them, `end`.
+
+    It is created before the group's first visit: a GPU's users and work until then are others', or of earlier groups.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,9 @@ class Watch:
         self._gpus = [self._before(device.name, first=first) for device in devices if device.kind == "cuda"]
         self._throttled: dict[str, set[str]] = {}
         self._begun: _Moment | None = None
+        self._seconds = 0.0
+        self._others_seconds = 0.0
+        self._swap_grown_bytes = 0
 
     def begin(self) -> None:
         """The rounds begin."""
@@ -74,18 +80,19 @@ class Watch:
             self._throttled.setdefault(gpu.device, set()).update(throttled_by(reasons))
 
     def end(self, group: int) -> Conditions:
-        """The rounds are over, and their workers still alive."""
+        """The rounds are over, and their workers still alive: the conditions of every visit up to now."""
         now, begun = self._read(), self._begun or self._read()
         for gpu in self._gpus:
             self._users.note(self._processes(gpu.device))
-        seconds = max(0.0, now.at_seconds - begun.at_seconds)
-        others = (now.busy_seconds - begun.busy_seconds) - (now.our_seconds - begun.our_seconds)
-        capacity = seconds * (psutil.cpu_count() or 1)
+        self._seconds += max(0.0, now.at_seconds - begun.at_seconds)
+        self._others_seconds += (now.busy_seconds - begun.busy_seconds) - (now.our_seconds - begun.our_seconds)
+        self._swap_grown_bytes += now.swap_bytes - begun.swap_bytes
+        share = self._others_seconds / max(self._seconds * (psutil.cpu_count() or 1), SHORTEST_SECONDS)
         return Conditions(
             group=group,
-            seconds=seconds,
-            others_cpu_share=min(1.0, max(0.0, others / capacity)) if seconds >= SHORTEST_SECONDS else None,
-            swap_grown_bytes=now.swap_bytes - begun.swap_bytes,
+            seconds=self._seconds,
+            others_cpu_share=min(1.0, max(0.0, share)) if self._seconds >= SHORTEST_SECONDS else None,
+            swap_grown_bytes=self._swap_grown_bytes,
             on_battery=battery().on_battery,
             power_saving=_power_saving(),
             gpus=tuple(

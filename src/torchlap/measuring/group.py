@@ -73,8 +73,9 @@ class GroupRun:
             self._watch.begin()
             overrun = OVERRUN * left if self._is_whole and not patient else 0.0
             reason = self._take_turns(begun + seconds + self._compile_seconds, overrun, patient=patient)
+            conditions = self._watch.end(self._number)
             if self._is_whole:
-                context.emit(self._watch.end(self._number))
+                context.emit(conditions)
                 context.emit(GroupFinished(self._number, reason))
         finally:
             context.crew.release()

@@ -54,6 +54,7 @@ class Session:
         self._launcher = launcher
         self._looks = Looks(self._context)
         self._devices, self._gpu_users = devices, GpuUsers()
+        self._watches: dict[int, Watch] = {}
         self._interrupted = False
         self._begun: set[int] = set()
         """Groups of which this session has measured a part."""
@@ -166,11 +167,13 @@ class Session:
     def _measure_group(self, number: int, positions: Sequence[int], seconds: float, *, patient: bool = False) -> None:
         """Measure cells of a group within about `seconds`."""
         context = self._context
-        watch = Watch(self._devices, self._gpu_users, first=not self._starts, clock=context.clock)
+        if number not in self._watches:
+            first = not self._watches
+            self._watches[number] = Watch(self._devices, self._gpu_users, first=first, clock=context.clock)
         start_seconds = median(self._starts) if self._starts else 0.0
         fresh = number not in self._begun
         self._begun.add(number)
-        group = GroupRun(context, number, watch, positions)
+        group = GroupRun(context, number, self._watches[number], positions)
         self._starts.append(group.measure(seconds, start_seconds, fresh=fresh, patient=patient))
 
     def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
