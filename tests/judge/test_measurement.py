@@ -159,6 +159,12 @@ def test_laps_of_two_speeds_are_reported_with_both() -> None:
     )
 
 
+def test_two_speeds_of_thousands_are_written_out() -> None:
+    laps = [lap * (1.2 if place % 3 == 0 else 1.0) / 100 for place, lap in enumerate(quiet(18))]
+    (finding,) = with_code("TL205", rounds(laps, [0.02] * 18))
+    assert finding.evidence.startswith("3340 and 4000 images/s")
+
+
 def test_speeds_have_the_unit_of_the_workload() -> None:
     tokens = Group(tuple(replace(known, workload=replace(known.workload, unit="tokens")) for known in pair().cells))
     larger = Group(tuple(replace(known, workload=replace(known.workload, batch=64)) for known in tokens.cells))

@@ -466,7 +466,7 @@ def test_what_would_take_too_long_is_said_to_be_unverified() -> None:
     world.verify_seconds = 1.0
     plan = plan_of(*(group("a", batch, ("cpu", "cuda:0")) for batch in (4, 64)), budget=100.0)
     _, events = measured(world, plan)
-    assert checked(events) == [(9, ""), (0, "would take about 64 s")]
+    assert checked(events) == [(9, ""), (0, "would take about 64 s; raise --budget")]
 
 
 def test_a_check_that_crashes_costs_no_figure() -> None:

@@ -61,7 +61,7 @@ def audit_experiment(
     """
     for model in models:
         if model not in MODELS:
-            raise UsageError(f"{model!r} was not in the experiment: choose of {', '.join(MODELS)}.")
+            raise UsageError(f"{model!r} was not in the experiment; choose from {', '.join(MODELS)}.")
     names = tuple(device.name for device in devices())[:2]
     audited, published = ladder.published(names, models, images, quiet=quiet)
     if audited.interrupted:

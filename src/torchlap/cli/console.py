@@ -130,7 +130,7 @@ def write_report(path: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink()
         raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another file.") from None
-    say(f"Written: {path}")
+    say(f"Wrote {path}")
 
 
 def _check_replaceable(path: Path) -> None:

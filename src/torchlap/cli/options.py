@@ -92,11 +92,11 @@ Target = Annotated[str, typer.Option("--precision-target", help="Stop when every
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip checking accelerator results for correctness.")]
 Why = Annotated[
     bool | None,
-    typer.Option("--why/--no-why", help="Show where each step's time goes, or skip that. [default: only name it]"),
+    typer.Option("--why/--no-why", help="Explain each bottleneck, or skip it. [default: only name it]"),
 ]
-Isolate = Annotated[bool, typer.Option("--isolate", help="Run every cell in a process of its own.")]
+Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
-HangLimit = Annotated[str, typer.Option("--hang-limit", help="Treat a worker as hung after this much silence.")]
+HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
 Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the standard output.")]

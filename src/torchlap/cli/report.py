@@ -33,7 +33,7 @@ MOST_WHOLE_RUNS = 20
 
 def report(
     runs: given.Runs,
-    why: Annotated[bool, typer.Option("--why", help="Show where each step's time goes.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Explain each bottleneck.")] = False,
     output: given.FormatOption = given.Format.table,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,

@@ -63,7 +63,11 @@ class Looks:
     def _numerics(self, cell: Cell, limit: float) -> Numerics:
         context, expected = self._context, self._expected_to_verify(cell)
         if limit < LEAST_VERIFY_SECONDS or expected > limit:
-            return Numerics(reason=f"would take about {expected:.0f} s" if expected else "out of time")
+            return Numerics(
+                reason=f"would take about {expected:.0f} s; raise --budget"
+                if expected
+                else "out of time; raise --budget"
+            )
         context.say(f"{cell}: checking its results")
         request = Verify(slot=SLOT, limit_seconds=limit, sampled=True)
         try:

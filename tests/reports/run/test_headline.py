@@ -23,7 +23,7 @@ def two_groups(first: Sequence[float | None], second: Sequence[float | None]) ->
 @pytest.mark.parametrize(
     ("shown", "text"),
     [
-        (run(), "No results yet."),
+        (run(), "No results."),
         (run(rounds(SLOW, FAST)), "cuda:0 is 5.0x as fast as cpu."),
         (two_groups(FAST, FAST), "cuda:0 is 5.0x as fast as cpu (2 of 2 comparisons)."),
         (
@@ -89,4 +89,4 @@ def test_without_a_figure_of_the_first_device_the_headline_is_about_the_next() -
 
 def test_a_void_figure_is_no_result() -> None:
     nan = run([prepared(0), *rounds(SLOW), failure(0, "not_finite")], plan(Group((cell(),))))
-    assert headline(judged(nan)) == "No results yet."
+    assert headline(judged(nan)) == "No results."

@@ -133,8 +133,12 @@ def two_speeds(cell: CellResult) -> Iterable[Finding]:
     """The laps fall into two groups."""
     levels = two_levels(_speeds(cell))
     if levels is not None and log(levels.high / levels.low) >= LEVELS_CHANGE:
-        speeds = f"{levels.low:.3g} and {levels.high:.3g} {cell.cell.workload.unit}/s"
+        speeds = f"{_three_digits(levels.low)} and {_three_digits(levels.high)} {cell.cell.workload.unit}/s"
         yield TWO_SPEEDS.finding(str(cell.cell), f"{speeds}, with {levels.share:.0%} of the laps at the higher speed")
+
+
+def _three_digits(speed: float) -> str:
+    return f"{float(f'{speed:.3g}'):.15g}"
 
 
 CORRELATED = Rule(

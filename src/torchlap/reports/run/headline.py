@@ -12,7 +12,7 @@ def headline(results: Results) -> str:
     sentences = list(_speed_ups(results.rows)) or list(_throughputs(results))
     if not sentences and any(row.result.estimate and not row.void for row in results.rows):
         return "No result is certain enough yet."
-    return " ".join(sentences) or "No results yet."
+    return " ".join(sentences) or "No results."
 
 
 def _speed_ups(rows: Sequence[Row]) -> Iterator[str]:

@@ -165,7 +165,7 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.nvidia:
         yield "NVIDIA driver", f"{facts.nvidia.driver}, CUDA {facts.nvidia.cuda}"
     if facts.power.on_battery is not None:
-        yield "Power", "on battery" if facts.power.on_battery else "on mains power"
+        yield "Power", "on battery" if facts.power.on_battery else "on AC power"
     if facts.torch:
         precisions = ", ".join(f"{name} {value}" for name, value in facts.torch.float32_precision.items())
         yield "float32 precision at the start", precisions
