@@ -195,6 +195,7 @@ WHOLE_RUN = Run(
         prepared(0, choices=("threads: 8",)),
         prepared(1),
         *rounds([0.1, 0.11], [0.02, None], steps=3),
+        Round(0, 2.5, (Lap(0, 3, 0.12, 2.25, items=11),)),
         GroupFinished(0, "precise"),
         explained(0, energy=(EnergyWindow(1.5, 0.25, 3),), loaders=(LoaderRate(2, 10, 0.5),), meter="a meter"),
         reached("cuda:0", refused={"tf32": "It has none."}),

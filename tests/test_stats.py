@@ -45,7 +45,7 @@ def left_out_by_counting(count: int, confidence: float) -> int:
     """How many may be left out, from all 2**count ways to give signs to the ranks."""
     sums = [sum(rank for rank, sign in enumerate(signs, start=1) if sign) for signs in product((0, 1), repeat=count)]
     margin = 0
-    while 1 - 2 * sum(each <= margin for each in sums) / len(sums) >= confidence:
+    while 1 - 2 * sum(item <= margin for item in sums) / len(sums) >= confidence:
         margin += 1
     return margin - 1
 
@@ -68,10 +68,10 @@ def test_few_values_get_the_t_interval_that_scipy_gives_their_logarithms(count: 
     values = noisy(count)
     logs = np.log(values)
     low, high = scipy_stats.t.interval(confidence, count - 1, loc=logs.mean(), scale=scipy_stats.sem(logs))
-    seen = interval(values, confidence)
-    assert seen.value == pytest.approx(geometric_mean(values), rel=1e-12)
-    assert (seen.low, seen.high) == pytest.approx((exp(low), exp(high)), rel=1e-9)
-    assert seen.count == count
+    result = interval(values, confidence)
+    assert result.value == pytest.approx(geometric_mean(values), rel=1e-12)
+    assert (result.low, result.high) == pytest.approx((exp(low), exp(high)), rel=1e-9)
+    assert result.count == count
 
 
 @pytest.mark.parametrize("count", [FEW, 9, 20])
@@ -89,22 +89,22 @@ def test_the_signed_rank_margin_is_the_one_found_by_counting_all_signs(count: in
 
 def test_the_interval_of_six_values_spans_them_all() -> None:
     values = noisy(6)
-    seen = interval(values)
-    assert (seen.low, seen.high) == pytest.approx((min(values), max(values)), rel=1e-12)
+    result = interval(values)
+    assert (result.low, result.high) == pytest.approx((min(values), max(values)), rel=1e-12)
 
 
 @pytest.mark.parametrize("count", [8, 12, 20])
 def test_the_interval_holds_just_the_centres_that_scipys_signed_rank_test_does_not_reject(count: int) -> None:
     values = np.asarray(noisy(count))
-    seen = interval(list(values))
+    result = interval(list(values))
 
     def p_value(centre: float) -> float:
         return float(scipy_stats.wilcoxon(np.log(values / centre), method="exact").pvalue)
 
-    assert p_value(seen.low * (1 + 1e-9)) > 0.05
-    assert p_value(seen.high * (1 - 1e-9)) > 0.05
-    assert p_value(seen.low * (1 - 1e-9)) <= 0.05
-    assert p_value(seen.high * (1 + 1e-9)) <= 0.05
+    assert p_value(result.low * (1 + 1e-9)) > 0.05
+    assert p_value(result.high * (1 - 1e-9)) > 0.05
+    assert p_value(result.low * (1 - 1e-9)) <= 0.05
+    assert p_value(result.high * (1 + 1e-9)) <= 0.05
 
 
 @pytest.mark.parametrize("count", [EXACT + 1, 80, 120])
@@ -126,16 +126,18 @@ def test_the_interval_does_not_depend_on_the_order_of_the_values() -> None:
 
 def test_an_interval_of_equal_values_has_no_width() -> None:
     for count in (2, 5, 6, 20):
-        seen = interval([40.0] * count)
-        assert seen.half_width == 0
-        assert seen.value == pytest.approx(40.0)
+        result = interval([40.0] * count)
+        assert result.half_width == 0
+        assert result.value == pytest.approx(40.0)
 
 
 @pytest.mark.parametrize("count", [4, 12])
 def test_the_interval_of_the_inverses_is_the_inverse_of_the_interval(count: int) -> None:
     values = noisy(count)
-    seen, inverse = interval(values), interval([1 / value for value in values])
-    assert (1 / inverse.value, 1 / inverse.high, 1 / inverse.low) == pytest.approx((seen.value, seen.low, seen.high))
+    result, inverse = interval(values), interval([1 / value for value in values])
+    assert (1 / inverse.value, 1 / inverse.high, 1 / inverse.low) == pytest.approx(
+        (result.value, result.low, result.high)
+    )
 
 
 def test_the_half_width_is_on_the_log_scale() -> None:
@@ -156,9 +158,9 @@ def test_one_disturbed_lap_of_twenty_hardly_moves_the_figure(factor: float) -> N
 
 
 def test_only_the_latest_of_very_many_values_count_but_all_are_numbered() -> None:
-    seen = interval([1.0] * 500 + [5.0] * MANY)
-    assert seen.value == pytest.approx(5.0)
-    assert seen.count == MANY + 500
+    result = interval([1.0] * 500 + [5.0] * MANY)
+    assert result.value == pytest.approx(5.0)
+    assert result.count == MANY + 500
 
 
 @pytest.mark.parametrize("values", [[], [3.0], [3.0, 0.0], [3.0, -1.0], [1.0] * 9 + [0.0]])
@@ -192,10 +194,10 @@ def test_the_autocorrelation_of_long_series_is_the_true_one_and_of_short_ones_to
 @pytest.mark.parametrize("slope", [0.0, 0.002, -0.01])
 def test_a_trend_is_that_of_scipys_theil_sen_slope_and_kendalls_test(slope: float) -> None:
     values = [value * exp(slope * place) for place, value in enumerate(noisy(30))]
-    logs, seen = np.log(values), trend(values)
-    assert seen.change == pytest.approx(exp(29 * scipy_stats.theilslopes(logs).slope))
+    logs, result = np.log(values), trend(values)
+    assert result.change == pytest.approx(exp(29 * scipy_stats.theilslopes(logs).slope))
     expected = scipy_stats.kendalltau(range(30), logs, method="asymptotic").pvalue
-    assert seen.p == pytest.approx(expected, rel=0.25, abs=1e-9)  # scipy makes no correction for continuity
+    assert result.p == pytest.approx(expected, rel=0.25, abs=1e-9)  # scipy makes no correction for continuity
 
 
 def test_values_that_do_not_change_have_no_trend_and_one_speed() -> None:
@@ -233,9 +235,9 @@ def test_laps_are_never_worth_more_than_their_number_nor_less_than_three() -> No
 
 def test_no_interval_of_laps_reaches_beyond_them() -> None:
     lasting = sorted(noisy(18, 0.05))
-    seen, wide = lap_interval(lasting), _widened(single(lasting), 0.95, SHOWN_ERRORS)
-    assert (seen.low, seen.high) == (min(lasting), max(lasting))
-    assert wide.low < seen.low < seen.high < wide.high
+    result, wide = lap_interval(lasting), _widened(single(lasting), 0.95, SHOWN_ERRORS)
+    assert (result.low, result.high) == (min(lasting), max(lasting))
+    assert wide.low < result.low < result.high < wide.high
 
 
 def test_equal_laps_depend_on_nothing() -> None:
@@ -326,9 +328,11 @@ def test_more_confidence_asks_for_more() -> None:
     assert verdict([single(values)], between, 0.95) is None
 
 
-@pytest.mark.parametrize(("rounds", "said"), [(12, None), (18, "plateau"), (27, "plateau")])
-def test_a_half_width_that_does_not_shrink_is_a_plateau_from_eighteen_rounds_on(rounds: int, said: str | None) -> None:
-    assert verdict([single([1.2**number for number in range(rounds)])], 0.02) == said
+@pytest.mark.parametrize(("rounds", "expected"), [(12, None), (18, "plateau"), (27, "plateau")])
+def test_a_half_width_that_does_not_shrink_is_a_plateau_from_eighteen_rounds_on(
+    rounds: int, expected: str | None
+) -> None:
+    assert verdict([single([1.2**number for number in range(rounds)])], 0.02) == expected
 
 
 def test_a_half_width_that_stays_the_same_is_a_plateau() -> None:
@@ -338,12 +342,12 @@ def test_a_half_width_that_stays_the_same_is_a_plateau() -> None:
 
 
 def test_independent_noise_that_averages_out_is_no_plateau() -> None:
-    said = [verdict([single(noisy(18, 0.2, seed))], 0.001) for seed in range(20)]
-    assert said.count(None) >= 16
+    expected = [verdict([single(noisy(18, 0.2, seed))], 0.001) for seed in range(20)]
+    assert expected.count(None) >= 16
 
 
 def covered(truth: float, intervals: Sequence[Interval]) -> float:
-    return sum(each.low <= truth <= each.high for each in intervals) / len(intervals)
+    return sum(item.low <= truth <= item.high for item in intervals) / len(intervals)
 
 
 @pytest.mark.parametrize("count", [5, 8, 20])
@@ -359,8 +363,8 @@ def test_the_interval_holds_the_truth_in_95_of_100_studies(shape: str, count: in
 def test_a_device_against_itself_is_no_faster_in_95_of_100_studies(count: int) -> None:
     random = default_rng(100 + count)
     drift = np.exp(np.cumsum(0.05 * random.standard_normal((TRIALS, count)), axis=1))
-    one, other = (drift * np.exp(0.03 * random.standard_normal((TRIALS, count))) for _ in range(2))
-    ratios = [paired_ratio(list(a), list(b)) for a, b in zip(one, other, strict=True)]
+    first, second = (drift * np.exp(0.03 * random.standard_normal((TRIALS, count))) for _ in range(2))
+    ratios = [paired_ratio(list(a), list(b)) for a, b in zip(first, second, strict=True)]
     assert 0.93 <= covered(1, ratios) <= 0.98
 
 
@@ -369,7 +373,7 @@ def test_looking_until_it_is_precise_hardly_spoils_the_coverage() -> None:
     looks = [8, 12, 18, 27, 41]
     last = []
     for study in np.exp(0.03 * random.standard_normal((TRIALS // 2, looks[-1]))):
-        rounds = next((each for each in looks if verdict([single(list(study[:each]))], 0.02)), looks[-1])
+        rounds = next((item for item in looks if verdict([single(list(study[:item]))], 0.02)), looks[-1])
         last.append(lap_interval(list(study[:rounds])))
     assert 0.93 <= covered(1, last) <= 0.98
-    assert len({each.count for each in last}) > 2
+    assert len({item.count for item in last}) > 2

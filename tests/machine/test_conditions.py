@@ -24,15 +24,15 @@ def watched(seconds: float = 1.2) -> Conditions:
     return watch.end(0)
 
 
-def somebody_elses(count: int) -> list[str]:
+def spinning_orphans(count: int) -> list[str]:
     """The numbers of processes that spin and are not ours: the one that started them has ended."""
     start = f"subprocess.Popen([sys.executable, '-c', {SPIN!r}], stdout=2).pid"
     script = f"import subprocess, sys; print(*({start} for _ in range({count})))"
     return subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
 
-def test_busy_processes_of_somebody_else_are_seen() -> None:
-    spinning = somebody_elses(os.cpu_count() or 1)
+def test_busy_processes_of_others_are_counted() -> None:
+    spinning = spinning_orphans(os.cpu_count() or 1)
     try:
         share = watched().others_cpu_share
     finally:
@@ -41,7 +41,7 @@ def test_busy_processes_of_somebody_else_are_seen() -> None:
     assert share > 0.1
 
 
-def test_what_we_started_ourselves_is_not_somebody_elses() -> None:
+def test_processes_that_we_started_count_as_ours() -> None:
     before = conditions._our_seconds()
     ours = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
@@ -51,7 +51,7 @@ def test_what_we_started_ourselves_is_not_somebody_elses() -> None:
         ours.wait()
 
 
-def test_too_short_a_time_tells_nothing_of_the_cpu() -> None:
+def test_too_short_a_time_has_no_share_of_the_cpu() -> None:
     assert watched(0.05).others_cpu_share is None
 
 
@@ -91,12 +91,12 @@ def told_by(driver: Driver, monkeypatch: pytest.MonkeyPatch, *, first: bool = Tr
     return gpu
 
 
-def test_a_gpu_that_somebody_else_uses_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_in_use_by_others_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = told_by(Driver(busy=80, processes=2), monkeypatch)
     assert (gpu.device, gpu.busy_before, gpu.processes_before) == ("cuda:0", 0.8, 2)
 
 
-def test_our_own_work_before_is_not_taken_for_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_work_before_does_not_count_as_use_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told_by(Driver(busy=80), monkeypatch, first=False).busy_before is None
 
 
@@ -104,7 +104,7 @@ def test_our_own_work_before_is_not_taken_for_somebody_elses(monkeypatch: pytest
     ("reasons", "words"),
     [(0x1, ()), (0x2, ()), (0x4, ("power cap",)), (0x60, ("hardware thermal limit", "software thermal limit"))],
 )
-def test_what_slows_a_gpu_down_is_named_and_idling_is_not(
+def test_a_throttle_reason_is_named_and_idling_is_not(
     reasons: int, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert told_by(Driver(reasons=reasons), monkeypatch).throttled_by == words
@@ -118,13 +118,13 @@ def test_hidden_gpus_are_counted_by_the_drivers_numbers(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("visible", ["GPU-8a1f", ""])
-def test_a_gpu_that_cannot_be_found_tells_nothing(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_cannot_be_found_has_no_conditions(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     gpu = told_by(Driver(busy=80, processes=1, reasons=0x4), monkeypatch)
     assert gpu.processes_before == (0 if visible else 1)
 
 
-def test_a_machine_without_nvml_has_gpus_of_which_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_nvml_has_no_gpu_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     watch = Watch([CPU, CUDA], GpuUsers(), first=True)
     watch.glance()
@@ -145,16 +145,18 @@ def test_linuxs_power_profile_is_read(
 
 
 @pytest.mark.parametrize(
-    ("told", "saving"),
+    ("output", "saving"),
     [(" lowpowermode         1\n", True), (" sleep 1\n lowpowermode 0\n", False), ("", None), ("nonsense", None)],
 )
-def test_macos_tells_by_pmset(told: str, saving: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "output", lambda *_, **__: told)
+def test_the_power_mode_of_macos_is_read_from_pmset(
+    output: str, saving: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "output", lambda *_, **__: output)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert watched(0).power_saving is saving
 
 
-def test_our_own_workers_of_the_last_comparison_are_nobody_elses() -> None:
+def test_our_own_workers_of_the_last_group_are_not_others() -> None:
     users = GpuUsers()
     assert users.count_others([7]) == 1  # somebody who was there before us
     users.note([7, 8])

@@ -53,24 +53,24 @@ def test_the_cpu_gets_no_more_threads_than_cores_that_it_may_use(machine: pytest
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
-def test_a_number_of_threads_that_the_user_set_is_kept(machine: pytest.MonkeyPatch, name: str) -> None:
+def test_a_number_of_threads_set_by_the_user_is_kept(machine: pytest.MonkeyPatch, name: str) -> None:
     machine.setenv(name, "5")
     assert cpu_threads() == (5, f"{name} is set")
 
 
-def test_openmps_variable_goes_before_mkls(machine: pytest.MonkeyPatch) -> None:
+def test_openmps_variable_has_priority_over_mkls(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("MKL_NUM_THREADS", "2")
     machine.setenv("OMP_NUM_THREADS", "3")
     assert cpu_threads() == (3, "OMP_NUM_THREADS is set")
 
 
 @pytest.mark.parametrize("value", ["", "0", "-4", "many", "1.5"])
-def test_a_variable_that_is_no_number_of_threads_is_passed_over(machine: pytest.MonkeyPatch, value: str) -> None:
+def test_a_variable_that_is_not_a_number_of_threads_is_ignored(machine: pytest.MonkeyPatch, value: str) -> None:
     machine.setenv("OMP_NUM_THREADS", value)
     assert cpu_threads() == (8, "one per physical core")
 
 
-def test_a_superscript_is_no_number_of_threads(machine: pytest.MonkeyPatch) -> None:
+def test_a_superscript_is_not_a_number_of_threads(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("OMP_NUM_THREADS", "²")
     assert cpu_threads() == (8, "one per physical core")
 
@@ -78,7 +78,7 @@ def test_a_superscript_is_no_number_of_threads(machine: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("answer", "threads"), [("6", (6, "one per performance core")), ("", (8, "one per physical core"))]
 )
-def test_an_apple_cpu_gets_its_performance_cores_where_they_are_known(
+def test_an_apple_cpu_gets_a_thread_for_each_performance_core_if_known(
     machine: pytest.MonkeyPatch, answer: str, threads: tuple[int, str]
 ) -> None:
     machine.setattr(sys, "platform", "darwin")
@@ -87,7 +87,7 @@ def test_an_apple_cpu_gets_its_performance_cores_where_they_are_known(
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 4), (2.5, 3), (2.0, 2), (0.5, 1), (9.0, 4)])
-def test_a_containers_quota_limits_the_usable_cores_rounded_up(
+def test_the_quota_of_a_container_limits_the_usable_cores_rounded_up(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
@@ -104,7 +104,7 @@ def test_a_containers_quota_limits_the_usable_cores_rounded_up(
         (None, "riscv64"),
     ],
 )
-def test_the_cpus_name_is_its_makers_or_else_its_architecture(
+def test_the_name_of_the_cpu_is_its_model_or_else_its_architecture(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, name: str
 ) -> None:
     file = tmp_path / "cpuinfo"
@@ -116,25 +116,25 @@ def test_the_cpus_name_is_its_makers_or_else_its_architecture(
     assert cpu_name.__wrapped__() == name
 
 
-def test_this_machine_is_read_and_torchs_part_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_facts_of_this_machine_are_read_and_those_of_torch_added(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in module.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "4" * 2000)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "private")
-    seen = begin()()
-    assert seen.environment == {"OMP_NUM_THREADS": "4" * 1000}
-    assert seen.python == platform.python_version()
-    assert {"torch", "torchvision", "numpy"} <= set(seen.packages)
-    assert seen.usable_cores >= 1
-    assert seen.memory_bytes > 2**20
-    assert seen.torch_build is not None
-    assert seen.torch is None
-    whole = with_torch(seen, Description((CPU, CUDA), ("resnet18",), "Looked for CUDA (available).", TorchFacts()))
+    result = begin()()
+    assert result.environment == {"OMP_NUM_THREADS": "4" * 1000}
+    assert result.python == platform.python_version()
+    assert {"torch", "torchvision", "numpy"} <= set(result.packages)
+    assert result.usable_cores >= 1
+    assert result.memory_bytes > 2**20
+    assert result.torch_build is not None
+    assert result.torch is None
+    whole = with_torch(result, Description((CPU, CUDA), ("resnet18",), "Looked for CUDA (available).", TorchFacts()))
     assert (whole.devices, whole.looked_for) == ((CPU, CUDA), "Looked for CUDA (available).")
     assert msgspec.json.decode(msgspec.json.encode(whole), type=Facts) == whole
 
 
-def test_a_probe_that_fails_hangs_or_answers_nonsense_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_fails_or_answers_nonsense_is_recorded_as_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> Mapping[str, object]:
         raise ProbeError("the driver said no")
 
@@ -145,10 +145,10 @@ def test_a_probe_that_fails_hangs_or_answers_nonsense_is_a_fact(monkeypatch: pyt
         "the bus": lambda: {"display_adapters": ("AMD",)},
     }
     monkeypatch.setattr(module, "_probes", lambda: answers)
-    seen = begin()()
-    assert [each.what for each in seen.unread] == ["the driver", "the load", "the cores"]
-    assert seen.unread[0].why == "the driver said no"
-    assert (seen.load, seen.logical_cores, seen.display_adapters) == (None, None, ("AMD",))
+    result = begin()()
+    assert [unread_fact.what for unread_fact in result.unread] == ["the driver", "the load", "the cores"]
+    assert result.unread[0].why == "the driver said no"
+    assert (result.load, result.logical_cores, result.display_adapters) == (None, None, ("AMD",))
 
 
 COMMANDS = st.dictionaries(st.sampled_from(["sysctl", "sw_vers", "pmset", "notifyutil"]), st.text())
@@ -156,44 +156,44 @@ COMMANDS = st.dictionaries(st.sampled_from(["sysctl", "sw_vers", "pmset", "notif
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(COMMANDS)
-def test_whatever_macos_says_there_are_facts(monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
+def test_any_output_of_macos_gives_facts(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:
     def output(words: list[str], *, whatever_status: bool = False) -> str:
         name = Path(words[0]).name
-        if name not in told:
+        if name not in answers:
             raise ProbeError(f"{name} is not there")
-        return told[name]
+        return answers[name]
 
     with monkeypatch.context() as patch:
         patch.setattr(probes, "output", output)
         patch.setattr(sys, "platform", "darwin")
         cpu_name.cache_clear()
-        seen = begin()()
+        result = begin()()
     cpu_name.cache_clear()
-    assert seen.cpu
-    assert msgspec.json.decode(msgspec.json.encode(seen), type=Facts) == seen
+    assert result.cpu
+    assert msgspec.json.decode(msgspec.json.encode(result), type=Facts) == result
     unread = {"the chip", "the system's version", "the power mode", "the heat", "the speed limit"}
-    assert {each.what for each in seen.unread} <= unread
+    assert {unread_fact.what for unread_fact in result.unread} <= unread
 
 
-def test_a_mac_is_read_from_what_its_commands_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
+def test_a_mac_is_read_from_the_output_of_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
         "sysctl": "machdep.cpu.brand_string: Apple M2\nhw.perflevel0.physicalcpu: 4\nsysctl.proc_translated: 1\n",
         "sw_vers": "ProductVersion:\t\t14.5\nBuildVersion:\t\t23F79\n",
         "pmset": " lowpowermode 1\n",
         "notifyutil": "com.apple.system.thermalpressurelevel 1\n",
     }
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(probes, "output", lambda words, **_: told[Path(words[0]).name])
+    monkeypatch.setattr(probes, "output", lambda words, **_: answers[Path(words[0]).name])
     cpu_name.cache_clear()
-    seen = begin()()
+    result = begin()()
     cpu_name.cache_clear()
-    assert (seen.cpu, seen.os_version, seen.os_build) == ("Apple M2", "14.5", "23F79")
-    assert (seen.performance_cores, seen.translated) == (4, True)
-    assert (seen.power.power_saving, seen.power.thermal_pressure, seen.power.speed_limit) == (True, 1, None)
-    assert seen.unread == ()
+    assert (result.cpu, result.os_version, result.os_build) == ("Apple M2", "14.5", "23F79")
+    assert (result.performance_cores, result.translated) == (4, True)
+    assert (result.power.power_saving, result.power.thermal_pressure, result.power.speed_limit) == (True, 1, None)
+    assert result.unread == ()
 
 
-def test_one_command_that_fails_leaves_what_the_others_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def output(words: list[str], **_: object) -> str:
         if Path(words[0]).name == "notifyutil":
             return "com.apple.system.thermalpressurelevel 3\n"
@@ -203,24 +203,24 @@ def test_one_command_that_fails_leaves_what_the_others_say(monkeypatch: pytest.M
     monkeypatch.setattr(probes, "output", output)
     monkeypatch.setattr(probes, "battery", lambda: Power(on_battery=True, battery_share=0.5))
     cpu_name.cache_clear()
-    seen = begin()()
+    result = begin()()
     cpu_name.cache_clear()
-    assert seen.power == Power(on_battery=True, battery_share=0.5, thermal_pressure=3)
-    assert len(seen.unread) == 4
+    assert result.power == Power(on_battery=True, battery_share=0.5, thermal_pressure=3)
+    assert len(result.unread) == 4
 
 
-def test_the_facts_are_the_same_when_they_are_asked_for_again() -> None:
+def test_the_facts_are_read_once() -> None:
     end = begin()
     assert end() is end()
 
 
-def test_of_much_that_was_printed_the_end_is_kept() -> None:
-    seen = without_torch(facts(), "crash", "why", f"{'x' * 40_000}\nRuntimeError: the cause")
-    assert seen.import_failure is not None
-    assert seen.import_failure.output.endswith("RuntimeError: the cause")
+def test_the_end_of_a_long_output_is_kept() -> None:
+    result = without_torch(facts(), "crash", "why", f"{'x' * 40_000}\nRuntimeError: the cause")
+    assert result.import_failure is not None
+    assert result.import_failure.output.endswith("RuntimeError: the cause")
 
 
-def test_an_intel_mac_has_no_levels_of_cores() -> None:
+def test_an_intel_mac_has_no_performance_cores() -> None:
     assert apple_fields({}) == {"performance_cores": None, "translated": False}
 
 
@@ -242,15 +242,15 @@ def test_no_fact_names_the_user_the_host_the_home_or_a_serial_number(
     alice: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serial = "d3485a4e-2ab2-2de8-4199-15734f976753"
-    told = f"/srv/people/alice/x: alice@wonderland, /home/alice, GPU-{serial}"
-    monkeypatch.setenv("LD_PRELOAD", told)
+    answers = f"/srv/people/alice/x: alice@wonderland, /home/alice, GPU-{serial}"
+    monkeypatch.setenv("LD_PRELOAD", answers)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{serial}")
     monkeypatch.setattr(sys, "executable", "/srv/people/alice/env/bin/python")
-    seen = with_unread(begin()(), "torch's devices", told)
-    seen = without_torch(seen, "crash", told, told)
-    seen = with_torch(seen, Description((CPU,), (), "", TorchFacts(warnings=told)))
-    text = msgspec.json.encode(seen).decode()
-    assert seen.interpreter == "~/env/bin/python"
+    result = with_unread(begin()(), "torch's devices", answers)
+    result = without_torch(result, "crash", answers, answers)
+    result = with_torch(result, Description((CPU,), (), "", TorchFacts(warnings=answers)))
+    text = msgspec.json.encode(result).decode()
+    assert result.interpreter == "~/env/bin/python"
     assert [word for word in ("alice", "wonderland", serial) if word in text] == []
 
 
@@ -261,7 +261,7 @@ def test_the_machine_is_one_line() -> None:
     )
 
 
-def test_the_machine_line_tells_of_cores_that_may_not_be_used_and_of_a_missing_accelerator() -> None:
+def test_the_machine_line_shows_unusable_cores_and_a_missing_accelerator() -> None:
     assert machine_line(facts(usable_cores=2, devices=(CPU,), packages={"torch": "2.13.0"})) == (
         "Fast Processor 9 · 8 cores (2 usable) · 32 GiB · no accelerator · Linux 6.8 · Python 3.11.9 · torch 2.13.0"
     )

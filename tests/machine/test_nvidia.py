@@ -52,7 +52,7 @@ class Library(ModuleType):
         return tell
 
 
-def test_what_a_gpu_tells_is_read_and_what_it_does_not_is_left_out() -> None:
+def test_the_values_that_a_gpu_reports_are_read_and_the_others_left_out() -> None:
     assert read(Library()) == Nvidia(
         driver="550.54.15",
         cuda="12.4",
@@ -74,7 +74,7 @@ def test_what_a_gpu_tells_is_read_and_what_it_does_not_is_left_out() -> None:
     )
 
 
-def test_idle_and_chosen_clocks_are_no_throttling() -> None:
+def test_idle_and_application_clocks_are_not_throttling() -> None:
     assert throttled_by(0x1 | 0x2 | 0x10 | 0x100) == ()
     assert throttled_by(0xFFF) == (
         "hardware slowdown",
@@ -98,7 +98,7 @@ def test_without_a_driver_nothing_is_started(monkeypatch: pytest.MonkeyPatch, tm
     assert ask([tmp_path / "nothing"]) is None
 
 
-def test_the_answer_comes_from_a_process_of_its_own(driver: Path) -> None:
+def test_the_driver_is_read_in_a_process_of_its_own(driver: Path) -> None:
     driver.write_text(
         "class NVMLError(Exception): pass\n"
         "def nvmlInit(): pass\n"
@@ -110,17 +110,17 @@ def test_the_answer_comes_from_a_process_of_its_own(driver: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "reason"),
     [
         ("def nvmlInit(): raise NVMLError('Driver/library version mismatch')", "NVML: Driver/library version mismatch"),
         ("def nvmlInit(): import os; os.abort()", "exited with status -6"),
         ("raise SystemExit(0)", "printed nothing"),
     ],
 )
-def test_a_driver_that_fails_is_told(driver: Path, body: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_fails_is_reported(driver: Path, body: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia, "ANSWER_SECONDS", 60.0)
     driver.write_text(f"class NVMLError(Exception): pass\n{body}\n")
-    with pytest.raises(ProbeError, match=why):
+    with pytest.raises(ProbeError, match=reason):
         ask([driver])
 
 
@@ -131,7 +131,7 @@ def test_a_driver_that_hangs_is_reported(driver: Path, monkeypatch: pytest.Monke
         ask([driver])
 
 
-def test_this_machines_own_answer_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_of_this_machine_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the real binding: on a machine without a driver it says that its library is not there."""
-    seen = probes.output([sys.executable, "-P", "-m", "torchlap.machine.nvidia"])
-    assert seen.startswith(("NVML: ", '{"driver"'))
+    printed = probes.output([sys.executable, "-P", "-m", "torchlap.machine.nvidia"])
+    assert printed.startswith(("NVML: ", '{"driver"'))

@@ -29,7 +29,7 @@ def alice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "masked"),
     [
         ("{home}/env/lib/libfoo.so", "~/env/lib/libfoo.so"),
         ("{real}/env", "~/env"),
@@ -47,9 +47,9 @@ def alice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         ("\ud800", "?"),
     ],
 )
-def test_who_and_where_is_taken_out(alice: None, text: str, said: str) -> None:
+def test_names_of_users_hosts_and_folders_are_masked(alice: None, text: str, masked: str) -> None:
     homes = {"home": os.environ["HOME"], "real": str(Path(os.environ["HOME"]).resolve())}
-    expected = private(said.format(**homes)) if "{home}" in said else said
+    expected = private(masked.format(**homes)) if "{home}" in masked else masked
     assert private(text.format(**homes) if "{" in text else text) == expected
     assert "alice" not in private(text).replace("malice", "").replace("alice2", "")
 
@@ -62,7 +62,7 @@ def test_a_path_for_a_shell_keeps_its_tilde_outside_the_quotes(alice: None) -> N
     assert shell_path("/home/hatter/env/bin/python3") == "python3"  # somebody else's path helps nobody
 
 
-def test_a_machine_that_knows_neither_user_nor_host_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_user_or_host_name_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> pwd.struct_passwd:
         raise KeyError("getpwuid(): uid not found: 1000")
 
@@ -79,5 +79,5 @@ def test_a_machine_that_knows_neither_user_nor_host_is_no_error(monkeypatch: pyt
 
 
 @given(st.text())
-def test_any_text_comes_back_as_text_that_can_be_written(text: str) -> None:
+def test_any_text_becomes_text_that_can_be_written(text: str) -> None:
     assert isinstance(private(text).encode(), bytes)

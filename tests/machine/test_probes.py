@@ -81,7 +81,7 @@ def test_the_thermal_pressure_is_a_level(text: str, level: int | None) -> None:
 
 
 @given(st.text() | st.sampled_from([SYSCTL, SW_VERS, PMSET, COOL, HOT]).flatmap(lambda t: st.just(t[::-1])))
-def test_any_other_output_is_survived(text: str) -> None:
+def test_any_other_output_is_no_error(text: str) -> None:
     assert all(isinstance(value, str) for value in probes.colon_values(text).values())
     assert all(isinstance(value, str) for value in probes.pmset_settings(text).values())
     assert probes.low_power_mode(text) in (True, False, None)
@@ -92,14 +92,14 @@ def test_any_other_output_is_survived(text: str) -> None:
 
 
 @given(st.integers(0, 9), st.sampled_from(["thermalpressurelevel ", "CPU_Speed_Limit = "]), st.text())
-def test_what_stands_among_gibberish_is_still_in_its_range(number: int, name: str, junk: str) -> None:
+def test_a_value_among_gibberish_is_in_its_range(number: int, name: str, junk: str) -> None:
     text = f"{junk}{name}{number}{junk}"
     limit, level = probes.cpu_speed_limit(text), probes.thermal_pressure(text)
     assert limit is None or 0 <= limit <= 1
     assert level is None or 0 <= level <= 99
 
 
-def test_a_command_that_is_not_there_fails_or_hangs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_missing_fails_or_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ProbeError, match="nosuchcommand not found"):
         probes.output(["/nowhere/nosuchcommand"])
     with pytest.raises(ProbeError, match="exited with status 3"):
@@ -111,12 +111,12 @@ def test_a_command_that_is_not_there_fails_or_hangs_says_so(monkeypatch: pytest.
         probes.output([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
-def test_bytes_that_are_no_text_are_read() -> None:
+def test_bytes_that_are_not_text_are_read() -> None:
     script = "import sys; sys.stdout.buffer.write(b'a: \\xff\\xfe')"
     assert probes.colon_values(probes.output([sys.executable, "-c", script])) == {"a": "\ufffd\ufffd"}
 
 
-def test_a_probe_that_hangs_is_left_behind_and_does_not_hold_up_the_others() -> None:
+def test_a_probe_that_hangs_does_not_delay_the_others() -> None:
     release = threading.Event()
     hangs, answers = timed(release.wait, 0.2), timed(lambda: 7, 60.0)
     with pytest.raises(ProbeError, match=r"no answer within 0\.2 s"):
@@ -125,7 +125,7 @@ def test_a_probe_that_hangs_is_left_behind_and_does_not_hold_up_the_others() -> 
     release.set()
 
 
-def test_a_probe_that_fails_in_whatever_way_says_how() -> None:
+def test_a_probe_that_raises_any_exception_is_an_error() -> None:
     def fails() -> int:
         raise ZeroDivisionError("by zero")
 
@@ -162,7 +162,7 @@ def group(root: Path, name: str, content: str) -> None:
         ({}, "0::/\n", None),
     ],
 )
-def test_the_quota_is_the_least_of_the_groups_above(
+def test_the_quota_is_the_smallest_of_all_parent_groups(
     groups: dict[str, str], own: str | None, quota: float | None, tmp_path: Path
 ) -> None:
     for name, content in groups.items():
@@ -196,13 +196,13 @@ def test_graphics_cards_are_found_by_maker_and_class(tmp_path: Path) -> None:
 def test_the_battery_is_a_share_and_whether_it_is_used(
     monkeypatch: pytest.MonkeyPatch, plugged: bool | None, on_battery: bool | None
 ) -> None:
-    told = SimpleNamespace(percent=140.0, power_plugged=plugged)
-    monkeypatch.setattr(psutil, "sensors_battery", lambda: told, raising=False)
+    battery = SimpleNamespace(percent=140.0, power_plugged=plugged)
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
     monkeypatch.setattr(probes, "_has_battery", lambda: True)
     assert (probes.battery().on_battery, probes.battery().battery_share) == (on_battery, 1.0)
 
 
-def test_no_battery_and_one_that_cannot_be_read_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_battery_that_cannot_be_read_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks() -> None:
         raise FileNotFoundError
 
@@ -222,7 +222,7 @@ def test_no_battery_and_one_that_cannot_be_read_are_alike(monkeypatch: pytest.Mo
         ({}, False),
     ],
 )
-def test_the_battery_of_a_mouse_is_not_the_machines(
+def test_the_battery_of_a_mouse_is_ignored(
     supplies: dict[str, tuple[str, str | None]], own: bool, tmp_path: Path
 ) -> None:
     for name, (kind, scope) in supplies.items():

@@ -16,7 +16,7 @@ KNOWN = ["alexnet", "resnet18", "resnet34", "resnet50", "vgg11", "vgg16"]
 
 
 def refusal(parse: object, *words: object) -> str:
-    """What the user is told, which ends in a remedy."""
+    """The message of the error."""
     assert callable(parse)
     with pytest.raises(UsageError) as caught:
         parse(*words)
@@ -30,12 +30,12 @@ def test_a_suite_is_found_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Quick", "slow"])
-def test_an_unknown_suite_is_refused_with_the_names_there_are(name: str) -> None:
+def test_an_unknown_suite_is_refused_with_the_existing_names(name: str) -> None:
     assert refusal(parse_suite, name) == f"Unknown suite {name!r}: choose one of quick, experiment-2022."
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_every_suite_has_batches_and_time_that_the_options_would_take(name: str) -> None:
+def test_every_suite_has_batches_and_a_budget_that_the_options_accept(name: str) -> None:
     suite = SUITES[name]
     assert parse_batches(",".join(map(str, suite.batches))) == suite.batches
     assert parse_phases(",".join(suite.phases)) == suite.phases
@@ -51,12 +51,12 @@ def test_words_are_between_commas_and_the_empty_ones_are_dropped() -> None:
     ("text", "batches"),
     [("4,64", (4, 64)), ("1", (1,)), (" 8 , 8,2,", (8, 2)), ("007", (7,)), (str(LARGEST_BATCH), (65_536,))],
 )
-def test_batches_are_whole_numbers_each_taken_once(text: str, batches: tuple[int, ...]) -> None:
+def test_batches_are_whole_numbers_without_duplicates(text: str, batches: tuple[int, ...]) -> None:
     assert parse_batches(text) == batches
 
 
 @pytest.mark.parametrize(
-    ("text", "blamed"),
+    ("text", "word"),
     [
         ("0", "0"),
         ("-1", "-1"),
@@ -73,21 +73,21 @@ def test_batches_are_whole_numbers_each_taken_once(text: str, batches: tuple[int
         ("4 64", "4 64"),
     ],
 )
-def test_what_is_no_batch_size_is_named(text: str, blamed: str) -> None:
-    said = f"Invalid batch size {blamed!r}: use whole numbers from 1 to 65536, like 4,64."
-    assert refusal(parse_batches, text) == said
+def test_an_invalid_batch_size_is_named(text: str, word: str) -> None:
+    message = f"Invalid batch size {word!r}: use whole numbers from 1 to 65536, like 4,64."
+    assert refusal(parse_batches, text) == message
 
 
 @pytest.mark.parametrize(
     ("text", "phases"),
     [("train", ("train",)), ("eval,train", ("eval", "train")), (" train , train", ("train",))],
 )
-def test_phases_are_train_and_eval_each_taken_once(text: str, phases: tuple[str, ...]) -> None:
+def test_phases_are_train_and_eval_without_duplicates(text: str, phases: tuple[str, ...]) -> None:
     assert parse_phases(text) == phases
 
 
 @pytest.mark.parametrize("text", ["", ",", "test", "train,test", "Train", "train+eval"])
-def test_what_is_no_phase_is_refused(text: str) -> None:
+def test_an_invalid_phase_is_refused(text: str) -> None:
     assert refusal(parse_phases, text) == f"Invalid phase {text!r}: use train, eval or train,eval."
 
 
@@ -105,7 +105,7 @@ def test_a_recipe_is_its_words_in_any_order(text: str, recipe: Recipe) -> None:
     assert parse_recipe(text) == recipe
 
 
-def test_a_recipe_takes_the_loaders_workers_along() -> None:
+def test_a_recipe_includes_the_workers_of_the_loader() -> None:
     assert parse_recipe("bf16", 0) == Recipe("bf16", workers=0)
     assert parse_recipe("bf16", 4).workers == 4
     assert parse_recipe("bf16").workers is None
@@ -117,37 +117,39 @@ def test_a_recipe_is_written_as_it_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "one", "other"),
+    ("text", "first", "second"),
     [
         ("fp32+bf16", "fp32", "bf16"),
         ("bf16+tf32+fused", "bf16", "tf32"),
         ("fp16+contiguous+channels_last", "contiguous", "channels_last"),
     ],
 )
-def test_a_recipe_whose_words_clash_is_refused(text: str, one: str, other: str) -> None:
-    said = f"The recipe {text!r} names both {one} and {other}: choose one, or give two recipes separated by a comma."
-    assert refusal(parse_recipe, text) == said
+def test_a_recipe_with_conflicting_words_is_refused(text: str, first: str, second: str) -> None:
+    message = (
+        f"The recipe {text!r} names both {first} and {second}: choose one, or give two recipes separated by a comma."
+    )
+    assert refusal(parse_recipe, text) == message
 
 
-@pytest.mark.parametrize(("text", "blamed"), [("", ""), ("fp64", "fp64"), ("bf16+", ""), ("bf16 +fused", "bf16 ")])
-def test_what_is_no_part_of_a_recipe_is_named(text: str, blamed: str) -> None:
-    assert refusal(parse_recipe, text).startswith(f"Unknown recipe term {blamed!r}: join any of fp32, tf32, ")
+@pytest.mark.parametrize(("text", "word"), [("", ""), ("fp64", "fp64"), ("bf16+", ""), ("bf16 +fused", "bf16 ")])
+def test_an_unknown_term_of_a_recipe_is_named(text: str, word: str) -> None:
+    assert refusal(parse_recipe, text).startswith(f"Unknown recipe term {word!r}: join any of fp32, tf32, ")
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("90", 90), ("90s", 90), (" 5m ", 300), ("1h", 3600), ("1.5m", 90), ("0.5", 0.5), ("168h", 604_800)],
 )
-def test_times_are_in_seconds_unless_they_say_otherwise(text: str, seconds: float) -> None:
+def test_times_are_in_seconds_unless_they_have_a_unit(text: str, seconds: float) -> None:
     assert parse_seconds(text, "budget") == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["0", "0s", "0.0", "-1", "", "x", "m", "5 m", "1h30m", "169h", "nan", "inf", "1e3", "9" * 400, "1d"]
 )
-def test_what_is_no_time_over_zero_is_refused(text: str) -> None:
-    said = f"Invalid budget {text!r}: use a positive time of at most a week, like 90s, 5m or 1h."
-    assert refusal(parse_seconds, text, "budget") == said
+def test_an_invalid_time_is_refused(text: str) -> None:
+    message = f"Invalid budget {text!r}: use a positive time of at most a week, like 90s, 5m or 1h."
+    assert refusal(parse_seconds, text, "budget") == message
 
 
 @pytest.mark.parametrize(
@@ -158,9 +160,9 @@ def test_a_target_is_a_share_or_a_percentage(text: str, target: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "0%", "2", "51%", "0.05%", "-2%", "", "%", "x", "nan", "1e-2", "9" * 400])
-def test_what_is_no_target_is_refused(text: str) -> None:
-    said = f"Invalid precision target {text!r}: use a share from 0.1% to 50%, like 2%."
-    assert refusal(parse_target, text) == said
+def test_an_invalid_target_is_refused(text: str) -> None:
+    message = f"Invalid precision target {text!r}: use a share from 0.1% to 50%, like 2%."
+    assert refusal(parse_target, text) == message
 
 
 @pytest.mark.parametrize(
@@ -175,19 +177,19 @@ def test_what_is_no_target_is_refused(text: str) -> None:
         ("cuda,cuda:0", [CPU, CUDA], ("cuda:0", "cuda:0")),
     ],
 )
-def test_devices_are_taken_by_name_the_cpu_first_one_twice_if_asked(
+def test_devices_are_selected_by_name_with_the_cpu_first(
     text: str, found: Sequence[DeviceFacts], names: tuple[str, ...]
 ) -> None:
     assert parse_devices(text, found) == names
 
 
-@pytest.mark.parametrize(("text", "blamed"), [("mps", "mps"), ("cpu,cuda:7", "cuda:7"), ("", ""), ("CPU", "CPU")])
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(text: str, blamed: str) -> None:
-    said = f"Device {blamed!r} is not available: torch finds cpu, cuda:0."
-    assert refusal(parse_devices, text, [CPU, CUDA]) == said
+@pytest.mark.parametrize(("text", "word"), [("mps", "mps"), ("cpu,cuda:7", "cuda:7"), ("", ""), ("CPU", "CPU")])
+def test_a_missing_device_is_refused_with_the_available_ones(text: str, word: str) -> None:
+    message = f"Device {word!r} is not available: torch finds cpu, cuda:0."
+    assert refusal(parse_devices, text, [CPU, CUDA]) == message
 
 
-def test_a_model_that_exists_is_fine() -> None:
+def test_a_model_that_exists_is_accepted() -> None:
     check_model("resnet18", KNOWN)
 
 
@@ -198,25 +200,25 @@ def test_an_unknown_model_is_refused_with_the_nearest_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "qqqqqqqq"])
-def test_a_model_like_no_other_is_refused_with_the_suites_models(name: str) -> None:
+def test_a_name_like_no_model_is_refused_with_the_models_of_the_suite(name: str) -> None:
     assert refusal(check_model, name, KNOWN) == (
         f"Unknown torchvision model {name!r}: torchvision has 6 models, such as vgg16, alexnet, resnet18, "
         "mobilenet_v2, efficientnet_b0, squeezenet1_0."
     )
 
 
-def test_a_name_with_a_colon_is_told_how_own_models_are_given() -> None:
+def test_a_name_with_a_colon_is_refused_with_the_form_of_own_models() -> None:
     assert "path/to/file.py:function" in refusal(check_model, "net:build", KNOWN)
 
 
 @pytest.mark.parametrize(
     ("model", "own"), [("net.py:build", True), ("a/b.py", True), ("resnet18", False), ("net:build", False)]
 )
-def test_an_own_file_is_told_from_a_torchvision_name(model: str, own: object) -> None:
+def test_an_own_file_is_distinguished_from_a_torchvision_name(model: str, own: object) -> None:
     assert is_own_file(model) is own
 
 
-def test_there_is_one_comparison_a_workload_of_every_device_in_every_recipe() -> None:
+def test_each_workload_is_a_group_of_every_device_in_every_recipe() -> None:
     fast = Recipe("bf16")
     made = groups(["resnet18", "vgg16"], [4], ["train", "eval"], [Recipe(), fast], ["cpu", "cuda:0"])
     assert len(made) == 4
@@ -228,18 +230,18 @@ def test_there_is_one_comparison_a_workload_of_every_device_in_every_recipe() ->
             cell("cuda:0", phase="eval", recipe=fast),
         )
     )
-    assert [each.cells[0].workload.model for each in made] == ["resnet18", "resnet18", "vgg16", "vgg16"]
+    assert [group.cells[0].workload.model for group in made] == ["resnet18", "resnet18", "vgg16", "vgg16"]
 
 
-def test_tf32_is_left_out_for_a_device_that_has_not_got_it_but_has_another_recipe() -> None:
+def test_tf32_is_left_out_for_a_device_without_it_that_has_another_recipe() -> None:
     tf32 = Recipe("tf32")
     (made,) = groups(["resnet18"], [4], ["train"], [Recipe(), tf32], ["cpu", "cuda:0"])
     assert made == Group((cell("cpu"), cell("cuda:0"), cell("cuda:0", recipe=tf32)))
 
 
-def test_a_device_that_has_none_of_the_recipes_is_refused() -> None:
-    said = refusal(groups, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
-    assert said.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe for it")
+def test_a_device_that_supports_none_of_the_recipes_is_refused() -> None:
+    message = refusal(groups, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
+    assert message.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe for it")
 
 
 def test_more_than_a_run_file_can_hold_is_refused() -> None:

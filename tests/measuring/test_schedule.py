@@ -39,7 +39,7 @@ def order(waiting: list[Pending]) -> list[int]:
     return numbers
 
 
-def test_a_step_is_expected_to_grow_with_the_batch_but_for_its_fixed_part() -> None:
+def test_a_step_grows_with_the_batch_except_for_its_fixed_part() -> None:
     assert StepTime(0.5, 0.1).at(16) == pytest.approx(0.1 + 0.4 * 16)
 
 
@@ -66,33 +66,33 @@ def test_a_step_is_estimated_from_the_nearest_batch_of_the_same_cell() -> None:
         cell(recipe=Recipe("bf16"), batch=64),
     ],
 )
-def test_another_device_model_phase_or_recipe_tells_nothing(other: object) -> None:
+def test_another_device_model_phase_or_recipe_gives_no_estimate(other: object) -> None:
     known = {cell(batch=64): StepTime(1.0)}
     assert estimate_step(cell(batch=64), known) == 1.0
     assert estimate_step(other, known) is None  # type: ignore[arg-type]
 
 
-def test_a_comparison_waits_with_the_sum_of_its_cells_steps_and_its_largest_batch() -> None:
+def test_a_pending_group_has_the_sum_of_the_steps_of_its_cells_and_its_largest_batch() -> None:
     known = {cell("cpu", batch=4): StepTime(0.5), cell("cuda:0", batch=4): StepTime(0.25)}
     assert pending(3, pair(batch=8).cells, known) == Pending(3, 8, 1.5)
     mixed = (cell(batch=4), cell(batch=64, model="vgg16"))
     assert pending(0, mixed, known) == Pending(0, 64, 0.5)
 
 
-def test_a_comparison_of_which_nothing_is_known_has_no_estimate() -> None:
+def test_a_group_without_known_steps_has_no_estimate() -> None:
     unknown = pending(0, pair().cells, {})
     assert unknown == Pending(0, 4, None)
     assert unknown.least_seconds == 0
 
 
-def test_a_figure_costs_at_least_three_steps() -> None:
+def test_a_result_takes_at_least_three_steps() -> None:
     assert Pending(0, 4, 2.0).least_seconds == LEAST_STEPS * 2.0 == 6.0
 
 
-def test_a_comparison_costs_what_it_takes_to_start_as_well() -> None:
+def test_the_time_to_start_counts_as_well() -> None:
     known = {cell(batch=4): StepTime(1.0)}
-    one = pending(0, (cell(batch=4),), known, [1.0, 2.0, 30.0])
-    assert (one.start_seconds, one.least_seconds) == (2.0, 5.0)
+    waiting_group = pending(0, (cell(batch=4),), known, [1.0, 2.0, 30.0])
+    assert (waiting_group.start_seconds, waiting_group.least_seconds) == (2.0, 5.0)
 
 
 def test_small_batches_go_first_then_the_cheapest_then_the_plans_order() -> None:
@@ -109,20 +109,22 @@ def test_small_batches_go_first_then_the_cheapest_then_the_plans_order() -> None
 
 @settings(database=None, derandomize=True, deadline=None)
 @given(waiting=waiting_lists, left_seconds=some.floats(0, 1e4))
-def test_no_share_is_more_than_what_is_left(waiting: list[Pending], left_seconds: float) -> None:
-    for mine in waiting:
-        assert 0 <= share(mine, waiting, left_seconds) <= left_seconds
+def test_no_share_is_more_than_the_time_left(waiting: list[Pending], left_seconds: float) -> None:
+    for chosen in waiting:
+        assert 0 <= share(chosen, waiting, left_seconds) <= left_seconds
 
 
 @settings(database=None, derandomize=True, deadline=None)
 @given(waiting=waiting_lists, spare_seconds=some.floats(0, 1e4))
-def test_where_all_fit_the_shares_sum_to_what_is_left_and_each_is_enough(
+def test_if_all_fit_the_shares_add_up_to_the_time_left_and_each_is_enough(
     waiting: list[Pending], spare_seconds: float
 ) -> None:
-    left_seconds = (sum(one.least_seconds for one in waiting) + spare_seconds) * (1 + 1e-9)
-    shares = [share(mine, waiting, left_seconds) for mine in waiting]
+    left_seconds = (sum(waiting_group.least_seconds for waiting_group in waiting) + spare_seconds) * (1 + 1e-9)
+    shares = [share(chosen, waiting, left_seconds) for chosen in waiting]
     assert sum(shares) == pytest.approx(left_seconds)
-    assert all(got >= one.least_seconds * (1 - 1e-9) for got, one in zip(shares, waiting, strict=True))
+    assert all(
+        got >= waiting_group.least_seconds * (1 - 1e-9) for got, waiting_group in zip(shares, waiting, strict=True)
+    )
 
 
 @settings(database=None, derandomize=True, deadline=None)
@@ -132,9 +134,9 @@ def test_shares_that_are_used_up_one_after_the_other_never_overrun_the_budget(
 ) -> None:
     left, used = list(waiting), 0.0
     while left:
-        mine = next_up(left)
-        used += share(mine, left, budget_seconds - used)
-        left.remove(mine)
+        chosen = next_up(left)
+        used += share(chosen, left, budget_seconds - used)
+        left.remove(chosen)
     assert used == pytest.approx(budget_seconds)
 
 
@@ -144,22 +146,22 @@ def test_a_larger_batch_gets_more_of_the_spare_time_but_not_in_proportion() -> N
     assert share(large, [small, large], 90.0) == pytest.approx(60)
 
 
-def test_what_the_others_need_at_least_is_kept_for_them() -> None:
-    mine, other = Pending(0, 4, 1.0), Pending(1, 4, 30.0)
-    assert share(mine, [mine, other], 100.0) == pytest.approx(3 + 7 / 2)
+def test_the_least_that_the_others_need_is_reserved() -> None:
+    chosen, other = Pending(0, 4, 1.0), Pending(1, 4, 30.0)
+    assert share(chosen, [chosen, other], 100.0) == pytest.approx(3 + 7 / 2)
 
 
-def test_nothing_is_kept_for_one_that_would_not_fit_anyway() -> None:
-    mine, other = Pending(0, 4, 1.0), Pending(1, 64, 50.0)
-    assert share(mine, [mine, other], 100.0) == pytest.approx(100)
+def test_nothing_is_reserved_for_a_group_that_would_not_fit() -> None:
+    chosen, other = Pending(0, 4, 1.0), Pending(1, 64, 50.0)
+    assert share(chosen, [chosen, other], 100.0) == pytest.approx(100)
 
 
-def test_one_that_does_not_fit_may_try_with_all_that_is_left() -> None:
-    mine, other = Pending(0, 64, 50.0), Pending(1, 4, 1.0)
-    assert share(mine, [mine, other], 100.0) == 100.0
+def test_a_group_that_does_not_fit_may_try_with_all_the_time_left() -> None:
+    chosen, other = Pending(0, 64, 50.0), Pending(1, 4, 1.0)
+    assert share(chosen, [chosen, other], 100.0) == 100.0
 
 
-def test_the_cells_of_a_comparison_share_its_warm_up() -> None:
+def test_the_cells_of_a_group_share_its_warm_up() -> None:
     assert warm_up_seconds(10.0, 20.0, 1) == pytest.approx(4.0)
     assert warm_up_seconds(10.0, 20.0, 2) == pytest.approx(2.0)
 
@@ -168,7 +170,7 @@ def test_a_small_share_of_much_time_still_warms_up() -> None:
     assert warm_up_seconds(1.0, 100.0, 2) == pytest.approx(2.5)
 
 
-def test_a_step_far_longer_than_what_is_left_is_hopeless() -> None:
+def test_a_step_far_longer_than_the_time_left_is_hopeless() -> None:
     assert is_hopeless(10.0 * HOPELESS + 0.1, 10.0)
     assert not is_hopeless(10.0 * HOPELESS - 0.1, 10.0)
 
@@ -228,5 +230,5 @@ def test_the_lead_in_is_a_twentieth_of_a_second_and_some_steps_by_chance() -> No
     assert lead_in_steps(0.01, 3, 0.99) == 6
 
 
-def test_every_other_round_is_in_reverse() -> None:
+def test_every_other_round_is_reversed() -> None:
     assert [turn_order([0, 2, 3], number) for number in range(3)] == [[0, 2, 3], [3, 2, 0], [0, 2, 3]]

@@ -189,12 +189,12 @@ def measured(
     world: World, plan: Plan, earlier: tuple[Event, ...] = (), *, isolate: bool = False
 ) -> tuple[Session, list[Event]]:
     events: list[Event] = []
-    said: list[Status] = []
+    statuses: list[Status] = []
     session = Session(
         plan,
         cast("Launcher", world),
         emit=events.append,
-        watch=said.append,
+        watch=statuses.append,
         clock=lambda: world.now,
         started=0.0,
         isolate=isolate,
@@ -304,7 +304,7 @@ def test_the_cells_that_a_lost_worker_held_are_built_again_and_only_the_one_at_f
     assert prepared[:3] == ["a, batch 4, cpu", "a, batch 4, cpu, bf16", "a, batch 4, cpu"]
 
 
-def test_a_quiet_machine_is_done_at_the_first_look() -> None:
+def test_on_a_quiet_machine_the_first_check_is_precise_enough() -> None:
     session, _ = measured(World(fast), plan_of(group("a", 4, ("cpu", "sim:0"))))
     tally = session.tallies[0]
     assert (tally.stopped, len(tally.laps(0)), len(tally.ratios(1))) == ("precise", 8, 8)
@@ -331,7 +331,7 @@ def test_the_budget_ends_a_run_whose_steps_are_slow() -> None:
     assert world.now <= 55.0
 
 
-def test_a_step_that_does_not_end_in_the_budget_is_too_slow_and_the_others_are_measured() -> None:
+def test_a_step_that_does_not_finish_in_the_budget_is_too_slow_and_the_others_are_measured() -> None:
     world = World(lambda cell: 500.0 if cell.workload.model == "slow" else 0.01)
     session, events = measured(world, plan_of(group("fast", 4, ("cpu",)), group("slow", 4, ("cpu",))))
     assert [failure.kind for failure in failures(events)] == ["too_slow"]
@@ -349,7 +349,7 @@ def test_a_hopeless_batch_is_not_started_but_estimated_from_the_smaller_one() ->
     assert ("prepare", "a, batch 64, cpu") not in world.order
 
 
-def test_a_single_lap_is_no_figure() -> None:
+def test_a_single_lap_gives_no_result() -> None:
     world = World(lambda cell: 40.0)
     _, events = measured(world, plan_of(group("a", 4, ("cpu",)), budget=100.0))
     assert [failure.kind for failure in failures(events)] == ["too_slow"]
@@ -374,7 +374,7 @@ def test_when_the_baseline_crashes_the_others_have_a_throughput_but_no_speed_up(
     assert (sim.throughput is not None, sim.speed_up) == (True, None)
 
 
-def test_a_silent_worker_hangs_when_there_was_time_enough() -> None:
+def test_a_silent_worker_is_hung_when_there_was_enough_time() -> None:
     world = World(lambda cell: 200.0)
     _, events = measured(world, plan_of(group("a", 4, ("cpu",)), budget=1000.0))
     assert [failure.kind for failure in failures(events)] == ["hang"]
@@ -391,7 +391,7 @@ def test_a_slow_cell_does_not_take_the_time_of_one_that_needs_little() -> None:
     assert session.tallies[1].result(0.95).cells[1].throughput is not None
 
 
-def test_what_comes_after_the_budget_had_no_time_and_is_not_called_slow() -> None:
+def test_a_group_after_the_end_of_the_budget_had_no_time_and_is_not_slow() -> None:
     world = World(fast)
     world.build_seconds = 30.0
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "ab"), budget=25.0))
@@ -399,7 +399,7 @@ def test_what_comes_after_the_budget_had_no_time_and_is_not_called_slow() -> Non
     assert failures(events)[1].reason == "Not started: the budget was spent."
 
 
-def test_the_time_that_starting_takes_is_kept_for_the_comparisons_to_come() -> None:
+def test_the_time_to_start_is_reserved_for_the_groups_that_wait() -> None:
     world = World(lambda cell: 0.5 + 0.4 * (len(world.order) % 2))  # so noisy that only the budget ends a comparison
     world.build_seconds = 10.0
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "abcde"), budget=90.0))
@@ -407,7 +407,7 @@ def test_the_time_that_starting_takes_is_kept_for_the_comparisons_to_come() -> N
     assert world.now <= 99.0
 
 
-def test_an_interrupted_run_says_so_and_resumes_where_it_was() -> None:
+def test_an_interrupted_run_records_it_and_resumes_where_it_was() -> None:
     plan = plan_of(group("a", 4, ("cpu",)), group("b", 4, ("cpu",)))
     world = World(fast)
     events: list[Event] = []
@@ -461,7 +461,7 @@ def test_the_same_cell_is_checked_once() -> None:
     assert checked(events) == [(9, "")] * 4
 
 
-def test_what_would_take_too_long_is_said_to_be_unverified() -> None:
+def test_a_check_that_would_take_too_long_is_skipped_with_the_reason() -> None:
     world = World(lambda cell: 0.1)
     world.verify_seconds = 1.0
     plan = plan_of(*(group("a", batch, ("cpu", "cuda:0")) for batch in (4, 64)), budget=100.0)
@@ -469,7 +469,7 @@ def test_what_would_take_too_long_is_said_to_be_unverified() -> None:
     assert checked(events) == [(9, ""), (0, "would take about 64 s; raise --budget")]
 
 
-def test_a_check_that_crashes_costs_no_figure() -> None:
+def test_a_check_that_crashes_costs_no_result() -> None:
     world = World(lambda cell: 0.1)
     world.breaks_verified = True
     session, events = measured(world, plan_of(group("a", 4, ("cpu", "cuda:0"))))
@@ -479,7 +479,7 @@ def test_a_check_that_crashes_costs_no_figure() -> None:
     assert not world.alive
 
 
-def test_nothing_is_checked_where_nobody_wants_it() -> None:
+def test_without_verify_nothing_is_checked() -> None:
     world = World(lambda cell: 0.1)
     plan = Plan(suite="own", groups=(group("a", 4, ("cuda:0",)),), verify=False)
     _, events = measured(world, plan)
@@ -494,23 +494,23 @@ def breakdowns(events: list[Event]) -> list[Breakdown]:
     return [event.breakdown for event in explained(events)]
 
 
-def test_each_cell_is_explained_after_its_laps_and_each_device_is_looked_at_once() -> None:
+def test_each_cell_is_analyzed_after_its_laps_and_each_devices_peaks_are_measured_once() -> None:
     world = World(lambda cell: 0.02 if cell.device == "cpu" else 0.004)
     of = plan_of(group("resnet18", 4, ("cpu", "cuda:0")), group("resnet18", 64, ("cpu", "cuda:0")))
     _, events = measured(world, of)
-    assert [(each.group, each.cell) for each in explained(events)] == [(0, 1), (1, 1), (0, 0), (1, 0)]
-    assert [each.peaks.device for each in events if isinstance(each, PeaksMeasured)] == ["cuda:0", "cpu"]
-    last_lap = max(number for number, each in enumerate(events) if isinstance(each, Round))
-    assert all(events.index(each) > last_lap for each in explained(events))  # Ctrl-C costs no laps
+    assert [(event.group, event.cell) for event in explained(events)] == [(0, 1), (1, 1), (0, 0), (1, 0)]
+    assert [event.peaks.device for event in events if isinstance(event, PeaksMeasured)] == ["cuda:0", "cpu"]
+    last_lap = max(number for number, event in enumerate(events) if isinstance(event, Round))
+    assert all(events.index(event) > last_lap for event in explained(events))  # Ctrl-C costs no laps
 
 
-def test_explaining_ends_with_the_budget() -> None:
+def test_breakdowns_end_with_the_budget() -> None:
     world = World(lambda _: 0.05)
     world.explain_seconds = 12.0
     of = plan_of(*(group(f"m{number}", 4, ("cpu",)) for number in range(12)))
     _, events = measured(world, of)
     assert world.now < 100.0 + world.explain_seconds
-    assert any(each.reason.startswith("would take about") for each in breakdowns(events))
+    assert any(event.reason.startswith("would take about") for event in breakdowns(events))
 
 
 def test_figures_leave_time_for_what_follows_them() -> None:
@@ -518,15 +518,15 @@ def test_figures_leave_time_for_what_follows_them() -> None:
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "abc")))
     last_lap = max(event.at_seconds for event in events if isinstance(event, Round))
     assert 55 < last_lap < 90
-    assert [each.reason for each in breakdowns(events)] == ["would take about 16 s; raise --budget"] * 3
+    assert [event.reason for event in breakdowns(events)] == ["would take about 16 s; raise --budget"] * 3
 
 
-def test_a_slow_step_is_not_run_again_to_explain_it() -> None:
+def test_a_slow_step_is_not_run_again_for_its_breakdown() -> None:
     _, events = measured(World(lambda _: 8.0), plan_of(group("vgg16", 64, ("cpu",))))
-    assert [each.reason for each in breakdowns(events)] == ["would take about 32 s; raise --budget"]
+    assert [event.reason for event in breakdowns(events)] == ["would take about 32 s; raise --budget"]
 
 
-def test_a_look_that_crashes_costs_no_figure() -> None:
+def test_a_breakdown_that_crashes_costs_no_result() -> None:
     world = World(lambda _: 0.02)
     world.breaks_explained = True
     session, events = measured(world, plan_of(group("resnet18", 4, ("cpu",))))
@@ -535,39 +535,39 @@ def test_a_look_that_crashes_costs_no_figure() -> None:
     assert session.tallies[0].result(0.95).cells[0].throughput is not None
 
 
-def test_nothing_is_explained_where_nobody_wants_it() -> None:
+def test_without_explain_nothing_is_analyzed() -> None:
     of = Plan(suite="own", groups=(group("resnet18", 4, ("cpu",)),), explain=False)
     _, events = measured(World(lambda _: 0.02), of)
     assert not any(isinstance(event, BreakdownMeasured | PeaksMeasured) for event in events)
 
 
-def test_a_resumed_run_does_not_measure_again_what_a_device_reaches() -> None:
+def test_a_resumed_run_does_not_measure_the_peaks_again() -> None:
     of = plan_of(group("resnet18", 4, ("cpu",)), group("resnet18", 64, ("cpu",)))
     _, events = measured(World(lambda _: 0.02), of)
     first = tuple(event for event in events if getattr(event, "group", 0) == 0)
     _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
     assert not any(isinstance(event, PeaksMeasured) for event in more)
-    assert [each.group for each in explained(more)] == [1]
+    assert [event.group for event in explained(more)] == [1]
 
 
-def test_peaks_that_cannot_be_measured_cost_no_explanation_and_are_not_tried_again() -> None:
+def test_peaks_that_cannot_be_measured_cost_no_breakdown_and_are_not_tried_again() -> None:
     world = World(lambda _: 0.02)
     world.breaks_peaks = True
     of = plan_of(group("resnet18", 4, ("cpu",)), group("resnet18", 64, ("cpu",)))
     _, events = measured(world, of)
-    assert [each.reason for each in breakdowns(events)] == ["", ""]
-    (seen,) = [event.peaks for event in events if isinstance(event, PeaksMeasured)]
-    assert (seen.flops, seen.refused["fp32"], seen.seconds) == ({}, "There is no memory for it.", 0.5)
+    assert [event.reason for event in breakdowns(events)] == ["", ""]
+    (peaks,) = [event.peaks for event in events if isinstance(event, PeaksMeasured)]
+    assert (peaks.flops, peaks.refused["fp32"], peaks.seconds) == ({}, "There is no memory for it.", 0.5)
 
 
-def test_a_resumed_run_has_its_own_time_for_explaining() -> None:
+def test_a_resumed_run_has_its_own_time_for_breakdowns() -> None:
     of = plan_of(group("resnet18", 4, ("cpu",)), group("resnet18", 64, ("cpu",)))
     world = World(lambda _: 0.02)
     world.explain_seconds = 8.0
     _, events = measured(world, of)
     first = tuple(event for event in events if getattr(event, "group", 0) == 0)
     _, more = measured(World(lambda _: 0.02), of, earlier=first[:-1])
-    assert [each.reason for each in breakdowns(more)] == [""]
+    assert [event.reason for event in breakdowns(more)] == [""]
 
 
 def test_a_run_that_was_interrupted_after_its_last_lap_is_complete_when_it_is_resumed() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import psutil
 import pytest
@@ -119,6 +120,19 @@ def test_a_run_cut_off_by_sigkill_leaves_no_worker_and_resumes(torchlap: Command
     assert all(has_ended(child.pid) for child in children)
     assert torchlap("run", "--resume", out).exit_code == 0
     assert is_complete(out)
+
+
+def test_a_worker_that_hangs_ends_with_its_judge(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    process = started(out, own("hangs"))
+    written = ""
+    while written != (now := out.read_text()):  # the laps go on for a moment
+        written = now
+        sleep(1.0)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    assert all(has_ended(child.pid) for child in children)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Workers in processes of their own: how each way to fail is reported, and that nothing of them is left."""
 
 import os
+import queue
 import signal
 
 import psutil
@@ -18,8 +19,10 @@ from torchlap.schema.messages import (
     Description,
     LapsDone,
     Prepared,
+    Progress,
     RunLaps,
     WarmUp,
+    encode,
 )
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Workload
@@ -74,6 +77,22 @@ def test_a_worker_that_is_silent_for_too_long_hangs(worker: Worker) -> None:
     failed = failure(worker, "hangs", limit_seconds=1.0)
     assert (failed.kind, "No answer for 1 s" in failed.reason) == ("hang", True)
     assert has_ended(worker.pid)
+
+
+def test_the_limit_holds_from_one_sign_of_life_to_the_next(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float | None] = []
+
+    class Silent(queue.Queue[bytes | None]):
+        def get(self, block: bool = True, timeout: float | None = None) -> bytes:  # noqa: FBT002  as its base has it
+            limits.append(timeout)
+            if len(limits) > 1:
+                raise queue.Empty
+            return encode(Progress("doing something"))
+
+    monkeypatch.setattr(worker, "_lines", Silent())
+    with pytest.raises(CellFailedError, match="No answer for 7 s"):
+        worker.ask(Describe(), Description, 7.0)
+    assert limits == [7.0, 7.0]
 
 
 def test_an_error_in_a_models_code_is_a_failure_with_its_traceback(worker: Worker) -> None:

@@ -25,7 +25,7 @@ def tallied(*events: Event, of: Group | None = None) -> Tally:
     return laps
 
 
-def test_throughput_is_the_images_of_a_lap_over_its_seconds() -> None:
+def test_throughput_is_the_items_of_a_lap_over_its_seconds() -> None:
     laps = tallied(*rounds([0.5, 0.8], [0.1, 0.2], steps=10), of=pair(batch=64))
     assert flat(laps.throughputs(0)) == pytest.approx([1280, 800])
     assert flat(laps.throughputs(1)) == pytest.approx([6400, 3200])
@@ -59,20 +59,20 @@ def test_the_laps_pair_up_by_round_and_not_by_position() -> None:
     assert laps.ratios(1) == pytest.approx([5, 5])
 
 
-def test_rounds_that_share_too_little_give_no_speed_up() -> None:
+def test_too_few_common_rounds_give_no_speed_up() -> None:
     _, other = only(*rounds([0.1, 0.1, None], [0.02, None, 0.02])).cells
     assert other.throughput is not None
     assert other.speed_up is None
 
 
-def test_one_lap_is_no_figure() -> None:
+def test_one_lap_gives_no_result() -> None:
     result = only(prepared(0), prepared(1), *rounds([0.1], [0.02]))
-    assert [each.throughput for each in result.cells] == [None, None]
-    assert [len(each.laps) for each in result.cells] == [1, 1]
+    assert [result_of_cell.throughput for result_of_cell in result.cells] == [None, None]
+    assert [len(result_of_cell.laps) for result_of_cell in result.cells] == [1, 1]
     assert result.rounds == 1
 
 
-def test_a_failed_cell_has_no_figure_though_it_had_laps() -> None:
+def test_a_failed_cell_has_no_result_though_it_had_laps() -> None:
     crash = failure(1, "crash", "It stopped.")
     baseline, failed = only(prepared(0), prepared(1), *rounds(SLOW, FAST), crash).cells
     assert failed.failure == crash
@@ -89,7 +89,7 @@ def test_without_the_baseline_there_is_no_speed_up() -> None:
     assert other.speed_up is None
 
 
-def test_what_was_measured_before_a_comparison_started_again_is_void() -> None:
+def test_laps_from_before_a_group_started_again_are_void() -> None:
     result = only(
         GroupStarted(0),
         prepared(0, first_loss=9.0),
@@ -111,13 +111,13 @@ def test_what_was_measured_before_a_comparison_started_again_is_void() -> None:
     assert baseline.throughput.value == pytest.approx(40)
 
 
-def test_a_start_voids_only_its_own_comparison() -> None:
+def test_a_start_voids_only_its_own_group() -> None:
     both = plan(pair(), pair(batch=64))
     events: list[Event] = [*rounds(SLOW, FAST), *rounds(SLOW, FAST, group=1), GroupStarted(0)]
-    assert [each.rounds for each in figures(run(events, both))] == [0, 3]
+    assert [result_of_cell.rounds for result_of_cell in figures(run(events, both))] == [0, 3]
 
 
-def test_events_are_sorted_by_comparison_and_the_others_are_passed_over() -> None:
+def test_events_are_sorted_by_group_and_the_others_are_ignored() -> None:
     both = plan(pair(), pair(batch=64))
     ended = RunFinished(reason="complete", wall_seconds=1, start_up_seconds=0)
     events: list[Event] = [*rounds(SLOW, FAST, group=1), GroupFinished(1, "budget"), ended]
@@ -137,7 +137,7 @@ def test_the_living_are_prepared_and_have_not_failed() -> None:
     assert three.living() == [0, 3]
 
 
-def test_what_must_be_known_is_the_throughput_of_each_and_the_speed_ups() -> None:
+def test_the_series_are_the_throughput_of_each_cell_and_the_speed_ups() -> None:
     laps = tallied(prepared(0), prepared(1), *rounds(SLOW, FAST))
     slow, fast, ratio = laps.series()
     assert flat(slow) == pytest.approx([40, 40, 20])
@@ -146,12 +146,12 @@ def test_what_must_be_known_is_the_throughput_of_each_and_the_speed_ups() -> Non
 
 
 @pytest.mark.parametrize("dead", [0, 1])
-def test_with_one_cell_left_no_speed_up_must_be_known(dead: int) -> None:
+def test_with_one_cell_left_there_is_no_speed_up(dead: int) -> None:
     laps = tallied(prepared(0), prepared(1), *rounds(SLOW, FAST), failure(dead))
     assert laps.series() == [laps.throughputs(1 - dead)]
 
 
-def test_the_intervals_have_the_plans_confidence() -> None:
+def test_the_intervals_have_the_confidence_of_the_plan() -> None:
     laps = rounds([0.1, 0.11, 0.12, 0.1], [0.02] * 4)
     (narrow,), (wide,) = (figures(run(laps, plan(confidence=confidence))) for confidence in (0.8, 0.99))
     assert narrow.cells[0].throughput is not None
@@ -159,10 +159,13 @@ def test_the_intervals_have_the_plans_confidence() -> None:
     assert narrow.cells[0].throughput.half_width < wide.cells[0].throughput.half_width / 2
 
 
-def test_a_run_without_events_has_every_planned_cell_and_no_figure() -> None:
+def test_a_run_without_events_has_every_planned_cell_and_no_result() -> None:
     (result,) = figures(run())
-    assert [str(each.cell) for each in result.cells] == ["resnet18, batch 4, cpu", "resnet18, batch 4, cuda:0"]
-    assert [each.throughput for each in result.cells] == [None, None]
+    assert [str(result_of_cell.cell) for result_of_cell in result.cells] == [
+        "resnet18, batch 4, cpu",
+        "resnet18, batch 4, cuda:0",
+    ]
+    assert [result_of_cell.throughput for result_of_cell in result.cells] == [None, None]
     assert result.stopped is None
 
 
@@ -170,9 +173,9 @@ def test_a_header_among_the_events_changes_nothing() -> None:
     assert len(tallied(*rounds(SLOW, FAST), header()).rounds) == 3
 
 
-def test_the_last_failure_of_a_cell_is_the_one_that_is_told() -> None:
+def test_the_last_failure_of_a_cell_counts() -> None:
     laps = Tally(pair())
-    told: list[Failure] = [failure(0, "hang", "First."), failure(0, "crash", "Second.")]
-    for event in told:
+    events: list[Failure] = [failure(0, "hang", "First."), failure(0, "crash", "Second.")]
+    for event in events:
         laps.add(event)
-    assert laps.failures == {0: told[1]}
+    assert laps.failures == {0: events[1]}

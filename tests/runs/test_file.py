@@ -35,7 +35,7 @@ def written(path: Path, *events: Event) -> bytes:
 
 
 def refusal(path: Path, content: bytes) -> str:
-    """What is told of a file with that content, without its name."""
+    """The error for a file with that content, without its name."""
     path.write_bytes(content)
     with pytest.raises(RunFileError) as caught:
         load(path)
@@ -47,14 +47,14 @@ def line(text: str) -> bytes:
     return text.encode() + b"\n"
 
 
-def test_what_was_written_is_what_is_loaded(path: Path) -> None:
+def test_a_run_is_loaded_as_it_was_written(path: Path) -> None:
     written(path, HEADER, *EVENTS)
     assert load(path) == Run(HEADER, EVENTS)
 
 
 def test_every_recipe_survives_the_file(path: Path) -> None:
     recipe = Recipe("bf16", "channels_last", compile=True, fused=True, workers=0)
-    cells = tuple(msgspec.structs.replace(each, recipe=recipe) for each in pair().cells)
+    cells = tuple(msgspec.structs.replace(member, recipe=recipe) for member in pair().cells)
     first = header(plan(msgspec.structs.replace(pair(), cells=cells)))
     written(path, first)
     assert load(path).header == first
@@ -68,12 +68,12 @@ def test_every_line_is_on_the_disk_before_the_next(path: Path) -> None:
     file.close()
 
 
-def test_a_torn_last_line_is_left_out_with_a_remark(path: Path) -> None:
+def test_a_torn_last_line_is_skipped_with_a_remark(path: Path) -> None:
     content = written(path, HEADER, *EVENTS)
     path.write_bytes(content[:-9])
-    seen = load(path)
-    assert seen.events == EVENTS[:-1]
-    assert seen.remarks == (f"The last line of {path} is incomplete and was skipped.",)
+    loaded = load(path)
+    assert loaded.events == EVENTS[:-1]
+    assert loaded.remarks == (f"The last line of {path} is incomplete and was skipped.",)
 
 
 def test_a_file_may_be_torn_anywhere_after_its_header(path: Path) -> None:
@@ -88,36 +88,36 @@ def test_a_file_may_be_torn_anywhere_after_its_header(path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"\x00\xff\xfe\x80 junk\n", b"\x89PNG\r\n\x1a\n", b"[]\n", b"{}\n", b"7"]
 )
-def test_what_is_no_run_file_is_refused(path: Path, content: bytes) -> None:
+def test_another_kind_of_file_is_refused(path: Path, content: bytes) -> None:
     assert refusal(path, content) == "FILE is not a torchlap run file: its first line is not a header."
 
 
-def test_a_file_torn_in_its_header_is_no_run_file(path: Path) -> None:
+def test_a_file_torn_in_its_header_is_refused(path: Path) -> None:
     content = written(path, HEADER)
     assert refusal(path, content[:-1]) == "FILE is not a torchlap run file: its first line is not a header."
 
 
-def test_a_file_that_begins_with_another_event_is_no_run_file(path: Path) -> None:
+def test_a_file_that_begins_with_another_event_is_refused(path: Path) -> None:
     content = written(path, *EVENTS)
     assert refusal(path, content) == "FILE is not a torchlap run file: its first line is not a header."
 
 
 @pytest.mark.parametrize("schema", ["0", "-1", "1.5", "1e400", "null", '"1"', "9" * 5000])
-def test_a_header_with_a_schema_that_never_was_is_refused(path: Path, schema: str) -> None:
+def test_a_header_with_an_invalid_schema_is_refused(path: Path, schema: str) -> None:
     assert "its first line is not a header" in refusal(path, line(f'{{"event":"run","schema":{schema}}}'))
 
 
 @pytest.mark.parametrize("schema", [SCHEMA + 1, 10**30])
-def test_a_newer_schema_is_told_with_how_to_upgrade(path: Path, schema: int) -> None:
+def test_a_newer_schema_is_refused_with_how_to_upgrade(path: Path, schema: int) -> None:
     assert refusal(path, line(f'{{"event":"run","schema":{schema},"what":"is new"}}')) == (
         f"FILE was written by a newer torchlap (schema {schema}; this version reads up to {SCHEMA}): "
         "upgrade with pip install --upgrade torchlap."
     )
 
 
-def test_a_header_that_lacks_its_plan_is_damaged(path: Path) -> None:
-    said = refusal(path, line('{"event":"run","schema":1,"torchlap":"0.1.0","started":"","facts":{}}'))
-    assert said.startswith("FILE is damaged: line 1 cannot be read (")
+def test_a_header_without_a_plan_is_damaged(path: Path) -> None:
+    message = refusal(path, line('{"event":"run","schema":1,"torchlap":"0.1.0","started":"","facts":{}}'))
+    assert message.startswith("FILE is damaged: line 1 cannot be read (")
 
 
 def test_a_second_header_is_damage(path: Path) -> None:
@@ -136,9 +136,9 @@ def test_a_second_header_is_damage(path: Path) -> None:
     ],
     ids=lambda event: type(event).__name__,
 )
-def test_a_comparison_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
-    said = refusal(path, written(path, HEADER, event))
-    assert said == "FILE is damaged: line 2 refers to a group that was not planned."
+def test_a_group_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
+    message = refusal(path, written(path, HEADER, event))
+    assert message == "FILE is damaged: line 2 refers to a group that was not planned."
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_comparison_that_was_not_planned_is_damage(path: Path, event: Event) -
     ids=lambda event: type(event).__name__,
 )
 def test_a_cell_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
-    said = refusal(path, written(path, HEADER, EVENTS[0], event))
-    assert said == "FILE is damaged: line 3 refers to a cell that was not planned."
+    message = refusal(path, written(path, HEADER, EVENTS[0], event))
+    assert message == "FILE is damaged: line 3 refers to a cell that was not planned."
 
 
 @pytest.mark.parametrize(
@@ -188,42 +188,42 @@ def test_a_number_out_of_its_range_is_damage(path: Path, field: str, value: str)
     ["", "{}", "[]", '{"event":7}', "[" * 100_000, '{"event":"round","group":0,"laps":[]}'],
     ids=lambda text: text[:20],
 )
-def test_a_line_in_the_middle_that_is_no_event_is_damage(path: Path, text: str) -> None:
+def test_a_line_that_is_not_an_event_is_damage(path: Path, text: str) -> None:
     content = written(path, HEADER)
     after = msgspec.json.encode(EVENTS[0]) + b"\n"
     assert refusal(path, content + line(text) + after).startswith("FILE is damaged: line 2 cannot be read (")
 
 
-def test_bytes_that_are_no_text_are_damage(path: Path) -> None:
+def test_bytes_that_are_not_text_are_damage(path: Path) -> None:
     content = written(path, HEADER, failure(0, reason="@@"))
     assert "line 2 cannot be read" in refusal(path, content.replace(b"@@", b"\xff\xfe"))
 
 
-def test_a_line_longer_than_any_of_ours_is_refused(path: Path) -> None:
+def test_a_line_that_is_too_long_is_refused(path: Path) -> None:
     content = written(path, HEADER)
     assert refusal(path, content + b" " * (LONGEST_LINE + 1)) == (
         f"FILE has a line of over {LONGEST_LINE} bytes: it is not a run file."
     )
 
 
-def test_a_file_larger_than_any_of_ours_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runfile, "LARGEST_FILE", 10)
     assert refusal(path, b"x" * 11) == "FILE has 11 bytes, more than any run file: choose another file."
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "run.jsonl"
     with pytest.raises(RunFileError, match=r"Cannot read .* \(No such file or directory\): check its name\."):
         load(missing)
 
 
 @pytest.mark.parametrize("name", [".", "a" * 300], ids=["a folder", "too long a name"])
-def test_what_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+def test_a_folder_or_too_long_a_name_cannot_be_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunFileError, match=r"Cannot read|is not a regular file"):
         load(tmp_path / name)
 
 
-def test_a_missing_folder_is_told_with_the_option_that_names_another(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_that_names_the_option(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "run.jsonl"
     with pytest.raises(RunFileError) as caught:
         RunFile.create(missing)
@@ -232,7 +232,7 @@ def test_a_missing_folder_is_told_with_the_option_that_names_another(tmp_path: P
     )
 
 
-def test_a_name_too_long_for_the_file_system_is_told(tmp_path: Path) -> None:
+def test_a_name_too_long_for_the_file_system_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match="Cannot write"):
         RunFile.create(tmp_path / ("a" * 300))
 
@@ -244,14 +244,14 @@ def test_a_file_that_exists_is_not_overwritten(path: Path) -> None:
     assert path.read_text() == "precious"
 
 
-def test_a_file_that_is_not_there_cannot_be_continued(path: Path) -> None:
+def test_a_missing_file_cannot_be_continued(path: Path) -> None:
     with pytest.raises(RunFileError, match=r"Cannot write .* \(No such file or directory\)"):
         RunFile.reopen(path)
     assert not path.exists()
 
 
 @pytest.mark.parametrize("torn", [0, 1, 9])
-def test_a_continued_file_loses_its_torn_line_and_takes_more(path: Path, torn: int) -> None:
+def test_a_continued_file_loses_its_torn_line(path: Path, torn: int) -> None:
     content = written(path, HEADER, EVENTS[0], EVENTS[1])
     path.write_bytes(content[: len(content) - torn])
     file = RunFile.reopen(path)
@@ -261,7 +261,7 @@ def test_a_continued_file_loses_its_torn_line_and_takes_more(path: Path, torn: i
     assert load(path) == Run(HEADER, (*kept, EVENTS[2]))
 
 
-def test_a_disk_that_is_full_when_the_line_is_synced_keeps_the_earlier_lines_whole(
+def test_a_disk_that_is_full_at_the_sync_keeps_the_earlier_lines_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -280,7 +280,7 @@ def test_a_disk_that_is_full_when_the_line_is_synced_keeps_the_earlier_lines_who
 
 
 class SmallDisk(io.FileIO):
-    """A file on a disk with room for so many bytes; refused once, it has room again if somebody makes it."""
+    """A file on a disk with room for some bytes; after a refusal it has `room_afterwards`."""
 
     room = 10**9
     refused = 0
@@ -297,7 +297,7 @@ class SmallDisk(io.FileIO):
 
 
 def fill_up(path: Path, disk: SmallDisk) -> RunFile:
-    """Write a header and an event, then one more line of which the disk takes but 20 bytes."""
+    """Write a header and an event, then a line of which only 20 bytes fit on the disk."""
     file = RunFile(path, io.BufferedWriter(disk))
     file.append(HEADER)
     file.append(EVENTS[0])
@@ -313,7 +313,7 @@ def test_a_disk_that_takes_half_a_line_keeps_the_earlier_lines_whole(path: Path)
     assert load(path) == Run(HEADER, EVENTS[:1])
 
 
-def test_room_that_comes_too_late_does_not_let_the_rest_of_a_line_in(path: Path) -> None:
+def test_free_space_that_comes_too_late_does_not_complete_a_line(path: Path) -> None:
     disk = SmallDisk(path, "xb")
     disk.room_afterwards = 10**9
     fill_up(path, disk)
@@ -328,17 +328,17 @@ def test_a_file_that_was_full_can_be_continued(path: Path) -> None:
     assert load(path).events == (EVENTS[0], EVENTS[2])
 
 
-def test_a_line_that_cannot_be_taken_back_is_a_torn_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_cannot_be_removed_is_a_torn_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "truncate", refuse)
     fill_up(path, SmallDisk(path, "xb")).close()
-    seen = load(path)
-    assert (seen.events, len(seen.remarks)) == (EVENTS[:1], 1)
+    loaded = load(path)
+    assert (loaded.events, len(loaded.remarks)) == (EVENTS[:1], 1)
 
 
-VALID = b"".join(msgspec.json.encode(each) + b"\n" for each in (HEADER, *EVENTS))
+VALID = b"".join(msgspec.json.encode(member) + b"\n" for member in (HEADER, *EVENTS))
 PIECES = [b"", b"\n", b"\x00", b"\xff", b'"', b"-", b"0", b"9" * 40, b"1e999", b"NaN", b"null", b"{", b"[", b"\\ud800"]
 mutations = some.lists(
     some.tuples(
@@ -360,16 +360,16 @@ def mutated(changes: list[tuple[int, int, bytes]]) -> bytes:
 
 @settings(max_examples=300, database=None, derandomize=True, deadline=None)
 @given(changes=mutations)
-def test_a_damaged_file_is_loaded_or_refused_and_nothing_else(changes: list[tuple[int, int, bytes]]) -> None:
+def test_a_damaged_file_is_loaded_or_refused(changes: list[tuple[int, int, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.jsonl"
         path.write_bytes(mutated(changes))
         try:
-            seen = load(path)
+            loaded = load(path)
         except RunFileError as refused:
             assert str(path) in str(refused)  # noqa: PT017  both ends are fine
         else:
-            assert len(seen.events) <= path.read_bytes().count(b"\n")
+            assert len(loaded.events) <= path.read_bytes().count(b"\n")
 
 
 def test_the_fuzzed_file_is_valid_before_it_is_damaged(path: Path) -> None:

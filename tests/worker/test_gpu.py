@@ -91,16 +91,16 @@ def test_the_cpu_and_the_accelerator_take_turns(
 
 
 def test_the_doctor_tries_every_device_and_finds_none_that_fails(accelerator: str, workers: Shared) -> None:
-    seen = Examination(workers, SECONDS, lambda _: None).examine(begin()())
-    trials = {trial.device: trial for trial in seen.trials}
+    result = Examination(workers, SECONDS, lambda _: None).examine(begin()())
+    trials = {trial.device: trial for trial in result.trials}
     assert {"cpu", accelerator} <= set(trials)
     for trial in trials.values():
         assert (trial.failed_at, trial.wrong, trial.missing) == ("", "", ())
-    assert [finding for finding in diagnose(seen) if finding.severity == "error"] == []
+    assert [finding for finding in diagnose(result) if finding.severity == "error"] == []
 
 
 @pytest.mark.parametrize("known", WORKLOADS, ids=lambda known: known.model)
 def test_a_bound_that_is_known_is_told(known: Known, accelerator: str) -> None:
-    seen = told(known, accelerator)
-    assert seen.word == known.bound
-    assert seen.phases == pytest.approx(1.0, rel=0.05)
+    result = told(known, accelerator)
+    assert result.word == known.bound
+    assert result.phases == pytest.approx(1.0, rel=0.05)
