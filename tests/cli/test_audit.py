@@ -147,7 +147,7 @@ def test_a_script_that_ends_oddly_is_reported_as_far_as_it_came(
         ((TESTS,), f"torchlap: The script {TESTS} is a folder: "),
         (("--stop-after", "soon", "x.py"), "torchlap: Invalid time limit 'soon': "),
         (("--models", "alexnet", "x.py"), "torchlap: --models and --out "),
-        (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment: "),
+        (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment; "),
         (("--stop-after", "60s"), "torchlap: --stop-after "),
     ],
 )
