@@ -577,3 +577,13 @@ def test_a_run_that_was_interrupted_after_its_last_lap_is_complete_when_it_is_re
     _, more = measured(World(lambda _: 0.02), of, earlier=(*events[:-1], ended))
     assert [type(event) for event in more] == [RunFinished]
     assert measured(World(lambda _: 0.02), of, earlier=tuple(events))[1] == []
+
+
+def test_a_run_that_was_killed_after_its_last_lap_is_completed_when_it_is_resumed() -> None:
+    of = plan_of(group("resnet18", 4, ("cpu",)))
+    _, events = measured(World(lambda _: 0.02), of)
+    figures_end = next(number for number, event in enumerate(events) if isinstance(event, GroupFinished))
+    _, more = measured(World(lambda _: 0.02), of, earlier=tuple(events[: figures_end + 1]))
+    assert isinstance(more[-1], RunFinished)
+    assert any(isinstance(event, BreakdownMeasured) for event in more)
+    assert not any(isinstance(event, Round) for event in more)

@@ -55,7 +55,7 @@ class Session:
         self._looks = Looks(self._context)
         self._devices, self._gpu_users = devices, GpuUsers()
         self._watches: dict[int, Watch] = {}
-        self._interrupted = False
+        self._complete = False
         self._begun: set[int] = set()
         """Groups of which this session has measured a part."""
         self._starts: list[float] = []
@@ -70,7 +70,7 @@ class Session:
         """Take in what an earlier session has measured: finished groups are not measured again."""
         for event in events:
             self._context.ledger.learn(event)
-            self._interrupted = isinstance(event, RunFinished) and event.reason == "interrupted"
+            self._complete = isinstance(event, RunFinished) and event.reason == "complete"
         self._context.ledger.explained_seconds = 0.0  # the clock is this session's, too
 
     def measure(self) -> None:
@@ -81,8 +81,8 @@ class Session:
             RunFileError: when an event could not be written.
         """
         waiting = self._unfinished()
-        if not waiting and not self._interrupted:
-            return  # a resumed run that was complete
+        if not waiting and self._complete:
+            return
         try:
             self._measure_figures(waiting)
             self._context.end = self._context.started + self._context.plan.budget_seconds
