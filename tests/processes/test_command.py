@@ -31,8 +31,8 @@ def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def started(out: Path, *words: str) -> "subprocess.Popen[str]":
-    """A run that has measured some rounds, and goes on for long."""
+def started(out: Path, *words: str, event: str = "round") -> "subprocess.Popen[str]":
+    """A run that has measured something, and goes on for long."""
     endless = ("--devices", "cpu", "--batch", "4", "--precision-target", "0.1%", "--budget", "60s")
     process = subprocess.Popen(
         [*COMMAND, "run", *words, *endless, "--out", str(out)],
@@ -42,7 +42,11 @@ def started(out: Path, *words: str) -> "subprocess.Popen[str]":
         start_new_session=True,
         env=environment(),
     )
-    wait_until(lambda: out.exists() and out.read_text().count('"event":"round"') > 2, "some rounds")
+    try:
+        wait_until(lambda: out.exists() and f'"event":"{event}"' in out.read_text(), f"an event: {event}")
+    except AssertionError:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail("".join(process.communicate()))
     return process
 
 
@@ -124,7 +128,7 @@ def test_a_run_cut_off_by_sigkill_leaves_no_worker_and_resumes(torchlap: Command
 
 def test_a_worker_that_hangs_ends_with_its_judge(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
-    process = started(out, own("hangs"))
+    process = started(out, own("hangs"), event="prepared")
     written = ""
     while written != (now := out.read_text()):  # the laps go on for a moment
         written = now
