@@ -71,7 +71,6 @@ def run(
             explain=why is not False,
             isolate=isolate,
         )
-        _check_resume(options)
         _measure(options, output, why=bool(why))
 
 
@@ -88,6 +87,7 @@ def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
     from torchlap.api.run import measure
 
+    _check_resume(options)
     interrupt_on(signal.SIGTERM)
     with Display(output, why=why) as display:
         try:
