@@ -8,7 +8,7 @@ from support import SIMULATED, answers
 
 QUICKLY = ("--budget", "60s", "--precision-target", "20%")
 ACCEPTED = {"launch": {"launch", "host"}}
-"""On a busy machine the host loses so much time between operators that it is the bottleneck itself."""
+"""On a CPU of a busy machine, time between operators can exceed that of launching them."""
 
 MODELS = (
     *("alexnet", "densenet121", "efficientnet_b0", "efficientnet_b1", "googlenet"),
@@ -83,4 +83,4 @@ def test_a_known_bottleneck_is_reported_on_the_simulated_accelerator(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SIMULATED))
     monkeypatch.setenv("SIMULATED_COST", "0.00001")
-    assert told(known, "sim:0", *QUICKLY).word in ACCEPTED.get(known.bound, {known.bound})
+    assert told(known, "sim:0", *QUICKLY).word == known.bound
