@@ -271,9 +271,9 @@ def _advice(cell: CellResult, kind: Kind, breakdown: Breakdown, peaks: Peaks | N
         reason = "fewer, fused operators" if kind == "launch" else "fused operators need less memory traffic"
         yield Advice(reason, _flag(recipe, compile=True))
     if kind in ("memory", "compute") and recipe.memory_format == "auto" and not on_cpu and _has_images(cell):
-        yield Advice("convolutions may be faster in it", _flag(recipe, memory_format="channels_last"))
+        yield Advice("convolutions may be faster in channels_last", _flag(recipe, memory_format="channels_last"))
     if kind == "memory" and recipe.precision in ("fp32", "tf32") and not on_cpu:
-        yield Advice("half the bytes", _flag(recipe, precision="bf16"))
+        yield Advice("half the memory traffic", _flag(recipe, precision="bf16"))
     if kind == "compute" and peaks:
         yield from _precisions(recipe, peaks)
 
