@@ -304,6 +304,25 @@ def test_the_cells_that_a_lost_worker_held_are_built_again_and_only_the_one_at_f
     assert prepared[:3] == ["a, batch 4, cpu", "a, batch 4, cpu, bf16", "a, batch 4, cpu"]
 
 
+def test_a_cell_that_lost_its_worker_before_its_warm_up_is_warmed_up_once() -> None:
+    world = World(lambda cell: 1e6 if cell.recipe == Recipe() else 0.01)
+    both = Group(tuple(Cell(Workload("a", 4), recipe, "cpu") for recipe in (Recipe(), Recipe("bf16"))))
+    _, events = measured(world, replace(plan_of(both), explain=False))
+    assert [(failure.cell, failure.kind) for failure in failures(events)] == [(0, "too_slow")]
+    assert [cell for what, cell in world.order if what == "prepare"] == ["a, batch 4, cpu", "a, batch 4, cpu, bf16"]
+
+
+def test_a_cell_that_cannot_be_warmed_up_again_keeps_its_figure() -> None:
+    world = World(lambda cell: 1e6 if "cpu" in world.laps and world.laps["cpu"] >= 7 else 0.01)
+    world.break_at["cpu"] = 7
+    both = Group(tuple(Cell(Workload("a", 4), recipe, "cpu") for recipe in (Recipe(), Recipe("bf16"))))
+    session, events = measured(world, replace(plan_of(both), explain=False, verify=False))
+    (failure,) = failures(events)
+    lost = 1 - failure.cell
+    assert failure.kind == "crash"
+    assert session.tallies[0].result(0.95).cells[lost].throughput is not None
+
+
 def test_on_a_quiet_machine_the_first_check_is_precise_enough() -> None:
     session, _ = measured(World(fast), plan_of(group("a", 4, ("cpu", "sim:0"))))
     tally = session.tallies[0]

@@ -10,13 +10,13 @@ from torchlap import __version__
 from torchlap.api.workbench import Watcher, Workbench, check_models, workbench
 from torchlap.judge.numerics import CellNumerics, Verification
 from torchlap.machine.facts import cpu_threads
-from torchlap.measuring.context import build_request, hang_limit
-from torchlap.measuring.looks import look_failed
+from torchlap.measuring.context import build_request
+from torchlap.measuring.looks import check_numerics
 from torchlap.measuring.plan import Options, parse_suite, plan_run
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.schema.machine import Facts
-from torchlap.schema.messages import CheckSuite, Description, SuiteChecked, Verified, Verify
+from torchlap.schema.messages import CheckSuite, Description, SuiteChecked, Verify
 from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.workload import Cell, Plan
 
@@ -109,14 +109,10 @@ class Checks(Struct, frozen=True):
             return Numerics(reason="out of time; raise --budget")
         self.watch(f"{cell}: building")
         request = Verify(slot=0, limit_seconds=left, sampled=not self.thorough)
-        limit = hang_limit(cell, self.hang_seconds)
-        try:
-            self.crew.build_one(0, build_request(self.plan, 0, cell, cpu_threads()), self.hang_seconds)
-            return self.crew.ask(0, request, Verified, limit, lambda doing: self.watch(f"{cell}: {doing}")).numerics
-        except CellFailedError as failure:
-            return Numerics(reason=look_failed(failure, "check"))
-        finally:
-            self.crew.release()
+        build = build_request(self.plan, 0, cell, cpu_threads())
+        return check_numerics(
+            self.crew, build, request, self.hang_seconds, lambda doing: self.watch(f"{cell}: {doing}")
+        )
 
     def suite(self, device: str) -> OperatorSuite:
         """Run the operator suite on a device."""

@@ -11,7 +11,6 @@ from torchlap.processes.crew import Crew
 from torchlap.runs.figures import Tally
 from torchlap.schema.base import OUT_OF_TIME, FailureKind
 from torchlap.schema.events import (
-    BreakdownMeasured,
     CellPrepared,
     Event,
     Failure,
@@ -50,7 +49,6 @@ class Ledger:
         """The shortest: a lap sized by the latest would be long after a fast one and short after a slow one."""
         self.formats: dict[Cell, MemoryFormat] = {}
         self.verified: dict[Cell, Numerics] = {}
-        self.explained_seconds = 0.0
         self.peaks: dict[str, set[Precision]] = {}
         """The precisions in which a device's peak is known, or known not to exist."""
 
@@ -59,9 +57,6 @@ class Ledger:
         match event:
             case PeaksMeasured(peaks=peaks):
                 self.peaks.setdefault(peaks.device, set()).update(peaks.flops, peaks.refused)
-                self.explained_seconds += peaks.seconds
-            case BreakdownMeasured(breakdown=breakdown):
-                self.explained_seconds += breakdown.seconds
             case _:
                 pass
         number = getattr(event, "group", None)
@@ -152,6 +147,10 @@ class Context:
         tallies = self.ledger.tallies
         done = sum(tally.stopped is not None for tally in tallies)
         self._watch(Status(done, len(tallies), doing, max(0.0, self.left())))
+
+    def reporter(self, subject: object) -> Callable[[str], None]:
+        """What reports the progress of a cell or device."""
+        return lambda doing: self.say(f"{subject}: {doing}")
 
     def fail(self, group: int, cell: int, kind: FailureKind, reason: str, detail: str = "") -> None:
         """Record why a cell has no figure."""

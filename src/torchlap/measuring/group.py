@@ -92,7 +92,7 @@ class GroupRun:
         building = clock() - begun
         limit = warm_up_seconds(spare_seconds, left_seconds, max(1, len(self._positions)))
         for position in self._positions:
-            if position not in self._tally.failures:
+            if position not in self._tally.failures and self._is_built(position):
                 self._warm_up(position, limit)
         return building
 
@@ -124,21 +124,26 @@ class GroupRun:
         for position, failure in context.crew.build(requests, context.hang_seconds).items():
             self._fail(position, failure)
 
-    def _restore(self, position: int) -> bool:
-        """Build a cell again whose worker is gone; whether there is a figure to go on with."""
-        context = self._context
-        if not context.crew.holds(position):
-            request = {position: context.build_request(position, self._cells[position])}
-            for failure in context.crew.build(request, context.hang_seconds).values():
-                self._fail(position, failure)
-                return False
+    def _is_built(self, position: int) -> bool:
+        """Build a cell again if its worker is gone; whether a worker holds it now."""
+        crew, cell = self._context.crew, self._cells[position]
+        if crew.holds(position):
+            return True
+        try:
+            crew.build_one(position, self._context.build_request(position, cell), self._context.hang_seconds)
+        except CellFailedError as failure:
+            self._fail(position, failure)
+        return crew.holds(position)
+
+    def _is_ready(self, position: int) -> bool:
+        """Build a cell again and warm it up if its worker is gone; whether it can have its turn."""
+        crew = self._context.crew
+        if not crew.holds(position) and self._is_built(position):
             self._warm_up(position, LEAST_WAIT_SECONDS)
-        return position not in self._tally.failures
+        return crew.holds(position)
 
     def _warm_up(self, position: int, limit_seconds: float) -> None:
         context, cell = self._context, self._cells[position]
-        if not context.crew.holds(position) and not self._restore(position):
-            return
         expected = estimate_step(cell, context.ledger.steps)
         hang = context.hang_limit(cell)
         limit = min(hang, max(context.left(), LEAST_WAIT_SECONDS))
@@ -148,7 +153,7 @@ class GroupRun:
             memory_format=context.ledger.format_of(cell, self._cells),
         )
         try:
-            reply = context.crew.ask(position, request, Prepared, limit, lambda doing: context.say(f"{cell}: {doing}"))
+            reply = context.crew.ask(position, request, Prepared, limit, context.reporter(cell))
         except CellFailedError as failure:
             if failure.kind == "hang" and limit < hang:
                 reason = f"No step finished within {limit:.0f} s.{_estimate(expected)}"
@@ -232,7 +237,7 @@ class GroupRun:
     def _turn(self, position: int) -> list[Lap]:
         """The laps of a cell's turn; none when it fails."""
         context = self._context
-        if not self._restore(position):
+        if not self._is_ready(position):
             return []
         steps, lead_in, count = self._turn_of(position, context.random())
         expected = (steps * count + lead_in) * self._step_seconds(position)

@@ -1,14 +1,25 @@
 """What follows the figures, each within its share of the budget: numerics, then bottlenecks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import get_args
 
-from torchlap.measuring.context import LONGEST_TEXT, Context
+from torchlap.measuring.context import LONGEST_TEXT, Context, hang_limit
+from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import BreakdownMeasured, NumericsChecked, PeaksMeasured
-from torchlap.schema.messages import Explain, Explained, MeasurePeaks, PeaksReached, Prepared, Verified, Verify, WarmUp
+from torchlap.schema.messages import (
+    Build,
+    Explain,
+    Explained,
+    MeasurePeaks,
+    PeaksReached,
+    Prepared,
+    Verified,
+    Verify,
+    WarmUp,
+)
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Precision
 from torchlap.schema.workload import Cell
@@ -63,22 +74,12 @@ class Looks:
     def _numerics(self, cell: Cell, limit: float) -> Numerics:
         context, expected = self._context, self._expected_to_verify(cell)
         if limit < LEAST_VERIFY_SECONDS or expected > limit:
-            return Numerics(
-                reason=f"would take about {expected:.0f} s; raise --budget"
-                if expected
-                else "out of time; raise --budget"
-            )
+            problem = f"would take about {expected:.0f} s" if expected else "out of time"
+            return Numerics(reason=f"{problem}; raise --budget")
         context.say(f"{cell}: checking its results")
         request = Verify(slot=SLOT, limit_seconds=limit, sampled=True)
-        try:
-            context.crew.build_one(SLOT, context.build_request(SLOT, cell), context.hang_seconds)
-            return context.crew.ask(
-                SLOT, request, Verified, context.hang_limit(cell), lambda doing: context.say(f"{cell}: {doing}")
-            ).numerics
-        except CellFailedError as failure:
-            return Numerics(reason=look_failed(failure, "check"))
-        finally:
-            context.crew.release()
+        build = context.build_request(SLOT, cell)
+        return check_numerics(context.crew, build, request, context.hang_seconds, context.reporter(cell))
 
     def _expected_to_verify(self, cell: Cell) -> float:
         """Seconds, from the same model at other batches; 0 where none was checked."""
@@ -117,12 +118,11 @@ class Looks:
             request = Explain(
                 slot=SLOT, limit_seconds=min(limit, max(least, min(share, MOST_EXPLAIN_SECONDS))), step_seconds=step
             )
-            breakdown = context.crew.ask(
-                SLOT, request, Explained, self._patience(limit), lambda doing: context.say(f"{cell}: {doing}")
-            ).breakdown
+            patience, report = self._patience(limit), context.reporter(cell)
+            breakdown = context.crew.ask(SLOT, request, Explained, patience, report).breakdown
             self._measure_peaks(cell)
         except CellFailedError as failure:  # the figure stands: it was measured before
-            return Breakdown(reason=look_failed(failure, "analysis"), seconds=context.clock() - begun)
+            return Breakdown(reason=_look_failed(failure, "analysis"), seconds=context.clock() - begun)
         finally:
             context.crew.release()
         return breakdown
@@ -147,19 +147,27 @@ class Looks:
         begun = context.clock()
         request = MeasurePeaks(slot=SLOT, limit_seconds=min(PEAKS_SECONDS, limit), known=tuple(sorted(known)))
         try:
-            peaks = context.crew.ask(
-                SLOT,
-                request,
-                PeaksReached,
-                self._patience(PEAKS_SECONDS),
-                lambda doing: context.say(f"{cell.device}: {doing}"),
-            ).peaks
+            patience, report = self._patience(PEAKS_SECONDS), context.reporter(cell.device)
+            peaks = context.crew.ask(SLOT, request, PeaksReached, patience, report).peaks
         except CellFailedError as failure:  # another attempt would fail the same way
             refused = dict.fromkeys(get_args(Precision), failure.reason[:LONGEST_TEXT])
             peaks = Peaks(device=cell.device, refused=refused, seconds=context.clock() - begun)
         context.emit(PeaksMeasured(peaks))
 
 
-def look_failed(failure: CellFailedError, what: str) -> str:
+def check_numerics(
+    crew: Crew, build: Build, request: Verify, hang_seconds: float, report: Callable[[str], None]
+) -> Numerics:
+    """Build a cell and check its results; where that fails, the reason. The crew then holds no cells."""
+    try:
+        crew.build_one(request.slot, build, hang_seconds)
+        return crew.ask(request.slot, request, Verified, hang_limit(build.cell, hang_seconds), report).numerics
+    except CellFailedError as failure:
+        return Numerics(reason=_look_failed(failure, "check"))
+    finally:
+        crew.release()
+
+
+def _look_failed(failure: CellFailedError, what: str) -> str:
     """Why there is no result, where the check or analysis itself failed."""
     return f"the {what} failed ({failure.kind}): {failure.reason}"[:LONGEST_TEXT]

@@ -71,7 +71,6 @@ class Session:
         for event in events:
             self._context.ledger.learn(event)
             self._complete = isinstance(event, RunFinished) and event.reason == "complete"
-        self._context.ledger.explained_seconds = 0.0  # the clock is this session's, too
 
     def measure(self) -> None:
         """Measure what is still to be measured; the last event says whether that was everything.
