@@ -7,8 +7,9 @@ disturbed by something else on the machine cannot shift (Hollander, Wolfe, Chick
 order of time are widened according to their autocorrelation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import takewhile
 from math import exp, hypot, inf, log, sqrt
 from typing import Literal
 
@@ -250,18 +251,19 @@ def next_look(count: int) -> int:
 
     A geometric schedule keeps repeated checking from spoiling the coverage.
     """
-    look = MIN_ROUNDS
-    while look <= count:
-        look = int(look * LOOK_FACTOR + 0.5)
-    return look
+    return next(look for look in _looks() if look > count)
 
 
 def _last_look(count: int) -> int:
     """The last number of values at which the intervals were checked; 0 for none."""
-    look, last = MIN_ROUNDS, 0
-    while look <= count:
-        look, last = int(look * LOOK_FACTOR + 0.5), look
-    return last
+    return max(takewhile(lambda look: look <= count, _looks()), default=0)
+
+
+def _looks() -> Iterator[int]:
+    look = MIN_ROUNDS
+    while True:
+        yield look
+        look = int(look * LOOK_FACTOR + 0.5)
 
 
 Turns = Sequence[Sequence[float]]

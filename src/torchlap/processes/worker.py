@@ -63,7 +63,7 @@ class Process(Protocol):
 
 
 class Worker:
-    """One process that holds one cell."""
+    """One process that holds cells."""
 
     def __init__(self, process: Process, connection: socket.socket, log: IO[bytes]) -> None:
         self._process = process

@@ -37,7 +37,7 @@ LEAST_LAPS = 2
 
 def items_per_second(lap: Lap, batch: int) -> float:
     """The throughput of a lap of steps of that batch."""
-    return (lap.items or batch * lap.steps) / lap.seconds
+    return turn_items_per_second((lap,), batch)
 
 
 def turn_items_per_second(laps: Sequence[Lap], batch: int) -> float:

@@ -1,4 +1,4 @@
-"""Answer requests about one cell: build it, check its results, warm it up, run laps, break its step down."""
+"""Answer requests about cells: build one, check its results, warm it up, run laps, break its step down."""
 
 import gc
 from math import ceil
