@@ -4,15 +4,13 @@ from hypothesis import strategies as some
 from making import cell, pair
 
 from torchlap.measuring.schedule import (
-    HOPELESS,
     LAP_SECONDS,
     LEAST_STEPS,
     LONGEST_STEP_SECONDS,
     MOST_EXTRA_STEPS,
-    TURN_SECONDS,
+    Estimates,
     Pending,
     StepTime,
-    estimate_step,
     is_hopeless,
     lap_steps,
     lead_in_steps,
@@ -52,9 +50,9 @@ def test_a_fixed_part_longer_than_the_step_is_the_whole_step() -> None:
 
 
 def test_a_step_is_estimated_from_the_nearest_batch_of_the_same_cell() -> None:
-    known = {cell(batch=4): StepTime(0.1), cell(batch=64): StepTime(1.0)}
-    assert estimate_step(cell(batch=8), known) == pytest.approx(0.2)
-    assert estimate_step(cell(batch=128), known) == pytest.approx(2.0)
+    known = {cell(batch=4): StepTime(0.1), cell(batch=64): StepTime(1.6)}
+    assert Estimates(known).of(cell(batch=8)) == pytest.approx(0.2)
+    assert Estimates(known).of(cell(batch=128)) == pytest.approx(3.2)
 
 
 @pytest.mark.parametrize(
@@ -68,19 +66,40 @@ def test_a_step_is_estimated_from_the_nearest_batch_of_the_same_cell() -> None:
 )
 def test_another_device_model_phase_or_recipe_gives_no_estimate(other: object) -> None:
     known = {cell(batch=64): StepTime(1.0)}
-    assert estimate_step(cell(batch=64), known) == 1.0
-    assert estimate_step(other, known) is None  # type: ignore[arg-type]
+    assert Estimates(known).of(cell(batch=64)) == 1.0
+    assert Estimates(known).of(other) is None  # type: ignore[arg-type]
 
 
 def test_a_pending_group_has_the_sum_of_the_steps_of_its_cells_and_its_largest_batch() -> None:
     known = {cell("cpu", batch=4): StepTime(0.5), cell("cuda:0", batch=4): StepTime(0.25)}
-    assert pending(3, pair(batch=8).cells, known) == Pending(3, 8, 1.5)
-    mixed = (cell(batch=4), cell(batch=64, model="vgg16"))
-    assert pending(0, mixed, known) == Pending(0, 64, 0.5)
+    assert pending(3, pair(batch=8).cells, Estimates(known)) == Pending(3, 8, 1.5, expected_seconds=1.5)
+
+
+def test_a_cell_of_a_pending_group_that_is_not_known_counts_as_much_as_other_models_do() -> None:
+    known = {cell(batch=4): StepTime(0.5), cell(model="alexnet", batch=4): StepTime(0.1)}
+    mixed = (cell(batch=4), cell(batch=8, model="vgg16"))
+    assert pending(0, mixed, Estimates(known)) == Pending(0, 8, 0.5, expected_seconds=0.5 + (1.0 + 0.2) / 2)
+
+
+def test_what_larger_batches_took_on_a_device_counts_for_its_other_models() -> None:
+    known = {
+        cell(batch=4): StepTime(0.1),
+        cell(batch=64): StepTime(0.8),
+        cell(model="vgg16", batch=4): StepTime(1.0),
+        cell("cuda:0", model="vgg16", batch=4): StepTime(0.01),
+    }
+    estimates = Estimates(known)
+    assert estimates.of(cell(model="vgg16", batch=64)) == pytest.approx(8.0)
+    assert estimates.of(cell("cuda:0", model="vgg16", batch=64)) == pytest.approx(0.16)
+
+
+def test_a_larger_batch_is_never_expected_to_be_faster() -> None:
+    known = {cell(batch=4): StepTime(0.1), cell(batch=64): StepTime(0.01), cell(model="vgg16"): StepTime(1.0)}
+    assert Estimates(known).of(cell(model="vgg16", batch=8)) == 1.0
 
 
 def test_a_group_without_known_steps_has_no_estimate() -> None:
-    unknown = pending(0, pair().cells, {})
+    unknown = pending(0, pair().cells, Estimates({}))
     assert unknown == Pending(0, 4, None)
     assert unknown.least_seconds == 0
 
@@ -91,7 +110,7 @@ def test_a_result_takes_at_least_three_steps() -> None:
 
 def test_the_time_to_start_counts_as_well() -> None:
     known = {cell(batch=4): StepTime(1.0)}
-    waiting_group = pending(0, (cell(batch=4),), known, [1.0, 2.0, 30.0])
+    waiting_group = pending(0, (cell(batch=4),), Estimates(known), [1.0, 2.0, 30.0])
     assert (waiting_group.start_seconds, waiting_group.least_seconds) == (2.0, 5.0)
 
 
@@ -170,9 +189,9 @@ def test_a_small_share_of_much_time_still_warms_up() -> None:
     assert warm_up_seconds(1.0, 100.0, 2) == pytest.approx(2.5)
 
 
-def test_a_step_far_longer_than_the_time_left_is_hopeless() -> None:
-    assert is_hopeless(10.0 * HOPELESS + 0.1, 10.0)
-    assert not is_hopeless(10.0 * HOPELESS - 0.1, 10.0)
+def test_a_step_longer_than_the_time_left_is_hopeless() -> None:
+    assert is_hopeless(10.1, 10.0)
+    assert not is_hopeless(9.9, 10.0)
 
 
 def test_a_step_of_unknown_length_is_worth_a_try_while_there_is_time() -> None:
@@ -204,11 +223,11 @@ def test_a_lap_takes_its_shortest_time_or_is_one_step(step: float) -> None:
     assert steps == 1 or (steps - 1) * step < LAP_SECONDS
 
 
-def test_a_cell_without_partners_laps_until_its_interval_is_checked() -> None:
-    assert turn_laps(0, 0.05, None) == 8
-    assert turn_laps(8, 0.05, None) == 4
-    assert turn_laps(0, 0.2, None) == int(TURN_SECONDS / 0.2)
-    assert turn_laps(0, 10.0, None) == 1
+def test_a_turn_lasts_until_the_interval_is_checked_or_its_time_is_up() -> None:
+    assert turn_laps(0, 0.05, 2.0) == 8
+    assert turn_laps(8, 0.05, 2.0) == 4
+    assert turn_laps(0, 0.5, 2.0) == 4
+    assert turn_laps(0, 10.0, 2.0) == turn_laps(0, 10.0, -1.0) == 1
 
 
 def test_a_fast_cell_laps_as_long_as_the_slowest_of_its_group() -> None:

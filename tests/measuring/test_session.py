@@ -67,6 +67,8 @@ class World:
         self.start_up_seconds = 0.0
         self.break_at: dict[str, int] = {}
         self.laps: dict[str, int] = {}
+        self.lead_ins: list[int] = []
+        self.released: list[bool] = []
         self.verified: list[str] = []
         self.verify_seconds = 0.0
         self.breaks_verified = False
@@ -117,7 +119,8 @@ class FakeWorker:
                 flops = dict.fromkeys(get_args(Precision), 1e12)
                 device = self.cells[slot].device
                 return PeaksReached(Peaks(device=device, flops=flops, seconds=self.world.peaks_seconds))
-            case Release():
+            case Release(trim=trim):
+                self.world.released.append(trim)
                 self.cells.clear()
                 return Released()
             case _:
@@ -169,6 +172,7 @@ class FakeWorker:
     def turn(self, request: RunLaps) -> LapsDone:
         cell = self.cells[request.slot]
         self.world.order.append(("turn", cell.device))
+        self.world.lead_ins.append(request.lead_in)
         self.world.now += request.lead_in * self.world.seconds(cell)
         return LapsDone(tuple(self.lap(cell, request.steps) for _ in range(request.laps)))
 
@@ -268,6 +272,27 @@ def test_a_fast_cell_laps_several_times_while_a_slow_one_laps_once() -> None:
     )
     assert [lap.cell for lap in of_round.laps].count(0) == 1
     assert [lap.cell for lap in of_round.laps].count(1) > 1
+
+
+def test_a_cell_that_laps_alone_needs_a_lead_in_before_its_first_turn_only() -> None:
+    world = World(lambda cell: 0.1 + 0.05 * (sum(world.laps.values()) % 2))
+    measured(world, plan_of(group("a", 4, ("cpu",)), budget=10.0))
+    first, *later = world.lead_ins
+    assert first > 0
+    assert len(later) > 2
+    assert set(later) == {0}
+
+
+def test_a_turn_of_a_cell_that_laps_alone_ends_with_the_budget() -> None:
+    world = World(lambda cell: 0.4 + 0.2 * (len(world.order) % 2))
+    measured(world, plan_of(group("a", 4, ("cpu",)), budget=10.0))
+    assert world.now < 10.0 + 2 * 0.6
+
+
+def test_memory_goes_back_to_the_system_when_the_figures_are_done_and_after_each_breakdown() -> None:
+    world = World(fast)
+    measured(world, plan_of(group("a", 4, ("cpu",)), group("b", 4, ("cpu",))))
+    assert world.released == [False, False, True, True, True]
 
 
 def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:

@@ -6,7 +6,7 @@ from random import Random
 from msgspec import Struct
 
 from torchlap.machine.facts import cpu_threads
-from torchlap.measuring.schedule import StepTime, estimate_step
+from torchlap.measuring.schedule import Estimates, StepTime
 from torchlap.processes.crew import Crew
 from torchlap.runs.figures import Tally
 from torchlap.schema.base import OUT_OF_TIME, FailureKind
@@ -78,6 +78,10 @@ class Ledger:
                     self.steps[cells[lap.cell]] = StepTime(min(known.seconds, seconds), known.fixed)
             case _:
                 pass
+
+    def estimate(self, cell: Cell) -> float | None:
+        """The expected seconds of a cell's step; None where nothing is known."""
+        return Estimates(self.steps).of(cell)
 
     def format_of(self, cell: Cell, group: Sequence[Cell]) -> MemoryFormat:
         """The memory format that was chosen for the cell, its device in this group, or another batch, or `auto`.
@@ -154,7 +158,7 @@ class Context:
 
     def fail(self, group: int, cell: int, kind: FailureKind, reason: str, detail: str = "") -> None:
         """Record why a cell has no figure."""
-        estimate = estimate_step(self.plan.groups[group].cells[cell], self.ledger.steps)
+        estimate = self.ledger.estimate(self.plan.groups[group].cells[cell])
         self.emit(
             Failure(
                 group=group,

@@ -8,7 +8,7 @@ from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
     FAIR_ROUNDS,
     OVERRUN,
-    estimate_step,
+    TURN_SECONDS,
     is_hopeless,
     lap_steps,
     lead_in_steps,
@@ -53,6 +53,7 @@ class GroupRun:
         self._positions = [position for position in positions if position not in self._tally.failures]
         self._is_whole = len(positions) == len(self._cells)
         self._rounds = 0
+        self._end = context.end
         self._compile_seconds = 0.0
         """Compilation is not step time: it takes nothing from the group's share for laps."""
 
@@ -108,9 +109,7 @@ class GroupRun:
     def _build(self) -> None:
         """Build each cell that has a chance; a slow cell must not take the time of those that need little."""
         context = self._context
-        estimates = {
-            position: estimate_step(self._cells[position], context.ledger.steps) for position in self._positions
-        }
+        estimates = {position: context.ledger.estimate(self._cells[position]) for position in self._positions}
         hopeful = []
         for position, expected in sorted(estimates.items(), key=lambda item: item[1] or 0.0):
             left = context.left()
@@ -144,7 +143,7 @@ class GroupRun:
 
     def _warm_up(self, position: int, limit_seconds: float) -> None:
         context, cell = self._context, self._cells[position]
-        expected = estimate_step(cell, context.ledger.steps)
+        expected = context.ledger.estimate(cell)
         hang = context.hang_limit(cell)
         limit = min(hang, max(context.left(), LEAST_WAIT_SECONDS))
         request = WarmUp(
@@ -167,13 +166,13 @@ class GroupRun:
 
     def _take_turns(self, end: float, overrun: float, *, patient: bool) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
-        plan = self._context.plan
+        plan, self._end = self._context.plan, end
         while living := self._living():
             if self._rounds:
                 decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
                 if decided == "precise" or (decided and not patient):
                     return decided
-            if not self._another_round_fits(living, end + overrun if self._rounds < FAIR_ROUNDS else end):
+            if not self._another_round_fits(living, end + overrun if self._done(living) < FAIR_ROUNDS else end):
                 if self._has_figures(living):
                     return "budget"
                 self._give_up_on_the_slowest(living)
@@ -188,6 +187,10 @@ class GroupRun:
         laps = all(len(self._tally.laps(position)) >= LEAST_LAPS for position in living)
         return laps and (len(living) == 1 or self._rounds >= LEAST_LAPS)
 
+    def _done(self, living: Sequence[int]) -> int:
+        """Rounds, or the laps of a cell without partners."""
+        return self._rounds if len(living) > 1 else len(self._tally.laps(living[0]))
+
     def _step_seconds(self, position: int) -> float:
         return self._context.ledger.steps[self._cells[position]].seconds
 
@@ -197,8 +200,7 @@ class GroupRun:
         if self._has_figures(living):
             return context.clock() + needed <= end
         grace = GRACE * context.plan.budget_seconds
-        done = self._rounds if len(living) > 1 else len(self._tally.laps(living[0]))
-        return context.clock() + needed * max(1, LEAST_LAPS - done) <= context.end + grace
+        return context.clock() + needed * max(1, LEAST_LAPS - self._done(living)) <= context.end + grace
 
     def _turn_seconds(self, position: int) -> float:
         """The least that a turn takes."""
@@ -214,9 +216,15 @@ class GroupRun:
         step = self._step_seconds(position)
         steps = lap_steps(step, self._tally.prepared[position].synchronize_seconds)
         partners = [self._lap_seconds(other) for other in self._living() if other != position]
-        laps = turn_laps(len(self._tally.laps(position)), steps * step, max(partners) if partners else None)
-        lead_in = max(lead_in_steps(step, steps, chance), self._tally.prepared[position].prefetched if partners else 0)
-        return steps, lead_in, laps
+        longest = max(partners) if partners else min(TURN_SECONDS, self._end - self._context.clock())
+        laps = turn_laps(len(self._tally.laps(position)), steps * step, longest)
+        return steps, self._lead_in(position, step, steps, chance, alone=not partners), laps
+
+    def _lead_in(self, position: int, step: float, steps: int, chance: float, *, alone: bool) -> int:
+        """Steps before a turn; a cell that nothing has interrupted since its last turn needs none."""
+        if alone:
+            return 0 if self._rounds else lead_in_steps(step, steps, chance)
+        return max(lead_in_steps(step, steps, chance), self._tally.prepared[position].prefetched)
 
     def _give_up_on_the_slowest(self, living: list[int]) -> None:
         """A cell without two laps has no spread, so no figure; the others, which are faster, may still get theirs."""

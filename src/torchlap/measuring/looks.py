@@ -124,7 +124,7 @@ class Looks:
         except CellFailedError as failure:  # the figure stands: it was measured before
             return Breakdown(reason=_look_failed(failure, "analysis"), seconds=context.clock() - begun)
         finally:
-            context.crew.release()
+            context.crew.release(trim=True)  # its peak memory is that of one cell
         return breakdown
 
     def _warm_up(self, cell: Cell) -> None:

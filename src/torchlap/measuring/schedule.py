@@ -1,19 +1,22 @@
 """How the budget is divided: which group is next, how long it may take, how long a lap is. Arithmetic only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import ceil
 from statistics import median
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell
 from torchlap.stats import next_look
 
 LAP_SECONDS = 0.05
 """No lap is shorter, so that the clock and the synchronization do not matter."""
 
-TURN_SECONDS = 0.5
-"""A cell without partners laps this long in a row."""
+TURN_SECONDS = 2.0
+"""A cell without partners laps this long in a row, then the display is brought up to date."""
 
 LONGEST_STEP_SECONDS = 0.5
 """A longer step is its own lead-in."""
@@ -37,10 +40,6 @@ BATCH_POWER = 0.25
 LEAST_STEPS = 3
 """The least that a figure needs: one step to warm up, and two laps of one step."""
 
-HOPELESS = 3
-"""A first step estimated at this many times what is left is not started. The estimate is linear in the batch, which is
-too long when it comes from a small batch, so anything shorter is worth a try."""
-
 
 class StepTime(Struct, frozen=True):
     """Seconds of a step, and of its part that does not grow with the batch: the optimizer's update."""
@@ -60,46 +59,89 @@ class Pending(Struct, frozen=True):
     Attributes:
         step_seconds: a round of single steps, where that can be estimated.
         start_seconds: preparing its cells, without their warm-up.
+        expected_seconds: the same, where a cell that is not known counts as much as other models do.
     """
 
     number: int
     batch: int
     step_seconds: float | None
     start_seconds: float = 0.0
+    expected_seconds: float = 0.0
 
     @property
     def least_seconds(self) -> float:
         """The least that it takes, as far as that is known."""
-        return self.start_seconds + LEAST_STEPS * (self.step_seconds or 0.0)
+        return self.start_seconds + LEAST_STEPS * max(self.step_seconds or 0.0, self.expected_seconds)
 
 
-def estimate_step(cell: Cell, known: Mapping[Cell, StepTime]) -> float | None:
-    """The expected seconds of a cell's step, from the nearest batch of the same cell; None if there is none.
+class Estimates:
+    """What steps are expected to take, from the step times of other cells of the same run.
+
+    A step is at most linear in the batch. How much of that larger batches really took, on a device so far, counts for
+    its other models, too.
 
     Args:
-        cell: the cell to estimate.
-        known: step times of cells measured in the same run.
+        known: step times of measured cells.
     """
-    similar = [other for other in known if _differs_only_in_batch(cell, other)]
-    if not similar:
-        return None
-    nearest = min(similar, key=lambda other: abs(other.workload.batch - cell.workload.batch))
-    return known[nearest].at(cell.workload.batch / nearest.workload.batch)
+
+    def __init__(self, known: Mapping[Cell, StepTime]) -> None:
+        self._steps: dict[Variant, dict[int, StepTime]] = {}
+        for cell, step in known.items():
+            self._steps.setdefault(_variant(cell), {})[cell.workload.batch] = step
+        self._growth: dict[str, float] = {}
+        for variant, steps in self._steps.items():
+            for growth in _growth(steps):
+                self._growth[variant.device] = min(1.0, max(self._growth.get(variant.device, 0.0), growth))
+
+    def of(self, cell: Cell) -> float | None:
+        """The expected seconds of a cell's step, from the nearest batch of the same cell; None if there is none."""
+        steps = self._steps.get(_variant(cell))
+        return self._at(steps, cell) if steps else None
+
+    def typical(self, cell: Cell) -> float | None:
+        """The median of what a device's measured models take at the cell's batch; None if there are none."""
+        others = [self._at(steps, cell) for variant, steps in self._steps.items() if variant.device == cell.device]
+        return median(others) if others else None
+
+    def _at(self, steps: Mapping[int, StepTime], cell: Cell) -> float:
+        nearest = min(steps, key=lambda batch: abs(batch - cell.workload.batch))
+        linear = steps[nearest].at(cell.workload.batch / nearest)
+        if cell.workload.batch <= nearest:
+            return linear
+        return max(steps[nearest].seconds, self._growth.get(cell.device, 1.0) * linear)
 
 
-def _differs_only_in_batch(cell: Cell, other: Cell) -> bool:
-    workloads = (cell.workload.model, cell.workload.phase) == (other.workload.model, other.workload.phase)
-    return workloads and (cell.recipe, cell.device) == (other.recipe, other.device)
+class Variant(NamedTuple):
+    """What has step times at several batches."""
+
+    model: str
+    phase: str
+    recipe: Recipe
+    device: str
 
 
-def pending(
-    number: int, cells: Sequence[Cell], known: Mapping[Cell, StepTime], starts: Sequence[float] = ()
-) -> Pending:
+def _variant(cell: Cell) -> Variant:
+    return Variant(cell.workload.model, cell.workload.phase, cell.recipe, cell.device)
+
+
+def _growth(steps: Mapping[int, StepTime]) -> Iterator[float]:
+    """From each batch to the next: the seconds of a step, divided by what they would be if they were linear."""
+    for small, large in pairwise(sorted(steps)):
+        if linear := steps[small].at(large / small):
+            yield steps[large].seconds / linear
+
+
+def pending(number: int, cells: Sequence[Cell], estimates: Estimates, starts: Sequence[float] = ()) -> Pending:
     """Describe a group by what is known so far: its cells' step times, and how long other groups took to start."""
-    estimates = [estimate_step(cell, known) for cell in cells]
-    steps = [step for step in estimates if step is not None]
-    batch = max(cell.workload.batch for cell in cells)
-    return Pending(number, batch, sum(steps) if steps else None, median(starts) if starts else 0.0)
+    known = [step for step in map(estimates.of, cells) if step is not None]
+    expected = [estimates.of(cell) or estimates.typical(cell) or 0.0 for cell in cells]
+    return Pending(
+        number=number,
+        batch=max(cell.workload.batch for cell in cells),
+        step_seconds=sum(known) if known else None,
+        start_seconds=median(starts) if starts else 0.0,
+        expected_seconds=sum(expected),
+    )
 
 
 def next_up(waiting: Sequence[Pending]) -> Pending:
@@ -131,8 +173,8 @@ def warm_up_seconds(share_seconds: float, left_seconds: float, cells: int) -> fl
 
 
 def is_hopeless(step_seconds: float | None, left_seconds: float) -> bool:
-    """Whether a cell's first step is not worth starting."""
-    return left_seconds <= 0 or (step_seconds is not None and step_seconds > HOPELESS * left_seconds)
+    """Whether a cell's first step is not worth starting: a figure needs `LEAST_STEPS`, but estimates are too long."""
+    return left_seconds <= 0 or (step_seconds is not None and step_seconds > left_seconds)
 
 
 def lap_steps(step_seconds: float, synchronize_seconds: float) -> int:
@@ -145,16 +187,15 @@ def lap_steps(step_seconds: float, synchronize_seconds: float) -> int:
     return max(1, ceil(max(LAP_SECONDS, synchronize_seconds / SYNCHRONIZE_SHARE) / step_seconds))
 
 
-def turn_laps(count: int, lap_seconds: float, slowest_lap_seconds: float | None) -> int:
-    """Laps of a cell's next turn: up to the next check of its interval, as far as that does not delay its partners.
+def turn_laps(count: int, lap_seconds: float, longest_seconds: float) -> int:
+    """Laps of a cell's next turn: up to the next check of its interval, as far as they fit.
 
     Args:
         count: of the cell's laps so far.
         lap_seconds: of this cell.
-        slowest_lap_seconds: of the slowest cell in its group; None for a cell without partners.
+        longest_seconds: of the turn: a lap of the slowest partner, or what is left up to `TURN_SECONDS`.
     """
-    allowed = TURN_SECONDS if slowest_lap_seconds is None else slowest_lap_seconds
-    return max(1, min(next_look(count) - count, int(allowed / lap_seconds)))
+    return max(1, min(next_look(count) - count, int(longest_seconds / lap_seconds)))
 
 
 def lead_in_steps(step_seconds: float, steps: int, chance: float) -> int:

@@ -11,7 +11,7 @@ from torchlap.measuring.context import Context, Status
 from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
-from torchlap.measuring.schedule import next_up, pending, share
+from torchlap.measuring.schedule import Estimates, next_up, pending, share
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import Tally
@@ -84,6 +84,7 @@ class Session:
             return
         try:
             self._measure_figures(waiting)
+            self._context.crew.release(trim=True)
             self._context.end = self._context.started + self._context.plan.budget_seconds
             if self._context.plan.verify:
                 self._looks.check_all()
@@ -153,9 +154,11 @@ class Session:
     ) -> int:
         """Measure one group, within its share of what is left; its number."""
         context = self._context
-        groups, steps = context.plan.groups, context.ledger.steps
+        groups, estimates = context.plan.groups, Estimates(context.ledger.steps)
         candidates = [
-            pending(number, [groups[number].cells[position] for position in positions_of(number)], steps, self._starts)
+            pending(
+                number, [groups[number].cells[position] for position in positions_of(number)], estimates, self._starts
+            )
             for number in waiting
         ]
         chosen = next_up(candidates)

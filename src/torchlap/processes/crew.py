@@ -86,15 +86,15 @@ class Crew:
         if slot in self._homes:
             self._lose(self._homes[slot])
 
-    def release(self) -> None:
-        """Have the workers drop all cells; those of isolated cells end."""
+    def release(self, *, trim: bool = False) -> None:
+        """Have the workers drop all cells, with `trim` also the memory that they keep; those of isolated cells end."""
         for home, worker in list(self._workers.items()):
             if self._isolate:
                 worker.kill()
                 del self._workers[home]
                 continue
             try:
-                worker.ask(Release(), Released, RELEASE_SECONDS)
+                worker.ask(Release(trim), Released, RELEASE_SECONDS)
             except CellFailedError:
                 self._lose(home)
         self._homes.clear()

@@ -120,7 +120,12 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
 
 
 class Release(Struct, frozen=True, tag="release"):
-    """Ask to drop all cells, and to hand their memory back to the device."""
+    """Ask to drop all cells, and to hand their memory back to the accelerator; with `trim` also to the system.
+
+    Memory that the next cells can use again need not be cleared page by page, which takes seconds where it is much.
+    """
+
+    trim: bool = False
 
 
 Request = (

@@ -112,8 +112,8 @@ class CellServer:
                 self._cells.pop(slot, None)
                 self._cells[slot] = Held(Bench(request))
                 return Built()
-            case Release():
-                self._release()
+            case Release(trim=trim):
+                self._release(trim=trim)
                 return Released()
             case _:
                 return self._about_cell(self._held(request.slot), request)
@@ -143,8 +143,8 @@ class CellServer:
         held.bench.activate()
         return held
 
-    def _release(self) -> None:
-        """Drop all cells, and return their memory to the devices."""
+    def _release(self, *, trim: bool) -> None:
+        """Drop all cells, and return their memory to the accelerators, with `trim` to the system, too."""
         used = {held.bench.device for held in self._cells.values()}
         compiled = any(held.bench.cell.recipe.compile for held in self._cells.values())
         self._cells.clear()
@@ -152,7 +152,10 @@ class CellServer:
             torch.compiler.reset()  # compiled code keeps its module
         gc.collect()
         for device in used:
-            devices.release_cached_memory(device)
+            if device.type != "cpu":
+                devices.release_cached_memory(device)
+        if trim:
+            devices.release_cached_memory(torch.device("cpu"))
 
     def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
         """Requests that need no cell."""
