@@ -277,10 +277,8 @@ def test_a_fast_cell_laps_several_times_while_a_slow_one_laps_once() -> None:
 def test_a_cell_that_laps_alone_needs_a_lead_in_before_its_first_turn_only() -> None:
     world = World(lambda cell: 0.1 + 0.05 * (sum(world.laps.values()) % 2))
     measured(world, plan_of(group("a", 4, ("cpu",)), budget=10.0))
-    first, *later = world.lead_ins
-    assert first > 0
-    assert len(later) > 2
-    assert set(later) == {0}
+    visits = [what for what, _ in world.order].count("prepare")
+    assert 0 < sum(lead_in > 0 for lead_in in world.lead_ins) <= visits < len(world.lead_ins) / 2
 
 
 def test_a_turn_of_a_cell_that_laps_alone_ends_with_the_budget() -> None:
