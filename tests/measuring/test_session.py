@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from torchlap.machine.conditions import GpuUsers, Watch
+from torchlap.measuring.schedule import WATCHED_STEPS
 from torchlap.measuring.session import Session, Status
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
@@ -290,7 +291,23 @@ def test_a_turn_of_a_cell_that_laps_alone_ends_with_the_budget() -> None:
 def test_memory_goes_back_to_the_system_when_the_figures_are_done_and_after_each_breakdown() -> None:
     world = World(fast)
     measured(world, plan_of(group("a", 4, ("cpu",)), group("b", 4, ("cpu",))))
-    assert world.released == [False, False, True, True, True]
+    assert world.released == [False, True, True, True]
+
+
+def test_a_users_model_is_watched_until_rare_slow_steps_would_show() -> None:
+    world = World(fast)
+    session, _ = measured(world, replace(plan_of(group("net.py:make", 4, ("cpu",))), explain=False))
+    tally = session.tallies[0]
+    assert tally.stopped == "precise"
+    assert sum(lap.steps for lap in tally.laps(0)) >= WATCHED_STEPS
+    assert [what for what, _ in world.order].count("prepare") == 1
+
+
+def test_rare_slow_steps_are_watched_for_in_time_that_is_left() -> None:
+    world = World(fast)
+    session, _ = measured(world, plan_of(group("net.py:make", 4, ("cpu",)), group("a", 4, ("cpu",)), budget=7.0))
+    assert [len(tally.laps(0)) >= 8 for tally in session.tallies] == [True, True]
+    assert world.now < 7.1
 
 
 def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:

@@ -10,6 +10,7 @@ from torchlap.measuring.schedule import (
     OVERRUN,
     TURN_SECONDS,
     is_hopeless,
+    is_watched,
     lap_steps,
     lead_in_steps,
     turn_laps,
@@ -53,33 +54,32 @@ class GroupRun:
         self._positions = [position for position in positions if position not in self._tally.failures]
         self._is_whole = len(positions) == len(self._cells)
         self._rounds = 0
+        self._held: list[int] = []
+        """Cells that are still warm from the visit before."""
         self._end = context.end
         self._compile_seconds = 0.0
         """Compilation is not step time: it takes nothing from the group's share for laps."""
 
     def measure(self, seconds: float, start_seconds: float, *, fresh: bool, patient: bool = False) -> float:
-        """Measure within about `seconds`; the seconds that building the cells took.
+        """Measure within about `seconds`; the seconds that building the cells took. Workers then still hold the cells.
 
         Args:
             seconds: the group's share of the time.
             start_seconds: of these, what building its cells is expected to take.
             fresh: earlier events of the group are void.
-            patient: go on even if more laps do not seem to help.
+            patient: go on even if more laps do not seem to help, and until each cell was watched long enough.
         """
         context = self._context
         begun, left = context.clock(), context.left()
         context.emit(GroupStarted(self._number, fresh))
-        try:
-            preparing = self._prepare(max(0.0, seconds - start_seconds), left)
-            self._watch.begin()
-            overrun = OVERRUN * left if self._is_whole and not patient else 0.0
-            reason = self._take_turns(begun + seconds + self._compile_seconds, overrun, patient=patient)
-            conditions = self._watch.end(self._number)
-            if self._is_whole:
-                context.emit(conditions)
-                context.emit(GroupFinished(self._number, reason))
-        finally:
-            context.crew.release()
+        preparing = self._prepare(max(0.0, seconds - start_seconds), left)
+        self._watch.begin()
+        overrun = OVERRUN * left if self._is_whole and not patient else 0.0
+        reason = self._take_turns(begun + seconds + self._compile_seconds, overrun, patient=patient)
+        conditions = self._watch.end(self._number)
+        if self._is_whole:
+            context.emit(conditions)
+            context.emit(GroupFinished(self._number, reason))
         return preparing
 
     def _living(self) -> list[int]:
@@ -87,12 +87,15 @@ class GroupRun:
 
     def _prepare(self, spare_seconds: float, left_seconds: float) -> float:
         """Build and warm up the cells; the seconds that building took."""
-        clock = self._context.clock
+        clock, crew = self._context.clock, self._context.crew
         begun = clock()
+        self._held = [position for position in self._positions if crew.holds(position)]
         self._build()
         building = clock() - begun
         limit = warm_up_seconds(spare_seconds, left_seconds, max(1, len(self._positions)))
         for position in self._positions:
+            if position in self._held and crew.holds(position):
+                continue
             if position not in self._tally.failures and self._is_built(position):
                 self._warm_up(position, limit)
         return building
@@ -119,7 +122,11 @@ class GroupRun:
                 context.say(f"{self._cells[position]}: preparing")
                 hopeful.append(position)
         self._positions = hopeful
-        requests = {position: context.build_request(position, self._cells[position]) for position in hopeful}
+        requests = {
+            position: context.build_request(position, self._cells[position])
+            for position in hopeful
+            if not context.crew.holds(position)
+        }
         for position, failure in context.crew.build(requests, context.hang_seconds).items():
             self._fail(position, failure)
 
@@ -167,14 +174,16 @@ class GroupRun:
     def _take_turns(self, end: float, overrun: float, *, patient: bool) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         plan, self._end = self._context.plan, end
+        reason: StopReason = "budget"
         while living := self._living():
             if self._rounds:
                 decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
-                if decided == "precise" or (decided and not patient):
+                if decided and (not patient or (decided == "precise" and self._all_watched(living))):
                     return decided
+                reason = "precise" if decided == "precise" else "budget"
             if not self._another_round_fits(living, end + overrun if self._done(living) < FAIR_ROUNDS else end):
                 if self._has_figures(living):
-                    return "budget"
+                    return reason
                 self._give_up_on_the_slowest(living)
                 continue
             self._context.say(f"{self._cells[0].workload.model}: round {self._rounds + 1}")
@@ -190,6 +199,9 @@ class GroupRun:
     def _done(self, living: Sequence[int]) -> int:
         """Rounds, or the laps of a cell without partners."""
         return self._rounds if len(living) > 1 else len(self._tally.laps(living[0]))
+
+    def _all_watched(self, living: Sequence[int]) -> bool:
+        return all(is_watched(self._cells[position], self._tally.laps(position)) for position in living)
 
     def _step_seconds(self, position: int) -> float:
         return self._context.ledger.steps[self._cells[position]].seconds
@@ -223,7 +235,7 @@ class GroupRun:
     def _lead_in(self, position: int, step: float, steps: int, chance: float, *, alone: bool) -> int:
         """Steps before a turn; a cell that nothing has interrupted since its last turn needs none."""
         if alone:
-            return 0 if self._rounds else lead_in_steps(step, steps, chance)
+            return 0 if self._rounds or position in self._held else lead_in_steps(step, steps, chance)
         return max(lead_in_steps(step, steps, chance), self._tally.prepared[position].prefetched)
 
     def _give_up_on_the_slowest(self, living: list[int]) -> None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from torchlap.schema.events import Lap
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Cell
+from torchlap.schema.workload import Cell, is_own_file
 from torchlap.stats import next_look
 
 LAP_SECONDS = 0.05
@@ -20,6 +21,10 @@ TURN_SECONDS = 2.0
 
 LONGEST_STEP_SECONDS = 0.5
 """A longer step is its own lead-in."""
+
+WATCHED_STEPS, WATCHED_SECONDS = 1000, 10.0
+"""A user's model or a loader that has lapped for fewer steps and less time may have slow steps so rare that none was
+seen, such as a validation or a checkpoint. Time that is left goes there when all intervals are narrow."""
 
 MOST_EXTRA_STEPS = 8
 SYNCHRONIZE_SHARE = 0.01
@@ -213,6 +218,13 @@ def lead_in_steps(step_seconds: float, steps: int, chance: float) -> int:
     if step_seconds >= LONGEST_STEP_SECONDS:
         return 0
     return min(steps, ceil(LAP_SECONDS / step_seconds)) + int(chance * (1 + min(steps, MOST_EXTRA_STEPS)))
+
+
+def is_watched(cell: Cell, laps: Sequence[Lap]) -> bool:
+    """Whether a cell has lapped long enough to see rare slow steps, if it may have any."""
+    if not is_own_file(cell.workload.model) and cell.recipe.workers is None:
+        return True
+    return sum(lap.steps for lap in laps) >= WATCHED_STEPS or sum(lap.seconds for lap in laps) >= WATCHED_SECONDS
 
 
 def turn_order(cells: Sequence[int], round_number: int) -> list[int]:

@@ -11,7 +11,7 @@ from torchlap.measuring.context import Context, Status
 from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
-from torchlap.measuring.schedule import Estimates, next_up, pending, share
+from torchlap.measuring.schedule import Estimates, is_watched, next_up, pending, share
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import Tally
@@ -56,6 +56,8 @@ class Session:
         self._devices, self._gpu_users = devices, GpuUsers()
         self._watches: dict[int, Watch] = {}
         self._complete = False
+        self._held: int | None = None
+        """The group whose cells the workers hold."""
         self._begun: set[int] = set()
         """Groups of which this session has measured a part."""
         self._starts: list[float] = []
@@ -85,6 +87,7 @@ class Session:
         try:
             self._measure_figures(waiting)
             self._context.crew.release(trim=True)
+            self._held = None
             self._context.end = self._context.started + self._context.plan.budget_seconds
             if self._context.plan.verify:
                 self._looks.check_all()
@@ -101,7 +104,7 @@ class Session:
         return [number for number, tally in enumerate(self.tallies) if tally.stopped is None]
 
     def _measure_figures(self, waiting: Sequence[int]) -> None:
-        """Quick cells first; then each whole group, its cells in turns; then the widest intervals."""
+        """Quick cells first; then each whole group, its cells in turns; then what is left where it helps most."""
         context, plan = self._context, self._context.plan
         figures_share = FIGURES_SHARE if plan.verify or plan.explain else 1.0
         figures_end = context.started + figures_share * plan.budget_seconds
@@ -109,19 +112,28 @@ class Session:
         context.end = figures_end
         self._measure_all(mixed, self._quick, FIRST_SECONDS)
         self._measure_all(waiting, self._all_cells)
-        self._narrow_the_widest(waiting)
+        self._spend_the_rest(waiting)
 
-    def _narrow_the_widest(self, numbers: Sequence[int]) -> None:
-        """Spend what is left on the groups whose intervals are wider than the target, the widest first."""
+    def _spend_the_rest(self, numbers: Sequence[int]) -> None:
+        """What is left goes to the widest intervals; when all are narrow, to cells that were watched only briefly."""
         context, tried = self._context, Counter[int]()
-        while True:
-            widths = {number: self._width(number) for number in numbers if tried[number] < MOST_SPARE_TURNS}
-            wide = {number: width for number, width in widths.items() if width > context.plan.precision_target}
-            if not wide or context.left() < SPARE_SECONDS:
+        while (spare := SPARE_SECONDS + self._start_seconds()) <= context.left():
+            candidates = [number for number in numbers if tried[number] < MOST_SPARE_TURNS]
+            widths = {number: self._width(number) for number in candidates}
+            wide = [number for number in candidates if widths[number] > context.plan.precision_target]
+            brief = [number for number in candidates if not self._is_watched(number)]
+            if not wide and not brief:
                 return
-            number = max(wide, key=wide.__getitem__)
+            number = max(wide, key=widths.__getitem__) if wide else min(brief, key=tried.__getitem__)
             tried[number] += 1
-            self._measure_group(number, self._all_cells(number), SPARE_SECONDS, patient=True)
+            seconds = context.left() if len({*wide, *brief}) == 1 else spare
+            self._measure_group(number, self._all_cells(number), seconds, patient=True)
+
+    def _is_watched(self, number: int) -> bool:
+        """Whether each cell that has laps has lapped long enough."""
+        tally = self.tallies[number]
+        laps = {position: tally.laps(position) for position in tally.living()}
+        return all(is_watched(tally.group.cells[position], found) for position, found in laps.items() if found)
 
     def _width(self, number: int) -> float:
         """The widest relative half-width of a group's figures; 0 if it has none."""
@@ -172,11 +184,17 @@ class Session:
         if number not in self._watches:
             first = not self._watches
             self._watches[number] = Watch(self._devices, self._gpu_users, first=first, clock=context.clock)
-        start_seconds = median(self._starts) if self._starts else 0.0
         fresh = number not in self._begun
         self._begun.add(number)
+        if self._held not in (None, number):
+            context.crew.release()
+        self._held = number
         group = GroupRun(context, number, self._watches[number], positions)
-        self._starts.append(group.measure(seconds, start_seconds, fresh=fresh, patient=patient))
+        self._starts.append(group.measure(seconds, self._start_seconds(), fresh=fresh, patient=patient))
+
+    def _start_seconds(self) -> float:
+        """What building the cells of a group is expected to take."""
+        return median(self._starts) if self._starts else 0.0
 
     def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
         wall = self._context.clock() - self._context.started

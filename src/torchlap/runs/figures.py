@@ -28,7 +28,7 @@ from torchlap.schema.numerics import Numerics
 from torchlap.schema.workload import Cell, Group
 from torchlap.stats import Interval, Ratio, lap_interval, mean_interval, turn_interval
 
-SLOW_STEPS, SLOW_STEP_LAPS = 1.03, 8
+SLOW_STEPS, SLOW_STEP_LAPS = 1.02, 8
 """Rare slow steps count if the figure without them is this many times as large; in fewer laps they may be chance."""
 
 LEAST_LAPS = 2
