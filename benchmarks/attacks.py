@@ -1,22 +1,29 @@
 """Steps that could fool the measurement: periods, rare costs, full queues, slow wake-ups. Is a wrong figure silent?
 
-    python benchmarks/attacks.py [--starts 40]
+    python benchmarks/attacks.py [--starts 40] [--real]
 
 Each attack runs from 40 random starts in virtual time: the session, its laps and its stopping rule are the real ones,
 only the step is made up. It is measured alone, and in turns with a slow cell. Prints a row for each: the largest error
 of the throughput against that of a plain loop, the runs that were wrong by over 3%, and those of them that were silent:
 no finding says that there is no single speed, or what the rare slow steps cost. Exits with 1 if one was silent.
+
+With `--real`, the command measures a few models that do the same (`attacked_models.py`), in turns with a plain loop.
 """
 
 import argparse
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from math import exp, log
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import NamedTuple, cast
 
+from torchlap import load
 from torchlap.judge.measurement import findings
+from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.session import Session
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import figures
@@ -39,9 +46,11 @@ from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 from torchlap.worker.cell import timing
 
+HERE = Path(__file__).parent
 WRONG, BATCH, BUDGET_SECONDS = 0.03, 32, 30.0
 SLOW, ATTACKED = "cpu", "sim:0"
 SLOW_STEP_SECONDS = 0.5
+REAL_MODELS = ("alternating", "accumulate", "logging", "litter")
 LOOP_STEPS, LOOP_START = 50_000, 1000
 TELLING = frozenset({"TL204", "TL205", "TL207", "TL221"})
 """Drift, two speeds, a ratio that moved, rare slow steps."""
@@ -207,7 +216,7 @@ class MadeUp:
 
 
 def _nothing() -> None:
-    """Nothing to wait for, and nothing to collect."""
+    """Nothing to wait for."""
 
 
 class Outcome(NamedTuple):
@@ -222,7 +231,6 @@ def attack(make: Callable[[Random], Cost], seed: int, *, in_turns: bool) -> Outc
     truth = BATCH / plain_loop(make(Random(seed)))
     world = World(make(Random(seed)), 8 if make is prefetched else 0)
     timing.time = SimpleNamespace(perf_counter=lambda: world.now)  # type: ignore[assignment,attr-defined]
-    timing.gc = SimpleNamespace(collect=_nothing)  # type: ignore[assignment,attr-defined]
     devices = (SLOW, ATTACKED) if in_turns else (ATTACKED,)
     group = Group(tuple(Cell(Workload("attacked.py:step", BATCH), Recipe(), device) for device in devices))
     plan = Plan(suite="own", groups=(group,), budget_seconds=BUDGET_SECONDS, verify=False, explain=False)
@@ -251,11 +259,45 @@ def plain_loop(cost: Cost) -> float:
     return sum(seconds[LOOP_START:]) / (LOOP_STEPS - LOOP_START)
 
 
+def in_reality() -> int:
+    """Run the command and a plain loop in turns; the wrong figures that were silent."""
+    print("| model | plain loop before and after, images/s | torchlap | told |\n|---|---|---|---|")
+    silent, threads = 0, cpu_threads()[0]
+    for name in REAL_MODELS:
+        plain = [sys.executable, str(HERE / "attacked_models.py"), name, "15", str(threads)]
+        before = float(subprocess.run(plain, capture_output=True, text=True, check=True).stdout)
+        run = command(f"{HERE / 'attacked_models.py'}:{name}")
+        after = float(subprocess.run(plain, capture_output=True, text=True, check=True).stdout)
+        found = figures(run)[0].cells[0].throughput
+        told = sorted({finding.code for finding in findings(run)} & TELLING)
+        print(f"| {name} | {before:.4g}, {after:.4g} | {found} | {', '.join(told) or 'nothing'} |", flush=True)
+        low, high = min(before, after) / (1 + WRONG), max(before, after) * (1 + WRONG)
+        silent += not (told or (found and low <= found.value <= high))
+    return silent
+
+
+def command(model: str) -> Run:
+    """What torchlap's command measures."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run.jsonl"
+        words = ["run", model, "--batch", str(BATCH), "--devices", "cpu", "--budget", "30s", "--no-why"]
+        subprocess.run(
+            [sys.executable, "-m", "torchlap", *words, "--out", str(out)], stdout=subprocess.DEVNULL, check=True
+        )
+        return load(out)
+
+
 def main() -> None:
     """Attack, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=40)
-    starts = parser.parse_args().starts
+    parser.add_argument("--real", action="store_true")
+    options = parser.parse_args()
+    sys.exit((in_reality() if options.real else in_virtual_time(options.starts)) > 0)
+
+
+def in_virtual_time(starts: int) -> int:
+    """Print a row an attack; the wrong figures that were silent."""
     print("| attack | measured | largest error | wrong by over 3% | silent |\n|---|---|---|---|---|")
     silent = 0
     for name, make in ATTACKS.items():
@@ -267,7 +309,7 @@ def main() -> None:
             where = "in turns" if in_turns else "alone"
             print(f"| {name} | {where} | {largest:+.1%} | {len(wrong)} of {starts} | {untold} |", flush=True)
             silent += untold
-    sys.exit(silent > 0)
+    return silent
 
 
 if __name__ == "__main__":

@@ -149,6 +149,6 @@ def peaks(device: str, *_: Any) -> Peaks:
 
 
 def freeze_garbage() -> None:
-    """Collect what there is once, and never look through it again: a lap begins with a collection."""
+    """Collect what there is once, and never look through it again: each warm-up collects it."""
     gc.collect()
     gc.freeze()

@@ -22,7 +22,7 @@ TURN_SECONDS = 2.0
 LONGEST_STEP_SECONDS = 0.5
 """A longer step is its own lead-in."""
 
-WATCHED_STEPS, WATCHED_SECONDS = 1000, 10.0
+WATCHED_STEPS, WATCHED_SECONDS, ENOUGH_SECONDS = 1000, 5.0, 10.0
 """A user's model or a loader that has lapped for fewer steps and less time may have slow steps so rare that none was
 seen, such as a validation or a checkpoint. Time that is left goes there when all intervals are narrow."""
 
@@ -224,7 +224,8 @@ def is_watched(cell: Cell, laps: Sequence[Lap]) -> bool:
     """Whether a cell has lapped long enough to see rare slow steps, if it may have any."""
     if not is_own_file(cell.workload.model) and cell.recipe.workers is None:
         return True
-    return sum(lap.steps for lap in laps) >= WATCHED_STEPS or sum(lap.seconds for lap in laps) >= WATCHED_SECONDS
+    steps, seconds = sum(lap.steps for lap in laps), sum(lap.seconds for lap in laps)
+    return seconds >= ENOUGH_SECONDS or (steps >= WATCHED_STEPS and seconds >= WATCHED_SECONDS)
 
 
 def turn_order(cells: Sequence[int], round_number: int) -> list[int]:

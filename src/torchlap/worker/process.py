@@ -62,6 +62,7 @@ def _fork(control: socket.socket, connection: int, log: int) -> int:
         return pid
     try:
         control.close()
+        gc.unfreeze()  # a plain script's collections traverse what importing torch made, too
         os.setsid()
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -95,9 +96,9 @@ def main() -> NoReturn:
     """Serve, or fork workers that serve; the command line gives the mode and the socket's number."""
     mode, descriptor = sys.argv[1], int(sys.argv[2])
     connection = socket.socket(fileno=descriptor)
-    gc.collect()
-    gc.freeze()  # what importing torch made stays: later collections need not traverse it, nor forks copy it
     if mode == "template":
+        gc.collect()
+        gc.freeze()  # so that a collection of this process does not write to the pages that it shares with its forks
         template(connection)
     _prefer_for_the_oom_killer()
     serve(connection)

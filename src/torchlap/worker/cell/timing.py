@@ -1,6 +1,5 @@
 """Laps, and the warm-up before them. The clock is read only when the device has no work pending."""
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from math import ceil
@@ -62,9 +61,9 @@ def turn(
 ) -> None:
     """Run laps of `steps` steps each in a row, after `lead_in` untimed steps.
 
-    After each lap, `after_lap` is called with its seconds, from an idle device to an idle device.
+    After each lap, `after_lap` is called with its seconds, from an idle device to an idle device. Python's garbage is
+    collected when Python sees fit, as in any loop: a collection before each turn would put off the long ones forever.
     """
-    gc.collect()  # the garbage of other cells is not this one's; its own is collected in its laps, as in any loop
     for _ in range(lead_in):
         step()
     synchronize()
