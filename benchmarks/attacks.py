@@ -185,16 +185,26 @@ class MadeUp:
         match request:
             case WarmUp(slot=slot, limit_seconds=limit):
                 return Prepared(self._warm_up(self._steps[slot], limit))
-            case RunLaps(slot=slot, steps=steps, lead_in=lead_in, laps=laps):
-                seconds: list[float] = []
-                step = self._steps[slot]
-                timing.turn(step, _nothing, steps, laps=laps, lead_in=lead_in, after_lap=seconds.append)
-                return LapsDone(tuple(LapTime(lap, 1.0) for lap in seconds))
+            case RunLaps():
+                return self._turn(request)
             case Release():
                 self._steps.clear()
                 return Released()
             case _:
                 raise TypeError(request)
+
+    def _turn(self, request: RunLaps) -> LapsDone:
+        laps: list[float] = []
+        timing.turn(
+            self._steps[request.slot],
+            _nothing,
+            request.steps,
+            laps=request.laps,
+            lead_in=request.lead_in,
+            after_lap=laps.append,
+            seconds=request.seconds,
+        )
+        return LapsDone(tuple(LapTime(lap, 1.0) for lap in laps))
 
     def _warm_up(self, step: Callable[[], None], limit: float) -> Preparation:
         warm = timing.warm_up(lambda steps: timing.lap(step, _nothing, steps), limit, lambda _: None)

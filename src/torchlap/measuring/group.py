@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import floor, log10
+from typing import NamedTuple
 
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
@@ -35,6 +36,15 @@ SETTLE_SHARE = 0.1
 
 GRACE = 0.1
 """A second lap may overrun the budget by this share: without it the first would be lost."""
+
+
+class Turn(NamedTuple):
+    """A cell's turn: steps of a lap, untimed steps before, laps, and the seconds after which no further lap begins."""
+
+    steps: int
+    lead_in: int
+    laps: int
+    seconds: float
 
 
 class GroupRun:
@@ -216,21 +226,21 @@ class GroupRun:
 
     def _turn_seconds(self, position: int) -> float:
         """The least that a turn takes."""
-        steps, lead_in, _ = self._turn_of(position, chance=0.0)
-        return (steps + lead_in) * self._step_seconds(position)
+        turn = self._turn_of(position, chance=0.0)
+        return (turn.steps + turn.lead_in) * self._step_seconds(position)
 
     def _lap_seconds(self, position: int) -> float:
         step = self._step_seconds(position)
         return step * lap_steps(step, self._tally.prepared[position].synchronize_seconds)
 
-    def _turn_of(self, position: int, chance: float) -> tuple[int, int, int]:
-        """Steps of a lap, of the lead-in, and laps, from what is known about the step's time now."""
+    def _turn_of(self, position: int, chance: float) -> Turn:
+        """A cell's next turn, from what is known about the step's time now."""
         step = self._step_seconds(position)
         steps = lap_steps(step, self._tally.prepared[position].synchronize_seconds)
         partners = [self._lap_seconds(other) for other in self._living() if other != position]
         longest = max(partners) if partners else min(TURN_SECONDS, self._end - self._context.clock())
         laps = turn_laps(len(self._tally.laps(position)), steps * step, longest)
-        return steps, self._lead_in(position, step, steps, chance, alone=not partners), laps
+        return Turn(steps, self._lead_in(position, step, steps, chance, alone=not partners), laps, max(0.0, longest))
 
     def _lead_in(self, position: int, step: float, steps: int, chance: float, *, alone: bool) -> int:
         """Steps before a turn; a cell that nothing has interrupted since its last turn needs none."""
@@ -259,12 +269,19 @@ class GroupRun:
         context = self._context
         if not self._is_ready(position):
             return []
-        steps, lead_in, count = self._turn_of(position, context.random())
-        expected = (steps * count + lead_in) * self._step_seconds(position)
+        planned = self._turn_of(position, context.random())
+        lapping = planned.laps * planned.steps * self._step_seconds(position)
+        expected = lapping + planned.lead_in * self._step_seconds(position)
         limit = max(context.hang_seconds, SLOW_LAP_FACTOR * expected)
         alone = len({self._cells[other].device for other in self._living()}) == 1
-        settle = 0.0 if alone else SETTLE_SHARE * steps * count * self._step_seconds(position)
-        request = RunLaps(slot=position, steps=steps, lead_in=lead_in, laps=count, settle_seconds=settle)
+        request = RunLaps(
+            slot=position,
+            steps=planned.steps,
+            lead_in=planned.lead_in,
+            laps=planned.laps,
+            seconds=planned.seconds,
+            settle_seconds=0.0 if alone else SETTLE_SHARE * lapping,
+        )
         try:
             turn = context.crew.ask(position, request, LapsDone, limit)
         except CellFailedError as failure:
@@ -273,7 +290,7 @@ class GroupRun:
         if turn.failed:
             context.crew.drop(position)
             self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
-        return [Lap(position, steps, lap.seconds, lap.loss) for lap in turn.laps]
+        return [Lap(position, planned.steps, lap.seconds, lap.loss) for lap in turn.laps]
 
 
 def _not_started(expected: float | None, left: float) -> str:

@@ -90,9 +90,10 @@ class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):
 
 
 class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
-    """Ask for a turn of a cell: `lead_in` steps that are not timed, then `laps` laps of `steps` each.
+    """Ask for a turn of a cell: `lead_in` steps that are not timed, then up to `laps` laps of `steps` each.
 
     Attributes:
+        seconds: after so many no further lap begins; it matters where steps become slower.
         settle_seconds: how long the worker may wait afterwards until its threads are idle, for another worker's turn.
     """
 
@@ -100,6 +101,7 @@ class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
     steps: int
     lead_in: int
     laps: int = 1
+    seconds: float = 1e9
     settle_seconds: float = 0.0
 
 

@@ -220,6 +220,7 @@ class CellServer:
                 laps=request.laps,
                 lead_in=request.lead_in,
                 after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss())),
+                seconds=request.seconds,
             )
         except BaseException as error:
             if not laps:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, inf
 
 from msgspec import Struct
 
@@ -58,8 +58,9 @@ def turn(
     laps: int,
     lead_in: int,
     after_lap: Callable[[float], None],
+    seconds: float = inf,
 ) -> None:
-    """Run laps of `steps` steps each in a row, after `lead_in` untimed steps.
+    """Run up to `laps` laps of `steps` steps each in a row, until they took `seconds`, after `lead_in` untimed steps.
 
     After each lap, `after_lap` is called with its seconds, from an idle device to an idle device. Python's garbage is
     collected when Python sees fit, as in any loop: a collection before each turn would put off the long ones forever.
@@ -67,12 +68,17 @@ def turn(
     for _ in range(lead_in):
         step()
     synchronize()
+    spent = 0.0
     for _ in range(laps):
         begun = time.perf_counter()
         for _ in range(steps):
             step()
         synchronize()
-        after_lap(time.perf_counter() - begun)
+        took = time.perf_counter() - begun
+        after_lap(took)
+        spent += took
+        if spent >= seconds:
+            break
 
 
 def is_level(laps: Sequence[float]) -> bool:
