@@ -576,11 +576,11 @@ def test_breakdowns_end_with_the_budget() -> None:
 
 
 def test_figures_leave_time_for_what_follows_them() -> None:
-    world = World(lambda _: 4.0)
+    world = World(lambda _: 5.0)
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "abc")))
-    last_lap = max(event.at_seconds for event in events if isinstance(event, Round))
-    assert 55 < last_lap < 90
-    assert [event.reason for event in breakdowns(events)] == ["would take about 16 s; raise --budget"] * 3
+    assert 55 < max(event.at_seconds for event in events if isinstance(event, Round)) < 90
+    assert "" in {event.reason for event in breakdowns(events)}
+    assert world.now < 105
 
 
 def test_a_slow_step_is_not_run_again_for_its_breakdown() -> None:

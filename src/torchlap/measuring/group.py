@@ -7,8 +7,6 @@ from typing import NamedTuple
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
-    FAIR_ROUNDS,
-    OVERRUN,
     TURN_SECONDS,
     is_hopeless,
     is_watched,
@@ -84,8 +82,7 @@ class GroupRun:
         context.emit(GroupStarted(self._number, fresh))
         preparing = self._prepare(max(0.0, seconds - start_seconds), left)
         self._watch.begin()
-        overrun = OVERRUN * left if self._is_whole and not patient else 0.0
-        reason = self._take_turns(begun + seconds + self._compile_seconds, overrun, patient=patient)
+        reason = self._take_turns(begun + seconds + self._compile_seconds, patient=patient)
         conditions = self._watch.end(self._number)
         if self._is_whole:
             context.emit(conditions)
@@ -181,7 +178,7 @@ class GroupRun:
         if cell.recipe.compile:
             self._compile_seconds += reply.preparation.first_step_seconds
 
-    def _take_turns(self, end: float, overrun: float, *, patient: bool) -> StopReason:
+    def _take_turns(self, end: float, *, patient: bool) -> StopReason:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         plan, self._end = self._context.plan, end
         reason: StopReason = "budget"
@@ -191,7 +188,7 @@ class GroupRun:
                 if decided and (not patient or (decided == "precise" and self._all_watched(living))):
                     return decided
                 reason = "precise" if decided == "precise" else "budget"
-            if not self._another_round_fits(living, end + overrun if self._done(living) < FAIR_ROUNDS else end):
+            if not self._another_round_fits(living, end):
                 if self._has_figures(living):
                     return reason
                 self._give_up_on_the_slowest(living)

@@ -30,12 +30,6 @@ MOST_EXTRA_STEPS = 8
 SYNCHRONIZE_SHARE = 0.01
 """The closing synchronization may take this share of a lap."""
 
-FAIR_ROUNDS = 8
-"""With this many, one disturbed lap does not decide the interval."""
-
-OVERRUN = 0.1
-"""To reach `FAIR_ROUNDS`, a group may overrun its share by this part of what is left."""
-
 WARM_UP_SHARE, WARM_UP_FLOOR = 0.4, 0.05
 """The warm-up of all cells of a group may take this part of the group's share, or of everything that is left."""
 

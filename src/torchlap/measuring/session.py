@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from math import inf
 from statistics import median
 from typing import Literal
 
@@ -11,24 +10,26 @@ from torchlap.measuring.context import Context, Status
 from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
-from torchlap.measuring.schedule import Estimates, is_watched, next_up, pending, share
+from torchlap.measuring.schedule import Estimates, Pending, is_watched, next_up, pending, share
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import Tally
 from torchlap.schema.events import Event, RunFinished
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.workload import Plan
+from torchlap.stats import verdict
 
 __all__ = ["Session", "Status"]
 
 FIGURES_SHARE = 0.85
 """Of the budget, if numerics or bottlenecks follow."""
 
-SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
-"""What is left of the time for figures goes to the widest intervals: for so long at a time, and so often a group."""
+FIRST_SECONDS, PAIRED_SECONDS = 1.5, 2.0
+"""What the quick cells of a group may lap at first, and then all its cells in turns, beside the time to build them: no
+group takes much before each has a figure."""
 
-FIRST_SECONDS = 2.0
-"""What the quick cells of a group may take before the slow ones have their turn; their laps go on then."""
+SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
+"""What is left then goes to the widest intervals: for at least so long at a time, and so often a group."""
 
 
 class Session:
@@ -111,29 +112,30 @@ class Session:
         mixed = [number for number in waiting if 0 < len(self._quick(number)) < len(plan.groups[number].cells)]
         context.end = figures_end
         self._measure_all(mixed, self._quick, FIRST_SECONDS)
-        self._measure_all(waiting, self._all_cells)
+        self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
         self._spend_the_rest(waiting)
 
     def _spend_the_rest(self, numbers: Sequence[int]) -> None:
         """What is left goes to the widest intervals; when all are narrow, to cells that were watched only briefly."""
         context, tried = self._context, Counter[int]()
-        while (spare := SPARE_SECONDS + self._start_seconds()) <= context.left():
-            candidates = [number for number in numbers if tried[number] < MOST_SPARE_TURNS]
-            widths = {number: self._width(number) for number in candidates}
-            wide = [number for number in candidates if widths[number] > context.plan.precision_target]
-            brief = [number for number in candidates if not self._is_watched(number)]
-            if not wide and not brief:
+        while (spare := SPARE_SECONDS + self._start_seconds()) <= (left := context.left()):
+            unsettled = [number for number in numbers if tried[number] < MOST_SPARE_TURNS and self._needs_more(number)]
+            candidates = [group for group in self._pending(unsettled, self._all_cells) if group.least_seconds <= left]
+            if not candidates:
                 return
-            number = max(wide, key=widths.__getitem__) if wide else min(brief, key=tried.__getitem__)
-            tried[number] += 1
-            seconds = context.left() if len({*wide, *brief}) == 1 else spare
-            self._measure_group(number, self._all_cells(number), seconds, patient=True)
+            chosen = max(candidates, key=lambda group: self._width(group.number))
+            tried[chosen.number] += 1
+            seconds = max(spare, chosen.least_seconds, left / len(candidates))
+            self._measure_group(chosen.number, self._all_cells(chosen.number), seconds, patient=True)
 
-    def _is_watched(self, number: int) -> bool:
-        """Whether each cell that has laps has lapped long enough."""
-        tally = self.tallies[number]
-        laps = {position: tally.laps(position) for position in tally.living()}
-        return all(is_watched(tally.group.cells[position], found) for position, found in laps.items() if found)
+    def _needs_more(self, number: int) -> bool:
+        """Whether more laps would help a group's figures, and need not wait for another compilation."""
+        plan, tally = self._context.plan, self.tallies[number]
+        cells, living = tally.group.cells, [position for position in tally.living() if tally.laps(position)]
+        if not living or (number != self._held and any(cell.recipe.compile for cell in cells)):
+            return False
+        narrow = verdict(tally.series(living), plan.precision_target, plan.confidence) == "precise"
+        return not narrow or not all(is_watched(cells[position], tally.laps(position)) for position in living)
 
     def _width(self, number: int) -> float:
         """The widest relative half-width of a group's figures; 0 if it has none."""
@@ -155,7 +157,7 @@ class Session:
         ]
 
     def _measure_all(
-        self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float = inf
+        self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float
     ) -> None:
         left = list(waiting)
         while left:
@@ -164,19 +166,21 @@ class Session:
     def _measure_next(
         self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float
     ) -> int:
-        """Measure one group, within its share of what is left; its number."""
-        context = self._context
-        groups, estimates = context.plan.groups, Estimates(context.ledger.steps)
-        candidates = [
-            pending(
-                number, [groups[number].cells[position] for position in positions_of(number)], estimates, self._starts
-            )
-            for number in waiting
-        ]
+        """Measure one group, within its share of what is left, and for `most_seconds` after building; its number."""
+        candidates = self._pending(waiting, positions_of)
         chosen = next_up(candidates)
-        seconds = min(most_seconds, share(chosen, candidates, context.left()))
+        seconds = share(chosen, candidates, self._context.left())
+        if not any(cell.recipe.compile for cell in self._context.plan.groups[chosen.number].cells):
+            seconds = min(seconds, most_seconds + self._start_seconds())
         self._measure_group(chosen.number, positions_of(chosen.number), seconds)
         return chosen.number
+
+    def _pending(self, numbers: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> list[Pending]:
+        groups, estimates = self._context.plan.groups, Estimates(self._context.ledger.steps)
+        return [
+            pending(number, [groups[number].cells[place] for place in positions_of(number)], estimates, self._starts)
+            for number in numbers
+        ]
 
     def _measure_group(self, number: int, positions: Sequence[int], seconds: float, *, patient: bool = False) -> None:
         """Measure cells of a group within about `seconds`."""
