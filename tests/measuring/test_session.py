@@ -1,6 +1,7 @@
 """The whole session on a fake clock: workers that take exactly the time they are told to."""
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import cast, get_args
 
 import pytest
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 
 from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.schedule import WATCHED_STEPS
-from torchlap.measuring.session import Session, Status
+from torchlap.measuring.session import COMPILER_THREADS, Session, Status
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.base import FailureKind
@@ -74,6 +75,7 @@ class World:
         self.verify_seconds = 0.0
         self.breaks_verified = False
         self.explain_seconds, self.peaks_seconds = 0.1, 0.5
+        self.breaks_compilation = False
         self.breaks_explained = self.breaks_peaks = False
 
     def start(self) -> "FakeWorker":
@@ -97,10 +99,17 @@ class FakeWorker:
         self.world.alive.discard(self.pid)
 
     def tell(self, request: Request) -> None:
+        if isinstance(request, WarmUp):
+            self.told = request
+            return
         build = cast("Build", request)
         self.cells[build.slot] = build.cell
 
-    def hear(self, answer: object, limit_seconds: float) -> Built:
+    def hear(self, answer: object, limit_seconds: float) -> Built | Prepared:
+        if answer is Prepared:
+            if self.world.breaks_compilation:
+                raise self.failure("crash", "The compiler crashed.")
+            return self.prepare(self.cells[self.told.slot], inf)
         self.world.now += self.world.build_seconds
         return Built()
 
@@ -320,6 +329,27 @@ def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:
     measured(world, plan_of(*groups))
     prepared = [cell for what, cell in world.order if what == "prepare"]
     assert [name.endswith("compile") for name in prepared[:3]] == [False, False, True]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_cells_are_compiled_ahead_in_processes_that_end_then(monkeypatch: pytest.MonkeyPatch, breaks: bool) -> None:
+    monkeypatch.setattr("torchlap.measuring.context.cpu_threads", lambda: (2 * COMPILER_THREADS, "a test"))
+    world = World(fast)
+    world.breaks_compilation = breaks
+    groups = [Group((Cell(Workload(name, 4), Recipe(compile=True), "cuda:0"),)) for name in "abc"]
+    session, events = measured(world, replace(plan_of(*groups), explain=False))
+    assert world.started == 4
+    assert failures(events) == []
+    ahead = [tally.prepared[0].compiled_ahead_seconds for tally in session.tallies]
+    assert ahead == [0.0 if breaks else 0.01] * 3
+
+
+def test_where_there_are_few_cores_nothing_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchlap.measuring.context.cpu_threads", lambda: (COMPILER_THREADS, "a test"))
+    world = World(fast)
+    groups = [Group((Cell(Workload(name, 4), Recipe(compile=True), "cuda:0"),)) for name in "abc"]
+    measured(world, replace(plan_of(*groups), explain=False))
+    assert world.started == 1
 
 
 def test_one_worker_a_device_serves_the_whole_run() -> None:

@@ -125,6 +125,8 @@ class Context:
         self.clock, self.started, self.hang_seconds = clock, started, hang_seconds
         self.end = started + plan.budget_seconds
         self.ledger = Ledger(plan)
+        self.compiled_ahead: dict[Cell, float] = {}
+        """Seconds of the first step of cells that were compiled in other processes."""
         self.random = Random(SEED).random  # noqa: S311  lead-ins are no secret
         self._emit, self._watch = emit, watch
         self._threads = cpu_threads()
@@ -141,6 +143,11 @@ class Context:
     def build_request(self, slot: int, cell: Cell) -> Build:
         """The request to build a cell as the plan says, with its fair number of threads."""
         return build_request(self.plan, slot, cell, self._threads)
+
+    @property
+    def threads(self) -> int:
+        """Of a cell on the CPU."""
+        return self._threads[0]
 
     def hang_limit(self, cell: Cell) -> float:
         """How long a cell may be silent."""

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from math import floor, log10
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
@@ -174,7 +176,8 @@ class GroupRun:
             else:
                 self._fail(position, failure)
             return
-        context.emit(CellPrepared(group=self._number, cell=position, preparation=reply.preparation))
+        preparation = replace(reply.preparation, compiled_ahead_seconds=context.compiled_ahead.get(cell, 0.0))
+        context.emit(CellPrepared(group=self._number, cell=position, preparation=preparation))
         if cell.recipe.compile:
             self._compile_seconds += reply.preparation.first_step_seconds
 

@@ -28,6 +28,9 @@ FIRST_SECONDS, PAIRED_SECONDS = 1.5, 2.0
 """What the quick cells of a group may lap at first, and then all its cells in turns, beside the time to build them: no
 group takes much before each has a figure."""
 
+COMPILER_THREADS, MANY = 3, 2
+"""So many threads for each compilation, if that leaves room for more than one."""
+
 SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
 """What is left then goes to the widest intervals: for at least so long at a time, and so often a group."""
 
@@ -112,8 +115,31 @@ class Session:
         mixed = [number for number in waiting if 0 < len(self._quick(number)) < len(plan.groups[number].cells)]
         context.end = figures_end
         self._measure_all(mixed, self._quick, FIRST_SECONDS)
+        self._compile_ahead(waiting)
         self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
         self._spend_the_rest(waiting)
+
+    def _compile_ahead(self, waiting: Sequence[int]) -> None:
+        """Compile accelerators' cells at the same time, while nothing laps: in turns that would take most of a run."""
+        context = self._context
+        cells = [
+            (number, position, cell)
+            for number in waiting
+            for position, cell in enumerate(context.plan.groups[number].cells)
+            if cell.recipe.compile and cell.device != "cpu" and position not in self.tallies[number].failures
+        ]
+        together = min(len(cells), context.threads // COMPILER_THREADS)
+        if together < MANY or self._context.left() <= 0:
+            return
+        context.crew.release()
+        self._held = None
+        for start in range(0, len(cells), together):
+            part = cells[start : start + together]
+            context.say(f"compiling {len(part)} of {len(cells)} cells at the same time")
+            requests = [context.build_request(position, cell) for _, position, cell in part]
+            limit = min(context.hang_limit(part[0][2]), max(context.left(), 1.0))
+            for (_, _, cell), seconds in zip(part, context.crew.compile_ahead(requests, limit), strict=True):
+                context.compiled_ahead[cell] = seconds or 0.0
 
     def _spend_the_rest(self, numbers: Sequence[int]) -> None:
         """What is left goes to the widest intervals; when all are narrow, to cells that were watched only briefly."""

@@ -1,6 +1,7 @@
 """One worker a device, alive for the whole run, holding the cells of the current group."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 from typing import TypeVar
@@ -8,7 +9,7 @@ from typing import TypeVar
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
-from torchlap.schema.messages import Build, Built, Release, Released, Request
+from torchlap.schema.messages import Build, Built, Prepared, Release, Released, Request, WarmUp
 
 Answer = TypeVar("Answer")
 
@@ -51,6 +52,36 @@ class Crew:
                 if slot not in failures:
                     self._try(failures, slot, home, partial(self._hear_built, home, slot, limit_seconds))
         return failures
+
+    def compile_ahead(self, requests: Sequence[Build], limit_seconds: float) -> list[float | None]:
+        """Compile cells at the same time, each in a process of its own that then ends; the seconds of each first step.
+
+        The compiler keeps its results on disk, so the worker that measures a cell later needs a fraction of that time.
+        None for a cell that failed: it fails again where it is measured, and is reported there.
+
+        Args:
+            requests: to build each cell.
+            limit_seconds: how long a worker may give no sign of life.
+        """
+        workers: list[Worker] = []
+        seconds: list[float | None] = [None] * len(requests)
+        try:
+            for request in requests:
+                workers.append(self._launcher.start())
+                workers[-1].tell(request)
+            for worker, request in zip(workers, requests, strict=True):
+                with suppress(CellFailedError):
+                    worker.hear(Built, limit_seconds)
+                    worker.tell(WarmUp(slot=request.slot, limit_seconds=0.0))
+            for number, worker in enumerate(workers):
+                with suppress(CellFailedError):
+                    seconds[number] = worker.hear(Prepared, limit_seconds).preparation.first_step_seconds
+        except CellFailedError:
+            return seconds
+        finally:
+            for worker in workers:
+                worker.kill()
+        return seconds
 
     def build_one(self, slot: int, request: Build, limit_seconds: float) -> None:
         """Build one cell.

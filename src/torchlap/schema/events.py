@@ -61,6 +61,7 @@ class Preparation(Struct, frozen=True, kw_only=True):
         fallbacks: the device's warnings that an operator runs on the CPU.
         watched: None where the device has nothing to wait for.
         prefetched: batches that a loader keeps ready, which fill up while other cells have their turns.
+        compiled_ahead_seconds: the first step of a process before this one, which filled the compiler's cache on disk.
     """
 
     first_step_seconds: Span
@@ -79,6 +80,12 @@ class Preparation(Struct, frozen=True, kw_only=True):
     fallbacks: tuple[Text, ...] = ()
     watched: Watched | None = None
     prefetched: Count = 0
+    compiled_ahead_seconds: Seconds = 0.0
+
+    @property
+    def compile_seconds(self) -> float:
+        """Of a compiled cell: what the first step took where it had to be compiled."""
+        return max(self.first_step_seconds, self.compiled_ahead_seconds)
 
 
 class CellPrepared(Struct, frozen=True, tag="prepared", tag_field="event", kw_only=True):

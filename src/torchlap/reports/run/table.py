@@ -70,11 +70,23 @@ def _legend(results: Results) -> Iterator[str]:
     verdicts = Counter(row.numerics for row in results.rows if row.numerics)
     if verdicts:
         yield f"Numerics (against float64): {', '.join(f'{count} {word}' for word, count in verdicts.items())}."
+    yield from _compilation(results)
     precisions = {cell.recipe.precision for cell in cells}
     if "fp32" in precisions and any(device.kind == "cuda" for device in results.run.header.facts.devices):
         yield "fp32: TF32 off."
     if "tf32" in precisions and not all(cell.device.startswith("cuda") for cell in cells):
         yield "tf32: NVIDIA GPUs only."
+
+
+def _compilation(results: Results) -> Iterator[str]:
+    seconds = [
+        row.result.prepared.compile_seconds
+        for row in results.rows
+        if row.result.prepared and row.result.cell.recipe.compile
+    ]
+    if seconds:
+        took = f"{min(seconds):.2g} to {max(seconds):.2g} s" if len(seconds) > 1 else f"{seconds[0]:.2g} s"
+        yield f"Compiled in {took}, which the figures do not include."
 
 
 def failures(results: Results) -> tuple[str, ...]:
