@@ -35,7 +35,6 @@ from torchlap.schema.messages import (
     LapsDone,
     LapTime,
     Prepared,
-    Release,
     Released,
     Reply,
     Request,
@@ -171,14 +170,17 @@ class MadeUp:
         """Nothing is there."""
 
     def tell(self, request: Request) -> None:
-        """Build a cell."""
-        build = cast("Build", request)
+        """Build a cell, or drop all."""
         world = self._world
-        self._steps[build.slot] = world.slow_step if build.cell.device == SLOW else world.attacked_step
+        match request:
+            case Build(slot=slot, cell=cell):
+                self._steps[slot] = world.slow_step if cell.device == SLOW else world.attacked_step
+            case _:
+                self._steps.clear()
 
-    def hear(self, *_: object) -> Built:
-        """It was built at once."""
-        return Built()
+    def hear(self, answer: type[Built | Released], *_: object) -> Built | Released:
+        """It was done at once."""
+        return answer()
 
     def ask(self, request: Request, *_: object) -> Reply:
         """Warm up, or lap."""
@@ -187,9 +189,6 @@ class MadeUp:
                 return Prepared(self._warm_up(self._steps[slot], limit))
             case RunLaps():
                 return self._turn(request)
-            case Release():
-                self._steps.clear()
-                return Released()
             case _:
                 raise TypeError(request)
 

@@ -99,17 +99,18 @@ class FakeWorker:
         self.world.alive.discard(self.pid)
 
     def tell(self, request: Request) -> None:
-        if isinstance(request, WarmUp):
-            self.told = request
+        self.told = request
+        if not isinstance(request, Build):
             return
-        build = cast("Build", request)
-        self.cells[build.slot] = build.cell
+        self.cells[request.slot] = request.cell
 
-    def hear(self, answer: object, limit_seconds: float) -> Built | Prepared:
+    def hear(self, answer: object, limit_seconds: float) -> Built | Prepared | Released:
         if answer is Prepared:
             if self.world.breaks_compilation:
                 raise self.failure("crash", "The compiler crashed.")
-            return self.prepare(self.cells[self.told.slot], inf)
+            return self.prepare(self.cells[cast("WarmUp", self.told).slot], inf)
+        if answer is Released:
+            return cast("Released", self.ask(self.told, answer, limit_seconds))
         self.world.now += self.world.build_seconds
         return Built()
 

@@ -1,7 +1,7 @@
 """One group: prepare its cells, then let them take turns until their intervals are narrow enough."""
 
 from collections.abc import Sequence
-from math import floor, log10
+from math import floor, inf, log10
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -70,13 +70,16 @@ class GroupRun:
         self._compile_seconds = 0.0
         """Compilation is not step time: it takes nothing from the group's share for laps."""
 
-    def measure(self, seconds: float, start_seconds: float, *, fresh: bool, patient: bool = False) -> float:
+    def measure(
+        self, seconds: float, start_seconds: float, *, fresh: bool, most_seconds: float = inf, patient: bool = False
+    ) -> float:
         """Measure within about `seconds`; the seconds that building the cells took. Workers then still hold the cells.
 
         Args:
             seconds: the group's share of the time.
             start_seconds: of these, what building its cells is expected to take.
             fresh: earlier events of the group are void.
+            most_seconds: of turns, once the cells are warm.
             patient: go on even if more laps do not seem to help, and until each cell was watched long enough.
         """
         context = self._context
@@ -84,7 +87,8 @@ class GroupRun:
         context.emit(GroupStarted(self._number, fresh))
         preparing = self._prepare(max(0.0, seconds - start_seconds), left)
         self._watch.begin()
-        reason = self._take_turns(begun + seconds + self._compile_seconds, patient=patient)
+        end = min(begun + seconds + self._compile_seconds, context.clock() + most_seconds)
+        reason = self._take_turns(end, patient=patient)
         conditions = self._watch.end(self._number)
         if self._is_whole:
             context.emit(conditions)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from statistics import median
 from typing import Literal
 
@@ -24,9 +25,9 @@ __all__ = ["Session", "Status"]
 FIGURES_SHARE = 0.85
 """Of the budget, if numerics or bottlenecks follow."""
 
-FIRST_SECONDS, PAIRED_SECONDS = 1.5, 2.0
-"""What the quick cells of a group may lap at first, and then all its cells in turns, beside the time to build them: no
-group takes much before each has a figure."""
+FIRST_SECONDS, PAIRED_SECONDS = 1.0, 2.0
+"""How long the quick cells of a group may lap at first, and then all its cells in turns: none takes much of the time
+before each has a figure."""
 
 COMPILER_THREADS, MANY = 3, 2
 """So many threads for each compilation, if that leaves room for more than one."""
@@ -192,13 +193,13 @@ class Session:
     def _measure_next(
         self, waiting: Sequence[int], positions_of: Callable[[int], Sequence[int]], most_seconds: float
     ) -> int:
-        """Measure one group, within its share of what is left, and for `most_seconds` after building; its number."""
+        """Measure one group, within its share of what is left, its laps for `most_seconds`; its number."""
         candidates = self._pending(waiting, positions_of)
         chosen = next_up(candidates)
         seconds = share(chosen, candidates, self._context.left())
-        if not any(cell.recipe.compile for cell in self._context.plan.groups[chosen.number].cells):
-            seconds = min(seconds, most_seconds + self._start_seconds())
-        self._measure_group(chosen.number, positions_of(chosen.number), seconds)
+        if any(cell.recipe.compile for cell in self._context.plan.groups[chosen.number].cells):
+            most_seconds = inf  # another visit would have to compile again
+        self._measure_group(chosen.number, positions_of(chosen.number), seconds, most_seconds)
         return chosen.number
 
     def _pending(self, numbers: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> list[Pending]:
@@ -208,8 +209,16 @@ class Session:
             for number in numbers
         ]
 
-    def _measure_group(self, number: int, positions: Sequence[int], seconds: float, *, patient: bool = False) -> None:
-        """Measure cells of a group within about `seconds`."""
+    def _measure_group(
+        self,
+        number: int,
+        positions: Sequence[int],
+        seconds: float,
+        most_seconds: float = inf,
+        *,
+        patient: bool = False,
+    ) -> None:
+        """Measure cells of a group within about `seconds`, their turns for `most_seconds`."""
         context = self._context
         if number not in self._watches:
             first = not self._watches
@@ -220,7 +229,9 @@ class Session:
             context.crew.release()
         self._held = number
         group = GroupRun(context, number, self._watches[number], positions)
-        self._starts.append(group.measure(seconds, self._start_seconds(), fresh=fresh, patient=patient))
+        self._starts.append(
+            group.measure(seconds, self._start_seconds(), fresh=fresh, most_seconds=most_seconds, patient=patient)
+        )
 
     def _start_seconds(self) -> float:
         """What building the cells of a group is expected to take."""

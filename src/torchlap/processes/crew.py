@@ -119,16 +119,20 @@ class Crew:
 
     def release(self, *, trim: bool = False) -> None:
         """Have the workers drop all cells, with `trim` also the memory that they keep; those of isolated cells end."""
+        if self._isolate:
+            self.close()
+            return
+        self._each(lambda worker: worker.tell(Release(trim)))
+        self._each(lambda worker: worker.hear(Released, RELEASE_SECONDS))
+        self._homes.clear()
+
+    def _each(self, action: Callable[[Worker], object]) -> None:
+        """Do something with every worker; where that fails, the worker is gone."""
         for home, worker in list(self._workers.items()):
-            if self._isolate:
-                worker.kill()
-                del self._workers[home]
-                continue
             try:
-                worker.ask(Release(trim), Released, RELEASE_SECONDS)
+                action(worker)
             except CellFailedError:
                 self._lose(home)
-        self._homes.clear()
 
     def close(self) -> None:
         """End all workers."""

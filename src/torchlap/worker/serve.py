@@ -190,7 +190,6 @@ class CellServer:
             return seconds
 
         warm = timing.warm_up(run_lap, request.limit_seconds, self._report, choice.earlier_seconds)
-        gc.collect()  # what building left behind; what steps leave is collected in laps
         watched = _watch(bench, step, warm.step_seconds)
         return Preparation(
             first_step_seconds=warm.first_step_seconds,
