@@ -23,6 +23,8 @@ class Display:
         self._output, self._why = output, why
         self._header: Header | None = None
         self._events: list[Event] = []
+        self._said: set[int] = set()
+        """Groups whose line was printed, where the output is no terminal."""
         self._table = ""
         self.path: Path | None = None
 
@@ -60,7 +62,8 @@ class Display:
             return
         if self._console.is_terminal:
             self._fill_in()  # between groups: drawing during a lap would disturb it
-        elif isinstance(event, GroupFinished):
+        elif isinstance(event, GroupFinished) and event.group not in self._said:
+            self._said.add(event.group)  # later visits make its figures more precise: the table has them
             say(progress_line(self.run, event.group))
 
     def _fill_in(self) -> None:
