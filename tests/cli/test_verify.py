@@ -50,12 +50,18 @@ def test_an_accelerator_without_a_fault_is_correct(model: str, recipe: str, torc
     assert cell["verdict"] == "correct", cell
 
 
-def test_a_float16_product_as_inexact_as_bfloat16_is_reported_but_not_void(torchlap: Command) -> None:
-    model = faulty("bfloat16_inside", CONVOLUTION, "layered_float16")
+@pytest.mark.parametrize(
+    ("operator", "verdict", "exit_code", "code"),
+    [("aten.addmm.default", "inexact", 0, "TL303"), (CONVOLUTION, "wrong", 1, "TL302")],
+)
+def test_float16_products_as_inexact_as_bfloat16_are_void_if_they_are_most_of_the_flop(
+    operator: str, verdict: str, exit_code: int, code: str, torchlap: Command
+) -> None:
+    model = faulty("bfloat16_inside", operator, "layered_float16")
     result = torchlap("verify", model, *SIM, "--batch", 16, "--format", "json")
     report = json.loads(result.stdout)
-    assert (report["cells"][0]["verdict"], result.exit_code) == ("inexact", 0)
-    assert "TL303" in [finding["code"] for finding in report["findings"]]
+    assert (report["cells"][0]["verdict"], result.exit_code) == (verdict, exit_code)
+    assert code in [finding["code"] for finding in report["findings"]]
 
 
 def test_an_interrupted_check_reports_the_results_up_to_then(

@@ -50,7 +50,9 @@ def _faults(numerics: Numerics) -> list[NumericsFault]:
 
 
 def _mostly_imprecise(numerics: Numerics) -> bool:
-    return numerics.imprecise > MOSTLY * numerics.products
+    if numerics.imprecise_share is not None:
+        return numerics.imprecise_share > MOSTLY
+    return numerics.imprecise > MOSTLY * numerics.products  # an older file
 
 
 NOT_CHECKED = Rule(
@@ -117,6 +119,8 @@ def described(fault: NumericsFault) -> str:
     tensor = f"{fault.dtype}{list(fault.shape)} {fault.layout}".strip()
     if fault.kind == "not_finite":
         return f"{place}: {fault.operator} is not finite, but the reference is ({tensor})"
+    if fault.kind == "shape":
+        return f"{place}: {fault.operator} has the shape {list(fault.shape)}, the reference {', '.join(fault.inputs)}"
     if fault.kind == "random":
         inputs = ", ".join(fault.inputs)
         return f"{place}: {fault.operator} is off by {fault.error:.2g}, limit {fault.allowed:.1g} ({inputs})"
@@ -150,6 +154,8 @@ def imprecise(numerics: Numerics, where: str) -> Iterable[Finding]:
     if faults:
         rule = LOWER_PRECISION if _mostly_imprecise(numerics) else INEXACT
         share = f"{numerics.imprecise} of {numerics.products} matrix products"
+        if numerics.imprecise_share is not None:
+            share += f" with {numerics.imprecise_share:.0%} of their FLOP"
         yield rule.finding(where, f"{share}, such as {described(faults[0])}")
 
 

@@ -74,12 +74,14 @@ class Verify(Struct, frozen=True, tag="verify", kw_only=True):
     """Ask whether the cell computes correct results; what does not fit into `limit_seconds` is left out.
 
     Attributes:
-        sampled: check only a part of large element-wise operators.
+        sampled: of large calls, check a part, and random combinations of products.
+        seed: of the parts and combinations; the same seed repeats a check exactly.
     """
 
     slot: int
     limit_seconds: float
     sampled: bool = False
+    seed: int = 0
 
 
 class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.base import Count, Name, Positive, Seconds, Text
 
-FaultKind = Literal["wrong", "imprecise", "not_finite", "random"]
+FaultKind = Literal["wrong", "imprecise", "not_finite", "random", "shape"]
 
 
 class NumericsFault(Struct, frozen=True, kw_only=True):
@@ -14,7 +14,8 @@ class NumericsFault(Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: "wrong"; "imprecise", such as a matrix product in TF32 where float32 was requested; "not_finite" where
-            the reference is finite; or "random" for random numbers that do not follow their distribution.
+            the reference is finite; "random" for random numbers that do not follow their distribution; or "shape" for
+            a result of another shape than the reference.
         error: relative error of the result; `allowed` is its limit.
         worst: error of the worst element, relative to the root mean square.
         result: index of the result among the operator's outputs.
@@ -42,17 +43,20 @@ class Numerics(Struct, frozen=True, kw_only=True):
     Attributes:
         reason: why nothing was checked; empty if something was.
         products: matrix products checked; `imprecise` counts those computed in a lower precision.
+        imprecise_share: their share of the products' FLOP; None in older files.
         unchecked: operators that could not be checked, each with its reason.
         closest: the largest error among correct results, as a fraction of its limit.
         whole: the step was compared as a whole, because it is compiled.
         spread: how much the same step differed from itself the second time; 0 if it was identical.
         script: a script that reproduces the first fault with torch alone.
+        sampled: a part of large calls was checked, which `seed` chose; otherwise all of each.
     """
 
     reason: Text = ""
     operators: Count = 0
     products: Count = 0
     imprecise: Count = 0
+    imprecise_share: Annotated[float, Meta(ge=0, le=1)] | None = None
     unchecked: tuple[Text, ...] = ()
     closest: Annotated[float, Meta(ge=0)] = 0.0
     faults: tuple[NumericsFault, ...] = ()
@@ -62,6 +66,8 @@ class Numerics(Struct, frozen=True, kw_only=True):
     spread_of: Text = ""
     seconds: Seconds = 0.0
     script: Text = ""
+    sampled: bool = False
+    seed: Count = 0
 
 
 class OperatorSuite(Struct, frozen=True, kw_only=True):

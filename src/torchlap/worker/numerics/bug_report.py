@@ -65,18 +65,18 @@ sys.exit(worst > LIMIT)
 '''
 
 
-def script(func: Any, before: Any, device: str, description: str, limit: float) -> str:
+def script(func: Any, call: Any, device: str, description: str, limit: float) -> str:
     """The text of the script; empty if an argument cannot be written as Python.
 
     Args:
         func: the operator's overload.
-        before: its arguments, on the CPU, before it ran: args and kwargs.
+        call: its arguments: args and kwargs.
         device: where its result is wrong.
         description: how far off it is, in a few words.
         limit: the largest relative error of a correct result.
     """
-    args, kwargs = before
-    if len(_pytree.tree_leaves(before)) > MOST_ARGUMENTS:
+    args, kwargs = call
+    if len(_pytree.tree_leaves(call)) > MOST_ARGUMENTS:
         return ""
     texts = (_written(list(args)), _written(dict(kwargs)))
     if not all(texts):
@@ -119,8 +119,9 @@ def _tensor(value: Tensor) -> str:
     if not value.is_floating_point():
         if value.numel() > MOST_WRITTEN_OUT:
             return f"torch.zeros({list(value.shape)}, dtype={value.dtype})"
-        return f"torch.tensor({value.tolist()}, dtype={value.dtype})"
-    finite = value.double()[torch.isfinite(value)]
+        return f"torch.tensor({value.cpu().tolist()}, dtype={value.dtype})"
+    values = value.detach().cpu().double()
+    finite = values[torch.isfinite(values)]
     mean = float(finite.mean()) if finite.numel() else 0.0
     deviation = float(finite.std()) if finite.numel() > 1 else 0.0
     place = f"{list(value.shape)}, {list(value.stride())}, {value.dtype}"

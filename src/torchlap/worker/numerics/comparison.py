@@ -1,7 +1,10 @@
 """Is one result of an operator correct? Its deviation from the reference against the limits of `tolerance`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from math import sqrt
 
+import torch
 from msgspec import Struct
 from torch import Tensor
 
@@ -12,10 +15,25 @@ from torchlap.worker.numerics.deviation import (
     UNIT_16_BIT,
     Deviation,
     deviation_of,
-    is_finite_where,
+    unlike,
 )
-from torchlap.worker.numerics.reference import Reference
-from torchlap.worker.numerics.tolerance import CANCELLATION, NEAR, PERTURBATION, allowed, allowed_worst
+from torchlap.worker.numerics.operator_calls import is_floating
+from torchlap.worker.numerics.reference import Reference, as_real, present
+from torchlap.worker.numerics.tolerance import (
+    CANCELLATION,
+    ELEMENT,
+    FACTOR_16_BIT,
+    GROWTH,
+    LUCK_16_BIT,
+    NEAR,
+    PERTURBATION,
+    SINGLE,
+    SMALLEST,
+    WORST,
+    allowed,
+    allowed_worst,
+)
+from torchlap.worker.numerics.whole_numbers import agree
 
 
 class Verdict(Struct, frozen=True):
@@ -35,18 +53,79 @@ def compare(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
         result: the device's.
         tf32: matrix products may round their operands to TF32.
     """
-    right, got = reference.double[number], result.detach().cpu()
-    if not is_finite_where(right, got):
-        return Verdict("not_finite", NOT_FINITE, 0.0)
-    deviation, limit, worst = deviation_of(got, right), 0.0, 0.0
-    for next_limit, next_worst in _limits(reference, number, result, tf32=tf32):
+    got = as_real(result.detach().cpu())
+    if not is_floating(result):
+        right = agree(reference.name, reference.before[0], got, present(reference.double[number]))
+        return _exact(reference, number, ~right, tf32=tf32)
+    kind = _not_finite(reference, number, got, tf32=tf32)
+    if kind is not None:
+        return Verdict(kind, NOT_FINITE, 0.0)
+    right, limit, worst = reference.right(number), 0.0, 0.0
+    deviation = deviation_of(got, right)
+    for next_limit, next_worst in _limits(reference, number, got, tf32=tf32):
         limit, worst = max(limit, next_limit), max(worst, next_worst)
         if deviation.error <= NEAR * limit and deviation.worst <= NEAR * worst:
             break
     if deviation.error <= limit and deviation.worst <= worst:
-        return Verdict(None, deviation, limit)
-    imprecise = reference.is_product and not tf32 and _is_of_lower_precision(reference, number, result, deviation)
+        return _within_rounding(reference, number, got, right, Verdict(None, deviation, limit))
+    imprecise = reference.is_product and not tf32 and _is_of_lower_precision(reference, number, got, deviation)
     return Verdict("imprecise" if imprecise else "wrong", deviation, limit)
+
+
+def _exact(reference: Reference, number: int, differs: Tensor, *, tf32: bool) -> Verdict:
+    """The verdict on whole numbers that differ there; where those of float32 differ from float64 too, any is right."""
+    if bool(differs.any()):
+        single = reference.single(number, tf32=tf32)
+        differs &= single == present(reference.double[number])
+    share = float(differs.double().mean())
+    return Verdict("wrong" if share else None, Deviation(share, share), 0.0)
+
+
+def _not_finite(reference: Reference, number: int, got: Tensor, *, tf32: bool) -> FaultKind | None:
+    """The kind of fault where the result and its reference are not infinite or NaN alike.
+
+    Where a correct implementation in float32 differs from float64 in this way too, an intermediate value overflowed.
+    """
+    right = reference.right(number)
+    if bool(torch.isfinite(got).all()) and bool(torch.isfinite(right).all()):
+        return None
+    differs = unlike(got, right)
+    if not bool(differs.any()):
+        return None
+    differs &= ~unlike(reference.single(number, tf32=tf32).to(got.dtype), right)
+    if not bool(differs.any()):
+        return None
+    return "wrong" if bool(torch.isfinite(got[differs]).any()) else "not_finite"
+
+
+def _within_rounding(reference: Reference, number: int, got: Tensor, right: Tensor, verdict: Verdict) -> Verdict:
+    """The verdict, unless single elements are further off than rounding explains.
+
+    A sum or product of a few numbers has a bound for every element. The norm of a tensor would hide an update that
+    is lost in large weights, or the small elements of a tensor.
+    """
+    over = _over_rounding(reference, number, got, right)
+    if over is None or not bool((over > 1).any()):
+        return verdict
+    return Verdict("wrong", Deviation(verdict.deviation.error, float(over.max())), ELEMENT * SINGLE)
+
+
+def _over_rounding(reference: Reference, number: int, got: Tensor, right: Tensor) -> Tensor | None:
+    """The difference of each element over its bound; None for an operator that has no such bound."""
+    name = reference.name.removeprefix("_foreach_")
+    fused = name.startswith("_fused_")
+    if got.dtype != torch.float32 or not got.numel() or not (fused or name in FEW_ROUNDINGS):
+        return None
+    args = reference.before[0]
+    before = args[number] if fused else args[0]
+    before = before[0] if isinstance(before, list | tuple) else before
+    if before.is_complex():
+        return None
+    bound = ELEMENT * SINGLE * (right.abs() + before.double().abs()) + SMALLEST
+    if fused:  # several operators at once: the update has an operator's limit
+        bound = bound + GROWTH * SINGLE * (right - before.double()).abs()
+    over: Tensor = ((got.double() - right).abs() / bound).nan_to_num(0.0)  # NaN where both are infinite
+    return over
 
 
 def _is_of_lower_precision(reference: Reference, number: int, result: Tensor, deviation: Deviation) -> bool:
@@ -59,13 +138,63 @@ def _limits(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
 
     First one that most results pass; then with a correct implementation's own error; then with cancellation.
     """
-    right, elements, lowest = reference.double[number], result.numel(), reference.lowest(result.dtype)
+    right, elements, lowest = reference.right(number), result.numel(), reference.lowest(result.dtype)
     unit = UNIT_16_BIT.get(lowest, 0.0)
     rounding = deviation_of(right.to(lowest), right) if unit else EXACT
     yield allowed(rounding.error, elements, unit), allowed_worst(rounding.worst, elements, unit)
-    own = deviation_of(reference.single(tf32=tf32)[number].to(lowest), right)
+    own = deviation_of(reference.single(number, tf32=tf32).to(lowest), right)
     limit, worst = allowed(own.error, elements, unit), allowed_worst(own.worst, elements, unit)
     yield limit, worst
     if not reference.is_product:
-        change = deviation_of(reference.perturbed(unit / 2 if unit else PERTURBATION)[number], right)
+        change = deviation_of(reference.perturbed(number, unit / 2 if unit else PERTURBATION), right)
         yield limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
+
+
+FEW_ROUNDINGS = {"add_", "sub_", "mul_", "lerp_", "addcmul_", "addcdiv_", "add", "sub", "mul"}
+"""Operators whose results are rounded a few times at most, each no more than the result and the first argument."""
+
+
+def suspects(reference: Reference, number: int, result: Tensor, sizes: Sequence[int]) -> tuple[Verdict, list[int]]:
+    """Compare a result that is many tensors end to end, each by the first limit.
+
+    Returns:
+        A verdict on those within it, and the numbers of the others.
+    """
+    got, right = result.detach().cpu(), present(reference.double[number])
+    if not is_floating(got) or got.is_complex():
+        return Verdict(None, EXACT, 0.0), list(range(len(sizes)))
+    difference = (got.double() - right).square_()
+    errors = _sums(difference, sizes)
+    norms = _sums(right.square(), sizes)
+    unit = UNIT_16_BIT.get(reference.lowest(got.dtype), 0.0)
+    rounding = (
+        _sums((right.to(reference.lowest(got.dtype)) - right).square_(), sizes) if unit else torch.zeros_like(norms)
+    )
+    counts = torch.tensor(sizes, dtype=torch.float64)
+    limits = (
+        GROWTH * SINGLE * norms.sqrt() + FACTOR_16_BIT * rounding.sqrt() + LUCK_16_BIT * unit * (norms / counts).sqrt()
+    )
+    over = errors.sqrt() / (NEAR * limits).clamp(min=SMALLEST)
+    largest = torch.stack([part.max() for part in _each(difference, sizes)]).sqrt()
+    over = torch.maximum(over, largest / (NEAR * WORST * limits / counts.sqrt()).clamp(min=SMALLEST))
+    strict = _over_rounding(reference, number, got, right)
+    if strict is not None:
+        over = torch.maximum(over, torch.stack([part.max() for part in _each(strict, sizes)]))
+    doubtful = (~(over <= 1)).nonzero().flatten().tolist()
+    passed = over[over <= 1]
+    closest = NEAR * float(passed.max()) if passed.numel() else 0.0
+    return Verdict(None, Deviation(closest, closest), 1.0), doubtful
+
+
+def _sums(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    return torch.stack([part.sum() for part in _each(values, sizes)])
+
+
+def _each(values: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """The tensors that were laid end to end."""
+    return values.tensor_split(list(accumulate(sizes))[:-1])
+
+
+def root_mean_square(values: Tensor) -> float:
+    """Of the finite elements of a tensor."""
+    return float(torch.linalg.vector_norm(torch.nan_to_num(values, posinf=0.0, neginf=0.0))) / sqrt(values.numel())

@@ -25,7 +25,7 @@ EXACT, NOT_FINITE = Deviation(0.0, 0.0), Deviation(inf, inf)
 
 def deviation_of(got: Tensor, right: Tensor) -> Deviation:
     """How far `got` is from the reference, over the elements where both are finite."""
-    difference = got.double().sub_(right)
+    difference = got.double() - right  # a new tensor: `got` may be the step's own
     if not bool(torch.isfinite(difference).all()):
         difference = torch.nan_to_num_(difference, nan=0.0, posinf=0.0, neginf=0.0)
         right = torch.nan_to_num(right, nan=0.0, posinf=0.0, neginf=0.0)
@@ -42,3 +42,19 @@ def is_finite_where(right: Tensor, got: Tensor) -> bool:
         return True
     rounded = right.to(got.dtype)
     return bool((torch.isfinite(got) | ~torch.isfinite(rounded)).all())
+
+
+def unlike(got: Tensor, right: Tensor) -> Tensor:
+    """Where one is infinite or NaN and the other is not the same; the reference is rounded to the result's type first.
+
+    A finite result within a hundredth of the largest number may be infinite in the reference, and the reverse.
+    """
+    rounded = right.to(got.dtype)
+    both_finite = torch.isfinite(got) & torch.isfinite(rounded)
+    same = (got == rounded) | (torch.isnan(got) & torch.isnan(rounded))
+    largest = torch.finfo(got.dtype).max
+    border = ((right.abs() / largest - 1).abs() < BORDER) & (torch.sign(got) == torch.sign(rounded))
+    return ~(both_finite | same | border)
+
+
+BORDER = 0.01

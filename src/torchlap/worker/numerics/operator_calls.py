@@ -1,7 +1,6 @@
-"""What an operator call reads and writes, and how a call on much data is split into parts."""
+"""What an operator call reads and writes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from math import prod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,10 +26,16 @@ WITHOUT_RESULTS = (
 OF_LISTS = ("_foreach", "_fused")
 """Prefixes of operators that do the same to each tensor of a list."""
 
+WRITES = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miopen_batch_norm": (3, 4)}
+"""Arguments that these operators write into, when training, though their schemas do not say so."""
+
+TRAINING = 5
+"""The argument of those operators that says whether they train."""
+
 
 def is_floating(leaf: Any) -> bool:
-    """Whether it is a tensor of floating-point numbers."""
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+    """Whether it is a tensor of real or complex floating-point numbers."""
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
 def floating_tensors(values: Any) -> list[Tensor]:
@@ -38,14 +43,53 @@ def floating_tensors(values: Any) -> list[Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(values) if is_floating(leaf)]
 
 
+def arguments_by_name(func: Operator, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call that were given, by their names in the operator's schema."""
+    declared = func._schema.arguments  # noqa: SLF001  there is no public name
+    named: dict[str, Any] = {argument.name: value for argument, value in zip(declared, args, strict=False)}
+    return {**named, **kwargs}
+
+
 def written(func: Operator, args: Any, kwargs: Any) -> list[Any]:
     """The arguments that the operator writes into."""
-    arguments = func._schema.arguments  # noqa: SLF001  there is no public name
-    named = {argument.name: value for argument, value in zip(arguments, args, strict=False)} | kwargs
+    positions = WRITES.get(func.overloadpacket.__name__, ())
+    if positions:
+        return [args[position] for position in positions] if args[TRAINING] else []
+    named = arguments_by_name(func, args, kwargs)
     names = [
-        argument.name for argument in arguments if argument.alias_info is not None and argument.alias_info.is_write
+        argument.name
+        for argument in func._schema.arguments  # noqa: SLF001  there is no public name
+        if argument.alias_info is not None and argument.alias_info.is_write
     ]
     return [named[name] for name in names if name in named]
+
+
+def outputs(func: Operator, args: Any, kwargs: Any, out: Any) -> list[Tensor | None]:
+    """What a call computed: what it returned, then the arguments that it wrote into; None for what is no tensor.
+
+    A returned tensor that is such an argument is listed once.
+    """
+    declared = func._schema.returns  # noqa: SLF001  there is no public name
+    returned = out if len(declared) > 1 else (out,)
+    fresh = [
+        value
+        for value, result in zip(returned, declared, strict=False)
+        if result.alias_info is None or not result.alias_info.is_write
+    ]
+    leaves = _pytree.tree_leaves([fresh, written(func, args, kwargs)])
+    return [leaf if isinstance(leaf, Tensor) else None for leaf in leaves]
+
+
+def read_only(func: Operator, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that a call must not change."""
+    changed = {id(leaf) for leaf in _pytree.tree_leaves(written(func, args, kwargs))}
+    leaves = _pytree.tree_leaves((args, kwargs))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and id(leaf) not in changed]
+
+
+def elements(values: Sequence[Any]) -> int:
+    """How many elements the largest of the tensors in a nested structure has."""
+    return max((leaf.numel() for leaf in _pytree.tree_leaves(values) if isinstance(leaf, Tensor)), default=0)
 
 
 def copied_to_cpu(leaf: Any) -> Any:
@@ -53,6 +97,8 @@ def copied_to_cpu(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     copy = leaf.detach().to("cpu", copy=True)
+    if leaf.layout != torch.strided:
+        return copy
     keeps_strides = not leaf.dim() or leaf.is_contiguous() or copy.stride() == leaf.stride()
     if keeps_strides or 0 in leaf.stride() or not _is_dense(leaf):
         return copy
@@ -63,61 +109,3 @@ def _is_dense(tensor: Tensor) -> bool:
     """Whether the tensor's elements fill its range of memory without gaps."""
     extent = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return extent == tensor.numel()
-
-
-def parts(
-    func: Operator, before: Any, after: Any, results: Sequence[Tensor], sample: int
-) -> Iterator[tuple[Any, Sequence[Tensor]]]:
-    """The call in parts that fit into memory: arguments, and their results.
-
-    Lists of tensors are split into their tensors; of large element-wise calls only the first rows are kept.
-
-    Args:
-        func: the operator's overload.
-        before: its arguments on the CPU, before it ran: args and kwargs.
-        after: its arguments on the device, after it ran.
-        results: its results.
-        sample: about how many elements of an element-wise call to keep; 0 for all.
-    """
-    name = func.overloadpacket.__name__
-    lists = [leaf for leaf in before[0] if isinstance(leaf, list | tuple) and leaf and isinstance(leaf[0], Tensor)]
-    if not (name.startswith(OF_LISTS) and lists):
-        yield _sampled(func, before, results, sample)
-        return
-    length, changed = len(lists[0]), written(func, *after)
-    for number in range(length):
-        pick = _picker(number, length)
-        part_results = floating_tensors([pick(value) for value in changed]) if changed else [results[number]]
-        args, kwargs = before
-        part = (tuple(map(pick, args)), {key: pick(value) for key, value in kwargs.items()})
-        yield _sampled(func, part, part_results, sample, elementwise=True)
-
-
-def _picker(number: int, length: int) -> Callable[[Any], Any]:
-    """A function that reduces a list of that length to one of its items."""
-
-    def pick(value: Any) -> Any:
-        is_list = isinstance(value, list | tuple) and len(value) == length
-        return [value[number]] if is_list else value
-
-    return pick
-
-
-def _sampled(
-    func: Operator, before: Any, results: Sequence[Tensor], sample: int, *, elementwise: bool = False
-) -> tuple[Any, Sequence[Tensor]]:
-    """The first rows of a large element-wise call; any other call as it is."""
-    pointwise = elementwise or torch.Tag.pointwise in func.tags
-    leaves = _pytree.tree_leaves((before, results))
-    shapes = {leaf.shape for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()}
-    if not (sample and pointwise and len(shapes) == 1):
-        return before, results
-    (shape,) = shapes
-    rows = max(1, sample * int(shape[0]) // max(1, prod(shape)))
-    if rows >= shape[0]:
-        return before, results
-
-    def cut(leaf: Any) -> Any:
-        return leaf[:rows] if isinstance(leaf, Tensor) and leaf.dim() else leaf
-
-    return _pytree.tree_map(cut, before), [cut(result) for result in results]

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, Deviation, deviation_of
-from torchlap.worker.numerics.operator_calls import Operator, floating_tensors, written
+from torchlap.worker.numerics.operator_calls import Operator, floating_tensors, is_floating, outputs
 from torchlap.worker.numerics.tolerance import SINGLE
 
+Results = list[Tensor | None]
 OPERANDS: dict[str, tuple[int, ...]] = {
     "convolution": (0, 1),
     "convolution_backward": (0, 1, 2),
@@ -28,78 +29,83 @@ class Reference:
     """An operator's correct results, from its arguments as they were before it ran.
 
     Attributes:
-        double: the results in float64.
+        double: the results, in float64 if they are floating-point numbers; None for what cannot be compared.
     """
 
     def __init__(self, func: Operator, before: Any) -> None:
         self.func, self.before = func, before
         self.name: str = func.overloadpacket.__name__
         self.is_product = self.name in OPERANDS
-        self._singles: dict[bool, list[Tensor]] = {}
+        self._singles: dict[bool, Results] = {}
         try:
             self.double = self._run(torch.float64)
         except RuntimeError:  # an operator that supports float32 only
-            self.double = [result.double() for result in self._run(torch.float32)]
+            self.double = [widened(result) if is_floating(result) else result for result in self._run(torch.float32)]
 
     def lowest(self, result: torch.dtype) -> torch.dtype:
         """The 16-bit type of the result or an input, which a kernel may use for intermediate values; else float32."""
         types = [tensor.dtype for tensor in floating_tensors(self.before)]
         return next((dtype for dtype in (result, *types) if dtype in UNIT_16_BIT), result)
 
-    def single(self, *, tf32: bool) -> list[Tensor]:
-        """A correct implementation's results in float32; matrix products with operands in TF32 if `tf32`."""
+    def right(self, number: int) -> Tensor:
+        """A floating-point result in float64, as real numbers."""
+        return as_real(present(self.double[number]))
+
+    def single(self, number: int, *, tf32: bool) -> Tensor:
+        """A correct implementation's result in float32; of a matrix product with operands in TF32 if `tf32`."""
         if tf32 not in self._singles:  # kept, because an operator may have several results
             self._singles[tf32] = self._run(torch.float32, OPERANDS.get(self.name, ()) if tf32 else ())
-        return self._singles[tf32]
+        return as_real(present(self._singles[tf32][number]))
 
     def in_next_lower(self, number: int, dtype: torch.dtype) -> tuple[Deviation, float]:
         """A product's deviation in the next lower precision, and that precision's 16-bit unit.
 
         Next to float32 is TF32; next to float16 is bfloat16.
         """
-        right = self.double[number]
+        right = self.right(number)
         if dtype == torch.float16:
             return deviation_of(right.to(torch.bfloat16), right), UNIT_16_BIT[torch.bfloat16]
-        return deviation_of(self.single(tf32=True)[number].to(dtype), right), UNIT_16_BIT.get(dtype, 0.0)
+        return deviation_of(self.single(number, tf32=True).to(dtype), right), UNIT_16_BIT.get(dtype, 0.0)
 
-    def perturbed(self, size: float) -> list[Tensor]:
-        """The results in float64 with all inputs larger in magnitude by `size`: they differ much where much cancels."""
+    def perturbed(self, number: int, size: float) -> Tensor:
+        """A result in float64 with all inputs larger in magnitude by `size`: it differs much where much cancels."""
 
         def perturb(leaf: Any) -> Any:
-            if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                return leaf.double() + size * leaf.double().abs()
+            if is_floating(leaf):
+                return leaf + size * (torch.sgn(leaf) * leaf.abs() if leaf.is_complex() else leaf.abs())
             return leaf * (1 + SINGLE) if isinstance(leaf, float) else leaf
 
-        return self._results(*_pytree.tree_map(perturb, self._converted(torch.float64)))
+        changed = self._results(*_pytree.tree_map(perturb, self._converted(torch.float64)))
+        return as_real(present(changed[number]))
 
     def _converted(self, dtype: torch.dtype) -> Any:
         """The arguments with floating-point values in that type."""
 
         def convert(leaf: Any) -> Any:
             if isinstance(leaf, Tensor):
-                return leaf.to(dtype, copy=True) if leaf.is_floating_point() else leaf.clone()
+                return leaf.to(_like(leaf.dtype, dtype), copy=True)
             if isinstance(leaf, torch.dtype):
-                return dtype if leaf.is_floating_point else leaf
+                return _like(leaf, dtype)
             return torch.device("cpu") if isinstance(leaf, torch.device) else leaf
 
         return _pytree.tree_map(convert, self.before)
 
-    def _run(self, dtype: torch.dtype, rounded: Sequence[int] = ()) -> list[Tensor]:
+    def _run(self, dtype: torch.dtype, rounded: Sequence[int] = ()) -> Results:
         args, kwargs = self._converted(dtype)
         args = tuple(
             to_tf32(arg) if number in rounded and isinstance(arg, Tensor) else arg for number, arg in enumerate(args)
         )
         return self._results(args, kwargs)
 
-    def _results(self, args: Any, kwargs: Any) -> list[Tensor]:
+    def _results(self, args: Any, kwargs: Any) -> Results:
         run: Callable[..., Any] = STAND_INS.get(self.name) or self.func
         out = run(*args, **kwargs)
-        return floating_tensors((written(self.func, args, kwargs), out))
+        return outputs(self.func, args, kwargs, out)
 
 
 def _batch_norm(*args: Any, **_: Any) -> Any:
     """cudnn_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)."""
-    return torch.ops.aten.native_batch_norm(*args[:8])
+    return (*torch.ops.aten.native_batch_norm(*args[:8]), None)
 
 
 def _batch_norm_backward(*args: Any, **_: Any) -> Any:
@@ -116,6 +122,31 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "miopen_batch_norm": _batch_norm,
 }
 """Operators that have another name on the CPU."""
+
+
+def _like(kind: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    """The type in which values of a type are computed: whole numbers in their own."""
+    if kind.is_complex:
+        return torch.complex128 if dtype == torch.float64 else torch.complex64
+    return dtype if kind.is_floating_point else kind
+
+
+def widened(tensor: Any) -> Tensor:
+    """A floating-point tensor in float64 or complex128."""
+    wide: Tensor = tensor.to(_like(tensor.dtype, torch.float64))
+    return wide
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones; others as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def present(tensor: Tensor | None) -> Tensor:
+    """A result that the reference has."""
+    if tensor is None:
+        raise TypeError("the reference lacks a result")
+    return tensor
 
 
 def to_tf32(values: Tensor) -> Tensor:

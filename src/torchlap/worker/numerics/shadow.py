@@ -2,40 +2,33 @@
 
 A whole step cannot be compared with float64: one ReLU that flips because of rounding changes gradients by a hundredth.
 Each operator of the step can, because nothing is amplified: forward, backward and in the optimizer, with the real
-shapes, layouts and types. Operators that draw random numbers are checked by their statistics.
+shapes, layouts and types. Of a large call a part is computed again, and of a product random combinations; where one of
+them is suspicious, all of it. Operators that draw random numbers are checked by their statistics.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
 import torch
 from msgspec.structs import replace
-from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from torchlap.schema.numerics import NumericsFault
 from torchlap.worker.errors import first_line
 from torchlap.worker.numerics import draws
 from torchlap.worker.numerics.bug_report import script
-from torchlap.worker.numerics.comparison import Verdict, compare
+from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings
+from torchlap.worker.numerics.combination import Combiner
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, described, fault_of
-from torchlap.worker.numerics.operator_calls import (
-    WITHOUT_RESULTS,
-    Operator,
-    copied_to_cpu,
-    floating_tensors,
-    parts,
-    written,
-)
-from torchlap.worker.numerics.reference import OPERANDS, STAND_INS, Reference
+from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu
+from torchlap.worker.numerics.reference import OPERANDS, STAND_INS
+from torchlap.worker.numerics.selection import Sampler
 from torchlap.worker.numerics.tolerance import GROWTH, SINGLE
-
-SAMPLE = 1 << 20
-"""Elements of a large element-wise operator that are checked by default."""
 
 
 class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
@@ -43,7 +36,8 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
     Args:
         tf32: matrix products may round their operands to TF32.
-        sample: about how many elements of a large element-wise operator to check; 0 for all.
+        sample: about how many elements of a large call to check; 0 for all.
+        seed: of the positions and combinations that are checked.
         until: time by `time.perf_counter` after which nothing more is checked.
         where: returns the part of the step in which the current operator runs.
         beat: called with the number of operators that were checked.
@@ -63,12 +57,14 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         *,
         tf32: bool = False,
         sample: int = 0,
+        seed: int = 0,
         until: float = inf,
         where: Callable[[], Where] = lambda: Where("", ""),
         beat: Callable[[int], None] = lambda _: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._tf32, self._sample, self._until = tf32, sample, until
+        self._settings = Settings(Sampler(seed), Combiner(), sample, tf32)
+        self._until = until
         self._where, self._beat = where, beat
         self.complete = True
         self.operators = 0
@@ -76,12 +72,18 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self.faults: dict[tuple[str, ...], NumericsFault] = {}
         self.closest = 0.0
         self.products, self._imprecise = 0, set[int]()
+        self._flop, self._imprecise_flop = 0, 0
         self.script = ""
 
     @property
     def imprecise(self) -> int:
         """How many matrix products have a result in a lower precision than requested."""
         return len(self._imprecise)
+
+    @property
+    def imprecise_share(self) -> float:
+        """Their share of the FLOP of all products."""
+        return self._imprecise_flop / max(1, self._flop)
 
     def __torch_dispatch__(self, func: Operator, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator, and check its results."""
@@ -93,50 +95,57 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self.complete = False
             return func(*args, **kwargs)
         self._beat(self.operators)
-        before = _pytree.tree_map(copied_to_cpu, (args, kwargs))
-        out = func(*args, **kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            before = _pytree.tree_map(copied_to_cpu, args)
+            out = func(*args, **kwargs)
+            self._check_draws(name, before, out)
+            return out
+        return self._checked(func, args, kwargs)
+
+    def _checked(self, func: Operator, args: Any, kwargs: Any) -> Any:
+        """Run the operator; compare its results with their reference."""
+        check = None
         try:
-            self._check(func, before, (args, kwargs), out)
-        except (NotImplementedError, RuntimeError, TypeError) as error:
-            self.unchecked.setdefault(name, first_line(error))
+            check = CallCheck(func, args, kwargs, self._settings)
+        except UNSUPPORTED as error:
+            self._leave_out(func, error)
+        out = func(*args, **kwargs)
+        if check is not None:
+            found: list[Judged] = []
+            try:
+                found.extend(check.judge(out))
+            except UNSUPPORTED as error:
+                self._leave_out(func, error)
+            self._count(func, found, (args, kwargs), out)
         return out
 
-    def _check(self, func: Operator, before: Any, after: Any, out: Any) -> None:
-        name = func.overloadpacket.__name__
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            self._check_draws(name, before[0], out)
-            return
-        results = floating_tensors((written(func, *after), out))
-        if not results:
-            return
-        self.operators += 1
-        self.products += name in OPERANDS
-        for part_before, part_results in parts(func, before, after, results, self._sample):
-            self._compare(Reference(func, part_before), part_results)
+    def _leave_out(self, func: Operator, error: Exception) -> None:
+        self.unchecked.setdefault(func.overloadpacket.__name__, first_line(error))
 
-    def _compare(self, reference: Reference, results: Sequence[Tensor]) -> None:
-        for number, (result, right) in enumerate(zip(results, reference.double, strict=False)):
-            if result.shape != right.shape:
-                reason = f"the result has shape {tuple(result.shape)}, but {tuple(right.shape)} on the CPU"
-                self.unchecked.setdefault(reference.name, reason)
-                continue
-            if not result.numel():
-                continue
-            verdict = compare(reference, number, result, tf32=self._tf32)
+    def _count(self, func: Operator, found: list[Judged], call: Any, out: Any) -> None:
+        self.operators += bool(found)
+        if found and func.overloadpacket.__name__ in OPERANDS:
+            flop = _flop(func, call, out)
+            self.products += 1
+            self._flop += flop
+            self._imprecise_flop += flop * any(judged.verdict.kind == "imprecise" for judged in found)
+        for judged in found:
+            verdict = judged.verdict
             if verdict.kind is None:
-                self.closest = max(self.closest, verdict.deviation.error / verdict.limit)
+                self.closest = max(self.closest, verdict.deviation.error / verdict.limit if verdict.limit else 0.0)
                 continue
             if verdict.kind == "imprecise":
                 self._imprecise.add(self.products)
-            self._add_fault(verdict, reference, number, result)
+            self._add_fault(func, judged, call)
 
-    def _add_fault(self, verdict: Verdict, reference: Reference, number: int, result: Tensor) -> None:
-        func, where, deviation, limit = reference.func, self._where(), verdict.deviation, verdict.limit
-        if not self.script and reference.name not in STAND_INS:
+    def _add_fault(self, func: Operator, judged: Judged, call: Any) -> None:
+        where, deviation, limit = self._where(), judged.verdict.deviation, judged.verdict.limit
+        result, number, kind = judged.result, judged.number, judged.verdict.kind or "wrong"
+        if not self.script and func.overloadpacket.__name__ not in STAND_INS:
             description = f"relative error {deviation.error:.1e}, limit {limit:.1e}"
-            self.script = script(func, reference.before, str(result.device), description, limit or GROWTH * SINGLE)
-        inputs = tuple(map(described, _pytree.tree_leaves(reference.before)[:MOST_FAULTS]))
-        kind = verdict.kind or "wrong"
+            self.script = script(func, call, str(result.device), description, limit or GROWTH * SINGLE)
+        expected = [judged.expected] if judged.expected else map(described, _pytree.tree_leaves(call)[:MOST_FAULTS])
+        inputs = tuple(expected)
         fault = fault_of(kind, where, str(func), result, deviation=deviation, limit=limit, inputs=inputs, number=number)
         key = (kind, where.phase, where.module, str(func), str(number))
         earlier = self.faults.get(key)
@@ -155,3 +164,13 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self.faults[key] = fault_of(
                 "random", where, name, fault.tensor, deviation=deviation, limit=fault.limit, inputs=(fault.request,)
             )
+
+
+def _flop(func: Operator, call: Any, out: Any) -> int:
+    """Floating-point operations of a product; 1 where torch has no formula."""
+    formula = flop_registry.get(func.overloadpacket)
+    return int(formula(*call[0], **call[1], out_val=out)) if formula else 1
+
+
+UNSUPPORTED = (NotImplementedError, RuntimeError, TypeError)
+"""What torch raises where the CPU lacks an operator or a type."""

@@ -1,36 +1,27 @@
-"""Check one step of a cell: operator by operator against float64, or as a whole if compiled; then run it twice."""
+"""Check one step of a cell: operator by operator against float64, or as a whole if compiled; then run it again."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from torchlap.schema.messages import Verify
-from torchlap.schema.numerics import FaultKind, Numerics
+from torchlap.schema.numerics import Numerics, NumericsFault
 from torchlap.worker import devices
-from torchlap.worker.cell.bench import SEED, Bench
+from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.step import Step
 from torchlap.worker.cell.timing import Beat
-from torchlap.worker.errors import NotFiniteError
-from torchlap.worker.numerics.deviation import EXACT, NOT_FINITE, UNIT_16_BIT, Deviation, deviation_of
+from torchlap.worker.numerics.call_check import SAMPLE
+from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, fault_of
 from torchlap.worker.numerics.inputs import dirty
-from torchlap.worker.numerics.shadow import SAMPLE, Shadow
-from torchlap.worker.numerics.tolerance import SINGLE, allowed
+from torchlap.worker.numerics.shadow import Shadow
 from torchlap.worker.numerics.tracker import Tracker
+from torchlap.worker.numerics.whole_step import Results, State, check_compiled, fresh_step, repeated, results_of
 
 MOST_UNCHECKED = 20
-PERTURBATIONS = 3
-PERTURBATION_UNITS = 32
-"""Of float32. A compiled step adds in another order: as if its parameters were off by this much."""
-
-UNIT = {"bf16": UNIT_16_BIT[torch.bfloat16], "fp16": UNIT_16_BIT[torch.float16], "tf32": 2.0**-11}
-
-State = dict[str, Tensor]
 
 
 def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Numerics:
@@ -44,114 +35,59 @@ def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Nume
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
     if bench.cell.recipe.compile:
-        checked = _check_compiled(bench, untouched, report)
+        fields = check_compiled(bench, untouched, report)
+        first = dict(results_of(bench, fresh_step(bench, untouched, compiled=True)))
     else:
-        checked = _check_operators(bench, request, Beat(lambda count: report(f"checking results, {count} operators")))
+        beat = Beat(lambda count: report(f"checking results, {count} operators"))
+        fields, first = _check_operators(bench, untouched, request, beat)
     report("running the same step twice")
-    spread, spread_of = _spread(bench, untouched)
+    spread, spread_of, faults = repeated(bench, untouched, first)
+    fields["faults"] = (*fields["faults"], *faults)[:MOST_FAULTS]
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
     devices.release_cached_memory(bench.device)
-    return Numerics(**checked, spread=spread, spread_of=spread_of, seconds=time.perf_counter() - begun)
+    return Numerics(**fields, spread=spread, spread_of=spread_of, seconds=time.perf_counter() - begun)
 
 
-def _fresh_step(bench: Bench, untouched: State, *, compiled: bool) -> Step:
-    """The cell's first step again: with the same weights, data and random numbers."""
-    bench.module.load_state_dict(untouched)
-    bench.module.zero_grad(set_to_none=True)
-    torch.manual_seed(SEED)
-    return bench.step(bench.layout, compiled=compiled, same_batch=True)
-
-
-def _check_operators(bench: Bench, request: Verify, beat: Callable[[int], None]) -> dict[str, Any]:
-    """Fields of `Numerics`, from a step whose operators are each checked."""
-    step = bench.step(bench.layout, same_batch=True)
-    step.find_scale()
+def _check_operators(
+    bench: Bench, untouched: State, request: Verify, beat: Callable[[int], None]
+) -> tuple[dict[str, Any], Results]:
+    """Fields of `Numerics`, from a step whose operators are each checked; and that step's results."""
+    step = fresh_step(bench, untouched, compiled=False)
     with Tracker(bench.module) as tracker:
         shadow = Shadow(
             tf32=bench.cell.recipe.precision == "tf32",
             sample=SAMPLE if request.sampled else 0,
+            seed=request.seed,
             until=time.perf_counter() + request.limit_seconds,
             where=tracker.where,
             beat=beat,
         )
         with shadow:
             step()
-    return {
+    found = {
         "operators": shadow.operators,
         "products": shadow.products,
         "imprecise": shadow.imprecise,
+        "imprecise_share": shadow.imprecise_share,
         "unchecked": tuple(f"{name}: {why}" for name, why in shadow.unchecked.items())[:MOST_UNCHECKED],
         "closest": shadow.closest,
-        "faults": tuple(shadow.faults.values())[:MOST_FAULTS],
+        "faults": (*shadow.faults.values(), *_without_update(bench, step, untouched)),
         "complete": shadow.complete,
         "script": shadow.script,
+        "seed": request.seed,
+        "sampled": request.sampled,
     }
+    return found, dict(results_of(bench, step, ran=True))
 
 
-def _results(bench: Bench, step: Step) -> Iterator[tuple[str, Tensor]]:
-    """Run a step: its loss, and in training each parameter's gradient."""
-    step()
-    with suppress(NotFiniteError):  # the check of the operators reports it
-        step.loss()
-    yield "loss", step.last_loss
-    if step.trains:
-        for name, parameter in bench.module.named_parameters():
-            if parameter.grad is not None:
-                yield f"gradient of {name}", parameter.grad.detach().clone()
-
-
-def _spread(bench: Bench, untouched: State) -> tuple[float, str]:
-    """The largest relative difference between two runs of the same step, and the tensor's name; 0 if identical."""
-    compiled = bench.cell.recipe.compile
-    first = dict(_results(bench, _fresh_step(bench, untouched, compiled=compiled)))
-    spread, spread_of = 0.0, ""
-    for name, value in _results(bench, _fresh_step(bench, untouched, compiled=compiled)):
-        if not torch.equal(torch.nan_to_num(value), torch.nan_to_num(first[name])):  # NaN equals NaN here
-            difference = deviation_of(value.cpu(), first[name].cpu().double()).error
-            spread, spread_of = max((spread, spread_of), (max(difference, SINGLE / 1000), name))
-    return spread, spread_of
-
-
-def _check_compiled(bench: Bench, untouched: State, report: Callable[[str], None]) -> dict[str, Any]:
-    """Fields of `Numerics`, from the compiled step and the same step without compilation."""
-    torch._inductor.config.fallback_random = True  # noqa: SLF001  no public name; the same draws as without compilation
-    report("checking the compiled step")
-    plain = {
-        name: value.cpu().double() for name, value in _results(bench, _fresh_step(bench, untouched, compiled=False))
-    }
-    own = _own_deviations(bench, untouched, plain)
-    report("compiling")
-    faults, closest = [], 0.0
-    for name, value in _results(bench, _fresh_step(bench, untouched, compiled=True)):
-        limit = allowed(own[name].error, value.numel())
-        finite = bool(torch.isfinite(value).all()) or not bool(torch.isfinite(plain[name]).all())
-        deviation = deviation_of(value.cpu(), plain[name]) if finite else NOT_FINITE
-        if deviation.error <= limit:
-            closest = max(closest, deviation.error / limit)
-            continue
-        kind: FaultKind = "wrong" if finite else "not_finite"
-        where = Where("compiled", name)
-        faults.append(fault_of(kind, where, "the compiled step", value, deviation=deviation, limit=limit))
-    return {"operators": len(plain), "closest": closest, "faults": tuple(faults)[:MOST_FAULTS], "whole": True}
-
-
-def _own_deviations(bench: Bench, untouched: State, plain: State) -> dict[str, Deviation]:
-    """How much the step without compilation differs from itself with perturbed parameters."""
-    size = UNIT.get(bench.cell.recipe.precision, PERTURBATION_UNITS * SINGLE)
-    own = dict.fromkeys(plain, EXACT)
-    for seed in range(PERTURBATIONS):
-        step = _fresh_step(bench, untouched, compiled=False)
-        _perturb(bench, size, seed)
-        for name, value in _results(bench, step):
-            own[name] = max(own[name], deviation_of(value.cpu(), plain[name]), key=lambda deviation: deviation.error)
-    return own
-
-
-def _perturb(bench: Bench, size: float, seed: int) -> None:
-    """Change each parameter by a random fraction of itself, at most `size`."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in bench.module.parameters():
-            noise = torch.rand(parameter.shape, generator=generator).mul_(2).sub_(1).to(parameter.device)
-            parameter.add_(parameter * noise, alpha=size)
+def _without_update(bench: Bench, step: Step, untouched: State) -> list[NumericsFault]:
+    """A fault if a training step has gradients but changes no parameter, as a scaler does that skips every update."""
+    trained = [(name, parameter) for name, parameter in bench.module.named_parameters() if parameter.grad is not None]
+    if not step.trains or not trained or any(not torch.equal(value, untouched[name]) for name, value in trained):
+        return []
+    if not any(bool(parameter.grad.any()) for _, parameter in trained if parameter.grad is not None):
+        return []
+    where, evidence = Where("optimizer", ""), ("no parameter changed",)
+    deviation = Deviation(1.0, 1.0)
+    return [fault_of("wrong", where, "the update", trained[0][1], deviation=deviation, limit=0.0, inputs=evidence)]

@@ -34,6 +34,13 @@ NEAR = 0.5
 """Results within half of a limit pass; the others get the next limit too, so that the limit in the report is the one
 that decided."""
 
+ELEMENT = 16.0
+"""Units of float32 by which an element may be off that was rounded a few times: a sum, a product, an update. Relative
+to the correct result and the operator's first argument together."""
+
+SMALLEST = 1e-36
+"""What may be lost of any element, because devices flush numbers below 1e-38 to 0, also within an operator."""
+
 
 def allowed(own: float, elements: int, unit_16_bit: float = 0.0) -> float:
     """The largest error of a correct operator.

@@ -1,0 +1,130 @@
+"""A step as a whole: compiled against not compiled, and the same step again.
+
+Rounding grows through a network, so that a step may differ from itself in another order of its sums by far more than an
+operator may. How far is measured: by the same step with parameters that are perturbed by units of rounding.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchlap.schema.numerics import FaultKind, NumericsFault
+from torchlap.worker.cell.bench import SEED, Bench
+from torchlap.worker.cell.step import Step
+from torchlap.worker.errors import NotFiniteError
+from torchlap.worker.numerics.deviation import EXACT, NOT_FINITE, UNIT_16_BIT, Deviation, deviation_of
+from torchlap.worker.numerics.faults import MOST_FAULTS, Where, fault_of
+from torchlap.worker.numerics.tolerance import SINGLE, allowed
+
+PERTURBATIONS = 3
+PERTURBATION_UNITS = 32
+"""Of float32. A step that adds in another order: as if its parameters were off by this much."""
+
+UNIT = {"bf16": UNIT_16_BIT[torch.bfloat16], "fp16": UNIT_16_BIT[torch.float16], "tf32": 2.0**-11}
+
+State = dict[str, Tensor]
+Results = dict[str, Tensor]
+"""Of a step: its loss, and the gradient of each parameter, by name."""
+
+
+def fresh_step(bench: Bench, untouched: State, *, compiled: bool) -> Step:
+    """The cell's first step again: with the same weights, data and random numbers."""
+    bench.module.load_state_dict(untouched)
+    bench.module.zero_grad(set_to_none=True)
+    step = bench.step(bench.layout, compiled=compiled, same_batch=True)
+    if bench.cell.recipe.precision == "fp16":
+        step.find_scale()
+        bench.module.load_state_dict(untouched)
+        bench.module.zero_grad(set_to_none=True)
+    torch.manual_seed(SEED)
+    return step
+
+
+def results_of(bench: Bench, step: Step, *, ran: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """Run a step unless it `ran`: its loss, and in training each parameter's gradient."""
+    if not ran:
+        step()
+    with suppress(NotFiniteError):  # the check of the operators reports it
+        step.loss()
+    yield "loss", step.last_loss
+    if step.trains:
+        for name, parameter in bench.module.named_parameters():
+            if parameter.grad is not None:
+                yield f"gradient of {name}", parameter.grad.detach().clone()
+
+
+def repeated(bench: Bench, untouched: State, first: Results) -> tuple[float, str, list[NumericsFault]]:
+    """Run the step again.
+
+    Returns:
+        The largest relative difference from its first run and that tensor's name, 0 if identical; and faults, where a
+        difference is larger than another order of the sums explains.
+    """
+    compiled = bench.cell.recipe.compile
+    spread, spread_of = 0.0, ""
+    differing: dict[str, Deviation] = {}
+    for name, value in results_of(bench, fresh_step(bench, untouched, compiled=compiled)):
+        if torch.equal(torch.nan_to_num(value), torch.nan_to_num(first[name])):  # NaN equals NaN here
+            continue
+        differing[name] = deviation_of(value.cpu(), first[name].cpu().double())
+        spread, spread_of = max((spread, spread_of), (max(differing[name].error, SINGLE / 1000), name))
+    if not any(deviation.error > allowed(0.0, first[name].numel()) for name, deviation in differing.items()):
+        return spread, spread_of, []
+    plain = {name: first[name].cpu().double() for name in differing}
+    own = _own_deviations(bench, untouched, plain)
+    faults = []
+    for name, deviation in differing.items():
+        limit = allowed(own[name].error, first[name].numel())
+        if deviation.error > limit:
+            where = Where("second run", name)
+            faults.append(fault_of("wrong", where, "the same step", first[name], deviation=deviation, limit=limit))
+    return spread, spread_of, faults
+
+
+def check_compiled(bench: Bench, untouched: State, report: Callable[[str], None]) -> dict[str, Any]:
+    """Fields of `Numerics`, from the compiled step and the same step without compilation."""
+    torch._inductor.config.fallback_random = True  # noqa: SLF001  no public name; the same draws as without compilation
+    report("checking the compiled step")
+    plain = {
+        name: value.cpu().double() for name, value in results_of(bench, fresh_step(bench, untouched, compiled=False))
+    }
+    own = _own_deviations(bench, untouched, plain)
+    report("compiling")
+    faults, closest = [], 0.0
+    for name, value in results_of(bench, fresh_step(bench, untouched, compiled=True)):
+        limit = allowed(own[name].error, value.numel())
+        finite = bool(torch.isfinite(value).all()) or not bool(torch.isfinite(plain[name]).all())
+        deviation = deviation_of(value.cpu(), plain[name]) if finite else NOT_FINITE
+        if deviation.error <= limit:
+            closest = max(closest, deviation.error / limit)
+            continue
+        kind: FaultKind = "wrong" if finite else "not_finite"
+        where = Where("compiled", name)
+        faults.append(fault_of(kind, where, "the compiled step", value, deviation=deviation, limit=limit))
+    return {"operators": len(plain), "closest": closest, "faults": tuple(faults)[:MOST_FAULTS], "whole": True}
+
+
+def _own_deviations(bench: Bench, untouched: State, plain: State) -> dict[str, Deviation]:
+    """How much results of the step without compilation differ from `plain` with perturbed parameters."""
+    size = UNIT.get(bench.cell.recipe.precision, PERTURBATION_UNITS * SINGLE)
+    own = dict.fromkeys(plain, EXACT)
+    for seed in range(PERTURBATIONS):
+        step = fresh_step(bench, untouched, compiled=False)
+        _perturb(bench, size, seed)
+        for name, value in results_of(bench, step):
+            if name in plain:
+                deviation = deviation_of(value.cpu(), plain[name])
+                own[name] = max(own[name], deviation, key=lambda each: each.error)
+    return own
+
+
+def _perturb(bench: Bench, size: float, seed: int) -> None:
+    """Change each parameter by a random fraction of itself, at most `size`."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in bench.module.parameters():
+            noise = torch.rand(parameter.shape, generator=generator).mul_(2).sub_(1).to(parameter.device)
+            parameter.add_(parameter * noise, alpha=size)
