@@ -19,9 +19,11 @@ from torchlap.worker.numerics.deviation import (
 )
 from torchlap.worker.numerics.operator_calls import is_floating
 from torchlap.worker.numerics.reference import Reference, as_real, present
+from torchlap.worker.numerics.structure import NONE, SLOPE, SLOPE_16_BIT, direction_of, rows_over_limit
 from torchlap.worker.numerics.tolerance import (
     CANCELLATION,
     ELEMENT,
+    FACTOR,
     FACTOR_16_BIT,
     GROWTH,
     LUCK_16_BIT,
@@ -67,7 +69,7 @@ def compare(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
         if deviation.error <= NEAR * limit and deviation.worst <= NEAR * worst:
             break
     if deviation.error <= limit and deviation.worst <= worst:
-        return _within_rounding(reference, number, got, right, Verdict(None, deviation, limit))
+        return _closely(reference, number, got, tf32=tf32, verdict=Verdict(None, deviation, limit))
     imprecise = reference.is_product and not tf32 and _is_of_lower_precision(reference, number, got, deviation)
     return Verdict("imprecise" if imprecise else "wrong", deviation, limit)
 
@@ -96,6 +98,46 @@ def _not_finite(reference: Reference, number: int, got: Tensor, *, tf32: bool) -
     if not bool(differs.any()):
         return None
     return "wrong" if bool(torch.isfinite(got[differs]).any()) else "not_finite"
+
+
+def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verdict: Verdict) -> Verdict:
+    """The verdict on a result that is right as a whole, after a look at its elements, rows and direction."""
+    right = reference.right(number)
+    verdict = _within_rounding(reference, number, got, right, verdict)
+    unit = UNIT_16_BIT.get(got.dtype, 0.0)
+    if verdict.kind is None and _is_systematic(reference, number, got, unit, tf32=tf32):
+        verdict = Verdict("wrong", verdict.deviation, max(SLOPE * SINGLE, SLOPE_16_BIT * unit))
+    if verdict.kind is None and reference.is_product and not unit:
+        verdict = _by_rows(reference, number, got, verdict, tf32=tf32)
+    return verdict
+
+
+def _is_systematic(reference: Reference, number: int, got: Tensor, unit: float, *, tf32: bool) -> bool:
+    """Whether the difference is proportional to the reference, but not that of a correct implementation."""
+    right = reference.right(number)
+    direction = direction_of(got, right)
+    if direction.over_limit(unit, NONE) <= 1:
+        return False
+    single = reference.same_types(number) if unit else reference.single(number, tf32=tf32)
+    return direction.over_limit(unit, direction_of(single.to(got.dtype), right)) > 1
+
+
+def _by_rows(reference: Reference, number: int, got: Tensor, verdict: Verdict, *, tf32: bool) -> Verdict:
+    """The verdict, unless a row or channel of a product is wrong by itself."""
+    right = reference.right(number)
+    for dimension in range(min(2, right.dim())):
+        errors, suspicious = rows_over_limit(got, right, dimension)
+        if not bool(suspicious.any()):
+            continue
+        own, _ = rows_over_limit(reference.single(number, tf32=tf32), right, dimension)
+        change, _ = rows_over_limit(reference.perturbed(number, PERTURBATION), right, dimension)
+        limits = GROWTH * SINGLE + FACTOR * own + CANCELLATION * change
+        wrong = suspicious & (errors > limits)
+        if bool(wrong.any()):
+            return Verdict(
+                "wrong", Deviation(float(errors[wrong].max()), verdict.deviation.worst), float(limits[wrong].min())
+            )
+    return verdict
 
 
 def _within_rounding(reference: Reference, number: int, got: Tensor, right: Tensor, verdict: Verdict) -> Verdict:

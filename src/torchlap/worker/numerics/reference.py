@@ -57,6 +57,14 @@ class Reference:
             self._singles[tf32] = self._run(torch.float32, OPERANDS.get(self.name, ()) if tf32 else ())
         return as_real(present(self._singles[tf32][number]))
 
+    def same_types(self, number: int) -> Tensor:
+        """The CPU's result in the types of the call; in float32 where it does not support them."""
+        try:
+            args, kwargs = _pytree.tree_map(_cloned_for_cpu, self.before)
+            return as_real(present(self._results(args, kwargs)[number]))
+        except (NotImplementedError, RuntimeError):
+            return self.single(number, tf32=False)
+
     def in_next_lower(self, number: int, dtype: torch.dtype) -> tuple[Deviation, float]:
         """A product's deviation in the next lower precision, and that precision's 16-bit unit.
 
@@ -122,6 +130,12 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "miopen_batch_norm": _batch_norm,
 }
 """Operators that have another name on the CPU."""
+
+
+def _cloned_for_cpu(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.clone()
+    return torch.device("cpu") if isinstance(leaf, torch.device) else leaf
 
 
 def _like(kind: torch.dtype, dtype: torch.dtype) -> torch.dtype:

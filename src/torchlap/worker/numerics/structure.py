@@ -1,0 +1,89 @@
+"""Errors that the norm of a tensor hides: one that has the shape of the result, and one of a faint row.
+
+Rounding has no direction: where a difference is proportional to the reference, something else is wrong, such as an
+epsilon that is left out, values that are cut off instead of rounded, or a gradient that is a hundredth too large.
+"""
+
+from math import sqrt
+
+import torch
+from msgspec import Struct
+from torch import Tensor
+
+from torchlap.worker.numerics.tolerance import GROWTH, SINGLE
+
+SLOPE, SLOPE_16_BIT = 32.0, 0.25
+"""The largest error that all elements may have in common: in units of float32, or of a 16-bit type."""
+
+OWN = 8.0
+"""Times as far as a correct implementation leans."""
+
+SMALL_SHARE = 0.01
+"""Of the mean square: smaller elements have relative errors of any size."""
+
+NORMAL_SPREAD, MEDIAN_ERROR = 1.4826, 1.2533
+"""A normal distribution's deviation over its median absolute deviation; its median's error over its mean's."""
+
+STANDARD_ERRORS = 6.0
+LEAST_ELEMENTS = 16
+"""That a share of all elements is judged from, in effect: fewer may be off in the same direction by chance."""
+
+LEAST_OF_A_ROW = 16
+
+
+class Direction(Struct, frozen=True):
+    """How far results lean away from their reference: as a sum, and as the median of their relative errors.
+
+    Each with the standard error that differences without a direction would have.
+    """
+
+    slope: float = 0.0
+    slope_error: float = 0.0
+    median: float = 0.0
+    median_error: float = 0.0
+
+    def over_limit(self, unit_16_bit: float, own: "Direction") -> float:
+        """The larger of the two over its limit.
+
+        Args:
+            unit_16_bit: the unit round-off of a 16-bit result; 0 for float32.
+            own: how far a correct implementation leans.
+        """
+        base = max(SLOPE * SINGLE, SLOPE_16_BIT * unit_16_bit)
+        return max(
+            abs(self.slope) / (base + OWN * abs(own.slope) + STANDARD_ERRORS * self.slope_error),
+            abs(self.median) / (base + OWN * abs(own.median) + STANDARD_ERRORS * self.median_error),
+        )
+
+
+NONE = Direction()
+
+
+def direction_of(got: Tensor, right: Tensor) -> Direction:
+    """Where the difference of a result from its reference points; nowhere if few elements have most of the norm."""
+    finite = torch.isfinite(got) & torch.isfinite(right)
+    values, difference = right[finite], (got.double() - right)[finite]
+    squares = values.square()
+    energy = float(squares.sum())
+    if energy == 0 or energy**2 < LEAST_ELEMENTS * float(squares.square().sum()):
+        return NONE
+    slope = float((difference * values).sum()) / energy
+    rest = (difference - slope * values) * values
+    slope_error = sqrt(float(rest.square().sum())) / energy
+    large = squares > energy / squares.numel() * SMALL_SHARE
+    relative = difference[large] / values[large]
+    median = float(relative.median())
+    spread = NORMAL_SPREAD * float((relative - median).abs().median())
+    return Direction(slope, slope_error, median, MEDIAN_ERROR * spread / sqrt(relative.numel()))
+
+
+def rows_over_limit(got: Tensor, right: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
+    """The error of each row along a dimension relative to the row, and which of them exceed every operator's limit.
+
+    Rows of few elements, and those that are 0, are within it.
+    """
+    others = [d for d in range(right.dim()) if d != dimension]
+    norms = torch.linalg.vector_norm(right, dim=others)
+    errors = torch.linalg.vector_norm(got.double() - right, dim=others) / norms
+    enough = right.numel() // max(1, right.shape[dimension]) >= LEAST_OF_A_ROW
+    return errors, (errors > GROWTH * SINGLE) & (norms > 0) & enough
