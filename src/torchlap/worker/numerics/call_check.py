@@ -7,6 +7,7 @@ import torch
 from msgspec import Struct, field
 from torch import Tensor
 
+from torchlap.worker.numerics.attention import ATTENTION, FORWARD, pieces_of_backward, pieces_of_forward
 from torchlap.worker.numerics.axes import Piece, pieces
 from torchlap.worker.numerics.combination import Combiner, Screening, is_linear, screen
 from torchlap.worker.numerics.comparison import Verdict, compare, root_mean_square, suspects
@@ -68,7 +69,9 @@ class CallCheck:
         self._joined: Joined | None = None
         self._parts: list[tuple[Part, Piece | None]] = []
         self._prepare(args, kwargs)
-        self._probes = [] if _writes(func) else [(tensor, _probe(tensor)) for tensor in read_only(func, args, kwargs)]
+        self._probes = (
+            [] if changes_arguments(func) else [(tensor, probe(tensor)) for tensor in read_only(func, args, kwargs)]
+        )
 
     def _prepare(self, args: Any, kwargs: Any) -> None:
         func, settings = self.func, self._settings
@@ -79,12 +82,19 @@ class CallCheck:
         small = elements((args, kwargs)) <= (SMALL_PRODUCT if rule else settings.sample)
         found: tuple[Piece, ...] = ()
         if settings.sample and (not small or self._name.endswith(("zeros", "ones", "full"))):
-            found = rule(args) if rule else pieces(func, args, kwargs)
+            found = rule(args) if rule else self._pieces(args, kwargs)
         for piece in found:
             part = cut(func, args, kwargs, piece, sampler=settings.sampler, most=settings.sample)
             self._parts.append((part, piece))
         if not found:
             self._parts.append((whole(func, args, kwargs), None))
+
+    def _pieces(self, args: Any, kwargs: Any) -> tuple[Piece, ...]:
+        if self._name not in ATTENTION:
+            return pieces(self.func, args, kwargs)
+        if any(isinstance(value, Tensor) for value in kwargs.values()):
+            return ()
+        return (pieces_of_forward if self._name in FORWARD else pieces_of_backward)(args)
 
     def _prepare_lists(self, args: Any, kwargs: Any) -> None:
         sampler, most = self._settings.sampler, SAMPLE_OF_LIST if self._settings.sample else 0
@@ -97,7 +107,7 @@ class CallCheck:
         """The verdict on each result that was compared; a result may have several."""
         results = outputs(self.func, *self._call, out)
         for tensor, before in self._probes:
-            if not _unchanged(before, _probe(tensor)):
+            if not _unchanged(before, probe(tensor)):
                 yield Judged(0, tensor, Verdict("wrong", Deviation(1.0, 1.0), 0.0), "an argument that stays as it is")
         if self._joined is not None:
             yield from self._judge_joined(self._joined, results)
@@ -163,12 +173,12 @@ def _as_verdict(screening: Screening, limit: float) -> Verdict:
     return Verdict("wrong", Deviation(screening.error * limit, screening.worst * limit), limit)
 
 
-def _writes(func: Operator) -> bool:
+def changes_arguments(func: Operator) -> bool:
     """Whether the operator says that it changes an argument."""
     return any(argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments)  # noqa: SLF001  there is no public name
 
 
-def _probe(tensor: Tensor) -> Tensor | None:
+def probe(tensor: Tensor) -> Tensor | None:
     """Elements of a tensor, from the first to the last, on its device; None for a workspace, which may change."""
     if tensor.layout != torch.strided or not tensor.numel() or tensor.dtype == torch.uint8:
         return None

@@ -107,7 +107,7 @@ def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verd
     unit = UNIT_16_BIT.get(got.dtype, 0.0)
     if verdict.kind is None and _is_systematic(reference, number, got, unit, tf32=tf32):
         verdict = Verdict("wrong", verdict.deviation, max(SLOPE * SINGLE, SLOPE_16_BIT * unit))
-    if verdict.kind is None and reference.is_product and not unit:
+    if verdict.kind is None and not reference.cancels and not unit:
         verdict = _by_rows(reference, number, got, verdict, tf32=tf32)
     return verdict
 
@@ -187,7 +187,7 @@ def _limits(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
     own = deviation_of(reference.single(number, tf32=tf32).to(lowest), right)
     limit, worst = allowed(own.error, elements, unit), allowed_worst(own.worst, elements, unit)
     yield limit, worst
-    if not reference.is_product:
+    if reference.cancels:
         change = deviation_of(reference.perturbed(number, unit / 2 if unit else PERTURBATION), right)
         yield limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
 

@@ -13,10 +13,14 @@ from torchlap.schema.numerics import NumericsFault
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, Deviation, deviation_of
 from torchlap.worker.numerics.faults import Where, fault_of
 from torchlap.worker.numerics.inputs import laid_out
+from torchlap.worker.numerics.operator_calls import Operator, arguments_by_name
 from torchlap.worker.numerics.tolerance import allowed
 
 SIGMAS = 6.0
 """A correct generator exceeds this many standard errors once in 500 million draws."""
+
+WIDTH = 1.5
+"""The standard error of a deviation over that of a mean, at most: the exponential distribution's is 1.41."""
 
 SHAPE = (256, 257)
 ISSUE = "#165267"
@@ -33,9 +37,70 @@ class DrawFault(Struct, frozen=True):
 
 def is_known(name: str, args: Any) -> bool:
     """Whether `check_draws` can check a call of this operator."""
-    return name == "native_dropout" or (
-        name in ("bernoulli_", "bernoulli") and len(args) > 1 and isinstance(args[1], float)
+    return (
+        name == "native_dropout"
+        or (name in ("bernoulli_", "bernoulli") and len(args) > 1 and isinstance(args[1], float))
+        or (name == "bernoulli_" and len(args) == 1)
+        or name in DISTRIBUTIONS
     )
+
+
+def is_certain(func: Operator, args: Any, kwargs: Any) -> bool:
+    """Whether an operator that may draw random numbers draws none in this call."""
+    given = arguments_by_name(func, args, kwargs)
+    names = {argument.name for argument in func._schema.arguments}  # noqa: SLF001  there is no public name
+    if names & {"dropout_p", "dropout"}:
+        return not given.get("dropout_p", given.get("dropout", 0.0))
+    return func.overloadpacket.__name__ == "rrelu_with_noise" and not given.get("training", False)
+
+
+def _normal(args: Any) -> tuple[float, float]:
+    mean = float(args[1]) if len(args) > 1 else 0.0
+    return mean, float(args[2]) if len(args) > SECOND else 1.0
+
+
+def _uniform(args: Any) -> tuple[float, float]:
+    low = float(args[1]) if len(args) > 1 else 0.0
+    high = float(args[2]) if len(args) > SECOND else 1.0
+    return (low + high) / 2, (high - low) / sqrt(12)
+
+
+def _exponential(args: Any) -> tuple[float, float]:
+    rate = float(args[1]) if len(args) > 1 else 1.0
+    return 1 / rate, 1 / rate
+
+
+DISTRIBUTIONS: dict[str, Callable[[Any], tuple[float, float]]] = {
+    "normal_": _normal,
+    "normal_functional": _normal,
+    "randn": lambda _: (0.0, 1.0),
+    "randn_like": lambda _: (0.0, 1.0),
+    "uniform_": _uniform,
+    "rand": lambda _: (0.5, sqrt(1 / 12)),
+    "rand_like": lambda _: (0.5, sqrt(1 / 12)),
+    "exponential_": _exponential,
+}
+"""Operators that draw numbers, and the mean and standard deviation for their arguments."""
+
+SECOND = 2
+LEAST_DRAWS = 64
+"""From fewer numbers, mean and deviation say little."""
+
+
+def _check_moments(drawn: Tensor, mean: float, deviation: float) -> Iterator[DrawFault]:
+    """Whether the mean, the deviation and the mean of the first half are those of the distribution."""
+    values = drawn.detach().cpu().double().flatten()
+    if values.numel() < LEAST_DRAWS or deviation <= 0:
+        return
+    unit = deviation / sqrt(values.numel())
+    half = values[: values.numel() // 2]
+    off = max(
+        abs(float(values.mean()) - mean) / unit,
+        abs(float(values.std()) - deviation) / (WIDTH * unit),
+        abs(float(half.mean()) - mean) / (sqrt(2) * unit),
+    )
+    if not off <= SIGMAS:
+        yield DrawFault(drawn, off, SIGMAS, "standard errors off")
 
 
 def check_draws(name: str, args: Any, out: Any) -> Iterator[DrawFault]:
@@ -46,17 +111,25 @@ def check_draws(name: str, args: Any, out: Any) -> Iterator[DrawFault]:
         args: its arguments, on the CPU, before it ran.
         out: what it returned.
     """
+    if name in DISTRIBUTIONS:
+        yield from _check_moments(out, *DISTRIBUTIONS[name](args))
+        return
     if name == "native_dropout":
         values, keep, (dropped, drawn, *_) = args[0], 1.0 - float(args[1]), out
         draws = drawn.detach().cpu().double()
         yield from _check_dropped(values, draws / keep, dropped)
     else:
-        keep, drawn = args[1], out
+        keep, drawn = args[1] if len(args) > 1 else 0.5, out
         draws = drawn.detach().cpu().double()
     ones, count = float(draws.sum()), draws.numel()
     limit = SIGMAS * sqrt(count * keep * (1 - keep)) + 0.5
     if abs(ones - keep * count) > limit or not bool(((draws == 0) | (draws == 1)).all()):
         yield DrawFault(drawn, abs(ones / count - keep), limit / count, f"keep probability {keep:g}")
+    first = draws.flatten()[: count // 2]
+    half_limit = SIGMAS * sqrt(first.numel() * keep * (1 - keep)) + 0.5
+    if abs(float(first.sum()) - keep * first.numel()) > half_limit:
+        evidence = f"keep probability {keep:g}, in the first half"
+        yield DrawFault(drawn, abs(float(first.mean()) - keep), half_limit / first.numel(), evidence)
 
 
 def _check_dropped(values: Tensor, factors: Tensor, dropped: Tensor) -> Iterator[DrawFault]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
+from torchlap.worker.numerics.attention import ATTENTION, BACKWARD, FORWARD, attention
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, Deviation, deviation_of
 from torchlap.worker.numerics.operator_calls import Operator, floating_tensors, is_floating, outputs
 from torchlap.worker.numerics.tolerance import SINGLE
@@ -21,6 +22,8 @@ OPERANDS: dict[str, tuple[int, ...]] = {
     "baddbmm": (1, 2),
     "linear": (0, 1),
     "linear_backward": (0, 1, 2),
+    **dict.fromkeys(FORWARD, (0, 1, 2)),
+    **dict.fromkeys(BACKWARD, (0, 1, 2, 3)),
 }
 """Operators that multiply matrices, and the positions of the arguments that a tensor core rounds."""
 
@@ -29,6 +32,8 @@ class Reference:
     """An operator's correct results, from its arguments as they were before it ran.
 
     Attributes:
+        is_product: it multiplies matrices.
+        cancels: its results may be differences of numbers that are much larger.
         double: the results, in float64 if they are floating-point numbers; None for what cannot be compared.
     """
 
@@ -36,6 +41,7 @@ class Reference:
         self.func, self.before = func, before
         self.name: str = func.overloadpacket.__name__
         self.is_product = self.name in OPERANDS
+        self.cancels = self.name not in OPERANDS or self.name in ATTENTION
         self._singles: dict[bool, Results] = {}
         try:
             self.double = self._run(torch.float64)
@@ -106,6 +112,8 @@ class Reference:
         return self._results(args, kwargs)
 
     def _results(self, args: Any, kwargs: Any) -> Results:
+        if self.name in ATTENTION:
+            return list(attention(self.func, args, kwargs))
         run: Callable[..., Any] = STAND_INS.get(self.name) or self.func
         out = run(*args, **kwargs)
         return outputs(self.func, args, kwargs, out)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from msgspec.structs import replace
+from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -21,12 +22,14 @@ from torchlap.schema.numerics import NumericsFault
 from torchlap.worker.errors import first_line
 from torchlap.worker.numerics import draws
 from torchlap.worker.numerics.bug_report import script
-from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings
+from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings, changes_arguments, probe
 from torchlap.worker.numerics.combination import Combiner
+from torchlap.worker.numerics.comparison import Verdict
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, described, fault_of
 from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu
 from torchlap.worker.numerics.reference import OPERANDS, STAND_INS
+from torchlap.worker.numerics.repeat import Repeat, Trace, difference, trace_of
 from torchlap.worker.numerics.selection import Sampler
 from torchlap.worker.numerics.tolerance import GROWTH, SINGLE
 
@@ -50,6 +53,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         faults: by kind, place and operator; the same fault again is counted.
         closest: the largest error of a correct result, over its limit.
         script: reproduces the first fault with torch alone.
+        traces: of the step's calls, for its second run.
     """
 
     def __init__(
@@ -74,6 +78,8 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self.products, self._imprecise = 0, set[int]()
         self._flop, self._imprecise_flop = 0, 0
         self.script = ""
+        self.traces: list[Trace] = []
+        self._last_draws: dict[tuple[str, torch.Size], Tensor] = {}
 
     @property
     def imprecise(self) -> int:
@@ -89,18 +95,59 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         """Run the operator, and check its results."""
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
+        if name == "_local_scalar_dense":
+            return self._read(func, args[0])
         if func.is_view or name in WITHOUT_RESULTS:
             return func(*args, **kwargs)
         if time.perf_counter() > self._until:
             self.complete = False
             return func(*args, **kwargs)
         self._beat(self.operators)
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            before = _pytree.tree_map(copied_to_cpu, args)
-            out = func(*args, **kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags and not draws.is_certain(func, args, kwargs):
+            out = self._drawn(func, args, kwargs)
+        else:
+            out = self._checked(func, args, kwargs)
+        self.traces.append(trace_of(func, args, kwargs, out))
+        return out
+
+    def _read(self, func: Operator, tensor: Tensor) -> Any:
+        """Read a number from the device, as `.item()` does."""
+        value, copy = func(tensor), tensor.detach().cpu()
+        right = func(copy)
+        if value != right and not (value != value and right != right):  # noqa: PLR0124  NaN is not itself
+            self.operators += 1
+            verdict = Verdict("wrong", Deviation(1.0, 1.0), 0.0)
+            self._add_fault(func, Judged(0, tensor, verdict, f"read {value}, copied {right}"), ((tensor,), {}))
+        return value
+
+    def _drawn(self, func: Operator, args: Any, kwargs: Any) -> Any:
+        """Run an operator that draws random numbers; check their statistics."""
+        name = func.overloadpacket.__name__
+        before = _pytree.tree_map(copied_to_cpu, args)
+        out = func(*args, **kwargs)
+        if draws.is_known(name, before):
             self._check_draws(name, before, out)
-            return out
-        return self._checked(func, args, kwargs)
+        else:
+            self.unchecked.setdefault(name, "draws random numbers")
+        return out
+
+    def again(self) -> Repeat:
+        """Follows the step's second run; its faults are added to these."""
+        return Repeat(self.traces, self._check_again)
+
+    def _check_again(self, func: Operator, args: Any, kwargs: Any, out: Any) -> bool:
+        """Compare a call of the second run with float64; whether it is wrong."""
+        if changes_arguments(func):
+            self.unchecked.setdefault(func.overloadpacket.__name__, "gives another result in the second run")
+            return False
+        before = len(self.faults)
+        found: list[Judged] = []
+        try:
+            found.extend(CallCheck(func, args, kwargs, self._settings).judge(out))
+        except UNSUPPORTED as error:
+            self._leave_out(func, error)
+        self._count(func, found, (args, kwargs), out)
+        return len(self.faults) > before
 
     def _checked(self, func: Operator, args: Any, kwargs: Any) -> Any:
         """Run the operator; compare its results with their reference."""
@@ -155,14 +202,29 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self.faults[key] = fault
 
     def _check_draws(self, name: str, args: Any, out: Any) -> None:
-        if not draws.is_known(name, args):
-            return
+        where = self._where()
+        drawn = next((value for value in _pytree.tree_leaves(out)[::-1] if isinstance(value, Tensor)), None)
+        if where.phase == "forward" and drawn is not None and drawn.numel() >= draws.LEAST_DRAWS:
+            self._check_fresh(name, where, probe(drawn), drawn)
         self.operators += 1
         for fault in draws.check_draws(name, args, out):
-            where, deviation = self._where(), Deviation(fault.error, 0.0)
+            deviation = Deviation(fault.error, 0.0)
             key = ("random", where.phase, where.module, name, fault.request)
             self.faults[key] = fault_of(
                 "random", where, name, fault.tensor, deviation=deviation, limit=fault.limit, inputs=(fault.request,)
+            )
+
+    def _check_fresh(self, name: str, where: Where, now: Tensor | None, drawn: Tensor) -> None:
+        """Whether draws differ from the last ones of the same shape."""
+        key = (name, drawn.shape)
+        last = self._last_draws.get(key)
+        if now is None:
+            return
+        self._last_draws[key] = now
+        if last is not None and float(now.double().std()) > 0 and difference(last, now) == 0:
+            evidence, deviation = ("the same numbers again",), Deviation(1.0, 1.0)
+            self.faults["random", where.phase, where.module, name, evidence[0]] = fault_of(
+                "random", where, name, drawn, deviation=deviation, limit=0.0, inputs=evidence
             )
 
 

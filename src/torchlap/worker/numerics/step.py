@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -16,10 +17,12 @@ from torchlap.worker.cell.timing import Beat
 from torchlap.worker.numerics.call_check import SAMPLE
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, fault_of
+from torchlap.worker.numerics.functions import Functions
 from torchlap.worker.numerics.inputs import dirty
 from torchlap.worker.numerics.shadow import Shadow
 from torchlap.worker.numerics.tracker import Tracker
-from torchlap.worker.numerics.whole_step import Results, State, check_compiled, fresh_step, repeated, results_of
+from torchlap.worker.numerics.transfers import check_transfers
+from torchlap.worker.numerics.whole_step import State, check_compiled, fresh_step, repeated, results_of
 
 MOST_UNCHECKED = 20
 
@@ -34,51 +37,66 @@ def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Nume
     devices.keep_freed_memory()  # the references are large, and many
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
-    if bench.cell.recipe.compile:
-        fields = check_compiled(bench, untouched, report)
-        first = dict(results_of(bench, fresh_step(bench, untouched, compiled=True)))
-    else:
-        beat = Beat(lambda count: report(f"checking results, {count} operators"))
-        fields, first = _check_operators(bench, untouched, request, beat)
-    report("running the same step twice")
-    spread, spread_of, faults = repeated(bench, untouched, first)
-    fields["faults"] = (*fields["faults"], *faults)[:MOST_FAULTS]
+    check = _compiled if bench.cell.recipe.compile else _operators
+    fields, spread, spread_of = check(bench, untouched, request, report)
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
     devices.release_cached_memory(bench.device)
+    fields["faults"] = tuple(fields["faults"])[:MOST_FAULTS]
     return Numerics(**fields, spread=spread, spread_of=spread_of, seconds=time.perf_counter() - begun)
 
 
-def _check_operators(
-    bench: Bench, untouched: State, request: Verify, beat: Callable[[int], None]
-) -> tuple[dict[str, Any], Results]:
-    """Fields of `Numerics`, from a step whose operators are each checked; and that step's results."""
+def _compiled(
+    bench: Bench, untouched: State, _: Verify, report: Callable[[str], None]
+) -> tuple[dict[str, Any], float, str]:
+    """Fields of `Numerics` for a compiled step, how much it differs from itself, and where."""
+    fields = check_compiled(bench, untouched, report)
+    first = dict(results_of(bench, fresh_step(bench, untouched, compiled=True)))
+    report("running the same step twice")
+    spread, spread_of, faults = repeated(bench, untouched, first, nullcontext())
+    fields["faults"] += tuple(faults)
+    return fields, spread, spread_of
+
+
+def _operators(
+    bench: Bench, untouched: State, request: Verify, report: Callable[[str], None]
+) -> tuple[dict[str, Any], float, str]:
+    """Fields of `Numerics` for a step whose operators are each checked, how much it differs from itself, and where."""
+    beat = Beat(lambda count: report(f"checking results, {count} operators"))
+    tracker = Tracker(bench.module)
+    shadow = Shadow(
+        tf32=bench.cell.recipe.precision == "tf32",
+        sample=SAMPLE if request.sampled else 0,
+        seed=request.seed,
+        until=time.perf_counter() + request.limit_seconds,
+        where=tracker.where,
+        beat=beat,
+    )
     step = fresh_step(bench, untouched, compiled=False)
-    with Tracker(bench.module) as tracker:
-        shadow = Shadow(
-            tf32=bench.cell.recipe.precision == "tf32",
-            sample=SAMPLE if request.sampled else 0,
-            seed=request.seed,
-            until=time.perf_counter() + request.limit_seconds,
-            where=tracker.where,
-            beat=beat,
-        )
-        with shadow:
-            step()
-    found = {
+    functions = Functions(tracker.where)
+    with tracker, functions, shadow:
+        step()
+    without_update = _without_update(bench, step, untouched)
+    first = dict(results_of(bench, step, ran=True))
+    report("running the same step twice")
+    with tracker:
+        spread, spread_of, differing = repeated(bench, untouched, first, shadow.again())
+    by_hand = list(functions.faults())
+    unchecked = shadow.unchecked | functions.unchecked
+    fields = {
         "operators": shadow.operators,
         "products": shadow.products,
         "imprecise": shadow.imprecise,
         "imprecise_share": shadow.imprecise_share,
-        "unchecked": tuple(f"{name}: {why}" for name, why in shadow.unchecked.items())[:MOST_UNCHECKED],
+        "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items())[:MOST_UNCHECKED],
         "closest": shadow.closest,
-        "faults": (*shadow.faults.values(), *_without_update(bench, step, untouched)),
+        "faults": (*check_transfers(bench), *shadow.faults.values(), *by_hand, *without_update, *differing),
         "complete": shadow.complete,
         "script": shadow.script,
         "seed": request.seed,
         "sampled": request.sampled,
     }
-    return found, dict(results_of(bench, step, ran=True))
+    return fields, spread, spread_of
 
 
 def _without_update(bench: Bench, step: Step, untouched: State) -> list[NumericsFault]:

@@ -63,9 +63,11 @@ def direction_of(got: Tensor, right: Tensor) -> Direction:
     """Where the difference of a result from its reference points; nowhere if few elements have most of the norm."""
     finite = torch.isfinite(got) & torch.isfinite(right)
     values, difference = right[finite], (got.double() - right)[finite]
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    values, difference = values / largest, difference / largest  # so that no square overflows
     squares = values.square()
     energy = float(squares.sum())
-    if energy == 0 or energy**2 < LEAST_ELEMENTS * float(squares.square().sum()):
+    if not energy > 0 or energy**2 < LEAST_ELEMENTS * float(squares.square().sum()):
         return NONE
     slope = float((difference * values).sum()) / energy
     rest = (difference - slope * values) * values

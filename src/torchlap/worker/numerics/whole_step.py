@@ -5,7 +5,7 @@ operator may. How far is measured: by the same step with parameters that are per
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -56,8 +56,10 @@ def results_of(bench: Bench, step: Step, *, ran: bool = False) -> Iterator[tuple
                 yield f"gradient of {name}", parameter.grad.detach().clone()
 
 
-def repeated(bench: Bench, untouched: State, first: Results) -> tuple[float, str, list[NumericsFault]]:
-    """Run the step again.
+def repeated(
+    bench: Bench, untouched: State, first: Results, follow: AbstractContextManager[Any]
+) -> tuple[float, str, list[NumericsFault]]:
+    """Run the step again, while `follow` is entered.
 
     Returns:
         The largest relative difference from its first run and that tensor's name, 0 if identical; and faults, where a
@@ -66,7 +68,10 @@ def repeated(bench: Bench, untouched: State, first: Results) -> tuple[float, str
     compiled = bench.cell.recipe.compile
     spread, spread_of = 0.0, ""
     differing: dict[str, Deviation] = {}
-    for name, value in results_of(bench, fresh_step(bench, untouched, compiled=compiled)):
+    step = fresh_step(bench, untouched, compiled=compiled)
+    with follow:
+        step()
+    for name, value in results_of(bench, step, ran=True):
         if torch.equal(torch.nan_to_num(value), torch.nan_to_num(first[name])):  # NaN equals NaN here
             continue
         differing[name] = deviation_of(value.cpu(), first[name].cpu().double())
