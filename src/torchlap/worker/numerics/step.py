@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -22,7 +22,15 @@ from torchlap.worker.numerics.inputs import dirty
 from torchlap.worker.numerics.shadow import Shadow
 from torchlap.worker.numerics.tracker import Tracker
 from torchlap.worker.numerics.transfers import check_transfers
-from torchlap.worker.numerics.whole_step import State, check_compiled, fresh_step, repeated, results_of
+from torchlap.worker.numerics.whole_step import (
+    State,
+    check_compiled,
+    eager,
+    fresh_step,
+    has_compiled_parts,
+    repeated,
+    results_of,
+)
 
 MOST_UNCHECKED = 20
 
@@ -74,13 +82,18 @@ def _operators(
     )
     step = fresh_step(bench, untouched, compiled=False)
     functions = Functions(tracker.where)
-    with tracker, functions, shadow:
+    with eager(), tracker, functions, shadow:
         step()
     without_update = _without_update(bench, step, untouched)
     first = dict(results_of(bench, step, ran=True))
+    follow: AbstractContextManager[Any] = shadow.again()
+    in_parts: tuple[NumericsFault, ...] = ()
+    if has_compiled_parts(bench.module):  # its operators were checked without compilation
+        in_parts = check_compiled(bench, untouched, report)["faults"]
+        first, follow = dict(results_of(bench, fresh_step(bench, untouched, compiled=False))), nullcontext()
     report("running the same step twice")
     with tracker:
-        spread, spread_of, differing = repeated(bench, untouched, first, shadow.again())
+        spread, spread_of, differing = repeated(bench, untouched, first, follow)
     by_hand = list(functions.faults())
     unchecked = shadow.unchecked | functions.unchecked
     fields = {
@@ -90,7 +103,7 @@ def _operators(
         "imprecise_share": shadow.imprecise_share,
         "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items())[:MOST_UNCHECKED],
         "closest": shadow.closest,
-        "faults": (*check_transfers(bench), *shadow.faults.values(), *by_hand, *without_update, *differing),
+        "faults": (*check_transfers(bench), *shadow.faults.values(), *by_hand, *without_update, *in_parts, *differing),
         "complete": shadow.complete,
         "script": shadow.script,
         "seed": request.seed,

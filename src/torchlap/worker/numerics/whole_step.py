@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchlap.schema.numerics import FaultKind, NumericsFault
 from torchlap.worker.cell.bench import SEED, Bench
@@ -89,17 +89,33 @@ def repeated(
     return spread, spread_of, faults
 
 
+def eager() -> AbstractContextManager[Any]:
+    """While it is entered, nothing that was compiled runs as such."""
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def has_compiled_parts(module: nn.Module) -> bool:
+    """Whether the module's author compiled it or a part of it."""
+    return any(
+        type(part).__name__ == "OptimizedModule"
+        or getattr(part, "_compiled_call_impl", None) is not None
+        or hasattr(part.forward, "_torchdynamo_orig_callable")
+        for part in module.modules()
+    )
+
+
 def check_compiled(bench: Bench, untouched: State, report: Callable[[str], None]) -> dict[str, Any]:
-    """Fields of `Numerics`, from the compiled step and the same step without compilation."""
+    """Fields of `Numerics`, from the step, all or part of which is compiled, and the same step without compilation."""
     torch._inductor.config.fallback_random = True  # noqa: SLF001  no public name; the same draws as without compilation
     report("checking the compiled step")
-    plain = {
-        name: value.cpu().double() for name, value in results_of(bench, fresh_step(bench, untouched, compiled=False))
-    }
-    own = _own_deviations(bench, untouched, plain)
+    with eager():
+        step = fresh_step(bench, untouched, compiled=False)
+        plain = {name: value.cpu().double() for name, value in results_of(bench, step)}
+        own = _own_deviations(bench, untouched, plain)
     report("compiling")
     faults, closest = [], 0.0
-    for name, value in results_of(bench, fresh_step(bench, untouched, compiled=True)):
+    for name, value in results_of(bench, fresh_step(bench, untouched, compiled=bench.cell.recipe.compile)):
         limit = allowed(own[name].error, value.numel())
         finite = bool(torch.isfinite(value).all()) or not bool(torch.isfinite(plain[name]).all())
         deviation = deviation_of(value.cpu(), plain[name]) if finite else NOT_FINITE
