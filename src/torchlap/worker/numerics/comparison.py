@@ -130,9 +130,11 @@ def _by_rows(reference: Reference, number: int, got: Tensor, verdict: Verdict, *
         if not bool(suspicious.any()):
             continue
         own, _ = rows_over_limit(reference.single(number, tf32=tf32), right, dimension)
-        change, _ = rows_over_limit(reference.perturbed(number, PERTURBATION), right, dimension)
-        limits = GROWTH * SINGLE + FACTOR * own + CANCELLATION * change
+        limits = GROWTH * SINGLE + FACTOR * own
         wrong = suspicious & (errors > limits)
+        if bool(wrong.any()):
+            change, _ = rows_over_limit(reference.perturbed(number, PERTURBATION), right, dimension)
+            wrong &= errors > limits + CANCELLATION * change
         if bool(wrong.any()):
             return Verdict(
                 "wrong", Deviation(float(errors[wrong].max()), verdict.deviation.worst), float(limits[wrong].min())
