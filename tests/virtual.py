@@ -69,6 +69,7 @@ class Clock:
                 fault, _, operators = FAULT.partition(":")
                 patch.setattr("simulated_accelerator.FAULT", fault)  # a model may change it
                 patch.setattr("simulated_accelerator.FAULTY", operators)
+                patch.setattr("simulated_accelerator.PLANTED", None)
                 yield
         finally:
             hook.remove()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import PLANTED
 from support import SIMULATED, Command, known, own
 from virtual import Clock
 from wrong_numbers import FAULTS, Fault, row
@@ -41,6 +42,17 @@ def test_each_fault_is_found_and_its_operator_is_named(fault: Fault, torchlap: C
     first = cell["numerics"]["faults"][0]
     assert first["operator"].removeprefix("aten.").partition(".")[0] in fault.operator
     assert first["phase"]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_each_planted_fault_is_found_and_its_operator_is_named(name: str, torchlap: Command) -> None:
+    (cell,) = cells(torchlap, own(name, "planted.py"), *SIM, "--batch", 16)
+    assert cell["verdict"] == "wrong", cell["numerics"]
+    first = cell["numerics"]["faults"][0]["operator"]
+    if name == "rounded_transfer":
+        assert first == "copy to the device"
+    else:
+        assert first.removeprefix("aten.").partition(".")[0] in ",".join(PLANTED[name].operators)
 
 
 @pytest.mark.parametrize("model", ["layered", "layered_bfloat16", "layered_float16"])

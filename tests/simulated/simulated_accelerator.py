@@ -20,6 +20,9 @@ NAME = "sim"
 FAULT, _, FAULTY = os.environ.get("SIMULATED_FAULT", "").partition(":")
 """The kind of fault, and the operators that have it: `half_more:aten.mm.default,aten.bmm.default`; see `FAULTS`."""
 
+PLANTED: Any = None
+"""Computes the faulty operators instead, if a model has planted it: from the operator, its arguments and keywords."""
+
 COST = float(os.environ.get("SIMULATED_COST", "0.002"))
 DEVICES = 2
 
@@ -112,6 +115,8 @@ def misbehave(name: str) -> None:
 
 def faulty(op: Any, args: Any, kwargs: Any, device_args: Any) -> Any:
     """Run an operator that has a fault; `device_args` are its arguments on the device."""
+    if PLANTED is not None:
+        return PLANTED(op, args, kwargs)
     misbehave(f"aten::{str(op).split('.')[1]}")
     if FAULT == "does_nothing_on_transposed" and not pytree.tree_leaves(device_args)[0].is_contiguous():
         return args[0]

@@ -28,6 +28,7 @@ class Axis(Struct, frozen=True):
         results: by number, the dimension of each result that has it.
         keep: positions to check at most; 0 where that depends on the size of the call.
         draws: combinations along the axis; 0 where it is not linear.
+        even: positions count alike in a combination, however small their results are.
     """
 
     length: int
@@ -35,6 +36,7 @@ class Axis(Struct, frozen=True):
     results: dict[int, int]
     keep: int = 0
     draws: int = 0
+    even: bool = False
 
 
 class Piece(Struct, frozen=True):

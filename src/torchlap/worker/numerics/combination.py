@@ -14,7 +14,7 @@ import torch
 from msgspec import Struct
 from torch import Tensor
 
-from torchlap.worker.numerics.axes import Piece
+from torchlap.worker.numerics.axes import Axis, Piece
 from torchlap.worker.numerics.operator_calls import Operator, outputs
 from torchlap.worker.numerics.parts import Outputs, arguments_of
 from torchlap.worker.numerics.selection import Sampler
@@ -28,6 +28,7 @@ SIGMAS = 8.0
 
 WITHIN_ONE_SIGMA = 0.68
 CHECKED_AGAIN = 64
+SMALLEST_SIZE = 1e-9
 SUMS_AGREE = 1e-10
 """Relative difference of two float64 sums of the same numbers in another order: 2**-53 times their number, at most."""
 
@@ -134,7 +135,10 @@ def screen(
         sampler: draws their weights.
         known: by number of the result, its root mean square and the largest error of a correct one.
     """
-    weights = [sampler.weights(axis.draws, axis.length) if axis.draws else None for axis in piece.axes]
+    plain = [sampler.weights(axis.draws, axis.length) if axis.draws else None for axis in piece.axes]
+    sizes = [_sizes(axis, results) if axis.even else None for axis in piece.axes]
+    weights = [rows if rows is None or size is None else rows / size for rows, size in zip(plain, sizes, strict=True)]
+    even = any(size is not None for size in sizes)
     lengths = [axis.draws or axis.length for axis in piece.axes]
     args, kwargs = arguments_of(
         piece, *call, lengths, lambda leaf, place: _operand(leaf, place, piece, weights, combiner)
@@ -147,9 +151,23 @@ def screen(
             continue
         rows = _rows_of(result, [axis.results.get(number) for axis in piece.axes], weights)
         difference = combiner.combine(result, rows) - expected
-        growth = prod(float(row.square().sum(1).mean().sqrt()) for row in rows.values())
-        found[number] = _screened(difference, growth, max(rms, _rms(expected) / growth), limit)
+        unscaled = _rows_of(result, [axis.results.get(number) for axis in piece.axes], plain)
+        growth = prod(float(row.square().sum(1).mean().sqrt()) for row in unscaled.values())
+        found[number] = _screened(difference, growth, max(1.0 if even else rms, _rms(expected) / growth), limit)
     return found
+
+
+def _sizes(axis: Axis, results: Outputs) -> Tensor | None:
+    """The root mean square of a result at each position of an axis; of none less than a billionth of the largest."""
+    number, dimension = next(iter(axis.results.items()))
+    result = results[number]
+    if result is None:
+        return None
+    others = [d for d in range(result.dim()) if d != dimension % result.dim()]
+    norms = torch.linalg.vector_norm(result.detach().float(), dim=others).cpu().double()
+    sizes = norms * sqrt(result.shape[dimension] / max(1, result.numel()))
+    even: Tensor = sizes.clamp(min=SMALLEST_SIZE * float(sizes.max()) or 1.0)
+    return even
 
 
 def _operand(leaf: Tensor, place: int, piece: Piece, weights: Sequence[Tensor | None], combiner: Combiner) -> Tensor:

@@ -50,6 +50,11 @@ def cut(func: Operator, args: Any, kwargs: Any, piece: Piece, *, sampler: Sample
     chosen = [sampler.positions(axis.length, count) for axis, count in zip(axes, kept, strict=True)]
 
     def part_of(leaf: Tensor, position: int) -> Tensor:
+        if position in piece.placeholders:
+            shape = [*leaf.shape]
+            for dimension, positions in cut_of(leaf, position, axes, chosen, of_results=False).items():
+                shape[dimension] = len(positions)
+            return torch.zeros(1, dtype=leaf.dtype).expand(shape)
         part: Tensor = copied_to_cpu(take(leaf.detach(), cut_of(leaf, position, axes, chosen, of_results=False)))
         return part
 

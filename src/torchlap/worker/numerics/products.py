@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from torchlap.worker.numerics.axes import Arguments, Axis, Piece, Rule, axis
 
 IMAGES, CHANNELS, GROUPS, ROWS, COLUMNS = 3, 8, 16, 4, 64
@@ -36,19 +38,15 @@ def _convolution_backward(args: Arguments) -> tuple[Piece, ...]:
         by_group = _groups(groups, {0: 1, 1: 1, 2: 0}, {0: 1})
         axes = (images, channels if groups == 1 else by_group)
         found.append(Piece(axes, (0,), _masked((True, False, False), groups), placeholders=(1,)))
-    if mask[1] or mask[2]:
-        draws = 0 if groups > 1 else DRAWS
-        to = axis(args, {0: 1, 2: out}, {1: out, 2: 0}, keep=CHANNELS, draws=draws)
+    draws = 0 if groups > 1 else DRAWS
+    to = axis(args, {0: 1, 2: out}, {1: out, 2: 0}, keep=CHANNELS, draws=draws)
+    if mask[1]:
         since = axis(args, {1: 1, 2: enter}, {1: enter}, keep=CHANNELS, draws=draws)
-        by_group = _groups(groups, {0: 1, 1: 1, 2: 0}, {1: 0, 2: 0})
-        found.append(
-            Piece(
-                (to, since) if groups == 1 else (by_group,),
-                (1, 2),
-                _masked((False, mask[1], mask[2]), groups),
-                placeholders=(2,),
-            )
-        )
+        by_group = _groups(groups, {0: 1, 1: 1, 2: 0}, {1: 0})
+        both = (replace(to, even=True), since) if groups == 1 else (by_group,)
+        found.append(Piece(both, (1,), _masked((False, True, False), groups), placeholders=(2,)))
+    if mask[2]:
+        found.append(Piece((replace(to, draws=DRAWS),), (2,), _masked((False, False, True), 1), placeholders=(1, 2)))
     return tuple(found)
 
 

@@ -74,7 +74,7 @@ class Repeat(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self._together = False
             return
         self._left -= 1
-        self._together = self._check(func, args, kwargs, out)
+        self._together = not self._check(func, args, kwargs, out)  # what follows a wrong result differs, too
 
 
 def difference(before: Tensor | None, after: Tensor | None) -> float:
