@@ -39,7 +39,7 @@ def words(batch: int) -> Batch:
     return torch.randint(0, WORDS, (batch, LENGTH)), torch.arange(batch) % CLASSES
 
 
-def gpt(model: Model, ids: Tensor) -> Tensor:
+def through_blocks(model: Model, ids: Tensor) -> Tensor:
     enter, blocks, norm = model.parts
     mask = nn.Transformer.generate_square_subsequent_mask(LENGTH, device=ids.device)
     hidden: Tensor = norm(blocks(enter(ids), mask=mask)).mean(1)
@@ -50,98 +50,98 @@ def layer() -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(WIDTH, 4, 64, dropout=0.1, batch_first=True, norm_first=True)
 
 
-def fused(model: Model, inputs: Tensor) -> Tensor:
+def through_attention(model: Model, inputs: Tensor) -> Tensor:
     query, key, value = model.parts[0](inputs).view(*inputs.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4)
     attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     return attended.transpose(1, 2).flatten(2).mean(1)
 
 
-def in_place(model: Model, inputs: Tensor) -> Tensor:
+def changed_in_place(model: Model, inputs: Tensor) -> Tensor:
     hidden: Tensor = model.parts[0](inputs[:, 0]).clone()
     hidden.mul_(2).add_(1)
     hidden[:, :5] = 0
     return hidden
 
 
-def scattered(model: Model, inputs: Tensor) -> Tensor:
+def through_scatter(model: Model, inputs: Tensor) -> Tensor:
     hidden = model.parts[0](inputs[:, 0])
     index = torch.arange(WIDTH, device=hidden.device).flip(0).expand_as(hidden)
     result: Tensor = torch.zeros_like(hidden).scatter_add(1, index, hidden) + hidden.gather(1, index)
     return result
 
 
-def ordered(model: Model, inputs: Tensor) -> Tensor:
+def through_sorts(model: Model, inputs: Tensor) -> Tensor:
     hidden = model.parts[0](inputs[:, 0]).relu()  # many ties
     result: Tensor = hidden.sort(-1)[0] + hidden.topk(WIDTH)[0] + hidden.gather(1, hidden.argsort(-1))
     return result
 
 
-def masked(model: Model, inputs: Tensor) -> Tensor:
+def through_a_mask(model: Model, inputs: Tensor) -> Tensor:
     scores = model.parts[0](inputs) @ inputs.transpose(1, 2)
     mask = torch.full(scores.shape[-2:], -math.inf, device=scores.device).triu(1)
     result: Tensor = ((scores + mask).softmax(-1) @ inputs).mean(1)
     return result
 
 
-def spectral(_: Model, inputs: Tensor) -> Tensor:
+def through_a_spectrum(_: Model, inputs: Tensor) -> Tensor:
     result: Tensor = torch.fft.irfft(torch.fft.rfft(inputs, dim=1) * 0.5, dim=1).mean(1)
     return result
 
 
 MODELS: dict[str, Callable[[int], Built]] = {
-    "gpt": lambda n: (
-        Model(gpt, nn.Embedding(WORDS, WIDTH), nn.TransformerEncoder(layer(), 2), nn.LayerNorm(WIDTH)),
-        words(n),
+    "gpt": lambda batch: (
+        Model(through_blocks, nn.Embedding(WORDS, WIDTH), nn.TransformerEncoder(layer(), 2), nn.LayerNorm(WIDTH)),
+        words(batch),
     ),
-    "lstm": lambda n: (
+    "lstm": lambda batch: (
         Model(lambda m, x: m.parts[0](x)[0][:, -1], nn.LSTM(WIDTH, WIDTH, 2, batch_first=True)),
-        sequences(n),
+        sequences(batch),
     ),
-    "gru": lambda n: (
+    "gru": lambda batch: (
         Model(lambda m, x: m.parts[0](x)[0][:, -1], nn.GRU(WIDTH, WIDTH, batch_first=True)),
-        sequences(n),
+        sequences(batch),
     ),
-    "attention": lambda n: (Model(fused, nn.Linear(WIDTH, 3 * WIDTH)), sequences(n)),
-    "masked": lambda n: (Model(masked, nn.Linear(WIDTH, WIDTH)), sequences(n)),
-    "group_norm": lambda n: (
+    "attention": lambda batch: (Model(through_attention, nn.Linear(WIDTH, 3 * WIDTH)), sequences(batch)),
+    "masked": lambda batch: (Model(through_a_mask, nn.Linear(WIDTH, WIDTH)), sequences(batch)),
+    "group_norm": lambda batch: (
         Model(lambda m, x: m.parts[0](x), nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU())),
-        images(n),
+        images(batch),
     ),
-    "checkpointed": lambda n: (
+    "checkpointed": lambda batch: (
         Model(
             lambda m, x: checkpoint(m.parts[0], x[:, 0], use_reentrant=False),
             nn.Sequential(nn.Linear(WIDTH, 64), nn.GELU(), nn.Linear(64, WIDTH)),
         ),
-        sequences(n),
+        sequences(batch),
     ),
-    "embedding": lambda n: (Model(lambda m, x: m.parts[0](x).mean(1), nn.Embedding(WORDS, WIDTH)), words(n)),
-    "spectral": lambda n: (Model(spectral), sequences(n)),
-    "scattered": lambda n: (Model(scattered, nn.Linear(WIDTH, WIDTH)), sequences(n)),
-    "ordered": lambda n: (Model(ordered, nn.Linear(WIDTH, WIDTH)), sequences(n)),
-    "in_place": lambda n: (Model(in_place, nn.Linear(WIDTH, WIDTH)), sequences(n)),
-    "einsum": lambda n: (
+    "embedding": lambda batch: (Model(lambda m, x: m.parts[0](x).mean(1), nn.Embedding(WORDS, WIDTH)), words(batch)),
+    "spectral": lambda batch: (Model(through_a_spectrum), sequences(batch)),
+    "scattered": lambda batch: (Model(through_scatter, nn.Linear(WIDTH, WIDTH)), sequences(batch)),
+    "ordered": lambda batch: (Model(through_sorts, nn.Linear(WIDTH, WIDTH)), sequences(batch)),
+    "in_place": lambda batch: (Model(changed_in_place, nn.Linear(WIDTH, WIDTH)), sequences(batch)),
+    "einsum": lambda batch: (
         Model(lambda _, x: torch.einsum("bti,btj->bij", x, x).mean(1)),
-        sequences(n),
+        sequences(batch),
     ),
-    "dropouts": lambda n: (
+    "dropouts": lambda batch: (
         Model(
             lambda m, x: m.parts[0](x),
             nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout2d(0.3), nn.AlphaDropout(0.2), nn.Dropout(0.5)),
         ),
-        images(n),
+        images(batch),
     ),
-    "transposed": lambda n: (
+    "transposed": lambda batch: (
         Model(
             lambda m, x: m.parts[0](x),
             nn.Sequential(
                 nn.Conv2d(3, 6, 3, stride=2, dilation=2, groups=3, padding=2), nn.ConvTranspose2d(6, 4, 3, stride=2)
             ),
         ),
-        images(n),
+        images(batch),
     ),
-    "large_mean": lambda n: (
+    "large_mean": lambda batch: (
         Model(lambda m, x: m.parts[0](x + 1000), nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3))),
-        images(n),
+        images(batch),
     ),
 }
 """By name."""
