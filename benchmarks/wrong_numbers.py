@@ -1,6 +1,7 @@
 """Which wrong results does `torchlap verify` find? Faults that users reported, built into the simulated accelerator.
 
     python benchmarks/wrong_numbers.py
+    python benchmarks/wrong_numbers.py --planted 4,64   # the faults of tests/own/planted.py, at these batches
 
 Prints a Markdown table: the fault and what it is modeled on, the recipe and batch, the verdict, and the operator and
 place that were named. The first rows are the accelerator without a fault.
@@ -15,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 TESTS = Path(__file__).parents[1] / "tests"
-MODELS = TESTS / "own" / "models.py"
+MODELS, PLANTED = TESTS / "own" / "models.py", TESTS / "own" / "planted.py"
 
 
 class Fault(Struct, frozen=True):
@@ -62,11 +63,13 @@ FAULTS = (
 )
 
 
-def verified(fault: str, recipe: str = "fp32", batch: int = 16, model: str = "layered") -> dict[str, object]:
+def verified(
+    fault: str, recipe: str = "fp32", batch: int = 16, model: str = "layered", file: Path = MODELS
+) -> dict[str, object]:
     """The report of `torchlap verify` on the simulated accelerator with a fault."""
     arguments = [
         "verify",
-        f"{MODELS}:{model}",
+        f"{file}:{model}",
         "--devices",
         "sim:0",
         "--batch",
@@ -85,15 +88,34 @@ def verified(fault: str, recipe: str = "fp32", batch: int = 16, model: str = "la
 
 def row(fault: Fault) -> tuple[str, str, str]:
     """The verdict on a fault, the first operator that was named, and its place in the step."""
-    cell = verified(f"{fault.kind}:{fault.operator}", fault.recipe, fault.batch, fault.model)
+    return first_named(verified(f"{fault.kind}:{fault.operator}", fault.recipe, fault.batch, fault.model))
+
+
+def first_named(cell: dict[str, object]) -> tuple[str, str, str]:
+    """The verdict on a cell, the first operator that was named, and its place in the step."""
     numerics = cell["numerics"]
     assert isinstance(numerics, dict)
     first: dict[str, str] = next(iter(numerics["faults"]), {})
     return str(cell["verdict"]), str(first.get("operator", "")), f"{first.get('phase', '')}, {first.get('module', '')}"
 
 
+def planted(batches: list[int]) -> None:
+    """Print a row for each planted fault and batch."""
+    sys.path += [str(PLANTED.parent), str(TESTS / "simulated")]
+    from planted import PLANTED as FOUND  # noqa: PLC0415  only here, because it imports torch
+
+    print("| fault | batch | verdict | operator | where |\n|---|---|---|---|---|")
+    for name, fault in FOUND.items():
+        for batch in batches:
+            verdict, operator, where = first_named(verified("", batch=batch, model=name, file=PLANTED))
+            print(f"| {fault.words} | {batch} | {verdict} | {operator} | {where} |", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
+    if sys.argv[1:2] == ["--planted"]:
+        planted([int(batch) for batch in sys.argv[2].split(",")])
+        return
     print("| fault | recipe, batch | verdict | operator | where |\n|---|---|---|---|---|")
     for recipe in ("fp32", "channels_last"):
         print(f"| none | {recipe}, 16 | {verified('', recipe)['verdict']} | | |", flush=True)

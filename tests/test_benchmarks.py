@@ -10,6 +10,9 @@ from fuzz_run_files import EVENTS, hostile, outcome
 from injected import CAUSES, quiet, told
 from make_findings import CATALOGUE, FOLDER, pages
 from noise import MODELS, compare
+from numerics_rates import CALLS, FAULTS, alarms, found
+from right import MODELS as RIGHT_MODELS
+from support import own
 
 COMPARISONS = 60
 LEAST = 0.85
@@ -64,3 +67,18 @@ def test_hostile_run_files_are_refused_or_shown_escaped(tmp_path: Path) -> None:
 def test_the_run_that_is_fuzzed_can_be_shown(tmp_path: Path) -> None:
     content = b"".join(json.dumps(event).encode() + b"\n" for event in EVENTS)
     assert outcome(content, tmp_path / "run.jsonl") == "shown"
+
+
+@pytest.mark.parametrize(
+    "model", sorted(RIGHT_MODELS.keys() - {"checkpointed"})
+)  # it asks for autocast on every device
+def test_a_right_model_is_not_accused(model: str, clock: object) -> None:
+    *_, row = alarms([own(model, "right.py")], ["fp32"], 1, "cpu", 4)
+    assert row.endswith("| 1 correct |")
+
+
+def test_faults_of_every_size_are_found_and_right_products_are_not_accused(clock: object) -> None:
+    _, _, clean, *rows = found(2, "cpu")
+    assert clean == "| none | " + " | ".join(["0.0%"] * len(CALLS)) + " |"
+    assert len(rows) == len(FAULTS)
+    assert all(row.count("100.0%") == len(CALLS) for row in rows), rows

@@ -90,7 +90,12 @@ def through_a_spectrum(_: Model, inputs: Tensor) -> Tensor:
 
 MODELS: dict[str, Callable[[int], Built]] = {
     "gpt": lambda batch: (
-        Model(through_blocks, nn.Embedding(WORDS, WIDTH), nn.TransformerEncoder(layer(), 2), nn.LayerNorm(WIDTH)),
+        Model(
+            through_blocks,
+            nn.Embedding(WORDS, WIDTH),
+            nn.TransformerEncoder(layer(), 2, enable_nested_tensor=False),
+            nn.LayerNorm(WIDTH),
+        ),
         words(batch),
     ),
     "lstm": lambda batch: (

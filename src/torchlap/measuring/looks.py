@@ -28,6 +28,9 @@ NUMERICS_SHARE = 0.5
 """Of what the figures leave, if bottlenecks follow."""
 
 LEAST_VERIFY_SECONDS = 1.0
+GROWTH_WITH_BATCH = 0.5
+"""Power of the batch by which a check takes longer."""
+
 EXPLAIN_STEPS = 4
 """The least that a breakdown needs: a step to warm up, one in phases, a whole one, and one with operators counted."""
 
@@ -82,13 +85,16 @@ class Looks:
         return check_numerics(context.crew, build, request, context.hang_seconds, context.reporter(cell))
 
     def _expected_to_verify(self, cell: Cell) -> float:
-        """Seconds, from the same model at other batches; 0 where none was checked."""
-        rates = [
-            numerics.seconds / other.workload.batch
+        """Seconds, from the same model at other batches; 0 where none was checked.
+
+        A check costs most operators the same at every batch, so it grows with less than the batch.
+        """
+        found = [
+            numerics.seconds * (cell.workload.batch / other.workload.batch) ** GROWTH_WITH_BATCH
             for other, numerics in self._context.ledger.verified.items()
             if (other.workload.model, other.device) == (cell.workload.model, cell.device)
         ]
-        return min(rates, default=0.0) * cell.workload.batch
+        return min(found, default=0.0)
 
     def explain_all(self) -> None:
         """Find out why the cells take as long as they do, and, once a device, what it reaches."""
