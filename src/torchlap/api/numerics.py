@@ -28,6 +28,7 @@ def verify(
     *,
     suite: bool = True,
     thorough: bool = False,
+    seed: int = 0,
     watch: Watcher = lambda _: None,
 ) -> Verification:
     """Check whether devices compute correct results: a step of each cell against float64, and the operator suite.
@@ -36,7 +37,8 @@ def verify(
         options: which models, devices, batches, phases and recipes; the budget is for all of it. By default the
             default suite's models at their smallest batch, on every accelerator, or on the CPU where there is none.
         suite: also run the operator suite on each device.
-        thorough: with its large sizes, and every element of large element-wise operators instead of a million of each.
+        thorough: with its large sizes, and every element of every operator instead of parts and combinations.
+        seed: chooses the parts and combinations; the same seed repeats a check exactly.
         watch: called with what is being done.
 
     Returns:
@@ -52,7 +54,7 @@ def verify(
         plan = plan_run(_of_accelerators(options, bench.description), bench.description)
         check_models(bench, plan, options.hang_seconds)
         end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
-        checks = Checks(bench, Crew(bench.processes), plan, options.hang_seconds, end, watch, thorough)
+        checks = Checks(bench, Crew(bench.processes), plan, options.hang_seconds, end, watch, thorough, seed)
         cells = [cell for group in plan.groups for cell in group.cells]
         return run_checks(bench.machine, cells, checks.numerics, checks.suite if suite else None)
 
@@ -101,6 +103,7 @@ class Checks(Struct, frozen=True):
     end: float
     watch: Watcher
     thorough: bool
+    seed: int = 0
 
     def numerics(self, cell: Cell) -> Numerics:
         """Check a step of a cell."""
@@ -108,7 +111,7 @@ class Checks(Struct, frozen=True):
         if left <= 0:
             return Numerics(reason="out of time; raise --budget")
         self.watch(f"{cell}: building")
-        request = Verify(slot=0, limit_seconds=left, sampled=not self.thorough)
+        request = Verify(slot=0, limit_seconds=left, sampled=not self.thorough, seed=self.seed)
         build = build_request(self.plan, 0, cell, cpu_threads())
         return check_numerics(
             self.crew, build, request, self.hang_seconds, lambda doing: self.watch(f"{cell}: {doing}")

@@ -25,6 +25,9 @@ NoSuite = Annotated[bool, typer.Option("--no-suite", help="Skip the operator sui
 Thorough = Annotated[
     bool, typer.Option("--thorough", help="Check every element, and run the operator suite at its large sizes, too.")
 ]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="Which parts and combinations to check; the same seed repeats a check.")
+]
 
 
 def verify(
@@ -38,6 +41,7 @@ def verify(
     budget: given.Budget = None,
     hang_limit: given.HangLimit = "120s",
     thorough: Thorough = False,
+    seed: Seed = 0,
     no_suite: NoSuite = False,
     report_bug: ReportBug = None,
     output: given.ReportFormatOption = given.ReportFormat.text,
@@ -60,7 +64,7 @@ def verify(
             hang_limit=hang_limit,
         )
         with spinner() as watch:
-            result = check(options, suite=not no_suite, thorough=thorough, watch=watch)
+            result = check(options, suite=not no_suite, thorough=thorough, seed=seed, watch=watch)
         if result.interrupted:
             say("Interrupted: results up to that point follow.")
         if report_bug is not None:

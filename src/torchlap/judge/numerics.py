@@ -180,8 +180,8 @@ PARTLY_CHECKED = Rule(
     "TL306",
     "note",
     "part of the step was not checked",
-    "The CPU has no counterpart of these operators, or time ran out.",
-    "Run torchlap verify, which gives the check more time.",
+    "These operators draw random numbers, are written by hand, have no counterpart on the CPU, or time ran out.",
+    "If time ran out, run torchlap verify, which gives the check more of it.",
 )
 
 
