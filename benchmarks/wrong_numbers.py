@@ -79,7 +79,8 @@ def verified(
         "--format",
         "json",
     ]
-    environment = {"PYTHONPATH": str(TESTS / "simulated"), "SIMULATED_COST": "0", "SIMULATED_FAULT": fault}
+    paths = os.pathsep.join([str(TESTS / "simulated"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": paths, "SIMULATED_COST": "0", "SIMULATED_FAULT": fault}
     command = [sys.executable, "-m", "torchlap", *arguments, "--no-suite"]
     process = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
     cell: dict[str, object] = json.loads(process.stdout)["cells"][0]
