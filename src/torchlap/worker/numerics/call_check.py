@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchlap.worker.numerics.attention import ATTENTION, FORWARD, pieces_of_backward, pieces_of_forward
 from torchlap.worker.numerics.axes import Piece, pieces
-from torchlap.worker.numerics.combination import Combiner, Screening, is_linear, screen
+from torchlap.worker.numerics.combination import Combiner, is_linear, screen
 from torchlap.worker.numerics.comparison import Verdict, compare, root_mean_square, suspects
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.lists import Joined, joined, length_of, separate
@@ -30,7 +30,8 @@ PROBES = 256
 """Elements of an argument that an operator must not change."""
 
 MOST_WHOLE = 3
-"""Suspicious calls of one operator that are compared as a whole; after that, the combination decides."""
+"""Suspicious calls of one operator that are compared as a whole although the combination is within the limit. Beyond
+the limit every call is: only the full reference calls an operator wrong."""
 
 COMPARED = {"_embedding_bag": 1, "_embedding_bag_forward_only": 1, "mkldnn_rnn_layer": 3}
 """How many results are compared of operators whose other results are the implementation's own."""
@@ -158,19 +159,11 @@ class CallCheck:
         if not suspicious:
             return
         settings.whole[self._name] = settings.whole.get(self._name, 0) + 1
-        if settings.whole[self._name] <= MOST_WHOLE:
-            for judged in self._judge_part(whole(self.func, *self._call), None, results):
-                if judged.number in suspicious:
-                    yield judged
+        if settings.whole[self._name] > MOST_WHOLE and all(found.within_limit for found in suspicious.values()):
             return
-        for number, screening in suspicious.items():
-            result = results[number]
-            if result is not None:
-                yield Judged(number, result, _as_verdict(screening, known[number][1]))
-
-
-def _as_verdict(screening: Screening, limit: float) -> Verdict:
-    return Verdict("wrong", Deviation(screening.error * limit, screening.worst * limit), limit)
+        for judged in self._judge_part(whole(self.func, *self._call), None, results):
+            if judged.number in suspicious:
+                yield judged
 
 
 def changes_arguments(func: Operator) -> bool:

@@ -98,7 +98,7 @@ def _agrees(moved: Tensor, rows: Tensor, combined: Tensor) -> bool:
 
 
 class Screening(Struct, frozen=True):
-    """A combination's error as an estimate of the whole result's, and its worst number; both over their limits."""
+    """A combination's error, an estimate of the whole result's, and its worst number; over `NEAR` times the limits."""
 
     error: float
     worst: float
@@ -107,6 +107,11 @@ class Screening(Struct, frozen=True):
     def suspicious(self) -> bool:
         """Whether the whole result has to be compared; also if the error is not a number."""
         return not max(self.error, self.worst) <= 1
+
+    @property
+    def within_limit(self) -> bool:
+        """Whether the result is within the limit itself, as far as a combination can tell."""
+        return max(self.error, self.worst) <= 1 / NEAR
 
 
 def is_linear(piece: Piece) -> bool:
