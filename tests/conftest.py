@@ -59,13 +59,14 @@ def _torch_here() -> None:
 
 
 @pytest.fixture
-def clock(_torch_here: None, monkeypatch: pytest.MonkeyPatch) -> "Clock":
+def clock(_torch_here: None, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Clock]":
     """A virtual clock. It stands in for the real one within `clock.ticking()`, and while a command runs."""
     import virtual  # noqa: PLC0415  it imports torch, which most tests do without
 
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr("torchlap.worker.breakdown.peaks.measure", virtual.peaks)
-    return virtual.Clock()
+    yield virtual.Clock()
+    virtual.keep_denormals()
 
 
 @pytest.fixture

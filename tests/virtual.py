@@ -73,7 +73,7 @@ class Clock:
                 yield
         finally:
             hook.remove()
-            torch.set_flush_denormal(False)  # a worker sets it; others of this process compute with denormals
+            keep_denormals()
 
 
 class Connection:
@@ -153,3 +153,8 @@ def freeze_garbage() -> None:
     """Collect what there is once, and never look through it again: each warm-up collects it."""
     gc.collect()
     gc.freeze()
+
+
+def keep_denormals() -> None:
+    """A worker flushes them; other tests of this process compute with them."""
+    torch.set_flush_denormal(False)

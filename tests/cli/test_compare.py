@@ -42,7 +42,10 @@ def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path
     ("words", "message"),
     [
         (["nothing.jsonl", "experiment-2022"], "nothing.jsonl"),
-        (["m1", "experiment-2022"], "no run file or reference 'm1': check the path, or choose experiment-2022,"),
+        (
+            ["m1", "experiment-2022"],
+            "no run file or reference 'm1': check the path, or choose default-h100,",
+        ),
         (["experiment-2022"], "There is only one run: add another"),
         (["experiment-2022", "experiment-2022", "--across", "torch"], "All runs have the same torch"),
         (["experiment-2022", "experiment-2022-h100", "--band", "5"], "Invalid band '5': use a share from 0.1% to 50%"),

@@ -31,7 +31,7 @@ def test_its_figures_agree_with_those_of_another_program_within_5_percent() -> N
 
 
 def test_an_unknown_reference_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(UsageError, match=r"'m1': check the path, or choose experiment-2022, .*-h100\."):
+    with pytest.raises(UsageError, match=r"'m1': check the path, or choose default-h100, experiment-2022, .*-h100\."):
         reference("m1")
 
 
