@@ -1,7 +1,7 @@
 """What can go wrong before or around a measurement; each message names its remedy.
 
     TorchlapError            exit code
-    ├── UsageError           2    the command names something that does not exist
+    ├── UsageError           2    invalid arguments
     ├── InstallError         3    torch or torchvision is unusable
     └── RunFileError         4    a run file cannot be read or written
 
@@ -13,7 +13,7 @@ EXIT_FINE = 0
 EXIT_SOME_CELLS_FAILED = 1
 EXIT_WARNINGS = 1
 EXIT_UNUSABLE = 2
-"""Of `torchlap doctor`: it works, but something changes results; the accelerator or torch is unusable."""
+"""Of `torchlap doctor`: usable, but something affects results; the accelerator or torch is unusable."""
 
 EXIT_USAGE = 2
 EXIT_INSTALL = 3
@@ -28,7 +28,7 @@ class TorchlapError(Exception):
 
 
 class UsageError(TorchlapError):
-    """The command names a model, device, number or file that does not exist."""
+    """An argument is invalid, or names a model, device or file that does not exist."""
 
     exit_code = EXIT_USAGE
 

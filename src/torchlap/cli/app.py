@@ -21,7 +21,7 @@ def torchlap(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Measure how fast PyTorch trains on this machine, and whether the number can be believed.
+    """Measure how fast PyTorch trains on this machine, and whether the result can be trusted.
 
     Without a command it runs the default suite: torchlap run.
     """
@@ -34,8 +34,8 @@ def torchlap(
 app.command(epilog=run.EPILOG, short_help="Measure how fast each device trains.")(run.run)
 app.command(epilog=doctor.EPILOG, short_help="Check whether the accelerator works.")(doctor.doctor)
 app.command(epilog=verify.EPILOG, short_help="Check whether devices compute correct results.")(verify.verify)
-app.command(epilog=report.EPILOG, short_help="Show earlier runs: table, page or picture.")(report.report)
-app.command(epilog=compare.EPILOG, short_help="Compare runs: which cells got faster or slower.")(compare.compare)
+app.command(epilog=report.EPILOG, short_help="Show earlier runs as a table, page or picture.")(report.report)
+app.command(epilog=compare.EPILOG, short_help="Show which cells got faster or slower between runs.")(compare.compare)
 app.command(
     epilog=audit.EPILOG,
     short_help="Find timing mistakes in a training script.",

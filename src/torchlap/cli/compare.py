@@ -10,8 +10,8 @@ from torchlap.cli.console import color, errors_in_one_sentence, say, show_as, wi
 from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED
 
 EPILOG = (
-    "Exit codes: 0 compared; 1 with --fail-if-slower, a cell is slower; 2 there is no such run, or nothing to compare; "
-    "4 a run file cannot be read; 130 interrupted."
+    "Exit codes: 0 success; 1 a cell is slower (with --fail-if-slower); 2 no such run, or nothing to compare; 4 a "
+    "run file cannot be read; 130 interrupted."
 )
 
 
@@ -26,9 +26,9 @@ class Pivot(StrEnum):
 
 Band = Annotated[str, typer.Option(help="Differences within +- this much count as the same.")]
 FailIfSlower = Annotated[
-    str | None, typer.Option(help="Exit with 1 if a cell is certainly slower by more than this, like 5%.")
+    str | None, typer.Option(help="Exit with code 1 if a cell is certainly slower by more than this, like 5%.")
 ]
-Across = Annotated[Pivot, typer.Option("--across", help="What is compared: files, or what differs between runs.")]
+Across = Annotated[Pivot, typer.Option("--across", help="Compare by file, device model, torch version or machine.")]
 
 
 def compare(

@@ -54,7 +54,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def write_out(text: str, lost: str = "the figures are in the run file") -> bool:
+def write_out(text: str, lost: str = "the results are in the run file") -> bool:
     """Write figures to the standard output, and return whether that worked.
 
     A reader that stopped reading is not an error. A full disk is reported, with what became of the text.
@@ -101,7 +101,7 @@ def errors_in_one_sentence() -> Iterator[None]:
         say("Interrupted: nothing was measured.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except OSError as error:
-        say(f"torchlap: the system refused a resource ({error}): free memory, disk space or open files first.")
+        say(f"torchlap: a system resource is unavailable ({error}): free memory or disk space, or close open files.")
         raise typer.Exit(EXIT_RUN_FILE) from None
 
 
@@ -144,4 +144,4 @@ def _check_replaceable(path: Path) -> None:
     except OSError as error:
         raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another file.") from None
     if PAGE_MARK not in start and PNG_MARK not in start:
-        raise RunFileError(f"{path} already exists and is not a report of torchlap: choose another file.")
+        raise RunFileError(f"{path} already exists and is not a torchlap report: choose another file.")

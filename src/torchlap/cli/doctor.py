@@ -6,8 +6,8 @@ from torchlap.cli import options as given
 from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show_as, spinner, width
 
 EPILOG = (
-    "Exit codes: 0 all is well; 1 it works, but something changes results; 2 the accelerator or torch is unusable, or "
-    "the command names something that does not exist; 4 the system refused a file or memory; 130 interrupted."
+    "Exit codes: 0 no problems found; 1 usable, but something affects results; 2 the accelerator or torch is unusable, "
+    "or the arguments are invalid; 4 a file or memory is unavailable; 130 interrupted."
 )
 
 

@@ -55,15 +55,17 @@ class Weights(StrEnum):
 
 
 Models = Annotated[
-    list[str] | None, typer.Argument(metavar="MODEL", help="torchvision names, or path/to/file.py:function.")
+    list[str] | None, typer.Argument(metavar="MODEL", help="torchvision model names, or path/to/file.py:function.")
 ]
 Runs = Annotated[
     list[str],
-    typer.Argument(metavar="RUN", help="Run files, folders of them, or references that come with torchlap."),
+    typer.Argument(metavar="RUN", help="Run files, folders of run files, or references bundled with torchlap."),
 ]
 Devices = Annotated[
     str,
-    typer.Option(help="Devices, like cpu,cuda:0,mps, or all. The baseline is the CPU, or else the first one."),
+    typer.Option(
+        help="Devices, like cpu,cuda:0,mps, or all. The baseline is the CPU if included, or else the first device."
+    ),
 ]
 VerifyDevices = Annotated[
     str,
@@ -73,7 +75,7 @@ VerifyDevices = Annotated[
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
-Suite = Annotated[str, typer.Option("--suite", help="Which workloads: quick, experiment-2022.")]
+Suite = Annotated[str, typer.Option("--suite", help="Workloads to run: quick or experiment-2022.")]
 Recipes = Annotated[
     str,
     typer.Option(
@@ -86,20 +88,22 @@ DataOption = Annotated[Data, typer.Option("--data", help="The 1,000 bundled digi
 ThroughOption = Annotated[
     Through, typer.Option("--data-through", help="Keep the data resident on the device, or use a DataLoader.")
 ]
-Workers = Annotated[str | None, typer.Option(help="DataLoader processes, with --data-through loader. [default: 4]")]
+Workers = Annotated[
+    str | None, typer.Option(help="Number of DataLoader processes, with --data-through loader. [default: 4]")
+]
 WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads torchvision's weights.")]
 Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is within +- this much.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip checking accelerator results for correctness.")]
 Why = Annotated[
     bool | None,
-    typer.Option("--why/--no-why", help="Explain each bottleneck, or skip it. [default: only name it]"),
+    typer.Option("--why/--no-why", help="Explain bottlenecks, or skip analyzing them. [default: only name them]"),
 ]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
 Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Format of the standard output.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 ReportFormatOption = Annotated[
     ReportFormat, typer.Option("--format", help="text, markdown for a bug report, or json for a script.")
 ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchlap.runs.find import Named
 
 EPILOG = (
-    "Exit codes: 0 shown; 2 there is no such run; 4 a run file cannot be read, or the page or picture cannot be "
+    "Exit codes: 0 success; 2 no such run; 4 a run file cannot be read, or the page or picture cannot be "
     "written; 130 interrupted."
 )
 MOST_WHOLE_RUNS = 20
@@ -38,7 +38,7 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,
 ) -> None:
-    """Show earlier runs, or references, as torchlap run shows them."""
+    """Show earlier runs or references in the same way as torchlap run."""
     from torchlap.reports.run import terminal
     from torchlap.runs.find import find_runs
 
@@ -48,7 +48,7 @@ def report(
         found = find_runs(*runs, warn=say)
         if len(found) > 1 and (png or output in (given.Format.csv, given.Format.json)):
             what = "--png" if png else f"--format {output}"
-            raise UsageError(f"{what} shows one run: name only one, or use --html or torchlap compare.")
+            raise UsageError(f"{what} shows only one run: name one, or use --html or torchlap compare.")
         if html or png:
             _draw(found, html, png)
             return

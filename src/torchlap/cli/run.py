@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from torchlap.schema.events import Run
 
 EPILOG = (
-    "Exit codes: 0 every cell has a figure, or was too slow for the budget; 1 some cells failed or are void; 2 the "
-    "command names something that does not exist; 3 torch or torchvision is unusable; 4 the run file cannot be written "
-    "or read; 130 interrupted."
+    "Exit codes: 0 every cell has a result, or was too slow for the budget; 1 some cells failed or are void; 2 invalid "
+    "arguments; 3 torch or torchvision is unusable; 4 the run file cannot be written or read; 130 interrupted."
 )
 
 

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from torchlap.judge.numerics import Verification
 
 EPILOG = (
-    "Exit codes: 0 everything that was checked is correct; 1 results are wrong, or could not be checked; 2 the command "
-    "names something that does not exist; 3 torch or torchvision is unusable; 4 the system refused a file or memory; "
-    "130 interrupted."
+    "Exit codes: 0 everything that was checked is correct; 1 results are wrong, or could not be checked; 2 invalid "
+    "arguments; 3 torch or torchvision is unusable; 4 a file or memory is unavailable; 130 interrupted."
 )
 ReportBug = Annotated[
     Path | None, typer.Option("--report-bug", help="Write a script that reproduces the first fault with torch alone.")

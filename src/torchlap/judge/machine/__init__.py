@@ -69,6 +69,6 @@ def _first(chain: Iterable[Check], facts: Facts) -> tuple[Finding, ...]:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 if all is well, 1 if something changes results, 2 if the accelerator or torch cannot be used."""
+    """0 if all is well, 1 if something affects results, 2 if the accelerator or torch cannot be used."""
     severities = {finding.severity for finding in findings}
     return EXIT_UNUSABLE if "error" in severities else EXIT_WARNINGS if "warning" in severities else EXIT_FINE
