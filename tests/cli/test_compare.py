@@ -42,15 +42,12 @@ def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path
     ("words", "message"),
     [
         (["nothing.jsonl", "experiment-2022"], "nothing.jsonl"),
-        (
-            ["m1", "experiment-2022"],
-            "no run file or reference 'm1': check the path, or choose default-h100,",
-        ),
+        (["m1", "experiment-2022"], "No run file or reference 'm1': check the path, or choose one of "),
         (["experiment-2022"], "There is only one run: add another"),
         (["experiment-2022", "experiment-2022", "--across", "torch"], "All runs have the same torch"),
         (["experiment-2022", "experiment-2022-h100", "--band", "5"], "Invalid band '5': use a share from 0.1% to 50%"),
         (["experiment-2022", "experiment-2022"], "The same run is given twice"),
-        (["."], "There is no readable run file (*.jsonl) in ."),
+        (["."], "No readable run file (*.jsonl) in .: choose another folder."),
     ],
 )
 def test_an_invalid_command_is_answered_in_a_sentence(
@@ -68,7 +65,7 @@ def test_runs_without_a_cell_in_common_are_refused(tmp_path: Path) -> None:
         written(tmp_path, "a.jsonl", at(10.0)),
         written(tmp_path, "b.jsonl", run([], plan(pair(model="vgg16")))),
     ]
-    with pytest.raises(UsageError, match="no cell in common"):
+    with pytest.raises(UsageError, match="no cells in common"):
         torchlap.compare(*files)
 
 

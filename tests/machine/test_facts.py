@@ -171,7 +171,7 @@ def test_any_output_of_macos_gives_facts(monkeypatch: pytest.MonkeyPatch, answer
     cpu_name.cache_clear()
     assert result.cpu
     assert msgspec.json.decode(msgspec.json.encode(result), type=Facts) == result
-    unread = {"the chip", "the system's version", "the power mode", "the heat", "the speed limit"}
+    unread = {"the chip", "the system's version", "the power mode", "the thermal pressure", "the speed limit"}
     assert {unread_fact.what for unread_fact in result.unread} <= unread
 
 

@@ -144,7 +144,7 @@ class FakeWorker:
     def verify(self, cell: Cell) -> Verified:
         self.world.verified.append(str(cell))
         if self.world.breaks_verified:
-            raise self.failure("crash", "The worker was killed by SIGABRT (checking its results).")
+            raise self.failure("crash", "The worker was killed by SIGABRT (checking results).")
         seconds = self.world.verify_seconds * cell.workload.batch
         self.world.now += seconds
         return Verified(Numerics(operators=9, closest=0.5, seconds=seconds))

@@ -138,7 +138,7 @@ def test_a_second_header_is_damage(path: Path) -> None:
 )
 def test_a_group_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
     message = refusal(path, written(path, HEADER, event))
-    assert message == "FILE is damaged: line 2 refers to a group that was not planned."
+    assert message == "FILE is damaged: line 2 refers to a group that is not in the plan."
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_group_that_was_not_planned_is_damage(path: Path, event: Event) -> Non
 )
 def test_a_cell_that_was_not_planned_is_damage(path: Path, event: Event) -> None:
     message = refusal(path, written(path, HEADER, EVENTS[0], event))
-    assert message == "FILE is damaged: line 3 refers to a cell that was not planned."
+    assert message == "FILE is damaged: line 3 refers to a cell that is not in the plan."
 
 
 @pytest.mark.parametrize(
@@ -202,13 +202,13 @@ def test_bytes_that_are_not_text_are_damage(path: Path) -> None:
 def test_a_line_that_is_too_long_is_refused(path: Path) -> None:
     content = written(path, HEADER)
     assert refusal(path, content + b" " * (LONGEST_LINE + 1)) == (
-        f"FILE has a line of over {LONGEST_LINE} bytes: it is not a run file."
+        f"FILE is not a torchlap run file: it has a line of more than {LONGEST_LINE} bytes."
     )
 
 
 def test_a_file_that_is_too_large_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runfile, "LARGEST_FILE", 10)
-    assert refusal(path, b"x" * 11) == "FILE has 11 bytes, more than any run file: choose another file."
+    assert refusal(path, b"x" * 11) == "FILE is too large for a run file (11 bytes): choose another file."
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ def compare(
         )
     compared = compare_runs(named, across=across, band=band)
     if len(compared.columns) == 1:
-        raise UsageError(f"All runs have the same {across}: omit --across, or choose another.")
+        raise UsageError(f"All runs have the same {across}: omit --across, or compare across something else.")
     if not compared.changes:
-        raise UsageError("The runs have no cell in common: a cell is a model, batch, phase, recipe and kind of device.")
+        raise UsageError(
+            "The runs have no cells in common: choose runs of the same model, batch, phase, recipe and kind of device."
+        )
     return compared

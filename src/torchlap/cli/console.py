@@ -136,7 +136,7 @@ def write_report(path: Path, content: bytes) -> None:
 def _check_replaceable(path: Path) -> None:
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise RunFileError(f"{path} is not a regular file: choose another.")
+            raise RunFileError(f"{path} is not a regular file: choose another file.")
         if not path.exists():
             return
         with path.open("rb") as file:

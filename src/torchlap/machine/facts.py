@@ -88,7 +88,7 @@ def _probes() -> dict[str, Callable[[], Mapping[str, object]]]:
         "the battery": _battery,
         "the power mode": _power_mode,
         "the installation": _installation,
-        **({"the chip": _apple, "the heat": _heat, "the speed limit": _speed_limit} if mac else {}),
+        **({"the chip": _apple, "the thermal pressure": _heat, "the speed limit": _speed_limit} if mac else {}),
         **({"NVIDIA's driver": _nvidia, "the PCI bus": _adapters} if linux else {}),
     }
 

@@ -41,7 +41,7 @@ def import_cause(kind: FailureKind, reason: str, output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     frames = [line for line in lines if line.startswith('File "') and "<frozen" not in line and " in " in line]
     if kind == "hang" or "Fatal Python error" in output:
-        where = f" It was at {frames[0]}." if frames else ""
+        where = f" It stopped at {frames[0]}." if frames else ""
         return f"Importing torch and torchvision {'hangs' if kind == 'hang' else 'crashes'}: {reason}{where}"
     starts = [number for number, line in enumerate(output.splitlines()) if ERROR_LINE.match(line)]
     last = " ".join(output.splitlines()[starts[-1] :])[:LONGEST_CAUSE].strip() if starts else (lines or [reason])[-1]

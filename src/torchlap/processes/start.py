@@ -210,7 +210,7 @@ class ForkLauncher:
         finally:
             theirs.close()
         if pid == 0:
-            raise CellFailedError("crash", "The process that starts workers is gone: start the run again.")
+            raise CellFailedError("crash", "The process that starts workers has exited: start the run again.")
         worker = Worker(_Forked(pid, self), ours, log)
         self._workers.append(worker)
         self.start_up_seconds += time.monotonic() - begun

@@ -40,13 +40,13 @@ DOING: dict[type[Request], str] = {
     TryOut: "testing the device",
     Check: "building the model",
     Build: "building the model",
-    Verify: "checking its results",
+    Verify: "checking results",
     CheckSuite: "running the operator suite",
     WarmUp: "warming up",
     RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
-    Release: "dropping its cells",
+    Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""
 
@@ -133,7 +133,9 @@ class Worker:
                     return reply
                 case _:
                     self.kill()
-                    raise CellFailedError("error", f"The worker answered {type(reply).__name__} to {doing}.")
+                    raise CellFailedError(
+                        "error", f"The worker sent an unexpected answer, {type(reply).__name__} ({doing})."
+                    )
 
     def _next(self, doing: str, limit_seconds: float) -> Reply:
         try:
@@ -144,7 +146,7 @@ class Worker:
             output = self.kill()
             raise CellFailedError(
                 "hang",
-                f"No answer for {limit_seconds:.0f} s ({doing}; {used:.1f} s of CPU time used since its start).",
+                f"No answer for {limit_seconds:.0f} s ({doing}; {used:.1f} s of CPU time used since it started).",
                 output,
             ) from None
         if line is None:

@@ -174,7 +174,7 @@ def load(path: Path) -> Run:
             raise RunFileError(f"{path} is not a regular file: choose a run file.")
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise RunFileError(f"{path} has {size} bytes, more than any run file: choose another file.")
+            raise RunFileError(f"{path} is too large for a run file ({size} bytes): choose another file.")
         with path.open("rb") as file:
             lines = _whole_lines(path, file, remarks)
             schema, header = _header(path, next(lines, b""))
@@ -187,7 +187,7 @@ def load(path: Path) -> Run:
 def _whole_lines(path: Path, file: BinaryIO, remarks: list[str]) -> Iterator[bytes]:
     while line := file.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE:
-            raise RunFileError(f"{path} has a line of over {LONGEST_LINE} bytes: it is not a run file.")
+            raise RunFileError(f"{path} is not a torchlap run file: it has a line of more than {LONGEST_LINE} bytes.")
         if line.endswith(b"\n"):
             yield line
         else:
@@ -271,7 +271,7 @@ class _Events:
         if group is None:
             return
         if group >= len(self._groups):
-            raise RunFileError(f"{self._path} is damaged: line {number} refers to a group that was not planned.")
+            raise RunFileError(f"{self._path} is damaged: line {number} refers to a group that is not in the plan.")
         cells = [lap.cell for lap in getattr(event, "laps", ())] + [getattr(event, "cell", 0)]
         if max(cells) >= len(self._groups[group].cells):
-            raise RunFileError(f"{self._path} is damaged: line {number} refers to a cell that was not planned.")
+            raise RunFileError(f"{self._path} is damaged: line {number} refers to a cell that is not in the plan.")

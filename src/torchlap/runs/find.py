@@ -31,7 +31,7 @@ def reference(name: str) -> Run:
     folder = files("torchlap").joinpath("data", "references")
     names = sorted(entry.name.removesuffix(".jsonl") for entry in folder.iterdir() if entry.name.endswith(".jsonl"))
     if name not in names:
-        raise UsageError(f"There is no run file or reference {name!r}: check the path, or choose {', '.join(names)}.")
+        raise UsageError(f"No run file or reference {name!r}: check the path, or choose one of {', '.join(names)}.")
     with as_file(folder.joinpath(f"{name}.jsonl")) as path:
         return runfile.load(path)
 
@@ -75,7 +75,7 @@ def _runs_of_folder(folder: Path, warn: Callable[[str], None]) -> list[Named]:
         except RunFileError as error:
             warn(f"Skipped a file: {error}")
     if not found:
-        raise UsageError(f"There is no readable run file (*.jsonl) in {folder}: choose another folder.")
+        raise UsageError(f"No readable run file (*.jsonl) in {folder}: choose another folder.")
     return sorted(found, key=lambda named: named.run.header.started)
 
 
