@@ -144,10 +144,10 @@ def test_a_loader_of_ones_own_and_resident_data_have_advice_without_a_flag() -> 
     own = explain(explained(phases=waits, loaders=(LoaderRate(1, 10, 1.0), LoaderRate(2, 20, 1.0))), reached())
     assert [advice.reason for advice in own.advice] == [
         "40 images/s from the loader alone with 1 worker, 80 with 2",
-        "More num_workers in your DataLoader, or lighter transforms, would make it faster",
+        "A DataLoader with more num_workers or lighter transforms would load faster",
     ]
     (advice,) = explain(explained(phases=waits), reached()).advice
-    assert (advice.reason.split()[0], advice.flag) == ("Moving", "")
+    assert (advice.reason[:23], advice.flag) == ("The time goes to moving", "")
 
 
 def test_a_precision_that_is_hardly_faster_is_not_recommended() -> None:

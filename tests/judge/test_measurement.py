@@ -102,7 +102,7 @@ def test_rare_slow_steps_belong_to_the_throughput_and_are_reported() -> None:
 
 def test_a_loss_of_zero_from_the_first_step_is_reported() -> None:
     (finding,) = with_code("TL222", [prepared(0, first_loss=0.0), *rounds([0.1] * 8, loss=0.0)], plan(Group((cell(),))))
-    assert finding.evidence == "0 in all of 8 laps"
+    assert finding.evidence == "0 in all 8 laps"
     assert with_code("TL222", [prepared(0, first_loss=0.0), *rounds([0.1] * 8, loss=0.5)], plan(Group((cell(),)))) == []
 
 

@@ -319,6 +319,6 @@ def _loader_advice(cell: CellResult, breakdown: Breakdown) -> Iterator[Advice]:
     if cell.cell.recipe.workers is not None:
         yield Advice("the data stays on the device, without a loader", "--data-through resident")
     elif breakdown.loaders:
-        yield Advice("More num_workers in your DataLoader, or lighter transforms, would make it faster", "")
+        yield Advice("A DataLoader with more num_workers or lighter transforms would load faster", "")
     else:
-        yield Advice("Moving the batch to the device, and resizing it there, takes the time", "")
+        yield Advice("The time goes to moving the batch to the device and resizing it there", "")

@@ -56,13 +56,17 @@ AMD_UNAVAILABLE = Rule(
     "TL131",
     "error",
     "ROCm is built in, but not available",
-    "Torch is built for ROCm but finds no GPU: the kernel driver is not loaded, or this user may not use /dev/kfd.",
+    "Torch is built for ROCm but finds no GPU: the kernel driver is not loaded, or this user cannot access /dev/kfd.",
     "Load the driver (modprobe amdgpu), allow this user to use the GPU, and log in again. In a container, pass "
     "/dev/kfd and /dev/dri through.",
     "https://rocm.docs.amd.com, prerequisites, group permissions",
 )
 
-DRIVER_STATES = {None: "/dev/kfd is missing", False: "this user may not use /dev/kfd", True: "/dev/kfd is usable"}
+DRIVER_STATES = {
+    None: "/dev/kfd is missing",
+    False: "this user cannot access /dev/kfd",
+    True: "/dev/kfd is accessible",
+}
 """By `Facts.amd_driver`."""
 
 
@@ -82,8 +86,8 @@ INTEL_UNAVAILABLE = Rule(
     "TL132",
     "error",
     "XPU is built in, but not available",
-    "Torch is built for Intel GPUs but finds none: Intel's compute runtime is not installed, or this user may not use "
-    "/dev/dri.",
+    "Torch is built for Intel GPUs but finds none: Intel's compute runtime is not installed, or this user cannot "
+    "access /dev/dri.",
     "Install Intel's GPU driver with Level Zero, and add this user to the group render.",
     "https://docs.pytorch.org/docs/stable/notes/get_start_xpu.html",
 )

@@ -154,8 +154,8 @@ LOST_UPDATES = Rule(
     "TL115",
     "warning",
     "Adam may not update parameters",
-    "On MPS, in-place arithmetic on a transposed tensor has no effect in these versions. A step of Adam leaves such "
-    "parameters unchanged without an error: training just works poorly.",
+    "On MPS, in-place arithmetic on a transposed tensor has no effect in these versions. Adam silently leaves such "
+    "parameters unchanged, so the model trains poorly.",
     "Upgrade torch to 2.4 or newer, or macOS to 15 or newer.",
     "pytorch/pytorch#118115",
 )

@@ -31,9 +31,9 @@ QUOTA = Rule(
     "TL161",
     "warning",
     "CPU limited by a quota",
-    "The container's quota stops the CPU for part of the time: it has fewer cores than it appears to have, "
-    "and lap times vary.",
-    "Raise the quota (docker run --cpus), or report the results as those of this many cores.",
+    "The container's quota pauses its processes for part of the time: the container has fewer cores than it appears to "
+    "have, and lap times vary.",
+    "Raise the quota (docker run --cpus), or state this number of cores with the results.",
     "cpu.max of the control group",
 )
 
@@ -48,8 +48,8 @@ AFFINITY = Rule(
     "TL162",
     "warning",
     "process limited to some cores",
-    "An affinity mask (taskset, a batch system) limits the process to a part of the machine: the CPU looks slow.",
-    "Start the process without the mask, or report the results as those of this many cores.",
+    "An affinity mask (taskset, a batch system) limits the process to a part of the machine, so the CPU looks slow.",
+    "Start the process without the mask, or state this number of cores with the results.",
     "sched_getaffinity(2)",
 )
 
@@ -82,7 +82,7 @@ HOT = Rule(
     "TL164",
     "warning",
     "machine is hot",
-    "The system reduces the clocks until the machine is cooler: speed drops during a measurement.",
+    "The system lowers the clock rates until the machine cools down, so speed drops during a measurement.",
     "Let the machine cool down, improve its ventilation, and measure again.",
     "notifyutil -g com.apple.system.thermalpressurelevel; pmset -g therm",
 )
@@ -107,7 +107,7 @@ SAVING_POWER = Rule(
     "TL165",
     "warning",
     "power saving is on",
-    "On battery or in a low-power mode, clocks are reduced, and not equally for the CPU and the GPU.",
+    "On battery or in a low-power mode, clock rates are lower, by different factors for the CPU and the GPU.",
     "Plug in the machine, and turn off low-power mode.",
     "pmset -g; the battery; /sys/firmware/acpi/platform_profile",
 )
@@ -148,8 +148,8 @@ LITTLE_MEMORY = Rule(
     "TL167",
     "warning",
     "little free memory",
-    "What does not fit is moved to disk, and a step that waits for the disk does not show the speed of the model. A "
-    "GPU that shares this memory swaps instead of refusing the allocation.",
+    "Data that does not fit is swapped to disk, and a step that waits for the disk does not show the speed of the "
+    "model. A GPU that shares this memory also swaps, instead of failing with an out-of-memory error.",
     "Close other programs, or use a smaller batch.",
     "free memory and swap in use",
 )

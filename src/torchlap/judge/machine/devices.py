@@ -25,8 +25,8 @@ FAILS = Rule(
     "TL140",
     "error",
     "device does not work",
-    "Torch lists the device, but the device fails at what all training needs: allocating memory, multiplying, training "
-    "a small network, copying back.",
+    "Torch lists the device, but the device fails at something that all training needs: allocating memory, "
+    "multiplying, training a small network, or copying back.",
     "Restart the machine and try again; if the failure persists, check the device's driver, and whether this version "
     "of torch supports the device.",
     "the live probe",
@@ -47,8 +47,8 @@ WRONG_RESULTS = Rule(
     "TL141",
     "error",
     "device computes wrong results",
-    "A product of small whole numbers, or the losses of a small network, differ from those of the CPU: no result of "
-    "this device can be trusted.",
+    "A product of small whole numbers, or the losses of a small network, differ from the CPU's: no result from this "
+    "device can be trusted.",
     "Upgrade torch and the driver; if the results stay wrong, the device may be defective.",
     "the live probe, compared with the CPU",
 )

@@ -252,7 +252,7 @@ IN_USE = Rule(
     "TL128",
     "warning",
     "GPU in use by another process",
-    "Another process computes on the GPU, or holds its memory: results are lower, and large batches do not fit.",
+    "Another process is using the GPU or its memory: results are lower, and large batches may not fit.",
     "Find the process with nvidia-smi, and end it or wait for it to finish.",
     "NVML utilization, processes and memory, read before torchlap used the device",
 )

@@ -81,7 +81,7 @@ SAVING_POWER = Rule(
     "TL211",
     "warning",
     "power saving during the measurement",
-    "On battery or in a low-power mode, clocks are reduced, and not equally for the CPU and the GPU.",
+    "On battery or in a low-power mode, clock rates are lower, by different factors for the CPU and the GPU.",
     "Plug in the machine, turn off low-power mode, and measure again.",
 )
 

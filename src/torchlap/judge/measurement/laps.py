@@ -11,7 +11,7 @@ FEW_ROUNDS = Rule(
     "TL201",
     "note",
     "few rounds",
-    "An interval from two or three laps is valid but wide.",
+    "An interval from so few laps is valid but wide.",
     "Raise --budget.",
 )
 
@@ -61,9 +61,10 @@ SLOW_STEPS = Rule(
     "TL221",
     "note",
     "rare slow steps",
-    "Some steps take much longer than the others: validation, logging or a checkpoint every so many steps, or "
-    "disturbances of the machine. The throughput includes them.",
-    "If they are not part of the step, remove them from it or close other programs; raise --budget to include more.",
+    "Some steps take much longer than the others. Typical causes are periodic validation, logging or checkpoints, and "
+    "other programs. The throughput includes these steps.",
+    "Remove such work if it does not belong to the step, or close other programs; raise --budget to include more "
+    "slow steps.",
 )
 
 

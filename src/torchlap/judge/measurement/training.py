@@ -66,7 +66,7 @@ def no_loss(cell: CellResult) -> Iterable[Finding]:
     if cell.prepared is None or cell.cell.workload.phase != "train" or not cell.laps:
         return
     if cell.prepared.first_loss == 0 and all(lap.loss == 0 for lap in cell.laps):
-        yield NO_LOSS.finding(str(cell.cell), f"0 in all of {len(cell.laps)} laps")
+        yield NO_LOSS.finding(str(cell.cell), f"0 in all {len(cell.laps)} laps")
 
 
 STARVED = Rule(
@@ -117,8 +117,8 @@ SMALL_BATCH = Rule(
     "TL219",
     "note",
     "batch too small to fill the device",
-    "The same device is much faster at a larger batch: at this one, much of it is idle.",
-    "Compare devices at the larger batch; this one mostly measures overhead.",
+    "At this batch size, much of the device is idle: it is much faster at a larger batch.",
+    "Compare devices at the larger batch size; this one mostly measures overhead.",
 )
 
 FILLED = 2.0
