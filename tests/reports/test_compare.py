@@ -70,7 +70,7 @@ def test_differences_reasons_and_cells_without_a_counterpart_are_named() -> None
     first, hung = compared.changes
     assert f"Differences (after): {difference}." in text
     assert f"Differences (cells): {first.differences[0]}." in text
-    assert f"1 inconclusive: {hung.reason}." in text
+    assert f"1 inconclusive ({hung.reason})." in text
     assert "Cells without a counterpart: before: vgg16, batch 4, cpu." in text
 
 

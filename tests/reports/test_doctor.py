@@ -47,7 +47,7 @@ def test_a_finding_is_shown_in_full_and_the_verdict_comes_last() -> None:
 @pytest.mark.parametrize(
     ("facts", "verdict"),
     [
-        (MACHINES["H100, busy"][0], "Usable, but the warnings change results. Tested and correct: cpu"),
+        (MACHINES["H100, busy"][0], "Usable, but the warnings affect results. Tested and correct: cpu"),
         (replace(MACHINES["H100, busy"][0], trials=()), "No device could be tested."),
         (replace(MACHINES["H100, old driver"][0], trials=()), "The accelerator or torch is unusable."),
         (replace(MACHINES["H100"][0], trials=()), "All is well."),

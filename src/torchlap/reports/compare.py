@@ -116,7 +116,7 @@ def _reasons(compared: Compared) -> Iterator[str]:
     """Why cells are inconclusive, and which have no counterpart."""
     reasons = Counter(change.reason for change in compared.changes if change.interval is None and change.reason)
     for reason, count in reasons.items():
-        yield clean(f"{count} inconclusive: {reason}.")
+        yield clean(f"{count} inconclusive ({reason}).")
     if compared.unmatched:
         examples = "; ".join(compared.unmatched[:MOST_EXAMPLES])
         more = (

@@ -61,7 +61,7 @@ def _verdict(facts: Facts, findings: Sequence[Finding]) -> Iterator[str]:
     if code == EXIT_UNUSABLE:
         yield f"Not everything is usable. {working}" if working else "The accelerator or torch is unusable."
     elif code == EXIT_WARNINGS:
-        yield f"Usable, but the warnings change results. {working}" if working else "No device could be tested."
+        yield f"Usable, but the warnings affect results. {working}" if working else "No device could be tested."
     else:
         yield f"All is well. {working}".rstrip()
     if facts.unread:
@@ -108,7 +108,7 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "NVIDIA driver", f"{facts.nvidia.driver}, CUDA {facts.nvidia.cuda}"
     yield (
         "environment",
-        ", ".join(f"{name}={value}" for name, value in facts.environment.items()) or "no variable that changes results",
+        ", ".join(f"{name}={value}" for name, value in facts.environment.items()) or "no variables that affect results",
     )
 
 

@@ -94,7 +94,7 @@ def answer(ladder: Ladder) -> str:
     spread = low if low == high else f"{low} to {high}"
     return (
         f"{ANSWER} On this machine, {device} is {spread} times as fast after all repairs, at batch {LARGE}, as the "
-        f"published protocol shows at batch {SMALL}: a figure can depend on its protocol as much as that."
+        f"published protocol shows at batch {SMALL}: a result can depend that much on its protocol."
     )
 
 
@@ -116,7 +116,7 @@ def as_text(ladder: Ladder, width: int, *, color: bool) -> str:
 
 
 def _parts(ladder: Ladder) -> Iterator[RenderableType]:
-    yield heading("The ladder: images per second, one flaw repaired after another")
+    yield heading("The ladder: images per second as the flaws are repaired one by one")
     yield Text(clean(machine_line(ladder.measured.header.facts)))
     yield as_rich(_table_with_headings(ladder))
     yield Text(_legend(ladder))

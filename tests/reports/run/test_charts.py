@@ -80,7 +80,7 @@ def test_a_chart_says_how_many_cells_it_has_no_room_for() -> None:
     assert f"The first {MOST_ROWS} are drawn." in speed_ups.summary
 
 
-@pytest.mark.parametrize(("count", "titles"), [(2, []), (3, ["From run to run"])])
+@pytest.mark.parametrize(("count", "titles"), [(2, []), (3, ["Changes from run to run"])])
 def test_a_trend_needs_three_runs(count: int, titles: list[str]) -> None:
     runs = [(Named(str(place), measured()), judged(measured())) for place in range(count)]
     assert [chart.title for chart in charts.of_runs(runs, "runs")] == titles

@@ -56,8 +56,8 @@ def test_of_many_runs_the_newest_are_shown_in_full_and_all_have_a_line() -> None
     assert text.count("<article") == KEPT_WHOLE
     assert text.count('<th scope="row"') == MOST_WHOLE + 1 + KEPT_WHOLE * 2
     assert text.count('<a href="#run-') == KEPT_WHOLE
-    assert "From run to run" in text
-    assert f"the list has the other {MOST_WHOLE + 1 - KEPT_WHOLE}." in text
+    assert "Changes from run to run" in text
+    assert f"the other {MOST_WHOLE + 1 - KEPT_WHOLE} are only in the list." in text
 
 
 def test_a_large_run_file_is_left_out_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

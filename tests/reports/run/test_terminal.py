@@ -287,5 +287,5 @@ def test_an_overview_has_a_line_for_each_run() -> None:
         "a: cuda:0 is 5.0x as fast as cpu.\n"
         "b: cpu evaluates 40 images/s.\n"
         "\n"
-        "Name one run to show all of it, or use --html to write a page of all runs.\n"
+        "Name one run to see it in full, or use --html to write a page of all runs.\n"
     )

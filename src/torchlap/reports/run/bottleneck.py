@@ -94,8 +94,8 @@ def _peaks(reached: Peaks) -> Iterator[str]:
     products = ", ".join(f"{precision} {scaled(rate, 'FLOP/s')}" for precision, rate in reached.flops.items())
     yield f"Matrix products: {products or 'not measured'}."
     for precision, reason in reached.refused.items():
-        yield f"Not measured in {precision}: {sentence(reason)}"
+        yield f"{precision} not measured: {sentence(reason)}"
     if reached.copy_bytes:
-        yield f"Copies within its memory: {scaled(reached.copy_bytes, 'B/s')}, counting reads and writes."
+        yield f"Memory copies: {scaled(reached.copy_bytes, 'B/s')}, counting reads and writes."
     if reached.operator_seconds:
-        yield f"Smallest operator: {significant(1e6 * reached.operator_seconds)} µs of the host's time."
+        yield f"Smallest operator: {significant(1e6 * reached.operator_seconds)} µs of host time."

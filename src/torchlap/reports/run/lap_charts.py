@@ -53,7 +53,7 @@ def laps(results: Results) -> Drawn | None:
     if not ranges:
         return None
     hidden = f" The first {MOST_PANELS} of {len(groups)} groups are drawn." if len(groups) > MOST_PANELS else ""
-    return Drawn(figure, "Laps over time", f"Each lap over its cell's median. {'; '.join(ranges)}.{hidden}")
+    return Drawn(figure, "Laps over time", f"Each lap relative to its cell's median. {'; '.join(ranges)}.{hidden}")
 
 
 def _draw_group(axes: Axes, results: Results, number: int, group: Group, names: list[str]) -> list[str]:
@@ -122,7 +122,7 @@ def trend(runs: Sequence[Results]) -> Drawn | None:
         f"{units[cell]}/s"
         for cell, points in shown.items()
     )
-    return Drawn(figure, "From run to run", f"Each cell over its median of all runs. {words}.{hidden}")
+    return Drawn(figure, "Changes from run to run", f"Each cell relative to its median over all runs. {words}.{hidden}")
 
 
 def _series(runs: Sequence[Results]) -> dict[str, Points]:

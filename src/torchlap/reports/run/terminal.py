@@ -70,7 +70,7 @@ def so_far(run: Run, width: int, height: int) -> str:
 def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
     """A line for each of many runs."""
     lines = [labeled(clean(named.name), headline(judged(named.run))) for named in runs]
-    hint = Text("\nName one run to show all of it, or use --html to write a page of all runs.")
+    hint = Text("\nName one run to see it in full, or use --html to write a page of all runs.")
     return rendered([*lines, hint], width, color=color)
 
 
