@@ -26,7 +26,7 @@ def test_the_version_is_one_line() -> None:
     assert done.stdout == f"torchlap {package.__version__}\n"
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
+def test_a_reader_that_stops_reading_is_not_an_error() -> None:
     command = f"{sys.executable} -m torchlap run --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr

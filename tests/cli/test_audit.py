@@ -131,7 +131,7 @@ if __name__ == "__main__":
         ("while True:\n    train()\n", 0, "stopped"),
     ],
 )
-def test_a_script_that_ends_oddly_is_reported_as_far_as_it_came(
+def test_a_script_that_ends_abnormally_is_reported_up_to_its_end(
     script: Callable[[str], Path], text: str, code: int, words: str
 ) -> None:
     done = audit("--stop-after", "30s", script(text))
@@ -151,7 +151,7 @@ def test_a_script_that_ends_oddly_is_reported_as_far_as_it_came(
         (("--stop-after", "60s"), "torchlap: --stop-after "),
     ],
 )
-def test_what_cannot_be_audited_is_one_sentence(words: tuple[object, ...], sentence: str) -> None:
+def test_a_script_that_cannot_be_audited_is_refused_in_one_sentence(words: tuple[object, ...], sentence: str) -> None:
     result = invoke("audit", *words)
     assert result.exit_code == 2
     assert result.stderr.startswith(sentence)

@@ -52,7 +52,7 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("words", "text"), BAD_INPUT, ids=lambda value: str(value)[-40:])
-def test_bad_input_is_one_sentence_with_its_exit_code(
+def test_bad_input_is_refused_in_one_sentence_with_its_exit_code(
     words: list[str], text: str, torchlap: Command, tmp_path: Path
 ) -> None:
     out = [] if "--resume" in words else ["--out", tmp_path / "run.jsonl"]
@@ -78,7 +78,7 @@ def test_a_run_file_is_never_overwritten(torchlap: Command, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff" * 100, b"{}\n", b'{"event": "run", "schema": 99}\n'])
-def test_a_file_that_is_no_run_file_cannot_be_resumed(content: bytes, torchlap: Command, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_run_file_cannot_be_resumed(content: bytes, torchlap: Command, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     out.write_bytes(content)
     result = torchlap("run", "--resume", out)

@@ -30,7 +30,7 @@ def test_this_machine_is_checked(torchlap: Command) -> None:
     assert result.stderr == ""
 
 
-def test_a_broken_accelerator_is_exit_code_2_with_its_findings(
+def test_a_broken_accelerator_gives_exit_code_2_and_its_findings(
     torchlap: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")

@@ -1,6 +1,6 @@
 """The whole path in real time, with real workers: the accuracy that is promised, and torchvision's models.
 
-What is compared is measured side by side, so that another load on the machine changes both.
+Compared values are measured side by side, so that other load on the machine affects both.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""torchlap report: runs by file, by folder and by reference; and what it may write a page or a picture to."""
+"""torchlap report: runs by file, by folder and by reference; and where it may write a page or a picture."""
 
 import os
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_what_is_not_a_regular_file_is_refused(option: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("option", FORMATS)
-def test_a_link_to_nothing_is_refused(option: str, file: Path) -> None:
+def test_a_dangling_link_is_refused(option: str, file: Path) -> None:
     link = file.with_name("link")
     link.symlink_to(file.with_name("nowhere"))
     assert invoke("report", file, option, link).exit_code == 4

@@ -81,7 +81,7 @@ def test_a_speed_up_over_the_cpu_is_shown_with_its_interval(torchlap: Command, o
         ("nan", "not_finite", "The loss is nan"),
     ],
 )
-def test_a_cell_that_fails_is_a_record_and_the_others_are_measured(
+def test_a_failed_cell_is_recorded_and_the_others_are_measured(
     function: str, kind: str, reason: str, torchlap: Command, out: Path
 ) -> None:
     result = torchlap("run", own(function), own("small"), *CPU, "--no-why", "--hang-limit", "20s", "--out", out)
@@ -95,7 +95,7 @@ def test_a_cell_that_fails_is_a_record_and_the_others_are_measured(
     assert "Traceback" not in result.output
 
 
-def test_a_step_over_the_budget_is_too_slow_and_no_failure(torchlap: Command, out: Path) -> None:
+def test_a_step_that_exceeds_the_budget_is_too_slow_but_not_a_failure(torchlap: Command, out: Path) -> None:
     options = ("--devices", "cpu", "--batch", "4,64", "--no-why", "--budget", "8s", "--out", out)
     result = torchlap("run", own("very_slow"), *options)
     assert result.exit_code == 0, result.output
@@ -108,7 +108,7 @@ def test_a_model_may_have_its_own_loss_and_no_batch_parameter(torchlap: Command,
 
 
 @pytest.mark.parametrize("function", ["dictionary_of_targets", "knows_its_batch"])
-def test_the_batch_of_an_own_model_is_never_cut(function: str, torchlap: Command, out: Path) -> None:
+def test_the_batch_of_a_custom_model_is_never_cut(function: str, torchlap: Command, out: Path) -> None:
     result = torchlap("run", own(function, "odd.py"), "--devices", "cpu", "--batch", 32, "--out", out)
     assert result.exit_code == 0, result.output
     assert only_cell(load(out)).throughput is not None
@@ -146,7 +146,7 @@ def test_json_is_one_object_with_every_cell(torchlap: Command, out: Path) -> Non
     assert interval["low"] == pytest.approx(interval["value"]) == pytest.approx(interval["high"])
 
 
-def test_csv_has_a_line_a_cell(torchlap: Command, out: Path) -> None:
+def test_csv_has_a_line_per_cell(torchlap: Command, out: Path) -> None:
     result = torchlap("run", own("small"), "--devices", "cpu", "--batch", "2,4", "--out", out, "--format", "csv")
     lines = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [line["batch"] for line in lines] == ["2", "4"]
@@ -185,7 +185,7 @@ def test_a_run_that_was_cut_off_resumes_with_what_is_missing(torchlap: Command, 
     assert out.read_bytes().startswith(b"".join(lines[:second]))
 
 
-def test_verification_is_on_by_default_and_can_be_left_out(torchlap: Command, tmp_path: Path) -> None:
+def test_verification_is_on_by_default_and_can_be_skipped(torchlap: Command, tmp_path: Path) -> None:
     options = ("--devices", "sim:0", "--batch", 4, "--no-why", "--out")
     verified = torchlap("run", own("small"), *options, tmp_path / "a.jsonl")
     skipped = torchlap("run", own("small"), "--no-verify", *options, tmp_path / "b.jsonl")
@@ -234,7 +234,7 @@ def test_training_on_a_fixed_batch_learns(torchlap: Command, out: Path) -> None:
     assert cell.laps[-1].loss < 0.9 * cell.prepared.first_loss
 
 
-def test_a_void_figure_looks_void(torchlap: Command, out: Path) -> None:
+def test_a_void_figure_is_marked_as_void(torchlap: Command, out: Path) -> None:
     options = ("--devices", "cpu", "--batch", 8, "--no-why", "--precision-target", "0.2%", "--out", out)
     assert "void (TL215): " in torchlap("run", own("turns_nan"), *options).stdout
     assert "~~void (TL215): " in as_markdown(load(out))
@@ -254,7 +254,7 @@ def test_a_host_that_is_slower_than_its_device_is_launch_bound(torchlap: Command
     assert "TL218" in codes(out)
 
 
-def test_an_own_loader_is_used_and_one_of_another_batch_size_is_refused(torchlap: Command, out: Path) -> None:
+def test_a_custom_loader_is_used_unless_its_batch_size_differs(torchlap: Command, out: Path) -> None:
     result = torchlap("run", known("loader_of_three"), *CPU, "--out", out)
     assert result.exit_code == 2, result.output
     assert "returned a loader with batches of 3" in " ".join(result.output.split())
@@ -262,7 +262,7 @@ def test_an_own_loader_is_used_and_one_of_another_batch_size_is_refused(torchlap
 
 
 @pytest.mark.parametrize(("function", "reason"), [("loader_of_tensors", "Tensor"), ("empty_loader", "no batch of 3")])
-def test_an_own_loader_that_cannot_be_used_fails_with_the_reason(
+def test_a_custom_loader_that_cannot_be_used_fails_with_the_reason(
     function: str, reason: str, torchlap: Command, out: Path
 ) -> None:
     result = torchlap("run", known(function), "--devices", "cpu", "--batch", 3, "--out", out)

@@ -139,7 +139,7 @@ def test_more_workers_are_recommended_if_they_load_faster() -> None:
     assert "--workers 1" not in flags(explain(explained(loaders=(LoaderRate(2, 10, 0.6),)), reached(), recipe=through))
 
 
-def test_a_loader_of_ones_own_and_resident_data_have_advice_without_a_flag() -> None:
+def test_a_custom_loader_and_resident_data_get_advice_without_a_flag() -> None:
     waits = phases(input=0.06, forward=0.04)
     own = explain(explained(phases=waits, loaders=(LoaderRate(1, 10, 1.0), LoaderRate(2, 20, 1.0))), reached())
     assert [advice.reason for advice in own.advice] == [

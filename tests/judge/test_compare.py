@@ -121,7 +121,7 @@ def test_across_torch_and_machines_the_latest_run_counts() -> None:
     assert [column.label for column in compared.columns] == ["Fast Processor 9 + NVIDIA H200", "Slow Processor 1"]
 
 
-def test_an_unpaired_interval_holds_the_truth() -> None:
+def test_an_unpaired_interval_contains_the_true_ratio() -> None:
     generator, held = np.random.default_rng(1), 0
     for _ in range(300):
         first, second = (list(np.exp(generator.normal(mean, 0.03, 18))) for mean in (0.0, 0.2))

@@ -64,7 +64,7 @@ def test_the_macos_that_a_torch_requires_is_named(macos: str, torch: str, needed
 @pytest.mark.parametrize(
     ("macos", "torch"), [("12.4", "1.13.0"), ("12.3", "2.4.1"), ("13", "2.8.0"), ("14.0", "2.14.0"), ("15", "2.15")]
 )
-def test_a_macos_that_is_new_enough_is_not_blamed(macos: str, torch: str) -> None:
+def test_a_macos_that_is_new_enough_is_not_reported(macos: str, torch: str) -> None:
     assert with_code(mac_without_mps("M1", macos, torch), "TL112") == []
 
 

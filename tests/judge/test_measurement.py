@@ -218,7 +218,7 @@ def test_what_the_driver_reports_about_a_gpu_is_a_finding(code: str, changes: di
     assert (finding.where, finding.evidence) == (WHERE[1], evidence)
 
 
-def test_an_idle_gpu_or_one_without_a_reading_has_no_findings() -> None:
+def test_a_gpu_that_is_idle_or_cannot_be_read_has_no_findings() -> None:
     assert findings(run(on_gpu())) == findings(run(on_gpu(busy_before=None))) == ()
 
 
@@ -275,7 +275,7 @@ def test_a_loss_that_is_not_finite_makes_the_result_void() -> None:
     assert void(all_findings) == {WHERE[1]: "TL215"}
 
 
-def test_other_findings_void_nothing() -> None:
+def test_other_findings_void_no_result() -> None:
     assert void(findings(run([*rounds([0.1, 0.2], [0.02] * 2), failure(1)], machine=facts(devices=(CPU,))))) == {}
 
 

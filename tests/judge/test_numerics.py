@@ -1,4 +1,4 @@
-"""Whether results are correct: the verdict and its findings, void results of a run."""
+"""Whether results are correct: the verdict, its findings, and void results of a run."""
 
 import pytest
 from making import FAULT, cell, plan, prepared, rounds, run

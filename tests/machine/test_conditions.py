@@ -1,4 +1,4 @@
-"""What else goes on on the machine: with a real load, and with a driver that says what the test wants."""
+"""What else happens on the machine: with a real load, and with a driver whose answers the test chooses."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_processes_that_we_started_count_as_ours() -> None:
         ours.wait()
 
 
-def test_too_short_a_time_has_no_share_of_the_cpu() -> None:
+def test_the_share_of_the_cpu_is_unknown_after_too_short_a_time() -> None:
     assert watched(0.05).others_cpu_share is None
 
 
@@ -96,7 +96,7 @@ def test_a_gpu_in_use_by_others_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     assert (gpu.device, gpu.busy_before, gpu.processes_before) == ("cuda:0", 0.8, 2)
 
 
-def test_our_own_work_before_does_not_count_as_use_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_earlier_work_does_not_count_as_use_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told_by(Driver(busy=80), monkeypatch, first=False).busy_before is None
 
 
@@ -164,7 +164,7 @@ def test_our_own_workers_of_the_last_group_are_not_others() -> None:
     assert users.count_others([8, 9]) == 1  # 9 came since
 
 
-def test_a_group_that_is_visited_twice_keeps_what_its_first_visit_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_that_is_visited_twice_keeps_the_conditions_of_its_first_visit(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(busy=80, processes=1, reasons=0x4)
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     users = GpuUsers()

@@ -46,7 +46,7 @@ def refusal() -> str:
         ("2.13.0", "0.28.0", ["numpy", "torchaudio==9"]),
     ],
 )
-def test_torch_and_torchvision_that_fit_are_fine(
+def test_a_matching_torch_and_torchvision_are_fine(
     monkeypatch: pytest.MonkeyPatch, torch: str, torchvision: str, wants: Sequence[str] | None
 ) -> None:
     install(monkeypatch, {"torch": torch, "torchvision": torchvision}, wants)
@@ -61,7 +61,7 @@ def test_torch_and_torchvision_that_fit_are_fine(
         ({"torchvision": "0.28.0"}, "torch"),
     ],
 )
-def test_what_is_missing_is_named_with_how_to_install_it(
+def test_a_missing_package_is_named_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, versions: Mapping[str, str], missing: str
 ) -> None:
     install(monkeypatch, versions)
@@ -83,7 +83,7 @@ def test_different_local_builds_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert refusal() == (f"torch 2.13.0+cu130 and torchvision 0.28.0+cpu come from different builds: {REINSTALL}.")
 
 
-def test_metadata_that_nobody_can_read_is_not_held_against_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_metadata_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, {"torch": "a nightly", "torchvision": "0.28.0"}, ["torch==2.13.0"])
     check_installation()
     install(monkeypatch, {"torch": "2.13.0", "torchvision": "0.28.0"}, ["torch ((("])
@@ -98,14 +98,14 @@ def test_metadata_that_nobody_can_read_is_not_held_against_an_installation(monke
         ("2.9.1+rocm7.2.0.lw.git7e1940d4", "0.24.0+rocm7.2.0.gitb919bd0c"),
     ],
 )
-def test_builds_from_source_are_not_told_apart_by_their_commits(
+def test_builds_from_source_are_not_distinguished_by_their_commits(
     torch: str, torchvision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, {"torch": torch, "torchvision": torchvision}, ["torch"])
     check_installation()
 
 
-def test_different_rocms_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_for_different_versions_of_rocm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, {"torch": "2.9.1+rocm7.2", "torchvision": "0.24.0+rocm6.4"}, ["torch"])
     assert "different builds" in refusal()
 
@@ -135,7 +135,7 @@ def test_the_packages_of_another_interpreter_are_read_from_its_search_path(tmp_p
         (None, "", ""),
     ],
 )
-def test_what_torch_was_built_for_is_read_and_not_run(
+def test_what_torch_was_built_for_is_read_without_importing_it(
     text: str | None, cuda: str, hip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = tmp_path / "torch-2.13.0.dist-info"

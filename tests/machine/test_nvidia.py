@@ -1,4 +1,4 @@
-"""The driver's answers, by a stand-in for its library; and a driver that hangs, crashes or is not there."""
+"""The driver's answers, by a stand-in for its library; and a driver that hangs, crashes or is missing."""
 
 import sys
 from pathlib import Path
@@ -132,6 +132,6 @@ def test_a_driver_that_hangs_is_reported(driver: Path, monkeypatch: pytest.Monke
 
 
 def test_the_driver_of_this_machine_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the real binding: on a machine without a driver it says that its library is not there."""
+    """With the real binding: on a machine without a driver it reports that the library is missing."""
     printed = probes.output([sys.executable, "-P", "-m", "torchlap.machine.nvidia"])
     assert printed.startswith(("NVML: ", '{"driver"'))

@@ -1,4 +1,4 @@
-"""What the system says, taken apart: in the shapes of its manuals, and in any other."""
+"""Parsing the output of system commands: in its documented formats, and in any other."""
 
 import sys
 import threading
@@ -173,7 +173,7 @@ def test_the_quota_is_the_smallest_of_all_parent_groups(
 
 
 @pytest.mark.parametrize(("limit", "quota"), [("200000", 2.0), ("-1", None)])
-def test_the_first_version_of_groups_is_read_too(limit: str, quota: float | None, tmp_path: Path) -> None:
+def test_the_first_version_of_control_groups_is_read_too(limit: str, quota: float | None, tmp_path: Path) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(limit)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")

@@ -200,7 +200,7 @@ def test_an_unknown_model_is_refused_with_the_nearest_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "qqqqqqqq"])
-def test_a_name_like_no_model_is_refused_with_the_models_of_the_suite(name: str) -> None:
+def test_a_name_unlike_any_model_is_refused_with_the_models_of_the_suite(name: str) -> None:
     assert refusal(check_model, name, KNOWN) == (
         f"Unknown torchvision model {name!r}: torchvision has 6 models, such as vgg16, alexnet, resnet18, "
         "mobilenet_v2, efficientnet_b0, squeezenet1_0."
@@ -244,6 +244,6 @@ def test_a_device_that_supports_none_of_the_recipes_is_refused() -> None:
     assert message.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe for it")
 
 
-def test_more_than_a_run_file_can_hold_is_refused() -> None:
+def test_a_plan_too_large_for_a_run_file_is_refused() -> None:
     assert "too many for one run" in refusal(groups, ["a"] * 10_001, [4], ["train"], [Recipe()], ["cpu"])
     assert "too many for one run" in refusal(groups, ["a"], [4], ["train"], [Recipe()] * 1001, ["cpu"])

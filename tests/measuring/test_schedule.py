@@ -75,13 +75,13 @@ def test_a_pending_group_has_the_sum_of_the_steps_of_its_cells_and_its_largest_b
     assert pending(3, pair(batch=8).cells, Estimates(known)) == Pending(3, 8, 1.5, expected_seconds=1.5)
 
 
-def test_a_cell_of_a_pending_group_that_is_not_known_counts_as_much_as_other_models_do() -> None:
+def test_an_unknown_cell_of_a_pending_group_is_estimated_from_other_models() -> None:
     known = {cell(batch=4): StepTime(0.5), cell(model="alexnet", batch=4): StepTime(0.1)}
     mixed = (cell(batch=4), cell(batch=8, model="vgg16"))
     assert pending(0, mixed, Estimates(known)) == Pending(0, 8, 0.5, expected_seconds=0.5 + (1.0 + 0.2) / 2)
 
 
-def test_what_larger_batches_took_on_a_device_counts_for_its_other_models() -> None:
+def test_a_larger_batch_is_estimated_from_other_models_on_the_same_device() -> None:
     known = {
         cell(batch=4): StepTime(0.1),
         cell(batch=64): StepTime(0.8),
@@ -165,7 +165,7 @@ def test_a_larger_batch_gets_more_of_the_spare_time_but_not_in_proportion() -> N
     assert share(large, [small, large], 90.0) == pytest.approx(60)
 
 
-def test_the_least_that_the_others_need_is_reserved() -> None:
+def test_the_minimum_time_of_the_other_groups_is_reserved() -> None:
     chosen, other = Pending(0, 4, 1.0), Pending(1, 4, 30.0)
     assert share(chosen, [chosen, other], 100.0) == pytest.approx(3 + 7 / 2)
 
@@ -237,7 +237,7 @@ def test_a_fast_cell_laps_as_long_as_the_slowest_of_its_group() -> None:
     assert turn_laps(0, 60.0, 0.05) == 1
 
 
-def test_a_lap_of_one_step_has_a_lead_in_of_one_or_two_unless_the_step_is_long() -> None:
+def test_a_lap_of_one_step_has_one_or_two_lead_in_steps_unless_the_step_is_long() -> None:
     assert [lead_in_steps(0.1, 1, chance) for chance in (0.0, 0.49, 0.51, 0.99)] == [1, 1, 2, 2]
     assert lead_in_steps(LONGEST_STEP_SECONDS, 1, 0.99) == 0
 

@@ -1,4 +1,4 @@
-"""The whole session on a fake clock: workers that take exactly the time they are told to."""
+"""The whole session on a fake clock, with workers that take exactly the time they are given."""
 
 from collections.abc import Callable, Sequence
 from math import inf
@@ -268,8 +268,8 @@ class Recorder(Watch):
         return super().end(group)
 
 
-def test_every_visit_of_a_group_is_watched_to_its_end_by_the_groups_own_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or else our own worker of the first visit would be taken for another program at the second."""
+def test_each_group_has_one_watch_that_covers_all_of_its_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise our own worker from the first visit would count as another program in the second."""
     monkeypatch.setattr("torchlap.measuring.session.Watch", Recorder)
     groups = [group("a", 4, ("cpu", "sim:0")), group("b", 4, ("cpu", "sim:0"))]
     _, events = measured(World(fast), plan_of(*groups))
@@ -449,7 +449,7 @@ def test_a_single_lap_gives_no_result() -> None:
     assert "two laps did not fit" in failures(events)[0].reason
 
 
-def test_a_crash_in_a_lap_is_a_record_and_the_other_cell_goes_on() -> None:
+def test_a_crash_in_a_lap_is_recorded_and_the_other_cell_goes_on() -> None:
     world = World(fast)
     world.break_at["sim:0"] = 3
     session, events = measured(world, plan_of(group("a", 4, ("cpu", "sim:0"))))
@@ -467,13 +467,13 @@ def test_when_the_baseline_crashes_the_others_have_a_throughput_but_no_speed_up(
     assert (sim.throughput is not None, sim.speed_up) == (True, None)
 
 
-def test_a_silent_worker_is_hung_when_there_was_enough_time() -> None:
+def test_a_silent_worker_counts_as_hung_if_there_was_enough_time() -> None:
     world = World(lambda cell: 200.0)
     _, events = measured(world, plan_of(group("a", 4, ("cpu",)), budget=1000.0))
     assert [failure.kind for failure in failures(events)] == ["hang"]
 
 
-def test_a_slow_cell_does_not_take_the_time_of_one_that_needs_little() -> None:
+def test_a_slow_cell_does_not_take_the_time_of_a_fast_one() -> None:
     world = World(lambda cell: (1.0 if cell.device == "cpu" else 0.01) * cell.workload.batch)
     devices = ("cpu", "sim:0")
     session, events = measured(world, plan_of(*(group("a", batch, devices) for batch in (4, 64)), budget=60.0))
@@ -484,7 +484,7 @@ def test_a_slow_cell_does_not_take_the_time_of_one_that_needs_little() -> None:
     assert session.tallies[1].result(0.95).cells[1].throughput is not None
 
 
-def test_a_group_after_the_end_of_the_budget_had_no_time_and_is_not_slow() -> None:
+def test_a_group_that_starts_after_the_budget_is_out_of_time_and_not_too_slow() -> None:
     world = World(fast)
     world.build_seconds = 30.0
     _, events = measured(world, plan_of(*(group(name, 4, ("cpu",)) for name in "ab"), budget=25.0))

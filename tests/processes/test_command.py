@@ -54,7 +54,7 @@ def is_complete(out: Path) -> bool:
     return isinstance(load(out).events[-1], RunFinished) and only_cell(load(out)).throughput is not None
 
 
-def test_the_judge_of_a_run_is_small_and_survives_an_odd_environment(tmp_path: Path) -> None:
+def test_the_parent_of_a_run_is_small_and_survives_an_odd_environment(tmp_path: Path) -> None:
     script = (
         "import sys; from torchlap.cli.app import app\n"
         "try: app(sys.argv[1:], prog_name='torchlap')\n"
@@ -126,7 +126,7 @@ def test_a_run_cut_off_by_sigkill_leaves_no_worker_and_resumes(torchlap: Command
     assert is_complete(out)
 
 
-def test_a_worker_that_hangs_ends_with_its_judge(tmp_path: Path) -> None:
+def test_a_hung_worker_ends_with_its_parent(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     process = started(out, own("hangs"), event="prepared")
     written = ""

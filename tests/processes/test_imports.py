@@ -1,4 +1,4 @@
-"""An installation whose `import torch` fails, crashes or hangs: what torchlap run and torchlap doctor say of it."""
+"""An installation whose `import torch` fails, crashes or hangs: what torchlap run and torchlap doctor report."""
 
 import os
 import signal
@@ -104,7 +104,7 @@ def test_the_doctor_finds_a_mismatch_without_importing_anything(tmp_path: Path) 
 
 
 def test_no_report_names_the_user_the_host_or_the_home(tmp_path: Path) -> None:
-    """A home and a user with a name that is nowhere else; torch is there, and its import prints the name."""
+    """The user and the home folder have a unique name; torch is in that folder, and importing it prints the name."""
     home = tmp_path / "zaphod"
     home.mkdir()
     fake_torch(home, f"raise ImportError('{home}/libtorch.so of zaphod')")
@@ -146,7 +146,7 @@ def test_an_interrupted_check_ends_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
-def test_nothing_goes_on_importing_when_the_doctor_is_gone(number: signal.Signals, tmp_path: Path) -> None:
+def test_no_import_continues_after_the_doctor_has_exited(number: signal.Signals, tmp_path: Path) -> None:
     process, worker = importing(tmp_path)
     process.send_signal(number)
     process.communicate(timeout=PATIENCE_SECONDS)

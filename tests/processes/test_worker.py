@@ -1,4 +1,4 @@
-"""Workers in processes of their own: how each way to fail is reported, and that nothing of them is left."""
+"""Workers in processes of their own: how each kind of failure is reported, and that no process is left behind."""
 
 import os
 import queue
@@ -79,7 +79,7 @@ def test_a_worker_that_is_silent_for_too_long_hangs(worker: Worker) -> None:
     assert has_ended(worker.pid)
 
 
-def test_the_limit_holds_from_one_sign_of_life_to_the_next(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hang_limit_restarts_at_every_sign_of_life(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[float | None] = []
 
     class Silent(queue.Queue[bytes | None]):
@@ -101,7 +101,7 @@ def test_an_error_in_a_models_code_is_a_failure_with_its_traceback(worker: Worke
     assert "models.py" in failed.detail
 
 
-def test_what_a_model_prints_is_no_answer(worker: Worker) -> None:
+def test_what_a_model_prints_is_not_taken_for_an_answer(worker: Worker) -> None:
     request = Check(own("prints", "odd.py"), 4, "random", "mnist-1k")
     assert worker.ask(request, Checked, PATIENCE_SECONDS).parameters > 0
     assert "a line of its own" in worker.kill()

@@ -1,4 +1,4 @@
-"""Runs for the tests of the reports, and what their findings and verdicts become in words."""
+"""Runs for the tests of the reports, with their findings and verdicts in words."""
 
 import textwrap
 import unicodedata

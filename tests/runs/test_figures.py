@@ -126,7 +126,7 @@ def test_events_are_sorted_by_group_and_the_others_are_ignored() -> None:
     assert (len(second.rounds), second.stopped) == (3, "budget")
 
 
-def test_the_living_are_prepared_and_have_not_failed() -> None:
+def test_a_living_cell_is_prepared_and_has_not_failed() -> None:
     three = tallied(
         prepared(3),
         prepared(1),

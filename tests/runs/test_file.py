@@ -308,7 +308,7 @@ def fill_up(path: Path, disk: SmallDisk) -> RunFile:
     return file
 
 
-def test_a_disk_that_takes_half_a_line_keeps_the_earlier_lines_whole(path: Path) -> None:
+def test_a_disk_that_has_room_for_half_a_line_keeps_the_earlier_lines_whole(path: Path) -> None:
     fill_up(path, SmallDisk(path, "xb"))
     assert load(path) == Run(HEADER, EVENTS[:1])
 
@@ -320,7 +320,7 @@ def test_free_space_that_comes_too_late_does_not_complete_a_line(path: Path) -> 
     assert load(path) == Run(HEADER, EVENTS[:1])
 
 
-def test_a_file_that_was_full_can_be_continued(path: Path) -> None:
+def test_a_file_on_a_disk_that_was_full_can_be_continued(path: Path) -> None:
     fill_up(path, SmallDisk(path, "xb"))
     file = RunFile.reopen(path)
     file.append(EVENTS[2])
@@ -328,7 +328,9 @@ def test_a_file_that_was_full_can_be_continued(path: Path) -> None:
     assert load(path).events == (EVENTS[0], EVENTS[2])
 
 
-def test_a_line_that_cannot_be_removed_is_a_torn_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_line_that_cannot_be_removed_is_skipped_on_loading(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 

@@ -22,8 +22,8 @@ def test_the_2022_experiments_workloads_were_measured_on_an_h100() -> None:
     assert not void(findings(run))
 
 
-def test_its_figures_agree_with_those_of_another_program_within_5_percent() -> None:
-    """resnet18, batch 64, fp32, resident data: 2467 images/s by a loop of another hand, on the same kind of GPU."""
+def test_a_reference_agrees_with_another_program_within_5_percent() -> None:
+    """resnet18, batch 64, fp32, resident data: 2467 images/s by another program's loop, on the same kind of GPU."""
     cells = [cell for group in figures(reference("experiment-2022-h100")) for cell in group.cells]
     (cell,) = [cell for cell in cells if str(cell.cell) == "resnet18, batch 64, cuda:0"]
     assert cell.throughput is not None

@@ -1,4 +1,4 @@
-"""Run files of schema 1: what they hold is read as if it had been written today."""
+"""Run files of schema 1: they are read as if they had been written in the current schema."""
 
 import json
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_a_damaged_line_of_schema_1_is_damage(path: Path) -> None:
         load(path)
 
 
-def test_a_file_of_schema_1_that_is_continued_becomes_one_of_today(path: Path) -> None:
+def test_a_file_of_schema_1_is_upgraded_when_it_is_continued(path: Path) -> None:
     run = Run(WHOLE, EVENTS[:-1])
     file = RunFile.reopen(written_in_1(path, run))
     file.append(EVENTS[-1])

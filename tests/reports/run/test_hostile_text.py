@@ -82,7 +82,7 @@ def test_markup_of_rich_is_shown_as_it_is() -> None:
         assert part in text
 
 
-def test_a_name_does_not_become_markdown() -> None:
+def test_a_name_is_not_interpreted_as_markdown() -> None:
     text = as_markdown(everywhere("a|b<img src=x>`c`[d](e)*f*_g_~h~#i\\"))
     bare = re.sub(r"\\.", "", re.sub(r"\*\*(.*)\*\*", r"\1", text))
     assert not set("<>`[]*_~#\\") & set(bare)

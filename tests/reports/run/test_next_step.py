@@ -91,12 +91,12 @@ def test_only_the_models_and_batches_without_a_figure_are_measured_again(events:
     assert next_step(judged(run(events, SUITE))) == ("Measure the rest", words)
 
 
-def test_the_models_of_the_rest_are_in_the_order_of_the_plan() -> None:
+def test_the_remaining_models_are_in_the_order_of_the_plan() -> None:
     (_, words) = next_step(judged(run([late(group, 0.1) for group in range(11, 0, -2)], SUITE)))
     assert words == f"torchlap run {' '.join(MODELS)} --batch 64 --budget 1m"
 
 
-def test_the_rest_keeps_the_options_of_the_run() -> None:
+def test_the_remaining_models_keep_the_options_of_the_run() -> None:
     bf16 = [Group((cell("cuda:0", model=model, recipe=Recipe("bf16", workers=2)),)) for model in ("alexnet", "vgg16")]
     assert next_step(judged(run([late(1, 1.0)], plan(*bf16, suite="own", data="synthetic"))))[1] == (
         "torchlap run vgg16 --devices cuda:0 --batch 4 --recipe bf16 --data synthetic --data-through loader "
@@ -104,13 +104,13 @@ def test_the_rest_keeps_the_options_of_the_run() -> None:
     )
 
 
-def test_a_rest_whose_steps_nobody_could_estimate_gets_a_larger_budget() -> None:
+def test_remaining_models_without_an_estimate_get_a_larger_budget() -> None:
     unknown = next_step(judged(run([late(1, 1.0), late(3, None)], SUITE)))
     assert unknown == ("Measure the rest", "torchlap run vgg16 alexnet --batch 64 --budget 10m")
 
 
 @pytest.mark.parametrize(("seconds", "budget"), [(100.0, "10m"), (200.0, "10m"), (600.0, "30m"), (3601.0, "181m")])
-def test_if_every_group_lacks_a_figure_the_same_run_gets_three_times_the_budget_or_ten_minutes(
+def test_a_run_without_any_figure_is_repeated_with_three_times_the_budget_or_ten_minutes(
     seconds: float, budget: str
 ) -> None:
     planned = plan(pair(), pair(batch=64), budget_seconds=seconds)

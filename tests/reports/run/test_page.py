@@ -51,7 +51,7 @@ def test_a_failed_cell_has_its_reason_and_a_finding_its_fix() -> None:
     assert f"<b>Fix:</b> {few.remedy}" in text
 
 
-def test_of_many_runs_the_newest_are_shown_in_full_and_all_have_a_line() -> None:
+def test_a_page_of_many_runs_shows_the_newest_in_full_and_lists_all() -> None:
     text = page_of(*[BRIEF] * (MOST_WHOLE + 1))
     assert text.count("<article") == KEPT_WHOLE
     assert text.count('<th scope="row"') == MOST_WHOLE + 1 + KEPT_WHOLE * 2

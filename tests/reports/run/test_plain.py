@@ -64,7 +64,7 @@ def test_markdown_can_have_the_bottlenecks() -> None:
     assert "Shares of the step" not in as_markdown(measured())
 
 
-def test_no_sentence_of_markdown_ends_twice() -> None:
+def test_no_sentence_in_markdown_ends_with_two_full_stops() -> None:
     assert ".." not in as_markdown(OWN)
 
 

@@ -28,10 +28,10 @@ def test_the_rate_is_that_of_the_unit_or_of_items_if_a_run_mixes_units() -> None
     ("model", "name"),
     [("resnet18", "resnet18"), ("/home/me/net.py:build", "net.py:build"), ("net.py:build", "net.py:build")],
 )
-def test_an_own_model_is_named_without_its_folders(model: str, name: str) -> None:
+def test_a_custom_model_is_named_without_its_folders(model: str, name: str) -> None:
     assert model_names(run([], plan(pair(model=model)))) == {model: name}
 
 
-def test_two_own_files_of_the_same_name_keep_their_folders() -> None:
+def test_two_custom_files_of_the_same_name_keep_their_folders() -> None:
     both = plan(*(Group((cell(model=f"{folder}/net.py:build"),)) for folder in ("old", "new")))
     assert [row.model for row in judged(run([], both)).rows] == ["old/net.py:build", "new/net.py:build"]

@@ -21,7 +21,7 @@ from torchlap.schema.workload import Cell, Group
         ((cell(recipe=Recipe("bf16")),), "model batch recipe device images/s laps"),
     ],
 )
-def test_a_column_is_there_only_if_it_says_something(cells: tuple[Cell, ...], heads: str) -> None:
+def test_a_column_is_shown_only_if_it_has_information(cells: tuple[Cell, ...], heads: str) -> None:
     shown = table(judged(run([], plan(Group(cells)))))
     assert " ".join(column.head for column in shown.columns) == heads
     assert {len(row) for row in shown.rows} == {len(shown.columns)}
@@ -45,7 +45,7 @@ def test_bottlenecks_and_verdicts_that_differ_have_columns() -> None:
     assert [row[-1].text for row in shown.rows][:2] == ["", "inexact"]
 
 
-def test_the_head_names_the_unit() -> None:
+def test_the_column_header_names_the_unit() -> None:
     heads = [table(judged(of_units(*units))).columns[3].head for units in (["tokens"], ["images", "tokens"])]
     assert heads == ["tokens/s", "items/s"]
 
@@ -60,7 +60,9 @@ def test_a_void_figure_is_marked_and_names_its_finding() -> None:
     ("recipe", "devices", "stated"),
     [(FP32, (CPU, CUDA), True), (FP32, (CPU, MPS), False), (Recipe("bf16"), (CPU, CUDA), False)],
 )
-def test_tf32_is_mentioned_where_it_could_be_on(recipe: Recipe, devices: tuple[DeviceFacts, ...], stated: bool) -> None:
+def test_tf32_is_mentioned_only_where_it_could_be_on(
+    recipe: Recipe, devices: tuple[DeviceFacts, ...], stated: bool
+) -> None:
     text = legend(judged(run([], plan(Group((cell(recipe=recipe),))), facts(devices=devices))))
     assert ("fp32: TF32 off." in text) is stated
 

@@ -150,7 +150,7 @@ def test_a_report_in_20_columns() -> None:
     ]
 
 
-def test_an_own_model_in_eval_with_a_recipe_in_80_columns() -> None:
+def test_a_custom_model_in_eval_with_a_recipe_in_80_columns() -> None:
     assert (
         table(OWN, 80)
         == f"""
