@@ -108,7 +108,7 @@ class CallCheck:
         """The verdict on each result that was compared; a result may have several."""
         results = outputs(self.func, *self._call, out)
         for tensor, before in self._probes:
-            if not _unchanged(before, probe(tensor)):
+            if not identical(before, probe(tensor)):
                 yield Judged(0, tensor, Verdict("wrong", Deviation(1.0, 1.0), 0.0), "an argument that stays as it is")
         if self._joined is not None:
             yield from self._judge_joined(self._joined, results)
@@ -180,7 +180,8 @@ def probe(tensor: Tensor) -> Tensor | None:
     return take(tensor.detach(), dict(enumerate(places))).clone()
 
 
-def _unchanged(before: Tensor | None, after: Tensor | None) -> bool:
+def identical(before: Tensor | None, after: Tensor | None) -> bool:
+    """Whether two tensors of one shape have the same elements, NaN included; True where one of them is missing."""
     if before is None or after is None:
         return True
     return bool(((before == after) | ((before != before) & (after != after))).all().cpu())  # noqa: PLR0124  NaN is not itself

@@ -85,18 +85,13 @@ class Functions:
                 deviation = Deviation(off, off)
                 yield fault_of(
                     "wrong",
-                    replaced(where),
+                    Where("backward", where.module),
                     cls.__name__,
                     tensor,
                     deviation=deviation,
                     limit=TOLERANCE,
                     inputs=evidence,
                 )
-
-
-def replaced(where: Where) -> Where:
-    """The place of the backward pass of what ran there."""
-    return Where("backward", where.module)
 
 
 def _check(cls: type[Function], args: Any) -> tuple[Tensor, float] | str | None:

@@ -1,6 +1,7 @@
 """A part of an operator's call: its arguments on the CPU before it ran, and how to find its results afterwards."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from torchlap.worker.numerics.axes import Axis, Piece, leaves_by_position
-from torchlap.worker.numerics.operator_calls import Operator, copied_to_cpu
+from torchlap.worker.numerics.operator_calls import Operator, copied_to_cpu, elements
 from torchlap.worker.numerics.selection import Sampler, counts, take
 
 Outputs = Sequence[Tensor | None]
@@ -45,8 +46,8 @@ def cut(func: Operator, args: Any, kwargs: Any, piece: Piece, *, sampler: Sample
         most: elements to keep, about.
     """
     axes = piece.axes
-    total = max((leaf.numel() for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)), default=0)
-    kept = counts([axis.length for axis in axes], [axis.keep for axis in axes], total or _product(axes), most)
+    lengths = [axis.length for axis in axes]
+    kept = counts(lengths, [axis.keep for axis in axes], elements((args, kwargs)) or prod(lengths), most)
     chosen = [sampler.positions(axis.length, count) for axis, count in zip(axes, kept, strict=True)]
 
     def part_of(leaf: Tensor, position: int) -> Tensor:
@@ -70,13 +71,6 @@ def cut(func: Operator, args: Any, kwargs: Any, piece: Piece, *, sampler: Sample
         ]
 
     return Part(func, before, results)
-
-
-def _product(axes: Sequence[Axis]) -> int:
-    total = 1
-    for axis in axes:
-        total *= axis.length
-    return total
 
 
 def arguments_of(

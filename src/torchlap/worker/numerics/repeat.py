@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchlap.worker.numerics.call_check import probe
+from torchlap.worker.numerics.call_check import identical, probe
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, deviation_of
 from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, is_floating, outputs
 from torchlap.worker.numerics.reference import as_real
@@ -82,7 +82,7 @@ def difference(before: Tensor | None, after: Tensor | None) -> float:
     if before is None or after is None or before.shape != after.shape:
         return 0.0
     before, after = before.cpu(), after.cpu()
-    if bool(((before == after) | ((before != before) & (after != after))).all()):  # noqa: PLR0124  NaN is not itself
+    if identical(before, after):
         return 0.0
     if not is_floating(before):
         return 2.0

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from math import prod
 
 import torch
 from torch import Tensor
@@ -76,8 +75,3 @@ def take(tensor: Tensor, cut: Cut) -> Tensor:
         if len(positions) < tensor.shape[dimension]:
             tensor = tensor.index_select(dimension, positions.to(tensor.device))
     return tensor
-
-
-def share(shape: torch.Size, cut: Cut) -> float:
-    """Which part of the elements of a tensor of that shape is kept."""
-    return prod(len(positions) / shape[dimension] for dimension, positions in cut.items())

@@ -141,34 +141,36 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self.unchecked.setdefault(func.overloadpacket.__name__, "gives another result in the second run")
             return False
         before = len(self.faults)
-        found: list[Judged] = []
-        try:
-            found.extend(CallCheck(func, args, kwargs, self._settings).judge(out))
-        except UNSUPPORTED as error:
-            self._leave_out(func, error)
-        self._count(func, found, (args, kwargs), out)
+        self._judge(self._prepared(func, args, kwargs), func, (args, kwargs), out)
         return len(self.faults) > before
 
     def _checked(self, func: Operator, args: Any, kwargs: Any) -> Any:
         """Run the operator; compare its results with their reference."""
-        check = None
         name = func.overloadpacket.__name__
         if name in UNREPEATABLE:
             self.unchecked.setdefault(name, UNREPEATABLE[name])
             return func(*args, **kwargs)
+        check = self._prepared(func, args, kwargs)
+        out = func(*args, **kwargs)
+        self._judge(check, func, (args, kwargs), out)
+        return out
+
+    def _prepared(self, func: Operator, args: Any, kwargs: Any) -> CallCheck | None:
+        """The check of a call; None, and a reason in `unchecked`, where it is not possible."""
         try:
-            check = CallCheck(func, args, kwargs, self._settings)
+            return CallCheck(func, args, kwargs, self._settings)
         except UNSUPPORTED as error:
             self._leave_out(func, error)
-        out = func(*args, **kwargs)
-        if check is not None:
-            found: list[Judged] = []
-            try:
-                found.extend(check.judge(out))
-            except UNSUPPORTED as error:
-                self._leave_out(func, error)
-            self._count(func, found, (args, kwargs), out)
-        return out
+            return None
+
+    def _judge(self, check: CallCheck | None, func: Operator, call: Any, out: Any) -> None:
+        """Count what the check says, up to where it fails."""
+        found: list[Judged] = []
+        try:
+            found.extend(check.judge(out) if check is not None else ())
+        except UNSUPPORTED as error:
+            self._leave_out(func, error)
+        self._count(func, found, call, out)
 
     def _leave_out(self, func: Operator, error: Exception) -> None:
         self.unchecked.setdefault(func.overloadpacket.__name__, first_line(error))

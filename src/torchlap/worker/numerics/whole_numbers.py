@@ -53,11 +53,7 @@ def _along(name: str, args: Any, got: Tensor, right: Tensor) -> Tensor:
         ordered = got.sort(dimension)[0]
         repeated = (ordered.diff(dim=dimension) == 0).any(dimension, keepdim=True)
         same &= ~repeated
-    return (
-        (same.squeeze(dimension) if dropped else same)
-        .reshape(same.shape if not dropped else -1)
-        .reshape(got.squeeze(dimension).shape if dropped else got.shape)
-    )
+    return same.squeeze(dimension) if dropped else same
 
 
 def _same_values(values: Tensor, got: Tensor, right: Tensor, dimension: int) -> Tensor:
