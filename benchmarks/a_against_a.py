@@ -8,10 +8,11 @@ half-width. About two of 40 should miss.
 
 import argparse
 import time
+from collections.abc import Callable
 from statistics import median
 
 from torchlap.measuring.session import Session
-from torchlap.processes.start import launcher
+from torchlap.processes.start import Launcher, launcher
 from torchlap.runs.figures import figures
 from torchlap.schema.events import SCHEMA, Event, Header, Run
 from torchlap.schema.machine import Facts
@@ -34,7 +35,7 @@ def main() -> None:
         precision_target=0.02,
         budget_seconds=8.0 * args.comparisons,
     )
-    speed_ups = [group.cells[1].speed_up for group in figures(measured(plan))]
+    speed_ups = [group.cells[1].speed_up for group in figures(measured(plan, launcher(), time.monotonic))]
     known = [speed_up for speed_up in speed_ups if speed_up is not None]
     missed = [speed_up for speed_up in known if not speed_up.low <= 1 <= speed_up.high]
     widths = [speed_up.half_width for speed_up in known]
@@ -45,12 +46,10 @@ def main() -> None:
     )
 
 
-def measured(plan: Plan) -> Run:
+def measured(plan: Plan, processes: Launcher, clock: Callable[[], float]) -> Run:
     """Measure a plan and keep its events."""
     events: list[Event] = []
-    processes = launcher()
-    begun = time.monotonic()
-    session = Session(plan, processes, emit=events.append, watch=lambda _: None, clock=time.monotonic, started=begun)
+    session = Session(plan, processes, emit=events.append, watch=lambda _: None, clock=clock, started=clock())
     session.measure()
     processes.close()
     facts = Facts(cpu="", physical_cores=1, usable_cores=1, memory_bytes=0, system="", architecture="", python="")

@@ -21,14 +21,14 @@ from random import Random
 from types import SimpleNamespace
 from typing import NamedTuple, cast
 
+from a_against_a import measured
+
 from torchlap import load
 from torchlap.judge.measurement import findings
 from torchlap.machine.facts import cpu_threads
-from torchlap.measuring.session import Session
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import figures
-from torchlap.schema.events import SCHEMA, Event, Header, Preparation, Run
-from torchlap.schema.machine import Facts
+from torchlap.schema.events import Preparation, Run
 from torchlap.schema.messages import (
     Build,
     Built,
@@ -147,6 +147,9 @@ class World:
         """A worker."""
         return MadeUp(self)
 
+    def close(self) -> None:
+        """Nothing is left."""
+
     def attacked_step(self) -> None:
         """One step under attack."""
         self.now += self.cost(self.number, self.now - self.ended)
@@ -243,18 +246,7 @@ def attack(make: Callable[[Random], Cost], seed: int, *, in_turns: bool) -> Outc
     devices = (SLOW, ATTACKED) if in_turns else (ATTACKED,)
     group = Group(tuple(Cell(Workload("attacked.py:step", BATCH), Recipe(), device) for device in devices))
     plan = Plan(suite="own", groups=(group,), budget_seconds=BUDGET_SECONDS, verify=False, explain=False)
-    events: list[Event] = []
-    session = Session(
-        plan,
-        cast("Launcher", world),
-        emit=events.append,
-        watch=lambda _: None,
-        clock=lambda: world.now,
-        started=0.0,
-    )
-    session.measure()
-    facts = Facts(cpu="", physical_cores=1, usable_cores=1, memory_bytes=0, system="", architecture="", python="")
-    run = Run(Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan), tuple(events))
+    run = measured(plan, cast("Launcher", world), lambda: world.now)
     interval = figures(run)[0].cells[-1].throughput
     if interval is None:
         return Outcome(0.0, told=True)

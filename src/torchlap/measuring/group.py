@@ -10,8 +10,8 @@ from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
     TURN_SECONDS,
+    are_watched,
     is_hopeless,
-    is_watched,
     lap_steps,
     lead_in_steps,
     turn_laps,
@@ -192,7 +192,7 @@ class GroupRun:
         while living := self._living():
             if self._rounds:
                 decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
-                if decided and (not patient or (decided == "precise" and self._all_watched(living))):
+                if decided and (not patient or (decided == "precise" and are_watched(self._tally, living))):
                     return decided
                 reason = "precise" if decided == "precise" else "budget"
             if not self._another_round_fits(living, end):
@@ -213,9 +213,6 @@ class GroupRun:
     def _done(self, living: Sequence[int]) -> int:
         """Rounds, or the laps of a cell without partners."""
         return self._rounds if len(living) > 1 else len(self._tally.laps(living[0]))
-
-    def _all_watched(self, living: Sequence[int]) -> bool:
-        return all(is_watched(self._cells[position], self._tally.laps(position)) for position in living)
 
     def _step_seconds(self, position: int) -> float:
         return self._context.ledger.steps[self._cells[position]].seconds

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from torchlap.runs.figures import Tally
 from torchlap.schema.events import Lap
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, is_own_file
@@ -214,8 +215,12 @@ def lead_in_steps(step_seconds: float, steps: int, chance: float) -> int:
     return min(steps, ceil(LAP_SECONDS / step_seconds)) + int(chance * (1 + min(steps, MOST_EXTRA_STEPS)))
 
 
-def is_watched(cell: Cell, laps: Sequence[Lap]) -> bool:
-    """Whether a cell has lapped long enough to see rare slow steps, if it may have any."""
+def are_watched(tally: Tally, positions: Sequence[int]) -> bool:
+    """Whether those cells of a group have lapped long enough to see rare slow steps, if they may have any."""
+    return all(_is_watched(tally.group.cells[position], tally.laps(position)) for position in positions)
+
+
+def _is_watched(cell: Cell, laps: Sequence[Lap]) -> bool:
     if not is_own_file(cell.workload.model) and cell.recipe.workers is None:
         return True
     steps, seconds = sum(lap.steps for lap in laps), sum(lap.seconds for lap in laps)

@@ -11,7 +11,7 @@ from torchlap.measuring.context import Context, Status
 from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
-from torchlap.measuring.schedule import Estimates, Pending, is_watched, next_up, pending, share
+from torchlap.measuring.schedule import Estimates, Pending, are_watched, next_up, pending, share
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import Tally
@@ -91,8 +91,7 @@ class Session:
             return
         try:
             self._measure_figures(waiting)
-            self._context.crew.release(trim=True)
-            self._held = None
+            self._release(trim=True)
             self._context.end = self._context.started + self._context.plan.budget_seconds
             if self._context.plan.verify:
                 self._looks.check_all()
@@ -132,8 +131,7 @@ class Session:
         together = min(len(cells), context.threads // COMPILER_THREADS)
         if together < MANY or self._context.left() <= 0:
             return
-        context.crew.release()
-        self._held = None
+        self._release()
         for start in range(0, len(cells), together):
             part = cells[start : start + together]
             context.say(f"compiling {len(part)} of {len(cells)} cells at the same time")
@@ -158,11 +156,11 @@ class Session:
     def _needs_more(self, number: int) -> bool:
         """Whether more laps would help a group's figures, and need not wait for another compilation."""
         plan, tally = self._context.plan, self.tallies[number]
-        cells, living = tally.group.cells, [position for position in tally.living() if tally.laps(position)]
-        if not living or (number != self._held and any(cell.recipe.compile for cell in cells)):
+        living = [position for position in tally.living() if tally.laps(position)]
+        if not living or (number != self._held and any(cell.recipe.compile for cell in tally.group.cells)):
             return False
         narrow = verdict(tally.series(living), plan.precision_target, plan.confidence) == "precise"
-        return not narrow or not all(is_watched(cells[position], tally.laps(position)) for position in living)
+        return not narrow or not are_watched(tally, living)
 
     def _width(self, number: int) -> float:
         """The widest relative half-width of a group's figures; 0 if it has none."""
@@ -226,7 +224,7 @@ class Session:
         fresh = number not in self._begun
         self._begun.add(number)
         if self._held not in (None, number):
-            context.crew.release()
+            self._release()
         self._held = number
         group = GroupRun(context, number, self._watches[number], positions)
         self._starts.append(
@@ -236,6 +234,10 @@ class Session:
     def _start_seconds(self) -> float:
         """What building the cells of a group is expected to take."""
         return median(self._starts) if self._starts else 0.0
+
+    def _release(self, *, trim: bool = False) -> None:
+        self._context.crew.release(trim=trim)
+        self._held = None
 
     def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
         wall = self._context.clock() - self._context.started
