@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wrong_numbers import FAULTS, Fault, row
 
 from torchlap import figures, load
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.workload import Cell
 
 CORRECT = Numerics(operators=100, products=10, closest=0.5, seconds=2.0)
 SIM = ("--devices", "sim:0", "--no-suite")
@@ -79,13 +81,9 @@ def test_float16_products_as_inexact_as_bfloat16_are_void_if_they_are_most_of_th
 def test_an_interrupted_check_reports_the_results_up_to_then(
     torchlap: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([CORRECT])
-
-    def numerics(*_: object, **__: object) -> Numerics:
-        try:
-            return next(answers)
-        except StopIteration:
-            raise KeyboardInterrupt from None
+    def numerics(_: object, cells: Sequence[Cell]) -> Generator[tuple[Cell, Numerics]]:
+        yield cells[0], CORRECT
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("torchlap.api.numerics.Checks.numerics", numerics)
     result = torchlap("verify", own("layered"), "--devices", "sim:0", "--batch", "4,8", "--format", "json")

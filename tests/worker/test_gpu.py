@@ -69,8 +69,8 @@ def test_a_batch_that_does_not_fit_is_a_record_and_the_smaller_one_has_its_figur
     accelerator: str, torchlap_with_processes: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "run.jsonl"
-    options = ("--devices", accelerator, "--batch", "4,20000", "--budget", "60s", "--out", out)
-    result = torchlap_with_processes("run", "vgg16", *options)
+    options = ("--devices", accelerator, "--batch", "64,20000", "--budget", "60s", "--out", out)
+    result = torchlap_with_processes("run", "resnet18", *options)
     assert result.exit_code == 1, result.output
     fits, too_large = (group.cells[0] for group in figures(load(out)))
     assert fits.throughput is not None

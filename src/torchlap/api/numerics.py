@@ -1,7 +1,8 @@
 """Check whether devices compute correct results."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,8 +11,7 @@ from torchlap import __version__
 from torchlap.api.workbench import Watcher, Workbench, check_models, workbench
 from torchlap.judge.numerics import CellNumerics, Verification
 from torchlap.machine.facts import cpu_threads
-from torchlap.measuring.context import build_request
-from torchlap.measuring.looks import check_numerics
+from torchlap.measuring.lanes import SLOT, Check, check_numerics, check_together, lanes_of
 from torchlap.measuring.plan import Options, parse_suite, plan_run
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
@@ -54,7 +54,7 @@ def verify(
         plan = plan_run(_of_accelerators(options, bench.description), bench.description)
         check_models(bench, plan, options.hang_seconds)
         end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
-        checks = Checks(bench, Crew(bench.processes), plan, options.hang_seconds, end, watch, thorough, seed)
+        checks = Checks(bench, plan, options.hang_seconds, end, watch, thorough, seed)
         cells = [cell for group in plan.groups for cell in group.cells]
         return run_checks(bench.machine, cells, checks.numerics, checks.suite if suite else None)
 
@@ -62,26 +62,31 @@ def verify(
 def run_checks(
     machine: Facts,
     cells: Sequence[Cell],
-    check: Callable[[Cell], Numerics],
+    check: Callable[[Sequence[Cell]], Generator[tuple[Cell, Numerics]]],
     check_suite: Callable[[str], OperatorSuite] | None,
 ) -> Verification:
-    """Check each cell and device until an interrupt; one during the first cell is passed on."""
-    checked: list[CellNumerics] = []
+    """Check cells and devices until an interrupt; one before the first result is passed on."""
+    results: dict[Cell, Numerics] = {}
     suites: list[OperatorSuite] = []
     interrupted = False
     try:
-        for cell in cells:
-            checked.append(CellNumerics(cell, check(cell)))  # noqa: PERF401  an interrupt keeps what is there
+        with closing(check(cells)) as checked:
+            for cell, numerics in checked:
+                results[cell] = numerics  # noqa: PERF403  an interrupt keeps what is there
         if check_suite:
             for name in dict.fromkeys(cell.device for cell in cells):
                 suites.append(check_suite(name))  # noqa: PERF401  likewise
     except KeyboardInterrupt:
-        if not checked:
+        if not results:
             raise
         interrupted = True
-        checked += [CellNumerics(cell, Numerics(reason="interrupted")) for cell in cells[len(checked) :]]
+    left_out = Numerics(reason="interrupted")
     return Verification(
-        torchlap=__version__, facts=machine, cells=tuple(checked), suites=tuple(suites), interrupted=interrupted
+        torchlap=__version__,
+        facts=machine,
+        cells=tuple(CellNumerics(cell, results.get(cell, left_out)) for cell in cells),
+        suites=tuple(suites),
+        interrupted=interrupted,
     )
 
 
@@ -94,10 +99,9 @@ def _of_accelerators(options: Options, description: Description) -> Options:
 
 
 class Checks(Struct, frozen=True):
-    """Checks one cell or device at a time, until `end`."""
+    """Checks cells, those of accelerators several at the same time, and devices, until `end`."""
 
     bench: Workbench
-    crew: Crew
     plan: Plan
     hang_seconds: float
     end: float
@@ -105,17 +109,22 @@ class Checks(Struct, frozen=True):
     thorough: bool
     seed: int = 0
 
-    def numerics(self, cell: Cell) -> Numerics:
-        """Check a step of a cell."""
+    def numerics(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, Numerics]]:
+        """Check a step of each cell."""
+        threads = cpu_threads()
+        lanes = 1 if any(cell.device == "cpu" for cell in cells) else min(lanes_of(threads[0]), len(cells))
+        crews = [Crew(self.bench.processes) for _ in range(max(1, lanes))]
+        jobs = ((cell, self._check_of(cell, alone=lanes == 1)) for cell in cells)
+        yield from check_together(crews, self.plan, jobs, threads)
+
+    def _check_of(self, cell: Cell, *, alone: bool) -> Check:
         left = self.end - time.monotonic()
         if left <= 0:
-            return Numerics(reason="out of time; raise --budget")
+            return lambda _crew, _build: Numerics(reason="out of time; raise --budget")
         self.watch(f"{cell}: building")
-        request = Verify(slot=0, limit_seconds=left, sampled=not self.thorough, seed=self.seed)
-        build = build_request(self.plan, 0, cell, cpu_threads())
-        return check_numerics(
-            self.crew, build, request, self.hang_seconds, lambda doing: self.watch(f"{cell}: {doing}")
-        )
+        request = Verify(slot=SLOT, limit_seconds=left, sampled=not self.thorough, seed=self.seed)
+        report = (lambda doing: self.watch(f"{cell}: {doing}")) if alone else lambda _: None
+        return lambda crew, build: check_numerics(crew, build, request, self.hang_seconds, report)
 
     def suite(self, device: str) -> OperatorSuite:
         """Run the operator suite on a device."""

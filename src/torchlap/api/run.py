@@ -13,6 +13,8 @@ from torchlap import __version__
 from torchlap.api.workbench import check_models, workbench
 from torchlap.errors import RunFileError, UsageError
 from torchlap.judge.machine.differences import difference
+from torchlap.machine.facts import cpu_threads
+from torchlap.measuring.lanes import lanes_of
 from torchlap.measuring.plan import Options, plan_run
 from torchlap.measuring.session import Session, Status
 from torchlap.runs import file as runfile
@@ -66,6 +68,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
                 hang_seconds=options.hang_seconds,
                 devices=bench.machine.devices,
                 isolate=options.isolate,
+                lanes=lanes_of(cpu_threads()[0]),
             )
             session.replay(before.events)
             session.measure()

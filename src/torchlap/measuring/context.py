@@ -129,7 +129,7 @@ class Context:
         """Seconds of the first step of cells that were compiled in other processes."""
         self.random = Random(SEED).random  # noqa: S311  lead-ins are no secret
         self._emit, self._watch = emit, watch
-        self._threads = cpu_threads()
+        self.build_threads = cpu_threads()
 
     def left(self) -> float:
         """Seconds that are left of the current phase; negative when it is overrun."""
@@ -142,12 +142,12 @@ class Context:
 
     def build_request(self, slot: int, cell: Cell) -> Build:
         """The request to build a cell as the plan says, with its fair number of threads."""
-        return build_request(self.plan, slot, cell, self._threads)
+        return build_request(self.plan, slot, cell, self.build_threads)
 
     @property
     def threads(self) -> int:
         """Of a cell on the CPU."""
-        return self._threads[0]
+        return self.build_threads[0]
 
     def hang_limit(self, cell: Cell) -> float:
         """How long a cell may be silent."""

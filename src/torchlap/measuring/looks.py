@@ -1,22 +1,23 @@
 """What follows the figures, each within its share of the budget: numerics, then bottlenecks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import get_args
 
-from torchlap.measuring.context import LONGEST_TEXT, Context, hang_limit
+from torchlap.measuring.context import LONGEST_TEXT, Context
+from torchlap.measuring.lanes import SLOT, Check, check_numerics, check_together, look_failed
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
+from torchlap.processes.start import Launcher
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import BreakdownMeasured, NumericsChecked, PeaksMeasured
 from torchlap.schema.messages import (
-    Build,
     Explain,
     Explained,
     MeasurePeaks,
     PeaksReached,
     Prepared,
-    Verified,
     Verify,
     WarmUp,
 )
@@ -24,11 +25,11 @@ from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Precision
 from torchlap.schema.workload import Cell
 
-NUMERICS_SHARE = 0.5
-"""Of what the figures leave, if bottlenecks follow."""
+NUMERICS_SHARE = 0.75
+"""Of what the figures leave, if bottlenecks follow: these get what numerics do not need, too."""
 
 LEAST_VERIFY_SECONDS = 1.0
-GROWTH_WITH_BATCH = 0.5
+GROWTH_WITH_BATCH = 0.25
 """Power of the batch by which a check takes longer."""
 
 EXPLAIN_STEPS = 4
@@ -42,14 +43,19 @@ PEAKS_SECONDS, LEAST_PEAKS_SECONDS = 2.0, 0.6
 
 WARM_UP_SECONDS = 0.2
 LOOK_PATIENCE_SECONDS = 30.0
-SLOT = 0
 
 
 class Looks:
-    """Checks the numerics of cells, breaks down their steps, and measures what devices reach; a cell at a time."""
+    """Checks the numerics of cells, breaks down their steps, and measures what devices reach.
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    Args:
+        context: of the session.
+        launcher: starts workers for further checks at the same time.
+        lanes: how many checks at the same time.
+    """
+
+    def __init__(self, context: Context, launcher: Launcher, lanes: int) -> None:
+        self._context, self._launcher, self._lanes = context, launcher, lanes
 
     def _cells(self) -> Iterator[tuple[int, int, Cell]]:
         """The cells that have a figure, the fastest first: group, position, cell."""
@@ -67,22 +73,35 @@ class Looks:
         context = self._context
         share = NUMERICS_SHARE if context.plan.explain else 1.0
         end = context.clock() + share * max(0.0, context.left())
+        places: dict[Cell, list[tuple[int, int]]] = {}
         for number, position, cell in self._cells():
             earlier = context.ledger.tallies[number].numerics.get(position)
-            if cell.device == "cpu" or (earlier and not earlier.reason):
-                continue
-            numerics = context.ledger.verified.get(cell) or self._numerics(cell, end - context.clock())
-            context.emit(NumericsChecked(group=number, cell=position, numerics=numerics))
+            if cell.device != "cpu" and (not earlier or earlier.reason):
+                places.setdefault(cell, []).append((number, position))
+        for cell in [cell for cell in places if cell in context.ledger.verified]:
+            self._emit_numerics(places.pop(cell), context.ledger.verified[cell])
+        crews = [context.crew, *(Crew(self._launcher) for _ in range(min(self._lanes, len(places)) - 1))]
+        jobs = ((cell, self._check_of(cell, end)) for cell in places)
+        with closing(check_together(crews, context.plan, jobs, context.build_threads)) as checked:
+            for cell, numerics in checked:
+                self._emit_numerics(places[cell], numerics)
 
-    def _numerics(self, cell: Cell, limit: float) -> Numerics:
+    def _emit_numerics(self, places: Sequence[tuple[int, int]], numerics: Numerics) -> None:
+        for number, position in places:
+            self._context.emit(NumericsChecked(group=number, cell=position, numerics=numerics))
+
+    def _check_of(self, cell: Cell, end: float) -> Check:
+        """What checks a cell until `end`; or says why there is no time for that."""
         context, expected = self._context, self._expected_to_verify(cell)
+        limit = end - context.clock()
         if limit < LEAST_VERIFY_SECONDS or expected > limit:
             problem = f"would take about {expected:.0f} s" if expected else "out of time"
-            return Numerics(reason=f"{problem}; raise --budget")
+            reason = Numerics(reason=f"{problem}; raise --budget")
+            return lambda _crew, _build: reason
         context.say(f"{cell}: checking its results")
         request = Verify(slot=SLOT, limit_seconds=limit, sampled=True)
-        build = context.build_request(SLOT, cell)
-        return check_numerics(context.crew, build, request, context.hang_seconds, context.reporter(cell))
+        report = context.reporter(cell) if self._lanes == 1 else lambda _: None
+        return lambda crew, build: check_numerics(crew, build, request, context.hang_seconds, report)
 
     def _expected_to_verify(self, cell: Cell) -> float:
         """Seconds, from the same model at other batches; 0 where none was checked.
@@ -128,7 +147,7 @@ class Looks:
             breakdown = context.crew.ask(SLOT, request, Explained, patience, report).breakdown
             self._measure_peaks(cell)
         except CellFailedError as failure:  # the figure stands: it was measured before
-            return Breakdown(reason=_look_failed(failure, "analysis"), seconds=context.clock() - begun)
+            return Breakdown(reason=look_failed(failure, "analysis"), seconds=context.clock() - begun)
         finally:
             context.crew.release(trim=True)  # its peak memory is that of one cell
         return breakdown
@@ -159,21 +178,3 @@ class Looks:
             refused = dict.fromkeys(get_args(Precision), failure.reason[:LONGEST_TEXT])
             peaks = Peaks(device=cell.device, refused=refused, seconds=context.clock() - begun)
         context.emit(PeaksMeasured(peaks))
-
-
-def check_numerics(
-    crew: Crew, build: Build, request: Verify, hang_seconds: float, report: Callable[[str], None]
-) -> Numerics:
-    """Build a cell and check its results; where that fails, the reason. The crew then holds no cells."""
-    try:
-        crew.build_one(request.slot, build, hang_seconds)
-        return crew.ask(request.slot, request, Verified, hang_limit(build.cell, hang_seconds), report).numerics
-    except CellFailedError as failure:
-        return Numerics(reason=_look_failed(failure, "check"))
-    finally:
-        crew.release()
-
-
-def _look_failed(failure: CellFailedError, what: str) -> str:
-    """Why there is no result, where the check or analysis itself failed."""
-    return f"the {what} failed ({failure.kind}): {failure.reason}"[:LONGEST_TEXT]

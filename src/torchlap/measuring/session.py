@@ -22,7 +22,7 @@ from torchlap.stats import verdict
 
 __all__ = ["Session", "Status"]
 
-FIGURES_SHARE = 0.85
+FIGURES_SHARE = 0.8
 """Of the budget, if numerics or bottlenecks follow."""
 
 FIRST_SECONDS, PAIRED_SECONDS = 1.0, 2.0
@@ -37,7 +37,10 @@ SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
 
 
 class Session:
-    """Measures a plan. Every event goes to `emit` at once; what is being done goes to `watch`."""
+    """Measures a plan. Every event goes to `emit` at once; what is being done goes to `watch`.
+
+    So many checks of numerics run at the same time as there are `lanes`.
+    """
 
     def __init__(
         self,
@@ -51,13 +54,14 @@ class Session:
         hang_seconds: float = HANG_SECONDS,
         devices: Sequence[DeviceFacts] = (),
         isolate: bool = False,
+        lanes: int = 1,
     ) -> None:
         crew = Crew(launcher, isolate=isolate)
         self._context = Context(
             plan, crew, emit=emit, watch=watch, clock=clock, started=started, hang_seconds=hang_seconds
         )
         self._launcher = launcher
-        self._looks = Looks(self._context)
+        self._looks = Looks(self._context, launcher, lanes)
         self._devices, self._gpu_users = devices, GpuUsers()
         self._watches: dict[int, Watch] = {}
         self._complete = False

@@ -28,6 +28,7 @@ class Crew:
         self._workers: dict[str, Worker] = {}
         self._homes: dict[int, str] = {}
         """Where the cells of the current group are, by their slots."""
+        self._closed = False
 
     def holds(self, slot: int) -> bool:
         """Whether the cell is built, and its worker alive."""
@@ -120,7 +121,7 @@ class Crew:
     def release(self, *, trim: bool = False) -> None:
         """Have the workers drop all cells, with `trim` also the memory that they keep; those of isolated cells end."""
         if self._isolate:
-            self.close()
+            self._end_all()
             return
         self._each(lambda worker: worker.tell(Release(trim)))
         self._each(lambda worker: worker.hear(Released, RELEASE_SECONDS))
@@ -135,8 +136,12 @@ class Crew:
                 self._lose(home)
 
     def close(self) -> None:
-        """End all workers."""
-        for worker in self._workers.values():
+        """End all workers, also while another thread waits for one; none is started afterwards."""
+        self._closed = True
+        self._end_all()
+
+    def _end_all(self) -> None:
+        for worker in list(self._workers.values()):
             worker.kill()
         self._workers.clear()
         self._homes.clear()
@@ -147,6 +152,8 @@ class Crew:
     def _tell(self, home: str, request: Build) -> None:
         if home not in self._workers:
             self._workers[home] = self._launcher.start()
+        if self._closed:
+            raise CellFailedError("crash", "The run was interrupted.")
         self._workers[home].tell(request)
 
     def _hear_built(self, home: str, slot: int, limit_seconds: float) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -156,6 +157,7 @@ class ForkLauncher:
     def __init__(self, limit_seconds: float = START_LIMIT_SECONDS, interpreter: Interpreter = THIS) -> None:
         begun = time.monotonic()
         self._workers: list[Worker] = []
+        self._asking = threading.Lock()  # an answer is for the thread that asked
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the template lives
         self._process = _spawn(interpreter, "template", theirs, self._log)
@@ -203,8 +205,9 @@ class ForkLauncher:
         ours, theirs = socket.socketpair()
         log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the worker lives
         try:
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), log.fileno()])
-            pid = int(self._hear() or 0)
+            with self._asking:
+                socket.send_fds(self._control, [b"fork"], [theirs.fileno(), log.fileno()])
+                pid = int(self._hear() or 0)
         except OSError:
             pid = 0
         finally:
@@ -219,10 +222,11 @@ class ForkLauncher:
     def reap(self, pid: int) -> int:
         """Wait for the end of a worker; the exit status, negative for a signal."""
         try:
-            self._control.send(f"reap {pid}".encode())
+            with self._asking:
+                self._control.send(f"reap {pid}".encode())
+                return int(self._hear() or -signal.SIGKILL)
         except OSError:
             return -signal.SIGKILL
-        return int(self._hear() or -signal.SIGKILL)
 
     def close(self) -> None:
         """End every worker, and the template."""

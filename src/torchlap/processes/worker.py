@@ -71,6 +71,8 @@ class Worker:
         self._log = log
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._alive = True
+        self._ended = 0, ""
+        self._ending = threading.Lock()  # one thread may end a worker for which another one waits
         self._doing = DOING[Hello]
         self._kills_before = out_of_memory_kills()
         threading.Thread(target=self._read, daemon=True).start()
@@ -180,9 +182,12 @@ class Worker:
 
     def _end(self) -> tuple[int, str]:
         """Clean up after a worker that is ending: its exit status, and the end of what it printed."""
-        self._alive = False
-        kill_group(self.pid)  # with all that the worker started
-        status = self._process.reap()
-        self._connection.close()
-        with self._log:
-            return status, tail(self._log)
+        with self._ending:
+            if self._alive:
+                self._alive = False
+                kill_group(self.pid)  # with all that the worker started
+                status = self._process.reap()
+                self._connection.close()
+                with self._log:
+                    self._ended = status, tail(self._log)
+            return self._ended

@@ -91,6 +91,8 @@ def warm_up(
     limit_seconds: float,
     progress: Callable[[str], None],
     earlier_seconds: Sequence[float] = (),
+    *,
+    compiles: bool = False,
 ) -> WarmUp:
     """Run laps until they are level, or until the next one would exceed the limit.
 
@@ -99,13 +101,14 @@ def warm_up(
         limit_seconds: for all steps but the first.
         progress: called after every lap.
         earlier_seconds: seconds of single steps of the same kind that were already run, the first of them cold.
+        compiles: the first step compiles, so that it says nothing about the next one, which is run in any case.
     """
     spent = list(earlier_seconds) or [run_lap(1)]
     laps, steps, total = spent[1:], len(spent), sum(spent)
     while not (steps >= LEAST_STEPS and is_level(laps)) and steps < MOST_WARM_UP_STEPS:
         last = (laps or spent)[-1]
         count = max(1, ceil(LAP_SECONDS / last))
-        if total - spent[0] + count * last > limit_seconds:
+        if (laps or not compiles) and total - spent[0] + count * last > limit_seconds:
             break
         seconds = run_lap(count)
         laps.append(seconds / count)

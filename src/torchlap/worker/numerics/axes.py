@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from torch import Tensor
 from torch.utils import _pytree
 
@@ -63,7 +64,7 @@ def pieces(func: Operator, args: Arguments, kwargs: dict[str, Any]) -> tuple[Pie
     rule = RULES.get(name)
     if rule is not None:
         return rule(args)
-    if torch.Tag.pointwise in func.tags or name in POINTWISE:
+    if torch.Tag.pointwise in func.tags or name.removesuffix("_") in POINTWISE:
         return _pointwise([*args, *kwargs.values()], len(args))
     return ()
 
@@ -98,6 +99,12 @@ def _pointwise(values: list[Any], positional: int) -> tuple[Piece, ...]:
         arguments = {position: dimension for position, value in tensors.items() if size(value, dimension) == length}
         axes.append(Axis(length, arguments, {0: dimension}))
     return (Piece(tuple(axes)),)
+
+
+def _like(values: Sequence[Any]) -> tuple[Piece, ...]:
+    """zeros_like and others: every dimension of an argument of which only the shape counts."""
+    (piece,) = _pointwise([values[0]], 1)
+    return (replace(piece, placeholders=(0,)),)
 
 
 def _leading(*positions: int, results: Sequence[int] = (0,), dimensions: int = 2) -> Rule:
@@ -196,6 +203,35 @@ def _cat(args: Arguments) -> tuple[Piece, ...]:
     return (Piece(tuple(Axis(first.shape[d], {0: d}, {0: d}) for d in others)),)
 
 
+def _stack(args: Arguments) -> tuple[Piece, ...]:
+    """Stack(tensors, dim): every dimension of the tensors."""
+    first = args[0][0]
+    along = (args[1] if len(args) > 1 else 0) % (first.dim() + 1)
+    return (Piece(tuple(Axis(first.shape[d], {0: d}, {0: d + (d >= along)}) for d in range(first.dim()))),)
+
+
+def _slice_backward(args: Arguments) -> tuple[Piece, ...]:
+    """slice_backward(grad, sizes, dim, ...) and select_backward(grad, sizes, dim, index): every other dimension."""
+    grad, sizes, along = args[0], args[1], args[2] % len(args[1])
+    others = [d for d in range(len(sizes)) if d != along]
+    shift = len(sizes) - grad.dim()
+
+    def smaller(arguments: list[Any], kept: Sequence[int]) -> None:
+        changed = list(sizes)
+        for dimension, length in zip(others, kept, strict=True):
+            changed[dimension] = length
+        arguments[1] = changed
+
+    axes = (Axis(sizes[d], {0: d - shift * (d > along)}, {0: d}) for d in others)
+    return (Piece(tuple(axes), None, smaller),)
+
+
+def _padded(args: Arguments) -> tuple[Piece, ...]:
+    """constant_pad_nd(input, pad, value): the dimensions before those that are padded."""
+    before = range(args[0].dim() - len(args[1]) // 2)
+    return (Piece(tuple(axis(args, {0: d}, {0: d}) for d in before)),)
+
+
 def _filled(position: int) -> Rule:
     """A rule for operators that make a tensor of a given size full of one value."""
 
@@ -210,8 +246,13 @@ def _filled(position: int) -> Rule:
     return rule
 
 
-POINTWISE = {"copy_", "_to_copy", "zero_", "fill_", "zeros_like", "ones_like", "full_like", "hardswish_", "lift_fresh"}
-"""Operators that treat each element alone, though torch does not tag them so."""
+POINTWISE = {
+    *("copy", "_to_copy", "lift_fresh", "zero", "fill", "masked_fill"),
+    *("relu", "hardtanh", "hardtanh_backward", "hardswish", "hardswish_backward", "hardsigmoid_backward"),
+    *("leaky_relu", "leaky_relu_backward", "elu", "elu_backward", "gelu", "silu", "mish", "mish_backward"),
+    *("softplus_backward", "_prelu_kernel", "clamp", "clamp_min", "clamp_max"),
+}
+"""Operators that treat each element alone, though not every version of torch tags them so; also in place."""
 
 BATCH_NORM = _channels({0: 1, 1: 0, 2: 0, 3: 0, 4: 0}, {0: 1, 1: 0, 2: 0, 3: 0, 4: 0})
 CUDNN_BATCH_NORM = _channels({0: 1, 1: 0, 2: 0, 3: 0, 4: 0}, {0: 1, 1: 0, 2: 0, 4: 0, 5: 0})
@@ -246,6 +287,15 @@ RULES: dict[str, Rule] = {
     "embedding": _embedding,
     "embedding_dense_backward": lambda args: (Piece((axis(args, {0: -1}, {0: 1}),)),),
     "cat": _cat,
+    "stack": _stack,
+    "slice_backward": _slice_backward,
+    "select_backward": _slice_backward,
+    "constant_pad_nd": _padded,
+    "index_select": _all_but(1, 0),
+    "glu": _all_but(1, 0),
+    "pixel_shuffle": _leading(0, dimensions=1),
+    "pixel_unshuffle": _leading(0, dimensions=1),
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like"), _like),
     "sum": _reduced,
     "mean": _reduced,
     "amax": _reduced,

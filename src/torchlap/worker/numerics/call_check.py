@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from msgspec import Struct, field
+from msgspec import Struct
 from torch import Tensor
 
 from torchlap.worker.numerics.attention import ATTENTION, FORWARD, pieces_of_backward, pieces_of_forward
 from torchlap.worker.numerics.axes import Piece, pieces
-from torchlap.worker.numerics.combination import Combiner, is_linear, screen
+from torchlap.worker.numerics.combination import Combiner, Screening, is_linear, screen
 from torchlap.worker.numerics.comparison import Verdict, compare, root_mean_square, suspects
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.lists import Joined, joined, length_of, separate
-from torchlap.worker.numerics.operator_calls import Operator, elements, outputs, read_only
+from torchlap.worker.numerics.operator_calls import Operator, elements, is_dense, outputs, read_only
 from torchlap.worker.numerics.parts import Part, cut, whole
 from torchlap.worker.numerics.products import PRODUCTS
 from torchlap.worker.numerics.reference import Reference
@@ -26,12 +26,12 @@ SAMPLE_OF_LIST = 1 << 11
 """Elements of each tensor in a list."""
 
 SMALL_PRODUCT = 1 << 12
+SAMPLE_OF_FILLED = 1 << 11
+"""Elements of a tensor that an operator makes, all of the same value."""
+
+FILLED = {name for value in ("zeros", "ones", "full") for name in (value, f"new_{value}", f"{value}_like")}
 PROBES = 256
 """Elements of an argument that an operator must not change."""
-
-MOST_WHOLE = 3
-"""Suspicious calls of one operator that are compared as a whole although the combination is within the limit. Beyond
-the limit every call is: only the full reference calls an operator wrong."""
 
 COMPARED = {"_embedding_bag": 1, "_embedding_bag_forward_only": 1, "mkldnn_rnn_layer": 3}
 """How many results are compared of operators whose other results are the implementation's own."""
@@ -42,14 +42,12 @@ class Settings(Struct):
 
     Attributes:
         sample: elements of a large call to check; 0 for all.
-        whole: by operator, how many suspicious calls were compared as a whole.
     """
 
     sampler: Sampler
     combiner: Combiner
     sample: int
     tf32: bool
-    whole: dict[str, int] = field(default_factory=dict)
 
 
 class Judged(Struct, frozen=True):
@@ -70,9 +68,8 @@ class CallCheck:
         self._joined: Joined | None = None
         self._parts: list[tuple[Part, Piece | None]] = []
         self._prepare(args, kwargs)
-        self._probes = (
-            [] if changes_arguments(func) else [(tensor, probe(tensor)) for tensor in read_only(func, args, kwargs)]
-        )
+        reads = self._name not in FILLED and not changes_arguments(func)
+        self._probes = [(tensor, probe(tensor)) for tensor in read_only(func, args, kwargs)] if reads else []
 
     def _prepare(self, args: Any, kwargs: Any) -> None:
         func, settings = self.func, self._settings
@@ -80,12 +77,14 @@ class CallCheck:
             self._prepare_lists(args, kwargs)
             return
         rule = PRODUCTS.get(self._name)
+        filled = self._name in FILLED
         small = elements((args, kwargs)) <= (SMALL_PRODUCT if rule else settings.sample)
+        most = min(settings.sample, SAMPLE_OF_FILLED) if filled else settings.sample
         found: tuple[Piece, ...] = ()
-        if settings.sample and (not small or self._name.endswith(("zeros", "ones", "full"))):
+        if settings.sample and (filled or not small):
             found = rule(args) if rule else self._pieces(args, kwargs)
         for piece in found:
-            part = cut(func, args, kwargs, piece, sampler=settings.sampler, most=settings.sample)
+            part = cut(func, args, kwargs, piece, sampler=settings.sampler, most=most)
             self._parts.append((part, piece))
         if not found:
             self._parts.append((whole(func, args, kwargs), None))
@@ -151,19 +150,22 @@ class CallCheck:
     def _judge_combinations(
         self, piece: Piece, results: Sequence[Tensor | None], known: dict[int, tuple[float, float]]
     ) -> Iterator[Judged]:
-        settings = self._settings
-        found = screen(
-            self.func, self._call, results, piece, combiner=settings.combiner, sampler=settings.sampler, known=known
-        )
-        suspicious = {number: screening for number, screening in found.items() if screening.suspicious}
-        if not suspicious:
-            return
-        settings.whole[self._name] = settings.whole.get(self._name, 0) + 1
-        if settings.whole[self._name] > MOST_WHOLE and all(found.within_limit for found in suspicious.values()):
-            return
-        for judged in self._judge_part(whole(self.func, *self._call), None, results):
-            if judged.number in suspicious:
+        doubtful = self._combined(piece, results, known)
+        if doubtful and all(screening.within_limit for screening in doubtful.values()):
+            doubtful = self._combined(piece, results, known)  # with other weights
+            if all(screening.within_limit for screening in doubtful.values()):
+                return
+        for judged in self._judge_part(whole(self.func, *self._call), None, results) if doubtful else ():
+            if judged.number in doubtful:
                 yield judged
+
+    def _combined(
+        self, piece: Piece, results: Sequence[Tensor | None], known: dict[int, tuple[float, float]]
+    ) -> dict[int, Screening]:
+        """By number, what combinations say of the results that are not clearly right."""
+        combiner, sampler = self._settings.combiner, self._settings.sampler
+        found = screen(self.func, self._call, results, piece, combiner=combiner, sampler=sampler, known=known)
+        return {number: screening for number, screening in found.items() if screening.suspicious}
 
 
 def changes_arguments(func: Operator) -> bool:
@@ -175,6 +177,9 @@ def probe(tensor: Tensor) -> Tensor | None:
     """Elements of a tensor, from the first to the last, on its device; None for a workspace, which may change."""
     if tensor.layout != torch.strided or not tensor.numel() or tensor.dtype == torch.uint8:
         return None
+    if is_dense(tensor):  # in the order of the memory: no positions to copy to the device
+        count = tensor.numel()
+        return tensor.detach().as_strided((count,), (1,))[:: count // PROBES | 1].clone()
     kept = counts(list(tensor.shape), [0] * tensor.dim(), tensor.numel(), PROBES)
     places = [torch.linspace(0, size - 1, count).long() for size, count in zip(tensor.shape, kept, strict=True)]
     return take(tensor.detach(), dict(enumerate(places))).clone()

@@ -19,7 +19,7 @@ from torchlap.worker.numerics.deviation import (
 )
 from torchlap.worker.numerics.operator_calls import is_floating
 from torchlap.worker.numerics.reference import Reference, as_real, present
-from torchlap.worker.numerics.structure import NONE, SLOPE, SLOPE_16_BIT, direction_of, rows_over_limit
+from torchlap.worker.numerics.structure import NONE, SLOPE, SLOPE_16_BIT, SLOPE_TF32, direction_of, rows_over_limit
 from torchlap.worker.numerics.tolerance import (
     CANCELLATION,
     ELEMENT,
@@ -106,7 +106,7 @@ def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verd
     verdict = _within_rounding(reference, number, got, right, verdict)
     unit = UNIT_16_BIT.get(got.dtype, 0.0)
     if verdict.kind is None and _is_systematic(reference, number, got, unit, tf32=tf32):
-        verdict = Verdict("wrong", verdict.deviation, max(SLOPE * SINGLE, SLOPE_16_BIT * unit))
+        verdict = Verdict("wrong", verdict.deviation, _slope(reference, unit, tf32=tf32))
     if verdict.kind is None and not reference.cancels and not unit:
         verdict = _by_rows(reference, number, got, verdict, tf32=tf32)
     return verdict
@@ -114,12 +114,19 @@ def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verd
 
 def _is_systematic(reference: Reference, number: int, got: Tensor, unit: float, *, tf32: bool) -> bool:
     """Whether the difference is proportional to the reference, but not that of a correct implementation."""
-    right = reference.right(number)
+    right, base = reference.right(number), _slope(reference, unit, tf32=tf32)
     direction = direction_of(got, right)
-    if direction.over_limit(unit, NONE) <= 1:
+    if direction.over_limit(base, NONE) <= 1:
         return False
     single = reference.same_types(number) if unit else reference.single(number, tf32=tf32)
-    return direction.over_limit(unit, direction_of(single.to(got.dtype), right)) > 1
+    numbers = direction_of(reference.perturbed(number, 0.0), right)  # 1 - 0.999 in float32 is off by a hundred units
+    base += max(abs(numbers.slope), abs(numbers.median))
+    return direction.over_limit(base, direction_of(single.to(got.dtype), right)) > 1
+
+
+def _slope(reference: Reference, unit: float, *, tf32: bool) -> float:
+    """How far the results of any operator may lean."""
+    return max(SLOPE * SINGLE, SLOPE_16_BIT * unit, SLOPE_TF32 if tf32 and reference.is_product else 0.0)
 
 
 def _by_rows(reference: Reference, number: int, got: Tensor, verdict: Verdict, *, tf32: bool) -> Verdict:

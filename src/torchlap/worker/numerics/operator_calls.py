@@ -100,12 +100,12 @@ def copied_to_cpu(leaf: Any) -> Any:
     if leaf.layout != torch.strided:
         return copy
     keeps_strides = not leaf.dim() or leaf.is_contiguous() or copy.stride() == leaf.stride()
-    if keeps_strides or 0 in leaf.stride() or not _is_dense(leaf):
+    if keeps_strides or 0 in leaf.stride() or not is_dense(leaf):
         return copy
     return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype).copy_(copy)
 
 
-def _is_dense(tensor: Tensor) -> bool:
+def is_dense(tensor: Tensor) -> bool:
     """Whether the tensor's elements fill its range of memory without gaps."""
     extent = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return extent == tensor.numel()

@@ -1,7 +1,6 @@
 """Which part of a large call is checked: the first, the last and random positions, by a seed that is recorded."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,12 +25,11 @@ class Sampler:
         """The first, the last and random positions between them, in order; all if they are no more than `count`."""
         if length <= count:
             return torch.arange(length)
-        ends = [1 + (length - 2) * step // (count - 2) for step in range(count - 1)]
-        inner = [self._between(low, high) for low, high in pairwise(ends)]  # one in each stretch
-        return torch.tensor([0, *inner, length - 1])
-
-    def _between(self, low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=self._generator))
+        ends = 1 + (length - 2) * torch.arange(count - 1) // (count - 2)
+        low, high = ends[:-1], ends[1:]
+        shares = torch.rand(count - 2, generator=self._generator, dtype=torch.float64)
+        inner = low + (shares * (high - low)).long()  # one in each stretch
+        return torch.cat([torch.tensor([0]), inner, torch.tensor([length - 1])])
 
     def weights(self, draws: int, length: int) -> Tensor:
         """Rows of random weights in float64, each with the sum 1 and no weight near 0: [draws, length].

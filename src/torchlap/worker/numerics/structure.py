@@ -15,6 +15,9 @@ from torchlap.worker.numerics.tolerance import GROWTH, SINGLE
 SLOPE, SLOPE_16_BIT = 32.0, 0.25
 """The largest error that all elements may have in common: in units of float32, or of a 16-bit type."""
 
+SLOPE_TF32 = 2.0**-9
+"""Of a product: some devices cut both operands off to TF32 instead of rounding them, each by up to a unit of 2**-10."""
+
 OWN = 8.0
 """Times as far as a correct implementation leans."""
 
@@ -30,6 +33,9 @@ LEAST_ELEMENTS = 16
 
 LEAST_OF_A_ROW = 16
 
+ENOUGH = 1 << 13
+"""Elements show a direction that all have in common."""
+
 
 class Direction(Struct, frozen=True):
     """How far results lean away from their reference: as a sum, and as the median of their relative errors.
@@ -42,14 +48,13 @@ class Direction(Struct, frozen=True):
     median: float = 0.0
     median_error: float = 0.0
 
-    def over_limit(self, unit_16_bit: float, own: "Direction") -> float:
+    def over_limit(self, base: float, own: "Direction") -> float:
         """The larger of the two over its limit.
 
         Args:
-            unit_16_bit: the unit round-off of a 16-bit result; 0 for float32.
+            base: how far any operator may lean.
             own: how far a correct implementation leans.
         """
-        base = max(SLOPE * SINGLE, SLOPE_16_BIT * unit_16_bit)
         return max(
             abs(self.slope) / (base + OWN * abs(own.slope) + STANDARD_ERRORS * self.slope_error),
             abs(self.median) / (base + OWN * abs(own.median) + STANDARD_ERRORS * self.median_error),
@@ -61,6 +66,7 @@ NONE = Direction()
 
 def direction_of(got: Tensor, right: Tensor) -> Direction:
     """Where the difference of a result from its reference points; nowhere if few elements have most of the norm."""
+    got, right = _thinned(got), _thinned(right)
     finite = torch.isfinite(got) & torch.isfinite(right)
     values, difference = right[finite], (got.double() - right)[finite]
     largest = float(values.abs().max()) if values.numel() else 0.0
@@ -77,6 +83,11 @@ def direction_of(got: Tensor, right: Tensor) -> Direction:
     median = float(relative.median())
     spread = NORMAL_SPREAD * float((relative - median).abs().median())
     return Direction(slope, slope_error, median, MEDIAN_ERROR * spread / sqrt(relative.numel()))
+
+
+def _thinned(values: Tensor) -> Tensor:
+    """About `ENOUGH` elements at equal distances, which are odd: the dimensions of a tensor are mostly even."""
+    return values.reshape(-1)[:: values.numel() // ENOUGH | 1]
 
 
 def rows_over_limit(got: Tensor, right: Tensor, dimension: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,81 @@
+"""The check of one operator's call: large calls in parts, and roundings that are right."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchlap.worker.numerics.axes import pieces
+from torchlap.worker.numerics.call_check import SAMPLE, CallCheck, Settings
+from torchlap.worker.numerics.combination import Combiner
+from torchlap.worker.numerics.selection import Sampler
+
+ATEN = torch.ops.aten
+SHAPE = (8, 16, 32, 32)
+"""Has more elements than are checked."""
+
+BETAS = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8}
+
+
+def kinds(operator: Any, args: tuple[Any, ...], out: Any, *, tf32: bool = False, **named: Any) -> set[str]:
+    """The faults that a check of the call finds in `out`."""
+    check = CallCheck(operator, args, named, Settings(Sampler(0), Combiner(), SAMPLE, tf32))
+    return {judged.verdict.kind for judged in check.judge(out) if judged.verdict.kind}
+
+
+def values(*shape: int) -> Tensor:
+    return torch.randn(shape or SHAPE, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize(
+    ("operator", "args"),
+    [
+        pytest.param(operator, args, id=str(operator))
+        for operator, args in [
+            (ATEN.hardtanh.default, (values(), 0.0, 6.0)),
+            (ATEN.hardtanh_backward.default, (values(), values(), 0.0, 6.0)),
+            (ATEN.hardswish_backward.default, (values(), values())),
+            (ATEN.leaky_relu_backward.default, (values(), values(), 0.1, False)),
+            (ATEN.gelu.default, (values(),)),
+            (ATEN.glu.default, (values(), 1)),
+            (ATEN.stack.default, ([values(), values()], 1)),
+            (ATEN.index_select.default, (values(), 2, torch.arange(31, 3, -2))),
+            (ATEN.slice_backward.default, (values(), [8, 16, 40, 32], 2, 4, 36, 1)),
+            (ATEN.select_backward.default, (values(), [8, 5, 16, 32, 32], 1, 3)),
+            (ATEN.constant_pad_nd.default, (values(), [1, 2, 3, 4], 1.5)),
+            (ATEN.pixel_shuffle.default, (values(), 2)),
+            (ATEN.ones_like.default, (values(),)),
+        ]
+    ],
+)
+def test_a_large_call_is_checked_in_parts(operator: Any, args: tuple[Any, ...]) -> None:
+    assert pieces(operator, args, {})
+    out = operator(*args)
+    assert kinds(operator, args, out.clone()) == set()
+    assert kinds(operator, args, out * 1.01) == {"wrong"}
+
+
+def cut_off(tensor: Tensor) -> Tensor:
+    """In TF32, without rounding."""
+    return (tensor.view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+
+def test_a_device_may_cut_operands_off_to_tf32_where_tf32_is_on() -> None:
+    left, right = values(256, 512), values(512, 128)
+    out = cut_off(left) @ cut_off(right)
+    assert kinds(ATEN.mm.default, (left, right), out, tf32=True) == set()
+    assert kinds(ATEN.mm.default, (left, right), out, tf32=False) == {"imprecise"}
+    assert kinds(ATEN.mm.default, (left, right), out * 1.01, tf32=True) == {"wrong"}
+
+
+@pytest.mark.parametrize(("complement", "found"), [(float(1 - torch.tensor(0.999)), set()), (0.00101, {"wrong"})])
+def test_a_fused_optimizer_may_compute_with_its_numbers_in_float32(complement: float, found: set[str]) -> None:
+    size = 4096
+    lists = [[values(size)], [values(size)], [torch.zeros(size)], [torch.zeros(size)], [], [torch.tensor(1.0)]]
+    operator, named = ATEN._fused_adam_.default, {**BETAS, "amsgrad": False, "maximize": False}
+    args = tuple([tensor.clone() for tensor in tensors] for tensors in lists)
+    check = CallCheck(operator, args, named, Settings(Sampler(0), Combiner(), SAMPLE, tf32=False))
+    operator(*args, **named)
+    args[3][0].copy_(lists[1][0].square() * complement)
+    assert {judged.verdict.kind for judged in check.judge(None) if judged.verdict.kind} == found
