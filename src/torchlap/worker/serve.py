@@ -190,9 +190,7 @@ class CellServer:
             return seconds
 
         compiles = bench.cell.recipe.compile
-        warm = timing.warm_up(
-            run_lap, request.limit_seconds, self._report, choice.earlier_seconds, compiles=compiles
-        )
+        warm = timing.warm_up(run_lap, request.limit_seconds, self._report, choice.earlier_seconds, compiles=compiles)
         watched = _watch(bench, step, warm.step_seconds)
         return Preparation(
             first_step_seconds=warm.first_step_seconds,
