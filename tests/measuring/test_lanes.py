@@ -11,6 +11,7 @@ from torchlap.measuring.lanes import BYTES_EACH, MOST_LANES, TOO_LITTLE_MEMORY, 
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
+from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Build
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Recipe
@@ -115,6 +116,9 @@ def test_lanes_depend_on_threads_and_memory(monkeypatch: pytest.MonkeyPatch) -> 
         available = 100 * BYTES_EACH
 
     monkeypatch.setattr("psutil.virtual_memory", Memory)
-    assert [lanes_of(threads) for threads in (1, 2, 7, 8, 16, 128)] == [1, 1, 1, 2, 4, MOST_LANES]
+    cpu = DeviceFacts(name="cpu", kind="cpu")
+    large, small = (DeviceFacts(name="cuda:0", kind="cuda", memory_bytes=gib << 30) for gib in (80, 8))
+    assert [lanes_of(threads, [cpu, large]) for threads in (1, 3, 4, 8, 128)] == [1, 1, 2, 4, MOST_LANES]
+    assert lanes_of(128, [cpu, large, small]) == 1
     Memory.available = BYTES_EACH // 2
-    assert lanes_of(128) == 1
+    assert lanes_of(128, [cpu]) == 1

@@ -69,6 +69,12 @@ def test_a_device_may_cut_operands_off_to_tf32_where_tf32_is_on() -> None:
     assert kinds(ATEN.mm.default, (left, right), out * 1.01, tf32=True) == {"wrong"}
 
 
+def test_a_number_in_a_tensor_is_filled_too() -> None:
+    number = torch.tensor(3.0)
+    assert kinds(ATEN.ones_like.default, (number,), torch.tensor(1.0)) == set()
+    assert kinds(ATEN.ones_like.default, (number,), torch.tensor(2.0)) == {"wrong"}
+
+
 @pytest.mark.parametrize(("complement", "found"), [(float(1 - torch.tensor(0.999)), set()), (0.00101, {"wrong"})])
 def test_a_fused_optimizer_may_compute_with_its_numbers_in_float32(complement: float, found: set[str]) -> None:
     size = 4096

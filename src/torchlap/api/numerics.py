@@ -112,7 +112,8 @@ class Checks(Struct, frozen=True):
     def numerics(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, Numerics]]:
         """Check a step of each cell."""
         threads = cpu_threads()
-        lanes = 1 if any(cell.device == "cpu" for cell in cells) else min(lanes_of(threads[0]), len(cells))
+        on_cpu = any(cell.device == "cpu" for cell in cells)
+        lanes = 1 if on_cpu else min(lanes_of(threads[0], self.bench.machine.devices), len(cells))
         crews = [Crew(self.bench.processes) for _ in range(max(1, lanes))]
         jobs = ((cell, self._check_of(cell, alone=lanes == 1)) for cell in cells)
         yield from check_together(crews, self.plan, jobs, threads)

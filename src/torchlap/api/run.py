@@ -68,7 +68,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
                 hang_seconds=options.hang_seconds,
                 devices=bench.machine.devices,
                 isolate=options.isolate,
-                lanes=lanes_of(cpu_threads()[0]),
+                lanes=lanes_of(cpu_threads()[0], bench.machine.devices),
             )
             session.replay(before.events)
             session.measure()

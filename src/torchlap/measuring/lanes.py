@@ -10,13 +10,17 @@ import psutil
 from torchlap.measuring.context import LONGEST_TEXT, build_request, hang_limit
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
+from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Build, Verified, Verify
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.workload import Cell, Plan
 
 SLOT = 0
-THREADS_EACH, BYTES_EACH, MOST_LANES = 4, 4 << 30, 4
-"""A check keeps so many threads busy, and needs so much of the host's memory for its references."""
+THREADS_EACH, MOST_LANES = 2, 6
+"""A check keeps so many threads busy: much of it is Python."""
+
+BYTES_EACH, DEVICE_BYTES_EACH = 4 << 30, 10 << 30
+"""Memory that a check may need: of the host for its references, of the device for a large model."""
 
 TOO_LITTLE_MEMORY = "the check failed (out_of_memory)"
 
@@ -24,9 +28,11 @@ Check = Callable[[Crew, Build], Numerics]
 """Checks a cell with a crew that holds nothing else."""
 
 
-def lanes_of(threads: int) -> int:
+def lanes_of(threads: int, devices: Sequence[DeviceFacts]) -> int:
     """How many checks suit this machine at the same time, of whose CPU `threads` are used."""
-    return max(1, min(MOST_LANES, threads // THREADS_EACH, psutil.virtual_memory().available // BYTES_EACH))
+    memory = [device.memory_bytes // DEVICE_BYTES_EACH for device in devices if device.memory_bytes is not None]
+    host = psutil.virtual_memory().available // BYTES_EACH
+    return max(1, min(MOST_LANES, threads // THREADS_EACH, host, *memory))
 
 
 def check_together(

@@ -55,7 +55,7 @@ def cut(func: Operator, args: Any, kwargs: Any, piece: Piece, *, sampler: Sample
             shape = [*leaf.shape]
             for dimension, positions in cut_of(leaf, position, axes, chosen, of_results=False).items():
                 shape[dimension] = len(positions)
-            return torch.zeros(1, dtype=leaf.dtype).expand(shape)
+            return torch.zeros((), dtype=leaf.dtype).expand(shape)
         part: Tensor = copied_to_cpu(take(leaf.detach(), cut_of(leaf, position, axes, chosen, of_results=False)))
         return part
 
