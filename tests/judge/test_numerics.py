@@ -66,7 +66,7 @@ def test_the_findings_of_a_verification_are_sorted_by_code() -> None:
         suites=(OperatorSuite(device="cuda:0", calls=942, faults=(FAULT,), fault_count=5, seconds=6.4),),
     )
     assert [finding.code for finding in findings(verification)] == ["TL301", "TL304", "TL305", "TL307"]
-    assert findings(verification)[-1].evidence.endswith("; 5 in all")
+    assert findings(verification)[-1].evidence.endswith("; 5 in total")
     clean = replace(
         verification, cells=(), suites=(OperatorSuite(device="cuda:0", calls=942, faults=(), fault_count=0),)
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from torchvision.models import VisionTransformer
 
 Batch = tuple[Tensor, Tensor]
 Built = tuple[nn.Module, Batch]
@@ -88,6 +89,23 @@ def through_a_spectrum(_: Model, inputs: Tensor) -> Tensor:
     return result
 
 
+def through_tied_weights(model: Model, inputs: Tensor) -> Tensor:
+    (enter,) = model.parts
+    assert isinstance(enter, nn.Linear)
+    return functional.linear(torch.tanh(enter(inputs[:, 0])), enter.weight.t())
+
+
+class Complex(nn.Module):
+    """A product with a complex weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(WIDTH, WIDTH, dtype=torch.complex64) / WIDTH)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.view_as_real(inputs[:, 0].to(torch.complex64) @ self.weight).flatten(1)
+
+
 MODELS: dict[str, Callable[[int], Built]] = {
     "gpt": lambda batch: (
         Model(
@@ -146,6 +164,12 @@ MODELS: dict[str, Callable[[int], Built]] = {
     ),
     "large_mean": lambda batch: (
         Model(lambda m, x: m.parts[0](x + 1000), nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3))),
+        images(batch),
+    ),
+    "tied": lambda batch: (Model(through_tied_weights, nn.Linear(WIDTH, 2 * WIDTH)), sequences(batch)),
+    "complex_weight": lambda batch: (Model(lambda m, x: m.parts[0](x), Complex()), sequences(batch)),
+    "small_vit": lambda batch: (
+        VisionTransformer(24, 8, 2, 4, WIDTH, 2 * WIDTH, dropout=0.1, num_classes=CLASSES),
         images(batch),
     ),
 }

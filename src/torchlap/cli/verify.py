@@ -25,7 +25,7 @@ Thorough = Annotated[
     bool, typer.Option("--thorough", help="Check every element, and run the operator suite at its large sizes, too.")
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, help="Which parts and combinations to check; the same seed repeats a check.")
+    int, typer.Option("--seed", min=0, help="Random seed for choosing what to check; the same seed repeats a check.")
 ]
 
 

@@ -59,7 +59,7 @@ NOT_CHECKED = Rule(
     "TL304",
     "note",
     "numerics not checked",
-    "It is unknown whether this device computes correct results here. A fast wrong result is worth nothing.",
+    "It is unknown whether this device computes correct results here, and a fast wrong result is worthless.",
     "Run torchlap verify with the same model, batch and recipe.",
 )
 
@@ -141,8 +141,8 @@ INEXACT = Rule(
     "TL303",
     "warning",
     "some matrix products are less exact than requested",
-    "The device's library uses an inexact algorithm for them: their error is that of the next lower precision (TF32 "
-    "for float32, bfloat16 for float16).",
+    "The device's library uses an algorithm for them whose error is that of the next lower precision (TF32 for "
+    "float32, bfloat16 for float16).",
     "If you need these digits, try another memory format, or torch.backends.cudnn.deterministic.",
     "the same operator in float64 on the CPU, and in the next lower precision",
 )
@@ -210,7 +210,7 @@ SUITE_WRONG = Rule(
 def suite_wrong(suite: OperatorSuite) -> Iterable[Finding]:
     """Operators of the suite are wrong."""
     if suite.fault_count:
-        more = f"; {suite.fault_count} in all" if suite.fault_count > MOST_EXAMPLES else ""
+        more = f"; {suite.fault_count} in total" if suite.fault_count > MOST_EXAMPLES else ""
         examples = "; ".join(map(described, suite.faults[:MOST_EXAMPLES]))
         yield SUITE_WRONG.finding(suite.device, examples + more)
 

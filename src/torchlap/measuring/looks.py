@@ -98,7 +98,7 @@ class Looks:
             problem = f"would take about {expected:.0f} s" if expected else "out of time"
             reason = Numerics(reason=f"{problem}; raise --budget")
             return lambda _crew, _build: reason
-        context.say(f"{cell}: checking its results")
+        context.say(f"{cell}: checking results")
         request = Verify(slot=SLOT, limit_seconds=limit, sampled=True)
         report = context.reporter(cell) if self._lanes == 1 else lambda _: None
         return lambda crew, build: check_numerics(crew, build, request, context.hang_seconds, report)

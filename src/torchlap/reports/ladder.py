@@ -161,8 +161,8 @@ def _table(ladder: Ladder) -> Table:
 def _legend(ladder: Ladder) -> str:
     accelerator = f"; {clean(ladder.devices[-1])}: {IMAGES:,} images" if len(ladder.devices) > 1 else ""
     return (
-        f"Batch {SMALL}, except in the last line. Up to float32, each figure is one epoch, so it has no spread (cpu: "
-        f"{CPU_IMAGES} images{accelerator}). The last two lines are torchlap's own: throughputs with their 95% "
+        f"Batch {SMALL}, except in the last line. In the lines up to float32, each figure comes from one epoch, so it has "
+        f"no spread (cpu: {CPU_IMAGES} images{accelerator}). The last two lines are torchlap's own: throughputs with their 95% "
         "intervals, from paired rounds, with Adam in fp32."
     )
 

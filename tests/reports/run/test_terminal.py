@@ -223,7 +223,7 @@ def test_findings_of_one_code_share_a_paragraph_with_three_examples() -> None:
     assert (len(no_loss), text.count("TL222")) == (5, 1)
     assert f"{no_loss[2].where}: {no_loss[2].evidence.rstrip('.')}; and 2 more. {no_loss[2].remedy}" in text
     assert f"{no_loss[3].where}: {no_loss[3].evidence}" not in text
-    assert "\n  TL201 few rounds (5 cases)\n" in table(shown, 200)
+    assert "\n  TL201 few laps (5 cases)\n" in table(shown, 200)
 
 
 def test_errors_come_first_then_warnings_then_a_line_for_each_note() -> None:
@@ -235,7 +235,7 @@ def test_errors_come_first_then_warnings_then_a_line_for_each_note() -> None:
     assert [line.split(":")[0] for line in below[:3]] == [
         "  TL215 loss is not finite",
         "  TL222 loss is zero from the first step",
-        "  TL201 few rounds (2 cases)",
+        "  TL201 few laps (2 cases)",
     ]
     assert below[3] == ""
 

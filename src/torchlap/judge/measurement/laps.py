@@ -10,7 +10,7 @@ from torchlap.stats import MIN_ROUNDS, autocorrelation, trend, two_levels
 FEW_ROUNDS = Rule(
     "TL201",
     "note",
-    "few rounds",
+    "few laps",
     "An interval from so few laps is valid but wide.",
     "Raise --budget.",
 )
