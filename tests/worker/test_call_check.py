@@ -10,6 +10,8 @@ from torchlap.worker.numerics.axes import pieces
 from torchlap.worker.numerics.call_check import SAMPLE, CallCheck, Settings
 from torchlap.worker.numerics.combination import Combiner
 from torchlap.worker.numerics.selection import Sampler
+from torchlap.worker.numerics.structure import NONE, SLOPE, direction_of
+from torchlap.worker.numerics.tolerance import SINGLE
 
 ATEN = torch.ops.aten
 SHAPE = (8, 16, 32, 32)
@@ -73,6 +75,15 @@ def test_a_number_in_a_tensor_is_filled_too() -> None:
     number = torch.tensor(3.0)
     assert kinds(ATEN.ones_like.default, (number,), torch.tensor(1.0)) == set()
     assert kinds(ATEN.ones_like.default, (number,), torch.tensor(2.0)) == {"wrong"}
+
+
+def test_rows_that_lean_each_in_its_own_direction_are_no_common_fault() -> None:
+    right = values(16, 1000).double()
+    own_errors = 2e-5 * values(16, 1).double()
+    leaning = direction_of(right * (1 + own_errors), right)
+    assert abs(leaning.slope) > SLOPE * SINGLE
+    assert leaning.over_limit(SLOPE * SINGLE, NONE) < 1
+    assert direction_of(right * (1 + own_errors + 1e-3), right).over_limit(SLOPE * SINGLE, NONE) > 1
 
 
 @pytest.mark.parametrize(("complement", "found"), [(float(1 - torch.tensor(0.999)), set()), (0.00101, {"wrong"})])

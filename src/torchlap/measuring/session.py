@@ -22,7 +22,7 @@ from torchlap.stats import verdict
 
 __all__ = ["Session", "Status"]
 
-FIGURES_SHARE = 0.8
+FIGURES_SHARE = 0.75
 """Of the budget, if numerics or bottlenecks follow."""
 
 FIRST_SECONDS, PAIRED_SECONDS = 1.0, 2.0

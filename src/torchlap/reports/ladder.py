@@ -161,9 +161,9 @@ def _table(ladder: Ladder) -> Table:
 def _legend(ladder: Ladder) -> str:
     accelerator = f"; {clean(ladder.devices[-1])}: {IMAGES:,} images" if len(ladder.devices) > 1 else ""
     return (
-        f"Batch {SMALL}, except in the last line. In the lines up to float32, each figure comes from one epoch, so it has "
-        f"no spread (cpu: {CPU_IMAGES} images{accelerator}). The last two lines are torchlap's own: throughputs with their 95% "
-        "intervals, from paired rounds, with Adam in fp32."
+        f"Batch {SMALL}, except in the last line. In the lines up to float32, each figure comes from one epoch, so it "
+        f"has no spread (cpu: {CPU_IMAGES} images{accelerator}). The last two lines are torchlap's own: throughputs "
+        "with their 95% intervals, from paired rounds, with Adam in fp32."
     )
 
 

@@ -142,5 +142,7 @@ class Step:
                 self._loss = self._loss_function(self._outputs, self._targets)
         value = float(self._loss.float().mean().cpu())
         if not isfinite(value):
-            raise NotFiniteError(f"The loss is {value}: the model's results are not finite, so its speed means nothing.")
+            raise NotFiniteError(
+                f"The loss is {value}: the model's results are not finite, so its speed means nothing."
+            )
         return value

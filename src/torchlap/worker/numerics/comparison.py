@@ -121,6 +121,7 @@ def _is_systematic(reference: Reference, number: int, got: Tensor, unit: float, 
     single = reference.same_types(number) if unit else reference.single(number, tf32=tf32)
     numbers = direction_of(reference.perturbed(number, 0.0), right)  # 1 - 0.999 in float32 is off by a hundred units
     base += max(abs(numbers.slope), abs(numbers.median))
+    base += 0.0 if unit else FACTOR * deviation_of(single, right).error  # a correct result may lean as far as that
     return direction.over_limit(base, direction_of(single.to(got.dtype), right)) > 1
 
 

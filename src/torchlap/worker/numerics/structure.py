@@ -10,6 +10,7 @@ import torch
 from msgspec import Struct
 from torch import Tensor
 
+from torchlap.worker.numerics.selection import counts
 from torchlap.worker.numerics.tolerance import GROWTH, SINGLE
 
 SLOPE, SLOPE_16_BIT = 32.0, 0.25
@@ -30,6 +31,9 @@ NORMAL_SPREAD, MEDIAN_ERROR = 1.4826, 1.2533
 STANDARD_ERRORS = 6.0
 LEAST_ELEMENTS = 16
 """That a share of all elements is judged from, in effect: fewer may be off in the same direction by chance."""
+
+LEAST_ROWS = 8
+"""The same for rows or channels, whose elements may be correlated."""
 
 LEAST_OF_A_ROW = 16
 
@@ -66,28 +70,57 @@ NONE = Direction()
 
 def direction_of(got: Tensor, right: Tensor) -> Direction:
     """Where the difference of a result from its reference points; nowhere if few elements have most of the norm."""
-    got, right = _thinned(got), _thinned(right)
+    got, right = _thinned(got).double(), _thinned(right)
     finite = torch.isfinite(got) & torch.isfinite(right)
-    values, difference = right[finite], (got.double() - right)[finite]
+    values, difference = right.where(finite, 0.0), (got - right).where(finite, 0.0)
     largest = float(values.abs().max()) if values.numel() else 0.0
     values, difference = values / largest, difference / largest  # so that no square overflows
     squares = values.square()
     energy = float(squares.sum())
-    if not energy > 0 or energy**2 < LEAST_ELEMENTS * float(squares.square().sum()):
+    if not energy > 0 or not _is_spread(squares):
         return NONE
     slope = float((difference * values).sum()) / energy
     rest = (difference - slope * values) * values
-    slope_error = sqrt(float(rest.square().sum())) / energy
+    plain = sqrt(float(rest.square().sum()))
+    error = max([plain, *(_norm_of_sums(rest, dimension) for dimension in _long(rest))])
     large = squares > energy / squares.numel() * SMALL_SHARE
     relative = difference[large] / values[large]
     median = float(relative.median())
     spread = NORMAL_SPREAD * float((relative - median).abs().median())
-    return Direction(slope, slope_error, median, MEDIAN_ERROR * spread / sqrt(relative.numel()))
+    median_error = MEDIAN_ERROR * spread / sqrt(relative.numel()) * (error / plain if plain else 1.0)
+    return Direction(slope, error / energy, median, median_error)
 
 
 def _thinned(values: Tensor) -> Tensor:
-    """About `ENOUGH` elements at equal distances, which are odd: the dimensions of a tensor are mostly even."""
-    return values.reshape(-1)[:: values.numel() // ENOUGH | 1]
+    """About `ENOUGH` elements at equal distances along each dimension."""
+    kept = counts(list(values.shape), [0] * values.dim(), values.numel(), ENOUGH)
+    steps = tuple(slice(None, None, max(1, size // count)) for size, count in zip(values.shape, kept, strict=True))
+    return values[steps] if steps else values
+
+
+def _long(values: Tensor) -> list[int]:
+    """The dimensions whose rows can be compared with each other."""
+    return [dimension for dimension, size in enumerate(values.shape) if size >= LEAST_ELEMENTS]
+
+
+def _sums(values: Tensor, dimension: int) -> Tensor:
+    """Of each row along a dimension."""
+    others = [other for other in range(values.dim()) if other != dimension]
+    return values.sum(others) if others else values
+
+
+def _norm_of_sums(values: Tensor, dimension: int) -> float:
+    """The standard error of a sum whose elements are correlated within each row along a dimension.
+
+    The nine weights of a filter that sees smooth images have almost the same gradient, and the same error.
+    """
+    return sqrt(float(_sums(values, dimension).square().sum()))
+
+
+def _is_spread(squares: Tensor) -> bool:
+    """Whether many elements, and many rows along each long dimension, have a part of the sum."""
+    parts = [(squares.flatten(), LEAST_ELEMENTS), *((_sums(squares, d), LEAST_ROWS) for d in _long(squares))]
+    return all(float(part.sum()) ** 2 >= least * float(part.square().sum()) for part, least in parts)
 
 
 def rows_over_limit(got: Tensor, right: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
