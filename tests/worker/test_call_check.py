@@ -78,8 +78,8 @@ def test_a_number_in_a_tensor_is_filled_too() -> None:
 
 
 def test_rows_that_lean_each_in_its_own_direction_are_no_common_fault() -> None:
-    right = values(16, 1000).double()
-    own_errors = 2e-5 * values(16, 1).double()
+    right = values(20, 1000).double()
+    own_errors = 2e-5 * torch.linspace(-0.5, 1, 20, dtype=torch.float64)[:, None]
     leaning = direction_of(right * (1 + own_errors), right)
     assert abs(leaning.slope) > SLOPE * SINGLE
     assert leaning.over_limit(SLOPE * SINGLE, NONE) < 1

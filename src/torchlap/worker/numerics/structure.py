@@ -92,8 +92,8 @@ def direction_of(got: Tensor, right: Tensor) -> Direction:
 
 
 def _thinned(values: Tensor) -> Tensor:
-    """About `ENOUGH` elements at equal distances along each dimension."""
-    kept = counts(list(values.shape), [0] * values.dim(), values.numel(), ENOUGH)
+    """About `ENOUGH` elements, at equal distances along each dimension, of the last dimensions first."""
+    kept = counts(list(values.shape[::-1]), [0] * values.dim(), values.numel(), ENOUGH)[::-1]
     steps = tuple(slice(None, None, max(1, size // count)) for size, count in zip(values.shape, kept, strict=True))
     return values[steps] if steps else values
 
