@@ -559,7 +559,7 @@ def test_a_check_that_would_take_too_long_is_skipped_with_the_reason() -> None:
     world.verify_seconds = 8.0
     plan = plan_of(*(group("a", batch, ("cpu", "cuda:0")) for batch in (4, 64)), budget=100.0)
     _, events = measured(world, plan)
-    assert checked(events) == [(9, ""), (0, "would take about 64 s; raise --budget")]
+    assert checked(events) == [(9, ""), (0, "would take about 49 s; raise --budget")]
 
 
 def test_a_check_that_crashes_costs_no_result() -> None:

@@ -25,11 +25,11 @@ from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Precision
 from torchlap.schema.workload import Cell
 
-NUMERICS_SHARE = 0.75
+NUMERICS_SHARE = 0.85
 """Of what the figures leave, if bottlenecks follow: these get what numerics do not need, too."""
 
 LEAST_VERIFY_SECONDS = 1.0
-GROWTH_WITH_BATCH = 0.25
+GROWTH_WITH_BATCH = 0.15
 """Power of the batch by which a check takes longer."""
 
 EXPLAIN_STEPS = 4

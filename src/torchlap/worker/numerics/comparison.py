@@ -105,8 +105,10 @@ def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verd
     right = reference.right(number)
     verdict = _within_rounding(reference, number, got, right, verdict)
     unit = UNIT_16_BIT.get(got.dtype, 0.0)
-    if verdict.kind is None and _is_systematic(reference, number, got, unit, tf32=tf32):
-        verdict = Verdict("wrong", verdict.deviation, _slope(reference, unit, tf32=tf32))
+    slope = _slope(reference, unit, tf32=tf32)
+    leans = verdict.deviation.error > NEGLIGIBLE * slope  # none leans by more than the whole error
+    if verdict.kind is None and leans and _is_systematic(reference, number, got, unit, tf32=tf32):
+        verdict = Verdict("wrong", verdict.deviation, slope)
     if verdict.kind is None and not reference.cancels and not unit:
         verdict = _by_rows(reference, number, got, verdict, tf32=tf32)
     return verdict
@@ -201,6 +203,10 @@ def _limits(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
         change = deviation_of(reference.perturbed(number, unit / 2 if unit else PERTURBATION), right)
         yield limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
 
+
+NEGLIGIBLE = 0.1
+"""Of the limit: a tensor's error from which its direction is looked for. A tenth, because the median element may be off
+by more than the norm."""
 
 FEW_ROUNDINGS = {"add_", "sub_", "mul_", "lerp_", "addcmul_", "addcdiv_", "add", "sub", "mul"}
 """Operators whose results are rounded a few times at most, each no more than the result and the first argument."""

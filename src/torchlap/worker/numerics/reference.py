@@ -172,7 +172,9 @@ def present(tensor: Tensor | None) -> Tensor:
 
 
 def to_tf32(values: Tensor) -> Tensor:
-    """Round float32 to the ten bits of TF32's mantissa, to nearest."""
+    """Round float32 to the ten bits of TF32's mantissa, to nearest; of complex numbers both parts."""
+    if values.is_complex():
+        return torch.view_as_complex(to_tf32(torch.view_as_real(values.resolve_conj())).contiguous())
     bits = values.float().contiguous().view(torch.int32)
     rounded = (bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF
     return rounded.view(torch.float32).reshape(values.shape).to(values.dtype)
