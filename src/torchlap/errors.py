@@ -18,6 +18,9 @@ EXIT_UNUSABLE = 2
 EXIT_USAGE = 2
 EXIT_INSTALL = 3
 EXIT_RUN_FILE = 4
+EXIT_INCONCLUSIVE = 6
+"""Of `torchlap compare`: a cell may or may not be slower than allowed."""
+
 EXIT_INTERRUPTED = 130
 
 

@@ -65,7 +65,8 @@ def test_runs_are_measured_loaded_and_compared(tmp_path: Path, clock: Clock, wor
     assert published.header.plan.suite == "experiment-2022"
     compared, changes = typed_caller.compared(*files)
     assert len(compared.columns) == 2
-    assert [change.verdict for change in changes] == ["same", "same"]
+    intervals = [change.interval for change in changes]  # a busy machine leaves no ground for a verdict
+    assert all(interval is not None and interval.low < 1 < interval.high for interval in intervals)
 
 
 def test_the_machine_and_a_model_are_checked(clock: Clock, workers_here: None) -> None:

@@ -33,9 +33,17 @@ def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path
     lines = result.stdout.splitlines()
     assert lines[0] == "b.jsonl vs. a.jsonl: 1 slower, 1 same."
     assert lines[1] == "  Differences (b.jsonl): torch 2.13.0 vs. 2.15.0."
-    assert invoke("compare", *files, "--fail-if-slower", "5%").exit_code == 1
+    assert [invoke("compare", *files, "--fail-if-slower", limit).exit_code for limit in ("5%", "0.05", "5")] == [1] * 3
     assert invoke("compare", *files, "--fail-if-slower", "40%").exit_code == 0
     assert invoke("compare", tmp_path).stdout == result.stdout
+
+
+def test_the_gate_has_three_outcomes(tmp_path: Path) -> None:
+    before = written(tmp_path, "a.jsonl", at(100.0))
+    for speed, codes in ((100.0, [0, 0]), (94.0, [0, 6]), (70.0, [1, 1])):
+        after = written(tmp_path, f"{speed}.jsonl", at(speed))
+        words = ("compare", before, after, "--fail-if-slower", "5%")
+        assert [invoke(*words).exit_code, invoke(*words, "--inconclusive", "fail").exit_code] == codes
 
 
 @pytest.mark.parametrize(
@@ -45,7 +53,10 @@ def test_the_command_names_differences_first_and_fails_on_request(tmp_path: Path
         (["m1", "experiment-2022"], "No run file or reference 'm1': check the path, or choose one of "),
         (["experiment-2022"], "There is only one run: add another"),
         (["experiment-2022", "experiment-2022", "--across", "torch"], "All runs have the same torch"),
-        (["experiment-2022", "experiment-2022-h100", "--band", "5"], "Invalid band '5': use a share from 0.1% to 50%"),
+        (
+            ["experiment-2022", "experiment-2022-h100", "--band", "70"],
+            "Invalid band '70%': use a share from 0.1% to 50%",
+        ),
         (["experiment-2022", "experiment-2022"], "The same run is given twice"),
         (["."], "No readable run file (*.jsonl) in .: choose another folder."),
     ],

@@ -1,16 +1,19 @@
 """Comparing runs: which cells belong together, the verdict, and what differs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from judge.speeds import at, compared_with
-from making import CPU, FAULT, MPS, cell, facts, failure, header, plan, prepared, rounds, run
+from making import CPU, CUDA, FACTS, FAULT, MPS, cell, facts, failure, header, plan, prepared, rounds, run
+from msgspec.structs import replace
 
 import torchlap
-from torchlap.judge.compare import Change, compare, slower_by
+from torchlap.judge.compare import Change, compare, gate, slower_by
 from torchlap.judge.measurement import void, voided
 from torchlap.runs.find import Named
-from torchlap.schema.events import NumericsChecked
-from torchlap.schema.machine import Power
+from torchlap.schema.events import Conditions, Event, NumericsChecked, Round
+from torchlap.schema.machine import Facts, Power
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group
@@ -119,6 +122,100 @@ def test_across_torch_and_machines_the_latest_run_counts() -> None:
     other = facts(cpu="Slow Processor 1", devices=(CPU,))
     compared = compare([Named("a", at(100.0)), Named("b", at(50.0, machine=other))], across="machine")
     assert [column.label for column in compared.columns] == ["Fast Processor 9 + NVIDIA H200", "Slow Processor 1"]
+
+
+def changed(seconds: float, *events: Event, machine: Facts = FACTS, **preparation: Any) -> Named:
+    """A run of a CPU at that many seconds a lap."""
+    laps = [seconds * factor for factor in (1.0, 1.01, 0.99) * 9]
+    return Named("after", run([prepared(0, **preparation), *rounds(laps), *events], plan(Group((cell(),))), machine))
+
+
+def of_conditions(share: float) -> Conditions:
+    return Conditions(
+        group=0, seconds=20.0, others_cpu_share=share, swap_grown_bytes=0, on_battery=False, power_saving=False
+    )
+
+
+SLOWER_FOR_A_REASON = {
+    "busy": (changed(0.05, of_conditions(0.6)), "other processes used the CPU (TL208"),
+    "another input": (changed(0.05, input_shape=(4, 3, 48, 48)), "input 4x3x224x224 vs. 4x3x48x48"),
+    "another layer": (changed(0.05, parameters=448), "11,689,512 vs. 448 parameters"),
+}
+
+
+@pytest.mark.parametrize("why", SLOWER_FOR_A_REASON)
+def test_what_made_a_side_slower_is_named_and_leaves_no_ground_for_a_verdict(why: str) -> None:
+    after, reason = SLOWER_FOR_A_REASON[why]
+    compared = compare([Named("before", at(100.0)), after])
+    (change,) = compared.changes
+    assert (change.verdict, change.is_comparable) == ("inconclusive", False)
+    assert reason in change.reason
+    assert change.interval is not None
+    assert (slower_by(compared, 0.05), gate(compared, 0.05)) == ((), "inconclusive")
+
+
+def test_a_drift_is_named_too() -> None:
+    laps = [0.04 * (1 + 0.02 * number) for number in range(27)]
+    after = Named("after", run([prepared(0), *rounds(laps)], plan(Group((cell(),)))))
+    (change,) = compare([Named("before", at(100.0)), after]).changes
+    assert (change.verdict, change.codes) == ("inconclusive", ("TL204",))
+
+
+def test_settings_that_differ_are_named_beside_the_verdict() -> None:
+    after = changed(0.08, memory_format="channels_last", threads=1, steady=False)
+    planned = replace(after.run.header.plan, data="synthetic", weights="pretrained")
+    after = Named("after", replace(after.run, header=replace(after.run.header, plan=planned)))
+    (change,) = compare([Named("before", at(100.0)), after]).changes
+    assert change.verdict == "slower"
+    assert change.differences == (
+        "data mnist-1k vs. synthetic",
+        "weights random vs. pretrained",
+        "threads 8 vs. 1",
+        "memory format contiguous vs. channels_last",
+        "warm-up steady vs. cut short (TL203)",
+    )
+
+
+def test_two_devices_of_one_model_have_a_column_each() -> None:
+    second = replace(CUDA, name="cuda:1")
+    machine = facts(devices=(CPU, CUDA, second))
+    compared = compare([Named("a", at(10.0, 100.0, 50.0, machine=machine))], across="devices")
+    labels = [column.label for column in compared.columns]
+    assert labels == ["Fast Processor 9", "NVIDIA H200 (cuda:0)", "NVIDIA H200 (cuda:1)"]
+    assert [round(change.ratio or 0) for change in compared.changes] == [10, 5]
+
+
+def test_of_several_runs_in_a_column_the_one_measured_last_counts() -> None:
+    old = facts(packages={"torch": "2.13.0"})
+    first, new, earlier = at(100.0, machine=old), at(100.0), at(50.0)
+    new = replace(new, header=replace(new.header, started="2026-11-20T00:00:00+00:00"))
+    earlier = replace(earlier, header=replace(earlier.header, started="2026-11-02T00:00:00+00:00"))
+    other = replace(first, header=replace(first.header, facts=facts(packages={"torch": "2.12.0"})))
+    for runs in ((other, new, earlier), (other, earlier, new)):
+        compared = compare([Named(str(number), of_run) for number, of_run in enumerate(runs)], across="torch")
+        assert [change.ratio for change in compared.changes] == [pytest.approx(1.0)]
+
+
+def test_across_recipes_cells_of_one_run_are_paired() -> None:
+    recipes = (Recipe(), Recipe("bf16"))
+    group = Group(tuple(cell("cuda:0", recipe=recipe) for recipe in recipes))
+    measured = run([prepared(0), prepared(1), *rounds([0.02] * 9, [0.01] * 9)], plan(group))
+    compared = compare([Named("a", measured)], across="recipe")
+    (change,) = compared.changes
+    assert [column.label for column in compared.columns] == ["fp32", "bf16"]
+    assert (change.verdict, change.reason, change.recipe) == ("faster", "paired", "fp32, bf16")
+
+
+def test_a_published_figure_says_something_only_where_it_is_far_away() -> None:
+    published = at(100.0)
+    lap = [event for event in published.events if not isinstance(event, Round)][:1]
+    published = run([*lap, *rounds([0.04])], plan(Group((cell(),))))
+    published = replace(published, header=replace(published.header, published="a write-up"))
+    for speed, verdict in ((750.0, "faster"), (140.0, "inconclusive"), (40.0, "slower")):
+        compared = compare([Named("before", published), Named("after", at(speed))])
+        assert (compared.changes[0].verdict, compared.changes[0].interval) == (verdict, None)
+        assert compared.changes[0].reason == "before: published without spread"
+        assert slower_by(compared, 0.05) == ()
 
 
 def test_an_unpaired_interval_contains_the_true_ratio() -> None:

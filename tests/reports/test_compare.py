@@ -46,9 +46,9 @@ after (after) vs. before (before), items/s
  resnet18      4  cpu     10.0    10.0   1.00x (0.97 to 1.03)  same
  resnet18      4  cuda:0  100     70.0   0.70x (0.68 to 0.72)  slower
 
-Faster or slower: the whole 95% interval differs by more than 5%; same: the
-whole interval is within 5%. Intervals between separate runs include normal
-run-to-run variation.
+Ratio: after / before, so 2x is twice as fast. Faster or slower: the whole 95%
+interval differs by more than 5%; same: the whole interval is within 5%.
+Intervals between separate runs include normal run-to-run variation.
 """
     )
 
@@ -87,12 +87,12 @@ def test_markdown_has_the_same_table() -> None:
     assert lines[0] == "**after vs. before: 1 slower, 1 same.**"
     assert "| model | batch | device | before | after | ratio | verdict |" in lines
     assert "| --- | ---: | --- | --- | --- | --- | --- |" in lines
-    assert "| resnet18 | 4 | cuda:0 | 100 | 70.0 | 0.70x (0.68 to 0.72) | slower |" in lines
+    assert "| resnet18 | 4 | cuda:0 | 100 (99 to 101) | 70.0 (69.3 to 70.7) | 0.70x (0.68 to 0.72) | slower |" in lines
 
 
 def test_json_is_complete_and_documented() -> None:
     report = json.loads(as_json(SLOWER, 1))
-    assert (report["schema"], report["exit_code"], report["headline"]) == (2, 1, headline(SLOWER))
+    assert (report["schema"], report["exit_code"], report["headline"]) == (3, 1, headline(SLOWER))
     assert [change["verdict"] for change in report["changes"]] == ["same", "slower"]
     documented = (ROOT / "docs" / "compare.md").read_text()
     names = [*report, *report["changes"][0], *report["columns"][0]]

@@ -30,8 +30,9 @@ def compare(
     """Compare runs with the first of them.
 
     Args:
-        runs: run files, folders of run files, or names of references; at least two runs, or one across its devices.
-        across: what makes a column: each file, or each kind of device, version of torch, or machine.
+        runs: run files, folders of run files, or names of references; at least two runs, or one across its devices
+            or recipes.
+        across: what makes a column: each file, or each device, version of torch, machine, or recipe.
         band: a ratio whose whole interval is within this of 1 counts as the same.
         warn: called with one sentence for each file of a folder that cannot be read, which is skipped.
 
@@ -42,7 +43,7 @@ def compare(
     named = find_runs(*map(str, runs), warn=warn)
     if across == "files" and len({run.name for run in named}) < len(named):
         raise UsageError("The same run is given twice: choose another to compare it with.")
-    if len(named) == 1 and across != "devices":
+    if len(named) == 1 and across not in ("devices", "recipe"):
         raise UsageError(
             "There is only one run: add another to compare it with, or a reference such as experiment-2022."
         )

@@ -67,3 +67,14 @@ def parse_target(text: str, what: str = "precision target") -> float:
     if not LEAST_SHARE <= target <= MOST_SHARE:
         raise UsageError(f"Invalid {what} {text!r}: use a share from 0.1% to 50%, like 2%.")
     return target
+
+
+def parse_share(text: str, what: str) -> float:
+    """A share such as `5%`, `0.05` or, for the same, `5`; `what` names it in the error message.
+
+    Raises:
+        UsageError: when it is not between 0.1 % and 50 %.
+    """
+    plain = text.strip()
+    is_percent = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", plain) is not None and float(plain) >= 1
+    return parse_target(f"{plain}%" if is_percent else text, what)

@@ -15,8 +15,9 @@ from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import indented, rendered
 from torchlap.reports.kit.text import clean, escape
 from torchlap.reports.kit.units import number, with_interval
+from torchlap.stats import Interval
 
-SCHEMA = 2
+SCHEMA = 3
 MOST_EXAMPLES = 3
 UNCERTAIN = "yellow"
 VERDICT_STYLES = {"faster": "green", "slower": "red", "same": ""}
@@ -37,11 +38,12 @@ def _changes(compared: Compared, label: str) -> list[Change]:
     return [change for change in compared.changes if change.column == label]
 
 
-def _table(changes: Sequence[Change]) -> Table:
-    return build(changes, list(_columns(changes)))
+def _table(changes: Sequence[Change], *, intervals: bool = True) -> Table:
+    """The cells; with or without the intervals of both sides, which need a wide terminal."""
+    return build(changes, list(_columns(changes, intervals=intervals)))
 
 
-def _columns(changes: Sequence[Change]) -> Iterator[tuple[Column, Callable[[Change], Field | str]]]:
+def _columns(changes: Sequence[Change], *, intervals: bool) -> Iterator[tuple[Column, Callable[[Change], Field | str]]]:
     yield Column("model"), lambda change: change.model
     yield Column("batch", "right"), lambda change: str(change.batch)
     if {change.phase for change in changes} != {"train"}:
@@ -49,10 +51,15 @@ def _columns(changes: Sequence[Change]) -> Iterator[tuple[Column, Callable[[Chan
     if {change.recipe for change in changes} != {"fp32"}:
         yield Column("recipe"), lambda change: change.recipe
     yield Column("device"), _device
-    yield Column("before"), lambda change: _figure(change.before)
-    yield Column("after"), lambda change: _figure(change.after)
+    yield Column("before"), lambda change: _figure(change.before, change.before_interval if intervals else None)
+    yield Column("after"), lambda change: _figure(change.after, change.after_interval if intervals else None)
     yield Column("ratio"), _ratio
-    yield Column("verdict"), lambda change: Field(change.verdict, style=VERDICT_STYLES.get(change.verdict, UNCERTAIN))
+    yield Column("verdict"), lambda change: Field(_verdict(change), style=VERDICT_STYLES.get(change.verdict, UNCERTAIN))
+
+
+def _verdict(change: Change) -> str:
+    """With the findings that leave no ground for another one."""
+    return f"{change.verdict} ({', '.join(change.codes)})" if change.codes else change.verdict
 
 
 def _device(change: Change) -> str:
@@ -60,14 +67,19 @@ def _device(change: Change) -> str:
     return change.device if same else f"{change.before_device}, {change.device}"
 
 
-def _figure(value: float | None) -> str:
+def _figure(value: float | None, interval: Interval | None) -> str:
+    if interval is not None:
+        return with_interval(interval)
     return number(value, 0.01 * value) if value else ""
 
 
 def _ratio(change: Change) -> str:
     if change.interval is not None:
         return with_interval(change.interval, "x")
-    return f"~{number(change.ratio, 0.01 * change.ratio)}x" if change.ratio else ""
+    if not change.ratio:
+        return ""
+    about = "~" if change.verdict == "inconclusive" else "about "
+    return f"{about}{number(change.ratio, 0.01 * change.ratio)}x"
 
 
 def as_text(compared: Compared, width: int, *, color: bool) -> str:
@@ -82,7 +94,7 @@ def _parts(compared: Compared, width: int) -> Iterator[RenderableType]:
         changes = _changes(compared, column.label)
         if changes:
             yield Text(f"\n{_caption(compared, column.label)}")
-            in_columns = fitting(_table(changes), width)
+            in_columns = fitting(_table(changes), width) or fitting(_table(changes, intervals=False), width)
             yield from [in_columns] if in_columns else _list(changes)
     reasons = list(_reasons(compared))
     yield from map(indented, reasons)
@@ -97,7 +109,7 @@ def _list(changes: Sequence[Change]) -> Iterator[RenderableType]:
     """The table for a narrow terminal."""
     for change in changes:
         ratio = f"{_ratio(change)}, " if _ratio(change) else ""
-        yield indented(clean(f"{change.model}, batch {change.batch}, {_device(change)}: {ratio}{change.verdict}"))
+        yield indented(clean(f"{change.model}, batch {change.batch}, {_device(change)}: {ratio}{_verdict(change)}"))
 
 
 def _remarks(compared: Compared) -> Iterator[str]:
@@ -107,16 +119,18 @@ def _remarks(compared: Compared) -> Iterator[str]:
             yield clean(f"Differences ({column.label}): {'; '.join(column.differences)}.")
     published = {column.published: column.label for column in reversed(compared.columns) if column.published}
     yield from (clean(f"Published, not measured by torchlap ({label}): {text}") for text, label in published.items())
-    differences = dict.fromkeys(text for change in compared.changes for text in change.differences)
+    differences = Counter(text for change in compared.changes for text in change.differences)
     if differences:
-        yield clean(f"Differences (cells): {'; '.join(differences)}.")
+        of = len(compared.changes)
+        counted = (text if count == of else f"{text} ({count} of {of})" for text, count in differences.items())
+        yield clean(f"Differences (cells): {'; '.join(counted)}.")
 
 
 def _reasons(compared: Compared) -> Iterator[str]:
     """Why cells are inconclusive, and which have no counterpart."""
-    reasons = Counter(change.reason for change in compared.changes if change.interval is None and change.reason)
-    for reason, count in reasons.items():
-        yield clean(f"{count} inconclusive ({reason}).")
+    reasons = Counter((change.verdict, change.reason) for change in compared.changes if not change.is_comparable)
+    for (verdict, reason), count in reasons.items():
+        yield clean(f"{count} {verdict} ({reason}).")
     if compared.unmatched:
         examples = "; ".join(compared.unmatched[:MOST_EXAMPLES])
         more = (
@@ -128,6 +142,7 @@ def _reasons(compared: Compared) -> Iterator[str]:
 def _legend(compared: Compared) -> str:
     band = f"{compared.band:.0%}"
     return (
+        "Ratio: after / before, so 2x is twice as fast. "
         f"Faster or slower: the whole 95% interval differs by more than {band}; same: the whole interval is within "
         f"{band}. Intervals between separate runs include normal run-to-run variation."
     )

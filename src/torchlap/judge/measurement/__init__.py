@@ -7,7 +7,8 @@ from torchlap.judge.findings import Finding, catalogue
 from torchlap.judge.machine.devices import no_accelerator
 from torchlap.judge.measurement import conditions, laps, training
 from torchlap.runs.figures import CellResult, figures
-from torchlap.schema.events import Run
+from torchlap.schema.events import Conditions, Run
+from torchlap.schema.machine import Facts
 
 CATALOGUE = catalogue(laps, conditions, training)
 
@@ -48,6 +49,28 @@ def _of_numerics(cell: CellResult) -> Iterable[Finding]:
     """Whether an accelerator's results are correct; the CPU's are the reference."""
     if cell.cell.device != "cpu" and (cell.throughput is not None or cell.numerics is not None):
         yield from numerics.cell_findings(cell.numerics, str(cell.cell))
+
+
+def disturbances(cell: CellResult, group: Conditions | None, facts: Facts) -> Iterable[Finding]:
+    """What leaves no ground for a comparison with another run: its speed changed, or something else used the machine.
+
+    Args:
+        cell: of the run.
+        group: the conditions of its group.
+        facts: of the machine.
+    """
+    yield from laps.drifts(cell)
+    yield from laps.two_speeds(cell)
+    yield from laps.speed_up_drifts(cell)
+    yield from conditions.fewer_threads(cell, facts)
+    if group is None:
+        return
+    where = str(cell.cell)
+    yield from conditions.others_on_cpu(group, where)
+    for gpu in group.gpus:
+        if gpu.device == cell.cell.device:
+            yield from conditions.throttled(gpu, where)
+    yield from conditions.swapped(group, where)
 
 
 def void(all_findings: Iterable[Finding]) -> dict[str, str]:

@@ -1,0 +1,93 @@
+"""Compare runs: which cells are faster, slower or the same, and what else differs between the runs."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from torchlap.judge.compare.change import Change, Verdict, change_of
+from torchlap.judge.compare.pairs import Across, Item, columns, pairs
+from torchlap.judge.machine.differences import differences
+from torchlap.runs.find import Named
+
+__all__ = ["SAME_BAND", "Across", "Change", "Column", "Compared", "Gate", "Verdict", "compare", "gate", "slower_by"]
+
+Gate = Literal["pass", "slower", "inconclusive"]
+
+SAME_BAND = 0.05
+"""Two cells are the same if the whole interval of their ratio is within this of 1."""
+
+
+class Column(Struct, frozen=True, kw_only=True):
+    """One side of a comparison; `differences` are those between its machine and the first column's."""
+
+    label: str
+    published: str
+    differences: tuple[str, ...]
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """A comparison. All columns are compared with the first; `unmatched` names the cells without a counterpart."""
+
+    across: Across
+    band: float
+    columns: tuple[Column, ...]
+    changes: tuple[Change, ...]
+    unmatched: tuple[str, ...]
+
+
+def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SAME_BAND) -> Compared:
+    """Compare runs with the first of them, cell by cell.
+
+    Args:
+        runs: at least two, or one across its devices or recipes. If a column has several results for a cell, the one
+            that was measured last counts.
+        across: what makes a column: a file, a device, a version of torch, a machine, or a recipe.
+        band: a ratio whose whole interval is within this of 1 is the same.
+    """
+    sides = columns(runs, across)
+    firsts, *others = sides.values()
+    changes: list[Change] = []
+    unmatched: list[Item] = []
+    for items in others:
+        found = list(pairs(firsts, items))
+        changes += [change_of(before, after, band) for before, after in found]
+        matched = {id(item) for pair in found for item in pair}
+        unmatched += [item for item in (*firsts, *items) if id(item) not in matched]
+    return Compared(
+        across=across,
+        band=band,
+        columns=tuple(_column(label, items, firsts[-1]) for label, items in sides.items()),
+        changes=tuple(changes),
+        unmatched=tuple(dict.fromkeys(f"{item.named.name}: {item.cell.cell}" for item in unmatched)),
+    )
+
+
+def _column(label: str, items: Sequence[Item], first: Item) -> Column:
+    """A side, and how its machine differs from the first; the devices of one run belong to one machine."""
+    header, first_header = items[-1].named.run.header, first.named.run.header
+    return Column(
+        label=label,
+        published=header.published,
+        differences=() if header is first_header else differences(first_header.facts, header.facts),
+    )
+
+
+def slower_by(compared: Compared, share: float) -> tuple[Change, ...]:
+    """The cells that are slower by more than this share with certainty: 0.05 requires a ratio below 0.95."""
+    return tuple(
+        change
+        for change in compared.changes
+        if change.is_comparable and change.interval is not None and change.interval.high < 1 - share
+    )
+
+
+def gate(compared: Compared, share: float) -> Gate:
+    """Slower if a cell certainly is by more than this share; pass only if every cell certainly is not."""
+    if slower_by(compared, share):
+        return "slower"
+    certain = [
+        change.is_comparable and change.interval is not None and change.interval.low >= 1 - share
+        for change in compared.changes
+    ]
+    return "pass" if all(certain) else "inconclusive"

@@ -1,0 +1,193 @@
+"""One cell before and after: the ratio, the verdict, and what else differs between the two."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from torchlap.judge.compare.pairs import Item
+from torchlap.judge.measurement import disturbances
+from torchlap.stats import Interval, unpaired_ratio
+
+Verdict = Literal["faster", "slower", "same", "inconclusive"]
+
+BETWEEN_RUNS = 0.03
+"""The half-width by which two runs of one program differ anyway, because of processes, memory layout, or the day. By
+benchmarks/between_runs.py it is up to 6 % on a shared machine; with the band on top, no pair was called different."""
+
+PUBLISHED_FACTOR = 1.5
+"""A published figure has no spread: nearer than this it says nothing."""
+
+PAIRED = "paired"
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A cell before and after.
+
+    Attributes:
+        before: items per second; so is `after`. None for a cell without a result.
+        before_interval: of that; so is `after_interval`. None for a figure without a spread.
+        ratio: how many times as fast `after` is; None if a side has no result.
+        interval: of the ratio; None if a side has no spread.
+        reason: what the verdict is based on, if not on the interval alone.
+        codes: findings about a side that leave no ground for a verdict.
+        differences: how the two cells differ, although they are compared.
+    """
+
+    column: str
+    model: str
+    batch: int
+    phase: str
+    recipe: str
+    before_device: str
+    device: str
+    before: float | None
+    after: float | None
+    ratio: float | None
+    interval: Interval | None
+    verdict: Verdict
+    before_interval: Interval | None = None
+    after_interval: Interval | None = None
+    reason: str = ""
+    codes: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the interval is a ground for a verdict: one workload on both sides, and nothing disturbed them."""
+        return self.interval is not None and self.reason in ("", PAIRED)
+
+
+class Outcome(Struct, frozen=True):
+    """What a ratio is, and why it is no ground for a verdict."""
+
+    ratio: float | None = None
+    interval: Interval | None = None
+    reason: str = ""
+    codes: tuple[str, ...] = ()
+
+
+def change_of(before: Item, after: Item, band: float) -> Change:
+    """Compare two cells; a ratio whose whole interval is within `band` of 1 is the same."""
+    outcome = _outcome(before, after)
+    cell = before.cell.cell
+    recipe = str(replace(cell.recipe, workers=None))
+    return Change(
+        column=after.label,
+        model=cell.workload.model,
+        batch=cell.workload.batch,
+        phase=cell.workload.phase,
+        recipe=recipe if before.row[3] else f"{recipe}, {replace(after.cell.cell.recipe, workers=None)}",
+        before_device=cell.device,
+        device=after.cell.cell.device,
+        before=before.cell.estimate,
+        after=after.cell.estimate,
+        before_interval=before.cell.throughput,
+        after_interval=after.cell.throughput,
+        ratio=outcome.ratio,
+        interval=outcome.interval,
+        verdict=_verdict(outcome, band, before, after),
+        reason=outcome.reason,
+        codes=outcome.codes,
+        differences=(*_workload_differences(before, after), *_setting_differences(before, after)),
+    )
+
+
+def _outcome(before: Item, after: Item) -> Outcome:
+    """How many times as fast, with its interval if there is one, and the reason if it is no ground for a verdict."""
+    for item in (before, after):
+        if item.void:
+            return Outcome(reason=f"{item.named.name}: void ({item.void})", codes=(item.void,))
+        if item.cell.estimate is None:
+            kind = item.cell.failure.kind.replace("_", " ") if item.cell.failure else "not measured"
+            return Outcome(reason=f"{item.named.name}: {kind}")
+    old, new = before.cell, after.cell
+    if before.named is after.named and old.is_baseline and new.speed_up:
+        return Outcome(new.speed_up.value, new.speed_up, PAIRED)
+    if not (old.throughput and new.throughput):
+        return _without_spread(before, after)
+    between = 0.0 if before.named is after.named else BETWEEN_RUNS
+    interval = unpaired_ratio(new.throughput, old.throughput, between)
+    reason, codes = _doubt(before, after)
+    return Outcome(interval.value, interval, reason, codes)
+
+
+def _without_spread(before: Item, after: Item) -> Outcome:
+    item = after if before.cell.throughput else before
+    old, new = before.cell.estimate, after.cell.estimate
+    why = "published without spread" if item.named.run.header.published else "a single lap, so no spread"
+    return Outcome(new / old if new and old else None, None, f"{item.named.name}: {why}")
+
+
+def _doubt(before: Item, after: Item) -> tuple[str, tuple[str, ...]]:
+    """Why two figures with intervals are no ground for a verdict, and the findings behind that."""
+    workload = [*_workload_differences(before, after)]
+    if workload:
+        return f"not the same workload: {'; '.join(workload)}", ()
+    reasons, codes = [], []
+    for item in (before, after):
+        for finding in disturbances(item.cell, item.conditions, item.named.run.header.facts):
+            reasons.append(f"{item.named.name}: {finding.title} ({finding.code}: {finding.evidence})")
+            codes.append(finding.code)
+    return "; ".join(reasons), tuple(dict.fromkeys(codes))
+
+
+def _verdict(outcome: Outcome, band: float, before: Item, after: Item) -> Verdict:
+    """Faster or slower only if the whole interval is beyond the band; the same only if it is within."""
+    interval = outcome.interval
+    if interval is None:
+        published = [bool(item.named.run.header.published) for item in (before, after)]
+        return _without_interval(outcome.ratio) if outcome.ratio and published.count(True) == 1 else "inconclusive"
+    if outcome.reason not in ("", PAIRED):
+        return "inconclusive"
+    if interval.low > 1 + band:
+        return "faster"
+    if interval.high < 1 / (1 + band):
+        return "slower"
+    return "same" if interval.low >= 1 / (1 + band) and interval.high <= 1 + band else "inconclusive"
+
+
+def _without_interval(ratio: float) -> Verdict:
+    """Of a measured figure and a published one."""
+    if ratio > PUBLISHED_FACTOR:
+        return "faster"
+    return "slower" if ratio < 1 / PUBLISHED_FACTOR else "inconclusive"
+
+
+def _workload_differences(before: Item, after: Item) -> Iterator[str]:
+    """What makes it another workload; empty where a side does not say."""
+    old, new = before.cell.prepared, after.cell.prepared
+    if old is None or new is None or before.named.run.header.published or after.named.run.header.published:
+        return
+    if old.input_shape != new.input_shape:
+        yield f"input {_shape(old.input_shape)} vs. {_shape(new.input_shape)}"
+    if old.parameters != new.parameters:
+        yield f"{old.parameters:,} vs. {new.parameters:,} parameters"
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes)) or "unknown"
+
+
+def _setting_differences(before: Item, after: Item) -> Iterator[str]:
+    """What else may have changed the speed."""
+    recipes = before.cell.cell.recipe, after.cell.cell.recipe
+    ways = ["resident" if recipe.workers is None else f"loader({recipe.workers})" for recipe in recipes]
+    yield from _named("data", *ways)
+    plans = before.named.run.header.plan, after.named.run.header.plan
+    yield from _named("data", *(plan.data for plan in plans))
+    yield from _named("weights", *(plan.weights for plan in plans))
+    old, new = before.cell.prepared, after.cell.prepared
+    if old is None or new is None or before.cell.cell.device != after.cell.cell.device:
+        return
+    yield from _named("threads", str(old.threads), str(new.threads))
+    if recipes[0].memory_format == recipes[1].memory_format:
+        yield from _named("memory format", old.memory_format, new.memory_format)
+    steady = ["steady" if preparation.steady else "cut short (TL203)" for preparation in (old, new)]
+    yield from _named("warm-up", *steady)
+
+
+def _named(what: str, old: str, new: str) -> Iterator[str]:
+    if old != new:
+        yield f"{what} {old} vs. {new}"
