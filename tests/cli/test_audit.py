@@ -149,6 +149,7 @@ def test_a_script_that_ends_abnormally_is_reported_up_to_its_end(
         (("--models", "alexnet", "x.py"), "torchlap: --models and --out "),
         (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment; "),
         (("--stop-after", "60s"), "torchlap: --stop-after "),
+        (("--format", "sarif"), "torchlap: --format sarif needs a script: "),
     ],
 )
 def test_a_script_that_cannot_be_audited_is_refused_in_one_sentence(words: tuple[object, ...], sentence: str) -> None:

@@ -12,8 +12,8 @@ from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, sh
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
 
 EPILOG = (
-    "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; otherwise "
-    "the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
+    "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; 5 nothing "
+    "was audited; otherwise the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
 )
 Script = Annotated[str | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="A training script.")]
 StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
@@ -31,7 +31,7 @@ def audit(
     models: Models = None,
     budget: Budget = "150s",
     out: Out = None,
-    output: given.ReportFormatOption = given.ReportFormat.text,
+    output: given.AuditFormatOption = given.AuditFormat.text,
 ) -> None:
     """Run a training script and report timing mistakes by file and line.
 
@@ -51,32 +51,39 @@ def audit(
         _audit_script(str(script), context.args, limit, output)
 
 
-def _audit_script(script: str, arguments: list[str], limit: float | None, output: given.ReportFormat) -> NoReturn:
+def _audit_script(script: str, arguments: list[str], limit: float | None, output: given.AuditFormat) -> NoReturn:
     from torchlap.api.audit import audit_script
     from torchlap.reports import audit as reports
+    from torchlap.reports import code_scanning
 
-    result = audit_script(script, arguments, stop_after=limit, quiet=output is not given.ReportFormat.text)
+    result = audit_script(script, arguments, stop_after=limit, quiet=output is not given.AuditFormat.text)
+    folder = Path(script).parent.as_posix()
+    inside = "" if folder == "." else folder
     writers = {
-        given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
-        given.ReportFormat.markdown: lambda: reports.as_markdown(result),
-        given.ReportFormat.json: lambda: reports.as_json(result, __version__),
+        given.AuditFormat.text: lambda: reports.as_text(result, width(), color=color()),
+        given.AuditFormat.markdown: lambda: reports.as_markdown(result),
+        given.AuditFormat.json: lambda: reports.as_json(result, __version__),
+        given.AuditFormat.sarif: lambda: code_scanning.as_sarif(result, __version__, inside),
+        given.AuditFormat.github: lambda: code_scanning.as_annotations(result, inside),
     }
     show_as(output, writers, EXIT_INTERRUPTED if result.interrupted else reports.exit_code(result))
 
 
-def _audit_experiment(models: str | None, budget: float, out: Path | None, output: given.ReportFormat) -> NoReturn:
+def _audit_experiment(models: str | None, budget: float, out: Path | None, output: given.AuditFormat) -> NoReturn:
     from torchlap.api.audit import audit_experiment
     from torchlap.cli import words
     from torchlap.reports import ladder as reports
     from torchlap.schema.ladder import MODELS
 
     chosen = words.split_words(models) if models is not None else MODELS
-    quiet = output is not given.ReportFormat.text
+    if output in (given.AuditFormat.sarif, given.AuditFormat.github):
+        raise UsageError(f"--format {output} needs a script: name one, or choose text, markdown or json.")
+    quiet = output is not given.AuditFormat.text
     with spinner() as watch:
         result = audit_experiment(chosen, budget_seconds=budget, out=out, quiet=quiet, watch=watch)
     writers = {
-        given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
-        given.ReportFormat.markdown: lambda: reports.as_markdown(result),
-        given.ReportFormat.json: lambda: reports.as_json(result, __version__),
+        given.AuditFormat.text: lambda: reports.as_text(result, width(), color=color()),
+        given.AuditFormat.markdown: lambda: reports.as_markdown(result),
+        given.AuditFormat.json: lambda: reports.as_json(result, __version__),
     }
     show_as(output, writers, EXIT_FINE)
