@@ -1,64 +1,24 @@
 """The tracer on scripts with known faults: each is found at its line, and a clean script has no error."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import msgspec
 import pytest
-from audited_scripts import SIMULATED, Known, scripts, verdict
-from support import HELPERS, environment
+from audit_template import COST_SECONDS, IN_CPU_TIME, IN_REAL_TIME, Template
+from audited_scripts import Known, scripts, verdict
 
 from torchlap.judge.script import examine
-from torchlap.schema.trace import ScriptRun, Trace
-
-COST_SECONDS = 0.001
-SLOW = SIMULATED | {"SIMULATED_COST": str(COST_SECONDS)}
-"""Slower than a busy host enqueues, so that work is pending."""
-
-
-class Template:
-    """Processes that have torch imported and are forked for each script, with the simulated accelerator or without."""
-
-    def __init__(self, folder: Path, code: str) -> None:
-        self._trace = folder / "trace.json"
-        self._command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HELPERS)!r}); {code}"]
-        self._processes: dict[str, subprocess.Popen[str]] = {}
-
-    def audited(self, path: Path, device: str) -> ScriptRun:
-        """Run a script, and read its trace."""
-        if device not in self._processes:
-            variables = environment(**SLOW) if device == "sim" else environment(PYTHONPATH="")
-            self._processes[device] = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
-            )
-        process = self._processes[device]
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(f"{self._trace}\t{path}\t{device}\n")
-        process.stdin.flush()
-        code = int(process.stdout.readline())
-        trace = msgspec.json.decode(self._trace.read_bytes(), type=Trace)
-        self._trace.unlink()
-        return ScriptRun(trace, code)
-
-    def close(self) -> None:
-        for process in self._processes.values():
-            process.communicate()
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
-    """Its clocks show CPU time, so that no other load on the machine changes what a script measures."""
-    made = Template(tmp_path_factory.mktemp("traces"), "import cpu_clock, audited; audited.main()")
+    made = Template(tmp_path_factory.mktemp("traces"), IN_CPU_TIME)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def in_real_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
-    made = Template(tmp_path_factory.mktemp("traces"), "import audited; audited.main()")
+    made = Template(tmp_path_factory.mktemp("traces"), IN_REAL_TIME)
     yield made
     made.close()
 

@@ -150,7 +150,7 @@ FEWER = 0.5
 def few_threads(trace: Trace) -> Iterable[Finding]:
     """Training on the CPU uses at most half of the cores."""
     threads = trace.threads
-    if threads and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
+    if threads and trace.spans and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
         where = str(threads.place) if threads.place else ""
         count = "1 thread" if threads.threads == 1 else f"{threads.threads} threads"
         yield FEW_THREADS.finding(where, f"{count}, {threads.cores} cores")

@@ -7,9 +7,9 @@ same graphs: while it traces, the inserted calls are skipped.
 
 import ast
 import inspect
-import textwrap
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
@@ -76,7 +76,12 @@ def watch(
     """
     function = cast("FunctionType", inspect.unwrap(function))
     code = function.__code__
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    source = inspect.getsource(function)
+    tree = ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
+    block = tree.body[0]
+    if isinstance(block, ast.If):  # a method: its columns stay as they are
+        tree.body = block.body
+        ast.increment_lineno(tree, -1)
     ast.increment_lineno(tree, code.co_firstlineno - 1)
     (definition,) = tree.body
     if not isinstance(definition, ast.FunctionDef) or code.co_freevars or "torch" not in function.__globals__:
@@ -103,11 +108,7 @@ def _with_calls(definition: ast.FunctionDef) -> list[ast.stmt]:
     names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     names += [each for each in (arguments.vararg, arguments.kwarg) if each]
     values = ast.Tuple([ast.Name(each.arg, ast.Load()) for each in names], ast.Load())
-    first = definition.body[0]
-    original = ast.Module(definition.body, [])
-    copied = ast.parse(ast.unparse(original)).body
-    for node in (each for statement in copied for each in ast.walk(statement) if hasattr(each, "lineno")):
-        ast.copy_location(node, first)
+    copied = deepcopy(definition.body)
     compiling = ast.parse("torch.compiler.is_compiling()", mode="eval").body
     off = ast.Attribute(ast.Constant(SWITCH), "off", ast.Load())
     unwatched = ast.BoolOp(ast.Or(), [compiling, off])

@@ -183,9 +183,12 @@ def _copies(place: Place, copied: Copied) -> Copies:
 
 
 def _line_with(script: Path, words: Sequence[str]) -> Place | None:
-    """The first line of the script that contains one of the words."""
+    """The first line of the script whose code contains one of the words."""
     lines = enumerate(script.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
-    return next((Place(script.name, number) for number, line in lines if any(word in line for word in words)), None)
+    return next(
+        (Place(script.name, number) for number, line in lines if any(word in line.partition("#")[0] for word in words)),
+        None,
+    )
 
 
 def _places(value: object) -> Iterable[Place]:

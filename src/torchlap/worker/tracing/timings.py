@@ -189,11 +189,12 @@ class Timings:
     def _quotient(self, ratio: Divided) -> Quotient:
         above, below = self._with_steps(ratio.above), self._with_steps(ratio.below)
         same = ratio.above == ratio.below and len({self._workload(span) for span in above}) <= 1
+        parts = ratio.above != ratio.below and (_within(above, below) or _within(below, above))
         return Quotient(
             place=ratio.place,
             above=self._devices_of(above),
             below=self._devices_of(below),
-            of_parts=not (above and below) or same or _within(above, below) or _within(below, above),
+            of_parts=not (above and below) or same or parts,
             printed=ratio.printed,
         )
 
