@@ -8,7 +8,7 @@ import typer
 
 from torchlap import __version__
 from torchlap.cli import options as given
-from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show_as, spinner, width
+from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show, show_as, spinner, width
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
 
 EPILOG = (
@@ -17,6 +17,9 @@ EPILOG = (
 )
 Script = Annotated[str | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="A training script.")]
 StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
+Fix = Annotated[
+    bool, typer.Option("--fix-suggestions", help="Write a repaired copy beside the script, and run it, too.")
+]
 Models = Annotated[
     str | None, typer.Option("--models", help="Without a script: which models of the experiment to run.")
 ]
@@ -28,6 +31,7 @@ def audit(
     context: typer.Context,
     script: Script = None,
     stop_after: StopAfter = None,
+    fix_suggestions: Fix = False,
     models: Models = None,
     budget: Budget = "150s",
     out: Out = None,
@@ -43,11 +47,17 @@ def audit(
         interrupt_on(signal.SIGTERM)
         limit = words.parse_seconds(stop_after, "time limit") if stop_after is not None else None
         if script is None:
+            if fix_suggestions:
+                raise UsageError("--fix-suggestions needs a script: name one, or omit the option.")
             if limit is not None:
                 raise UsageError("--stop-after needs a script: name one, or omit the option.")
             _audit_experiment(models, words.parse_seconds(budget, "budget"), out, output)
         if models is not None or out is not None:
             raise UsageError("--models and --out apply to the 2022 experiment: omit them, or the script.")
+        if fix_suggestions:
+            if output is not given.AuditFormat.text:
+                raise UsageError("--fix-suggestions writes text: omit --format.")
+            _audit_and_fix(str(script), context.args, limit)
         _audit_script(str(script), context.args, limit, output)
 
 
@@ -67,6 +77,20 @@ def _audit_script(script: str, arguments: list[str], limit: float | None, output
         given.AuditFormat.github: lambda: code_scanning.as_annotations(result, inside),
     }
     show_as(output, writers, EXIT_INTERRUPTED if result.interrupted else reports.exit_code(result))
+
+
+def _audit_and_fix(script: str, arguments: list[str], limit: float | None) -> NoReturn:
+    from torchlap.api.audit import audit_script, write_fixes
+    from torchlap.reports import audit as reports
+
+    result = audit_script(script, arguments, stop_after=limit)
+    report = reports.as_text(result, width(), color=color())
+    written = write_fixes(script, result)
+    if written is None:
+        show(f"{report}\nNo finding has a mechanical repair.\n", reports.exit_code(result))
+    copy, codes = written
+    repaired = audit_script(copy, arguments, stop_after=limit, quiet=True)
+    show(f"{report}\n{reports.as_comparison(result, repaired, copy, codes)}", reports.exit_code(result))
 
 
 def _audit_experiment(models: str | None, budget: float, out: Path | None, output: given.AuditFormat) -> NoReturn:
