@@ -80,7 +80,7 @@ class Summary:
             by_backward=timings.by_backward,
             unwatched=tuple(unwatched(self.log)),
             children_seconds=children,
-            portable=_line_with(self.log.script, ACCELERATORS) is not None,
+            portable=any(_line_with(Path(file), ACCELERATORS) for file in sorted(self.log.files)),
             quotients=timings.quotients(),
             **self._of_learning(at_end=at_end),
             **self._of_settings(),
@@ -184,7 +184,8 @@ def _copies(place: Place, copied: Copied) -> Copies:
 
 def _line_with(script: Path, words: Sequence[str]) -> Place | None:
     """The first line of the script whose code contains one of the words."""
-    lines = enumerate(script.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
+    text = script.read_text(encoding="utf-8", errors="replace") if script.is_file() else ""
+    lines = enumerate(text.splitlines(), start=1)
     return next(
         (Place(script.name, number) for number, line in lines if any(word in line.partition("#")[0] for word in words)),
         None,
