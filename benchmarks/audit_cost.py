@@ -40,7 +40,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         commands = {
             False: [sys.executable, args.script, args.device],
-            True: [sys.executable, "-m", TRACER, f"{folder}/trace.json", args.script, args.device],
+            True: [sys.executable, str(TRACER), f"{folder}/trace.json", args.script, args.device],
         }
         for number in range(args.rounds):
             for with_tracer in (True, False) if number % 2 else (False, True):

@@ -18,6 +18,9 @@ EXIT_UNUSABLE = 2
 EXIT_USAGE = 2
 EXIT_INSTALL = 3
 EXIT_RUN_FILE = 4
+EXIT_NOTHING_AUDITED = 5
+"""Of `torchlap audit`: no training step was watched, so nothing can be said."""
+
 EXIT_INCONCLUSIVE = 6
 """Of `torchlap compare`: a cell may or may not be slower than allowed."""
 

@@ -78,7 +78,7 @@ def test_the_machine_and_a_model_are_checked(clock: Clock, workers_here: None) -
 
 
 def test_a_script_is_audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "TRACER", "stand_in_tracer")
+    monkeypatch.setattr(scripts, "TRACER", HELPERS / "stand_in_tracer.py")
     monkeypatch.setenv("PYTHONPATH", str(HELPERS))
     script = tmp_path / "script.py"
     script.write_text("import sys; sys.exit(sys.argv[1:] != ['an argument'])")

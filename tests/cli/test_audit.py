@@ -94,6 +94,33 @@ def test_ctrl_c_ends_the_script_and_reports_what_it_did(script: Callable[[str], 
     assert "interrupted" in printed
 
 
+def test_a_file_of_the_current_folder_shadows_no_module_of_the_tracer(tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").write_text("raise SystemExit('shadowed')")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    path = inner / "fine.py"
+    path.write_text("print('fine')")
+    command = [sys.executable, "-P", "-m", "torchlap", "audit", str(path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_SECONDS, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout.splitlines()[0]) == (5, "fine"), done.stderr
+    assert "nothing was audited" in done.stdout
+
+
+@pytest.mark.long
+def test_a_repaired_copy_is_written_beside_the_script_and_run(script: Callable[[str], Path]) -> None:
+    steps = "for _ in range(9):\n    model(torch.ones(2, 4)).sum().backward()\n    optimizer.step()\n"
+    path = script(f"start = time.time()\n{steps}seconds = time.time() - start\n")
+    done = audit("--fix-suggestions", path)
+    copy = path.with_name("own script.fixed.py")
+    assert "torchlap_times.append(seconds)" in copy.read_text()
+    assert "Wrote own script.fixed.py with repairs of TL406" in done.stdout
+    assert "before, " in done.stdout
+    copy.write_text("my own file")
+    assert "exists: move it away" in audit("--fix-suggestions", path).stderr
+
+
 @pytest.mark.long
 def test_a_scripts_own_processes_are_not_traced(script: Callable[[str], Path], tmp_path: Path) -> None:
     path = script("""\
@@ -149,6 +176,9 @@ def test_a_script_that_ends_abnormally_is_reported_up_to_its_end(
         (("--models", "alexnet", "x.py"), "torchlap: --models and --out "),
         (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment; "),
         (("--stop-after", "60s"), "torchlap: --stop-after "),
+        (("--format", "sarif"), "torchlap: --format sarif needs a script: "),
+        (("--fix-suggestions",), "torchlap: --fix-suggestions needs a script: "),
+        (("--fix-suggestions", "--format", "json", "x.py"), "torchlap: --fix-suggestions writes text: "),
     ],
 )
 def test_a_script_that_cannot_be_audited_is_refused_in_one_sentence(words: tuple[object, ...], sentence: str) -> None:

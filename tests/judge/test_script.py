@@ -5,7 +5,21 @@ from judge.traces import AT, COPIES, HELD, LOADER, LOSSES, ON_CPU, RATIO, SPANS,
 from msgspec.structs import replace
 
 from torchlap.judge.script import CATALOGUE, examine
-from torchlap.schema.trace import DeadOutputs, Line, Noticed, Shapes, Tf32, Threads, Trace
+from torchlap.schema.trace import (
+    Autocast,
+    Compiled,
+    DeadOutputs,
+    Line,
+    Memory,
+    Noticed,
+    Scaled,
+    Shapes,
+    Tf32,
+    Threads,
+    Trace,
+)
+
+GROWING = tuple((step, step << 20) for step in range(42))
 
 FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL401 error": (
@@ -38,14 +52,24 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:7",
         "every step waits 40 ms for the next batch: 40% of the timed span",
     ),
-    "TL405 warning": (spans(evaluations=(Line(AT, 10, 4.5),)), "train.py:7", "10 evaluations, about 50% of the work"),
+    "TL405 warning": (
+        spans(evaluations=(Line(AT, 10, 4.5),), evaluated=5),
+        "train.py:7",
+        "10 evaluations in 5 spans, about 50% of the work",
+    ),
     "TL406 warning": (spans(count=1, seconds=(5.0,), looked_at=1), "train.py:9", "one span of 50 steps on cuda:0"),
     "TL407 warning": (
         trace(spans=(ON_CPU, SPANS), turns=("cpu", "cuda:0"), quotients=(RATIO,)),
         "train.py:7",
         "timed spans: 5 on cpu, then 5 on cuda:0",
     ),
-    "TL409 error": (trace(cannot_run=(Noticed(AT, "Net: head"),)), "train.py:7", "Net: head"),
+    "TL408 error": (
+        trace(devices=("cpu",), spans=(replace(ON_CPU, clock="process_time"),), turns=("cpu",)),
+        "train.py:7",
+        "time.process_time() times 5 spans of training steps, in a process with 8 compute threads",
+    ),
+    "TL409 error": (trace(cannot_run=(Noticed(AT, "Net: head"),), ending="raised"), "train.py:7", "Net: head"),
+    "TL409 note": (trace(cannot_run=(Noticed(AT, "Net: head"),)), "train.py:7", "Net: head"),
     "TL410 error": (trace(shapes=(Shapes(AT, "a column and a row", 3),)), "train.py:7", "a column and a row, 3 times"),
     "TL411 error": (
         trace(dead_outputs=(DeadOutputs(place=AT, dead=9, outputs=10, parameter="fc.weight", looks=3),)),
@@ -55,10 +79,29 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL412 error": (
         trace(optimizers=(replace(HELD, without_gradient=2, elements_without=60, names=("a", "b")),)),
         "train.py:3",
-        "2 of 8 parameters (60 of 100 elements) had no gradient, such as a, b",
+        "2 of 8 parameters (60 of 100 elements) had no gradient in 40 steps, such as a, b",
     ),
-    "TL413 warning": (trace(losses=(replace(LOSSES, values=(2.3,) * 40),)), "train.py:7", "2.3 at first, 2.3 after 40"),
+    "TL412 note": (
+        trace(optimizers=(replace(HELD, without_gradient=2, elements_without=6, names=("pooler",)),)),
+        "train.py:3",
+        "2 of 8 parameters (6 of 100 elements) had no gradient in 40 steps, such as pooler",
+    ),
+    "TL413 warning": (
+        trace(losses=(replace(LOSSES, count=80, values=(2.3,) * 80, classes=10),)),
+        "train.py:7",
+        "2.3 at first, 2.3 after 80 steps; guessing among 10 classes gives 2.303",
+    ),
     "TL414 error": (trace(losses=(replace(LOSSES, values=(2.3, 2.2, None)),)), "train.py:7", "from step 3 of 40 on"),
+    "TL415 warning": (
+        trace(memory=Memory(samples=GROWING, kept=(AT,))),
+        "train.py:7",
+        "1 MiB a step were never freed, 36 MiB in 36 steps; this line keeps a loss with its graph",
+    ),
+    "TL416 warning": (
+        spans(count=11, seconds=(1.0, *[1.0] * 5, *[2.0] * 5), steps=110, total_seconds=16.0),
+        "train.py:9",
+        "1 s for the first half of 11 spans, 2 s for the second, 2 times apart",
+    ),
     "TL420 warning": (trace(in_eval=(Noticed(AT, "Dropout drops nothing", 40),)), "train.py:7", "in 40 steps"),
     "TL421 error": (trace(accumulated=(Noticed(AT, "gradients were there", 40),)), "train.py:7", "in 40 steps"),
     "TL422 error": (
@@ -72,9 +115,9 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL432 warning": (trace(float64=(Noticed(AT, "an input", 40),)), "train.py:7", "an input in float64, 40 times"),
     "TL433 note": (trace(loaders=(replace(LOADER, pinned=True),)), "train.py:3", "no copy of a batch is non_blocking"),
     "TL434 warning": (
-        trace(loaders=(replace(LOADER, waited_seconds=1.0),)),
+        trace(loaders=(replace(LOADER, first_seconds=0.9),)),
         "train.py:7",
-        "an epoch waits 550 ms for 4 workers (50 ms to start them); without workers its batches take 200 ms",
+        "an epoch takes 50 ms to start 4 workers and 450 ms to its first batch: 50% of the 1 s",
     ),
     "TL435 warning": (trace(denormals=(Noticed(AT, "gradients"),), denormal_share=0.5), "train.py:7", "up to 50%"),
     "TL436 warning": (
@@ -88,7 +131,27 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "matrix products in TF32 on the GPU",
     ),
     "TL440 warning": (trace(fallbacks=(Noticed(AT, "aten::foo will fall back"),)), "train.py:7", "aten::foo"),
-    "TL441 warning": (trace(quotients=(replace(RATIO, printed=AT),)), "train.py:7", "5.19x is shown as 519"),
+    "TL441 warning": (
+        trace(quotients=(replace(RATIO, printed=AT),)),
+        "train.py:7",
+        "the ratio of two times that train.py:7 computes is shown multiplied by a hundred",
+    ),
+    "TL442 warning": (trace(softmax_twice=(Noticed(AT, "outputs of a softmax", 9),)), "train.py:7", "9 checked steps"),
+    "TL443 warning": (
+        spans(compiled=8, compile_seconds=4.0),
+        "train.py:5",
+        "8 compilations in 5 spans, 80% of their time",
+    ),
+    "TL444 warning": (
+        trace(autocasts=(Autocast(place=AT, kind="mps", count=9),)),
+        "train.py:7",
+        'autocast("mps") was requested, and training is on cuda',
+    ),
+    "TL444 error": (
+        trace(scaled=(Scaled(place=AT, steps=9, skipped=9),)),
+        "train.py:7",
+        "the GradScaler skipped all 9 steps of the optimizer",
+    ),
 }
 
 MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
@@ -96,7 +159,18 @@ MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
         spans(workers_started=(Line(AT, 2, 0.5),)),
         "worker processes were started, 2 x 250 ms: 10% of the timed span",
     ),
-    "TL405": (spans(outputs=(Line(AT, 50, 0.5),)), "50 prints, 10% of the timed span"),
+    "TL401": (
+        trace(parts=(replace(SPANS, steps=0, unfinished_seconds=5.0),)),
+        "1 s of work was still pending at each of 5 reads: 50% of 2 s was not timed",
+    ),
+    "TL415": (
+        trace(memory=Memory(samples=tuple((step, 8 * size) for step, size in GROWING))),
+        "8 MiB a step were never freed, 288 MiB in 36 steps",
+    ),
+    "TL443": (
+        trace(compiled=(Compiled(place=AT, count=8, seconds=2.0, limit=8),)),
+        "compiled 8 times, in 2 s: the limit, after which it runs uncompiled",
+    ),
     "TL412": (
         trace(optimizers=(replace(HELD, unchanged=True),)),
         "no parameter changed in the steps that were checked, of 40",
@@ -111,6 +185,28 @@ MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
 """Other evidence for the same codes."""
 
 FINE: dict[str, Trace] = {
+    "one evaluation in many spans": spans(evaluations=(Line(AT, 10, 4.5),), evaluated=1),
+    "a loss that is no cross entropy": trace(losses=(replace(LOSSES, count=900, values=(2.3,) * 90),)),
+    "a cross entropy after few steps": trace(losses=(replace(LOSSES, count=60, values=(2.3,) * 60, classes=10),)),
+    "a cross entropy that is low": trace(losses=(replace(LOSSES, count=900, values=(0.1,) * 90, classes=10),)),
+    "a large vocabulary": trace(losses=(replace(LOSSES, count=900, values=(10.8,) * 90, classes=50_000),)),
+    "outputs that were checked twice": trace(
+        dead_outputs=(DeadOutputs(place=AT, dead=9, outputs=10, parameter="fc.weight", looks=2),)
+    ),
+    "memory that grows and is freed": trace(
+        memory=Memory(samples=tuple((step, (step % 9) * (9 << 20)) for step in range(40)))
+    ),
+    "an allocator that reserves more": trace(memory=Memory(samples=GROWING)),
+    "spans that scatter": spans(count=11, seconds=(1.0, 2.0) * 5, steps=110, total_seconds=16.0),
+    "a warm-up that the script leaves out": spans(conditional=True, first_step_seconds=0.6, first_span_seconds=1.0),
+    "persistent workers": trace(loaders=(replace(LOADER, first_seconds=0.9, persistent=True),)),
+    "autocast for both kinds": trace(
+        autocasts=(Autocast(place=AT, kind="mps", count=9), Autocast(place=AT, kind="cuda", count=9))
+    ),
+    "a scaler that skips one step": trace(scaled=(Scaled(place=AT, steps=9, skipped=1),)),
+    "memory pinned by a script that can also use a GPU": trace(
+        portable=True, loaders=(replace(LOADER, pinned=True, trains_on=("cpu",)),)
+    ),
     "nothing at all": trace(),
     "no spans": trace(spans=(), turns=()),
     "a few microseconds of pending work": spans(unfinished_seconds=1e-4),
@@ -131,9 +227,9 @@ FINE: dict[str, Trace] = {
     ),
     "pinned memory that is used": trace(loaders=(replace(LOADER, pinned=True, pinned_used=True),)),
     "a quick start of the workers": spans(workers_started=(Line(AT, 2, 0.01),)),
-    "little printing and evaluation": spans(outputs=(Line(AT, 5, 0.01),), evaluations=(Line(AT, 1, 0.01),)),
-    "evaluation in no time": spans(train_seconds=0.0, evaluations=(Line(AT, 1, 0.0),)),
-    "a loader that was not tried without workers": trace(loaders=(replace(LOADER, alone_seconds=None),)),
+    "little evaluation": spans(evaluations=(Line(AT, 1, 0.01),), evaluated=5),
+    "evaluation in no time": spans(train_seconds=0.0, evaluations=(Line(AT, 1, 0.0),), evaluated=5),
+    "a loader that was read once": trace(loaders=(replace(LOADER, first_seconds=0.9, epochs=1),)),
     "TF32 on both of two GPUs": trace(devices=("cuda:0", "cuda:1"), tf32=Tf32(matmul=True, convolution=True)),
     "TF32 without a ratio": trace(devices=("cpu", "cuda:0"), tf32=Tf32(matmul=True, convolution=False)),
     "TF32 without a comparison": trace(tf32=Tf32(matmul=True, convolution=True)),

@@ -47,7 +47,7 @@ HELD = Held(
     without_gradient=0,
     elements_without=0,
 )
-RATIO = Quotient(place=AT, value=5.19, above=("cpu",), below=("cuda:0",))
+RATIO = Quotient(place=AT, above=("cpu",), below=("cuda:0",))
 COPIES = Copies(place=AT, kind="cuda", count=40, bytes=4000, seconds=0.04)
 LOADER = Loader(
     made=Place("train.py", 3),
@@ -59,7 +59,8 @@ LOADER = Loader(
     batches=20,
     waited_seconds=0.1,
     started_seconds=0.1,
-    alone_seconds=0.2,
+    first_seconds=0.1,
+    iterated_seconds=2.0,
     trains_on=("cuda:0",),
 )
 

@@ -18,8 +18,7 @@ Run = Callable[..., ScriptRun]
 
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "TRACER", "stand_in_tracer")
-    monkeypatch.setenv("PYTHONPATH", str(HELPERS))
+    monkeypatch.setattr(scripts, "TRACER", HELPERS / "stand_in_tracer.py")
 
 
 @pytest.fixture
@@ -76,8 +75,8 @@ def test_sigterm_ends_the_script_first(run: Run, path: Path) -> None:
 
 
 def test_a_script_that_ends_before_anything_was_recorded_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "TRACER", "torchlap.nothing_of_that_name")
-    with pytest.raises(InstallError, match="exit code 1"):
+    monkeypatch.setattr(scripts, "TRACER", Path("nothing of that name.py"))
+    with pytest.raises(InstallError, match="exit code 2"):
         run("")
 
 

@@ -8,7 +8,7 @@ from reports.samples import script_run
 
 from torchlap.judge.script import examine
 from torchlap.reports.audit import as_json, as_markdown, as_text, exit_code
-from torchlap.schema.trace import Noticed, Place, Shapes
+from torchlap.schema.trace import Memory, Noticed, Place, Shapes
 
 PARTIAL = "the results cover everything up to that point."
 UNWAITED = replace(SPANS, unwaited=5, unfinished_seconds=5.0)
@@ -66,6 +66,41 @@ def test_an_error_is_exit_code_1_however_the_script_ended() -> None:
 def test_the_wait_at_clock_reads_is_mentioned_if_it_is_a_share_of_the_script(waited_seconds: float, text: str) -> None:
     waited = script_run(trace(looked_seconds=waited_seconds))
     assert as_text(waited, 200, color=False).splitlines()[1].endswith(text)
+
+
+def test_nothing_audited_has_its_reason_and_an_exit_code_of_its_own() -> None:
+    nothing: dict[str, Any] = {"steps": 0, "spans": (), "losses": (), "optimizers": (), "loaders": ()}
+    idle = script_run(trace(**nothing))
+    assert exit_code(idle) == 5
+    assert "nothing was audited: no backward pass" in as_text(idle, 200, color=False).splitlines()[0]
+    failed = script_run(trace(**nothing, ending="raised", error="ValueError: /home/me"), exit_code=1)
+    assert exit_code(failed) == 5
+    assert "failed before its first training step (ValueError)" in as_text(failed, 200, color=False).splitlines()[0]
+    children = script_run(trace(**nothing, children_seconds=9.0))
+    assert "child processes are not watched" in as_text(children, 200, color=False).splitlines()[0]
+
+
+def test_what_is_not_watched_is_named() -> None:
+    shown = script_run(trace(unwatched=(Noticed(AT, "the rates that tqdm shows"),)))
+    assert "Not watched: the rates that tqdm shows (train.py:7)." in as_text(shown, 200, color=False)
+
+
+def test_a_fix_is_a_diff_of_the_scripts_own_lines() -> None:
+    lines = {"train.py:5": "    start = clock()", "train.py:7": "    end = clock()"}
+    text = as_text(script_run(trace(spans=(UNWAITED,), lines=lines)), 200, color=False)
+    assert "+ torch.accelerator.synchronize()\n        end = clock()" in text
+    kept = Memory(samples=tuple((step, step << 20) for step in range(42)), kept=(AT,))
+    shown = script_run(trace(memory=kept, lines={"train.py:7": "        total += loss"}))
+    assert "- total += loss\n      + total += loss.detach()" in as_text(shown, 200, color=False)
+    assert "```diff\n- total += loss\n+ total += loss.detach()\n```" in as_markdown(shown)
+
+
+def test_the_sixth_finding_and_those_after_it_take_a_line() -> None:
+    many = trace(fallbacks=tuple(Noticed(Place("train.py", line), "aten::foo") for line in range(1, 8)))
+    text = as_text(script_run(many), 200, color=False)
+    assert text.count("Observed: ") == 5
+    assert "2 more (--format json has them in full):" in text
+    assert "<details><summary>2 more</summary>" in as_markdown(script_run(many))
 
 
 def test_limits_of_the_audit_are_mentioned() -> None:

@@ -50,7 +50,18 @@ def test_a_machine_without_an_accelerator_has_no_ratio() -> None:
 
 def test_json_has_the_audit_the_ladder_and_the_answer() -> None:
     report = json.loads(as_json(ladder("cpu", "cuda:0"), "1.2.3"))
-    assert list(report) == ["schema", "torchlap", "exit_code", "findings", "run", "devices", "ladder", "answer"]
+    assert list(report) == [
+        "schema",
+        "torchlap",
+        "exit_code",
+        "not_audited",
+        "findings",
+        "diffs",
+        "run",
+        "devices",
+        "ladder",
+        "answer",
+    ]
     assert report["devices"] == ["cpu", "cuda:0"]
     assert report["ladder"]["alexnet"][0] == {"title": "as published", "figures": ["10.0", "100"], "ratio": "10.0x"}
 

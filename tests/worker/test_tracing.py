@@ -1,84 +1,24 @@
 """The tracer on scripts with known faults: each is found at its line, and a clean script has no error."""
 
-import json
-import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import msgspec
 import pytest
-from audited_scripts import SIMULATED, Known, scripts, verdict
-from support import HELPERS, environment
+from audit_template import COST_SECONDS, IN_CPU_TIME, IN_REAL_TIME, Template
+from audited_scripts import Known, scripts, verdict
 
 from torchlap.judge.script import examine
-from torchlap.schema.trace import ScriptRun, Trace
-from torchlap.worker.tracing.clocks import Nanoseconds, Reading, clocks
-from torchlap.worker.tracing.log import Log
-
-
-def test_watched_numbers_compute_like_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Log(Path(__file__))
-    monkeypatch.setattr(clocks, "log", log, raising=False)
-    read = clocks.read(None)
-    start, end = Reading(1.5, read), Reading(4.0, read)
-    elapsed = end - start
-    computed = (elapsed, 2 * elapsed, elapsed / 2, 10 / elapsed, elapsed + 1, sum([elapsed, elapsed]))
-    assert computed == (2.5, 5.0, 1.25, 4.0, 3.5, 5.0)
-    ratio = elapsed / (start - 1.0 + elapsed)
-    assert f"{ratio:.1%} {ratio * 100:.1f} {round(ratio * 100)} {elapsed!r}" == "83.3% 83.3 83 2.5"
-    assert json.dumps([elapsed, start]) == "[2.5, 1.5]"
-    assert type(pickle.loads(pickle.dumps(elapsed))) is float
-    nanoseconds = Nanoseconds(5_000, read) - Nanoseconds(3_000, read)
-    assert (nanoseconds, nanoseconds // 3, nanoseconds / 1000, nanoseconds * 0.5) == (2000, 666, 2.0, 1000.0)
-    assert type(pickle.loads(pickle.dumps(nanoseconds))) is int
-    with pytest.raises(TypeError):
-        elapsed + "a"  # type: ignore[operator]
-    assert len(log.spans) == 2
-
-
-class Template:
-    """Processes that have torch imported and are forked for each script, with the simulated accelerator or without."""
-
-    def __init__(self, folder: Path, code: str) -> None:
-        self._trace = folder / "trace.json"
-        self._command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HELPERS)!r}); {code}"]
-        self._processes: dict[str, subprocess.Popen[str]] = {}
-
-    def audited(self, path: Path, device: str) -> ScriptRun:
-        """Run a script, and read its trace."""
-        if device not in self._processes:
-            variables = environment(**SIMULATED) if device == "sim" else environment(PYTHONPATH="")
-            self._processes[device] = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
-            )
-        process = self._processes[device]
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(f"{self._trace}\t{path}\t{device}\n")
-        process.stdin.flush()
-        code = int(process.stdout.readline())
-        trace = msgspec.json.decode(self._trace.read_bytes(), type=Trace)
-        self._trace.unlink()
-        return ScriptRun(trace, code)
-
-    def close(self) -> None:
-        for process in self._processes.values():
-            process.communicate()
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
-    """Its clocks show CPU time, so that no other load on the machine changes what a script measures."""
-    made = Template(tmp_path_factory.mktemp("traces"), "import cpu_clock, audited; audited.main()")
+    made = Template(tmp_path_factory.mktemp("traces"), IN_CPU_TIME)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def in_real_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
-    made = Template(tmp_path_factory.mktemp("traces"), "import audited; audited.main()")
+    made = Template(tmp_path_factory.mktemp("traces"), IN_REAL_TIME)
     yield made
     made.close()
 
@@ -129,6 +69,6 @@ def test_the_work_that_was_not_timed_is_measured(template: Template) -> None:
     (finding,) = examine(run.trace)
     (spans,) = run.trace.spans
     assert (finding.code, finding.severity) == ("TL401", "error")
-    assert spans.looked_at == spans.unwaited == 5
-    operators_enqueued = 0.0002 * 10 * 30  # seconds that ten steps keep the device busy, at least
-    assert spans.looked_at_seconds + spans.unfinished_seconds >= 5 * operators_enqueued
+    assert (spans.looked_at, spans.unwaited, spans.count) == (2, 5, 5)
+    operators_enqueued = COST_SECONDS * 10 * 30  # seconds that ten steps keep the device busy, at least
+    assert spans.looked_at_seconds + spans.unfinished_seconds >= 2 * operators_enqueued

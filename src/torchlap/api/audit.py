@@ -6,11 +6,16 @@ from pathlib import Path
 from torchlap.api.run import measure
 from torchlap.api.workbench import check_installation, devices
 from torchlap.errors import UsageError
+from torchlap.judge.script import examine
+from torchlap.judge.script.fixes import patched
 from torchlap.measuring import ladder
 from torchlap.measuring.plan import Options
 from torchlap.processes import script as running
 from torchlap.schema.ladder import BATCHES, IMAGES, MODELS, Ladder
 from torchlap.schema.trace import ScriptRun
+
+FIXED = "# Repaired by torchlap audit: "
+"""The first line of a repaired copy begins with it."""
 
 LADDER_SECONDS = 150.0
 """What the last two rungs may take."""
@@ -33,6 +38,30 @@ def audit_script(
     """
     check_installation()
     return running.run(str(script), arguments, stop_after=stop_after, quiet=quiet)
+
+
+def write_fixes(script: str | Path, run: ScriptRun) -> tuple[Path, tuple[str, ...]] | None:
+    """Write a copy of a script with the mechanical repairs beside it; None if there are none.
+
+    Args:
+        script: its path.
+        run: what `audit_script` returned for it.
+
+    Returns:
+        The copy, and the codes of the findings that it repairs.
+
+    Raises:
+        UsageError: when the copy would replace a file that torchlap did not write.
+    """
+    path = Path(script)
+    text, codes = patched(path.read_text(encoding="utf-8"), examine(run.trace), run.trace)
+    if not codes:
+        return None
+    copy = path.with_name(f"{path.stem}.fixed.py")
+    if copy.exists() and not copy.read_text(encoding="utf-8").startswith(FIXED):
+        raise UsageError(f"{copy} exists: move it away, so that --fix-suggestions can write the repaired copy.")
+    copy.write_text(f"{FIXED}{path.name} ({', '.join(codes)})\n{text}", encoding="utf-8")
+    return copy, codes
 
 
 def audit_experiment(

@@ -8,15 +8,18 @@ import typer
 
 from torchlap import __version__
 from torchlap.cli import options as given
-from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show_as, spinner, width
+from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show, show_as, spinner, width
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
 
 EPILOG = (
-    "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; otherwise "
-    "the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
+    "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; 5 nothing "
+    "was audited; otherwise the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
 )
 Script = Annotated[str | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="A training script.")]
 StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
+Fix = Annotated[
+    bool, typer.Option("--fix-suggestions", help="Write a repaired copy beside the script, and run it, too.")
+]
 Models = Annotated[
     str | None, typer.Option("--models", help="Without a script: which models of the experiment to run.")
 ]
@@ -28,10 +31,11 @@ def audit(
     context: typer.Context,
     script: Script = None,
     stop_after: StopAfter = None,
+    fix_suggestions: Fix = False,
     models: Models = None,
     budget: Budget = "150s",
     out: Out = None,
-    output: given.ReportFormatOption = given.ReportFormat.text,
+    output: given.AuditFormatOption = given.AuditFormat.text,
 ) -> None:
     """Run a training script and report timing mistakes by file and line.
 
@@ -43,40 +47,67 @@ def audit(
         interrupt_on(signal.SIGTERM)
         limit = words.parse_seconds(stop_after, "time limit") if stop_after is not None else None
         if script is None:
+            if fix_suggestions:
+                raise UsageError("--fix-suggestions needs a script: name one, or omit the option.")
             if limit is not None:
                 raise UsageError("--stop-after needs a script: name one, or omit the option.")
             _audit_experiment(models, words.parse_seconds(budget, "budget"), out, output)
         if models is not None or out is not None:
             raise UsageError("--models and --out apply to the 2022 experiment: omit them, or the script.")
+        if fix_suggestions:
+            if output is not given.AuditFormat.text:
+                raise UsageError("--fix-suggestions writes text: omit --format.")
+            _audit_and_fix(str(script), context.args, limit)
         _audit_script(str(script), context.args, limit, output)
 
 
-def _audit_script(script: str, arguments: list[str], limit: float | None, output: given.ReportFormat) -> NoReturn:
+def _audit_script(script: str, arguments: list[str], limit: float | None, output: given.AuditFormat) -> NoReturn:
     from torchlap.api.audit import audit_script
     from torchlap.reports import audit as reports
+    from torchlap.reports import code_scanning
 
-    result = audit_script(script, arguments, stop_after=limit, quiet=output is not given.ReportFormat.text)
+    result = audit_script(script, arguments, stop_after=limit, quiet=output is not given.AuditFormat.text)
+    folder = Path(script).parent.as_posix()
+    inside = "" if folder == "." else folder
     writers = {
-        given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
-        given.ReportFormat.markdown: lambda: reports.as_markdown(result),
-        given.ReportFormat.json: lambda: reports.as_json(result, __version__),
+        given.AuditFormat.text: lambda: reports.as_text(result, width(), color=color()),
+        given.AuditFormat.markdown: lambda: reports.as_markdown(result),
+        given.AuditFormat.json: lambda: reports.as_json(result, __version__),
+        given.AuditFormat.sarif: lambda: code_scanning.as_sarif(result, __version__, inside),
+        given.AuditFormat.github: lambda: code_scanning.as_annotations(result, inside),
     }
     show_as(output, writers, EXIT_INTERRUPTED if result.interrupted else reports.exit_code(result))
 
 
-def _audit_experiment(models: str | None, budget: float, out: Path | None, output: given.ReportFormat) -> NoReturn:
+def _audit_and_fix(script: str, arguments: list[str], limit: float | None) -> NoReturn:
+    from torchlap.api.audit import audit_script, write_fixes
+    from torchlap.reports import audit as reports
+
+    result = audit_script(script, arguments, stop_after=limit)
+    report = reports.as_text(result, width(), color=color())
+    written = write_fixes(script, result)
+    if written is None:
+        show(f"{report}\nNo finding has a mechanical repair.\n", reports.exit_code(result))
+    copy, codes = written
+    repaired = audit_script(copy, arguments, stop_after=limit, quiet=True)
+    show(f"{report}\n{reports.as_comparison(result, repaired, copy, codes)}", reports.exit_code(result))
+
+
+def _audit_experiment(models: str | None, budget: float, out: Path | None, output: given.AuditFormat) -> NoReturn:
     from torchlap.api.audit import audit_experiment
     from torchlap.cli import words
     from torchlap.reports import ladder as reports
     from torchlap.schema.ladder import MODELS
 
     chosen = words.split_words(models) if models is not None else MODELS
-    quiet = output is not given.ReportFormat.text
+    if output in (given.AuditFormat.sarif, given.AuditFormat.github):
+        raise UsageError(f"--format {output} needs a script: name one, or choose text, markdown or json.")
+    quiet = output is not given.AuditFormat.text
     with spinner() as watch:
         result = audit_experiment(chosen, budget_seconds=budget, out=out, quiet=quiet, watch=watch)
     writers = {
-        given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
-        given.ReportFormat.markdown: lambda: reports.as_markdown(result),
-        given.ReportFormat.json: lambda: reports.as_json(result, __version__),
+        given.AuditFormat.text: lambda: reports.as_text(result, width(), color=color()),
+        given.AuditFormat.markdown: lambda: reports.as_markdown(result),
+        given.AuditFormat.json: lambda: reports.as_json(result, __version__),
     }
     show_as(output, writers, EXIT_FINE)

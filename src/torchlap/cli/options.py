@@ -32,6 +32,16 @@ class ReportFormat(StrEnum):
     json = "json"
 
 
+class AuditFormat(StrEnum):
+    """How the report about a script is written."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+    sarif = "sarif"
+    github = "github"
+
+
 class Data(StrEnum):
     """Which images."""
 
@@ -106,6 +116,11 @@ Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with 
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 ReportFormatOption = Annotated[
     ReportFormat, typer.Option("--format", help="text, markdown for a bug report, or json for a script.")
+]
+
+AuditFormatOption = Annotated[
+    AuditFormat,
+    typer.Option("--format", help="text, markdown, json, sarif for code scanning, or github for annotations."),
 ]
 
 

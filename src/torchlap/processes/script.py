@@ -19,7 +19,8 @@ GRACE_SECONDS = 10.0
 """How long an interrupted script has to end by itself."""
 
 LARGEST_TRACE = 256 << 20
-TRACER = "torchlap.worker.tracing.script"
+TRACER = Path(__file__).parents[1] / "worker" / "tracing" / "entry" / "start.py"
+"""Started by its path: `python -m` would put the current folder first on the path."""
 
 
 def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quiet: bool) -> ScriptRun:
@@ -41,7 +42,7 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
         raise UsageError(f"The script {script} {reason}: choose a Python file.")
     with TemporaryDirectory(prefix="torchlap-") as folder:
         trace = Path(folder) / "trace.json"
-        command = [sys.executable, "-m", TRACER, str(trace), script, *arguments]
+        command = [sys.executable, str(TRACER), str(trace), script, *arguments]
         with subprocess.Popen(command, stdout=sys.stderr if quiet else None) as process:
             stopped, interrupted = _watched(process, stop_after)
         return _read(trace, process.returncode, stopped=stopped, interrupted=interrupted)

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.base import Count, Name, Seconds, Share, Text
 
-SCHEMA = 1
+SCHEMA = 2
 Figure = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Ending = Literal["finished", "exited", "raised", "interrupted", "under way"]
 
@@ -51,6 +51,13 @@ class Spans(Struct, frozen=True, kw_only=True):
         first_span_seconds: the span with that step.
         step_seconds: a typical step.
         train_seconds: the host's time in forward, backward and optimizer.
+        clock: the function that was read, or `event`.
+        conditional: the script may leave some of these spans out, such as the first.
+        robust: the script computes a median, a minimum or a quantile of times.
+        untouched: spans during which the tracer did not wait for the device; seconds and shares are of these alone if
+            there are any.
+        evaluated: spans that contain an evaluation.
+        compiled: graphs that torch.compile compiled within them, in `compile_seconds`.
     """
 
     place: Place
@@ -77,14 +84,19 @@ class Spans(Struct, frozen=True, kw_only=True):
     inputs: tuple[Line, ...] = ()
     workers_started: tuple[Line, ...] = ()
     evaluations: tuple[Line, ...] = ()
-    outputs: tuple[Line, ...] = ()
+    clock: Name = "perf_counter"
+    conditional: bool = False
+    robust: bool = False
+    untouched: Count = 0
+    evaluated: Count = 0
+    compiled: Count = 0
+    compile_seconds: Seconds = 0.0
 
 
 class Quotient(Struct, frozen=True, kw_only=True):
-    """A ratio of two timings that the script computed; `printed` is the line that showed it as a percentage."""
+    """A ratio of two timings that the script computes; `printed` is the line that shows it as a percentage."""
 
     place: Place
-    value: Figure
     above: tuple[Name, ...]
     below: tuple[Name, ...]
     of_parts: bool = False
@@ -92,12 +104,16 @@ class Quotient(Struct, frozen=True, kw_only=True):
 
 
 class Losses(Struct, frozen=True, kw_only=True):
-    """The losses that a line called backward on: an even sample, in order; None where a loss was not finite."""
+    """The losses that a line called backward on: an even sample, in order; None where a loss was not finite.
+
+    `classes` is positive for a cross entropy of that many classes.
+    """
 
     place: Place
     count: Count
     values: tuple[Figure | None, ...]
     every: Count = 1
+    classes: Count = 0
 
 
 class Shapes(Struct, frozen=True):
@@ -120,6 +136,8 @@ class DeadOutputs(Struct, frozen=True, kw_only=True):
 
 class Held(Struct, frozen=True, kw_only=True):
     """An optimizer: where it was created and stepped, the parameters in it, and those that never had a gradient.
+
+    Frozen parameters (requires_grad is False) are not among those without a gradient.
 
     `unchanged` means that none of its parameters changed from the first step to the last.
     """
@@ -168,7 +186,8 @@ class Loader(Struct, frozen=True, kw_only=True):
         pinned: it pins memory; `pinned_used` means that some copy benefits from that.
         waited_seconds: waiting for batches, over all epochs.
         started_seconds: starting the iterators, including worker processes, over all epochs.
-        alone_seconds: loading one epoch without workers, if that was tried.
+        first_seconds: waiting for the first batch of each epoch.
+        iterated_seconds: from the start of each iterator to its last batch.
         trains_on: devices of the training steps.
     """
 
@@ -177,12 +196,50 @@ class Loader(Struct, frozen=True, kw_only=True):
     workers: Count
     pinned: bool
     pinned_used: bool
+    persistent: bool = False
     epochs: Count
     batches: Count
     waited_seconds: Seconds
     started_seconds: Seconds
-    alone_seconds: Seconds | None = None
+    first_seconds: Seconds = 0.0
+    iterated_seconds: Seconds = 0.0
     trains_on: tuple[Name, ...] = ()
+
+
+class Compiled(Struct, frozen=True, kw_only=True):
+    """A function that torch.compile compiled: where it begins, how often, and for how long."""
+
+    place: Place
+    count: Count
+    seconds: Seconds
+    limit: Count = 0
+
+
+class Autocast(Struct, frozen=True, kw_only=True):
+    """An autocast that the script requested for a kind of device."""
+
+    place: Place
+    kind: Name
+    count: Count
+
+
+class Scaled(Struct, frozen=True, kw_only=True):
+    """A line that steps an optimizer through a GradScaler, which skipped some of the steps."""
+
+    place: Place
+    steps: Count
+    skipped: Count
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """Memory in use after steps: an even sample of (step, bytes).
+
+    Attributes:
+        kept: lines that add a loss to a running total, or keep it, without detach() or item().
+    """
+
+    samples: tuple[tuple[Count, Count], ...] = ()
+    kept: tuple[Place, ...] = ()
 
 
 class Threads(Struct, frozen=True, kw_only=True):
@@ -208,8 +265,14 @@ class Trace(Struct, frozen=True, kw_only=True):
         seconds: from the script's first line to its last.
         tracer_seconds: the part of it that the tracer used.
         looked_seconds: how long the tracer waited for the device at clock reads, to measure its pending work.
+        parts: timed parts of steps, such as the forward pass alone.
         turns: the devices of the timed spans in order, without repetitions in a row.
+        by_backward: no optimizer stepped: each backward pass counts as a step.
+        unwatched: what the script uses to time or to train, and the audit does not watch, with its line.
+        children_seconds: the CPU time of child processes.
+        portable: the script names a kind of accelerator, whether or not it uses one here.
         truncated: more happened than was kept.
+        lines: the source of the lines that the trace names, by `file:line`.
     """
 
     schema: int
@@ -224,7 +287,18 @@ class Trace(Struct, frozen=True, kw_only=True):
     models: dict[Name, Text] = {}
     steps: Count = 0
     spans: tuple[Spans, ...] = ()
+    parts: tuple[Spans, ...] = ()
     turns: tuple[Name, ...] = ()
+    by_backward: bool = False
+    unwatched: tuple[Noticed, ...] = ()
+    children_seconds: Seconds = 0.0
+    portable: bool = False
+    compiled: tuple[Compiled, ...] = ()
+    graph_breaks: Count = 0
+    autocasts: tuple[Autocast, ...] = ()
+    scaled: tuple[Scaled, ...] = ()
+    memory: Memory = Memory()
+    softmax_twice: tuple[Noticed, ...] = ()
     quotients: tuple[Quotient, ...] = ()
     losses: tuple[Losses, ...] = ()
     shapes: tuple[Shapes, ...] = ()
@@ -243,6 +317,7 @@ class Trace(Struct, frozen=True, kw_only=True):
     tf32: Tf32 | None = None
     fallbacks: tuple[Noticed, ...] = ()
     truncated: bool = False
+    lines: dict[Text, Text] = {}
 
 
 class ScriptRun(msgspec.Struct, frozen=True):

@@ -1,7 +1,10 @@
 """Whether the script's training can work: rules about losses, gradients and optimizers."""
 
 from collections.abc import Iterable
+from math import log
 from statistics import median
+
+from msgspec.structs import replace
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.script.timing import times
@@ -19,9 +22,10 @@ CANNOT_RUN = Rule(
 
 
 def cannot_run(trace: Trace) -> Iterable[Finding]:
-    """A model's forward raised an error."""
+    """A model's forward raised an error about shapes; a note if the script handled it and went on."""
     for notice in trace.cannot_run:
-        yield CANNOT_RUN.finding(str(notice.place), notice.words)
+        finding = CANNOT_RUN.finding(str(notice.place), notice.words)
+        yield finding if trace.ending == "raised" else replace(finding, severity="note")
 
 
 SHAPES = Rule(
@@ -51,15 +55,18 @@ DEAD_OUTPUTS = Rule(
     "Pass all outputs of the model to the loss, or make the last layer smaller.",
 )
 
+FEWEST_CHECKS = 3
+
 
 def dead_outputs(trace: Trace) -> Iterable[Finding]:
     """Rows of the last layer have no gradient."""
     for head in trace.dead_outputs:
-        evidence = (
-            f"{head.dead} of {head.outputs} outputs: the gradient of {head.parameter} was zero there in all "
-            f"{head.looks} checks"
-        )
-        yield DEAD_OUTPUTS.finding(str(head.place), evidence)
+        if head.looks >= FEWEST_CHECKS:
+            evidence = (
+                f"{head.dead} of {head.outputs} outputs: the gradient of {head.parameter} was zero there in all "
+                f"{head.looks} checks"
+            )
+            yield DEAD_OUTPUTS.finding(str(head.place), evidence)
 
 
 NEVER_CHANGES = Rule(
@@ -73,6 +80,9 @@ NEVER_CHANGES = Rule(
     "out of the optimizer.",
 )
 
+MUCH = 0.1
+"""A smaller share of the parameters, such as an unused pooling layer, is only worth knowing."""
+
 
 def never_changes(trace: Trace) -> Iterable[Finding]:
     """Some of an optimizer's parameters have no gradient, or none of them changes."""
@@ -80,9 +90,12 @@ def never_changes(trace: Trace) -> Iterable[Finding]:
         if optimizer.without_gradient and optimizer.without_gradient < optimizer.parameters:
             evidence = (
                 f"{optimizer.without_gradient} of {optimizer.parameters} parameters ({optimizer.elements_without} of "
-                f"{optimizer.elements} elements) had no gradient, such as {', '.join(optimizer.names)}"
+                f"{optimizer.elements} elements) had no gradient in {optimizer.steps} steps, such as "
+                f"{', '.join(optimizer.names)}"
             )
-            yield NEVER_CHANGES.finding(str(optimizer.made), evidence)
+            finding = NEVER_CHANGES.finding(str(optimizer.made), evidence)
+            few = optimizer.elements_without < MUCH * optimizer.elements
+            yield replace(finding, severity="note") if few else finding
         elif optimizer.unchanged and not optimizer.without_gradient:
             evidence = f"no parameter changed in the steps that were checked, of {optimizer.steps}"
             yield NEVER_CHANGES.finding(str(optimizer.made), evidence)
@@ -91,38 +104,49 @@ def never_changes(trace: Trace) -> Iterable[Finding]:
 DOES_NOT_FALL = Rule(
     "TL413",
     "warning",
-    "loss does not decrease",
-    "A model that trains memorizes a fixed dataset within a few hundred steps. If the loss does not decrease, "
-    "what was timed may not be training. With new random data in each step, there is nothing to learn.",
-    "Check the labels, the learning rate, and the shapes passed to the loss.",
+    "the loss stays at that of guessing",
+    "The cross entropy of a model that guesses evenly among C classes is ln(C). After this many steps a model that "
+    "trains is below it: labels may not belong to their inputs, or what was timed may not be training. With random "
+    "labels, as in a benchmark, there is nothing to learn.",
+    "Check the labels, the learning rate, and the shapes passed to the loss. If the labels are random on purpose, "
+    "ignore this.",
 )
 
-FEWEST_LOSSES = 20
+FEWEST_LOSSES = 64
+MANY_CLASSES, FEWEST_OF_MANY = 100, 1000
+"""With more classes than that, learning anything takes at least so many steps."""
+
 TENTH = 10
 FALLS = 0.98
 """A loss that ends within two percent of its start has not decreased."""
 
 
 def does_not_fall(trace: Trace) -> Iterable[Finding]:
-    """No loss of the script decreases; of several, as in adversarial training, one is enough."""
-    finite = [losses for losses in trace.losses if losses.count >= FEWEST_LOSSES and None not in losses.values]
-    if any(_falls(losses) for losses in finite):
-        return
-    for losses in finite:
+    """A cross entropy neither decreases nor is below that of guessing.
+
+    Other losses need not decrease: in adversarial or reinforcement learning they do not.
+    """
+    for losses in trace.losses:
+        fewest = FEWEST_LOSSES if losses.classes <= MANY_CLASSES else FEWEST_OF_MANY
+        if losses.classes < SOME_CLASSES or losses.count < fewest or None in losses.values:
+            continue
         first, last = _ends(losses)
-        evidence = f"{first:.4g} at first, {last:.4g} after {losses.count} steps"
-        yield DOES_NOT_FALL.finding(str(losses.place), evidence)
+        guessing = log(losses.classes)
+        if last > FALLS * first and last > FALLS * guessing:
+            evidence = (
+                f"{first:.4g} at first, {last:.4g} after {losses.count} steps; guessing among {losses.classes} classes "
+                f"gives {guessing:.4g}"
+            )
+            yield DOES_NOT_FALL.finding(str(losses.place), evidence)
+
+
+SOME_CLASSES = 2
 
 
 def _ends(losses: Losses) -> tuple[float, float]:
     values = [value for value in losses.values if value is not None]
     part = max(1, len(values) // TENTH)
     return median(values[:part]), median(values[-part:])
-
-
-def _falls(losses: Losses) -> bool:
-    first, last = _ends(losses)
-    return last < min(FALLS * first, first / FALLS)
 
 
 NOT_FINITE = Rule(
@@ -217,8 +241,26 @@ def unheld(trace: Trace) -> Iterable[Finding]:
             yield UNHELD.finding(str(notice.place), notice.words)
 
 
+SOFTMAX_TWICE = Rule(
+    "TL442",
+    "warning",
+    "cross_entropy of a softmax's output",
+    "cross_entropy applies softmax itself. Of probabilities, it computes a second softmax: the loss of a perfect "
+    "prediction is then far from 0 (1.46 for 10 classes), and gradients are small.",
+    "Remove the softmax, and pass cross_entropy the logits; or use nll_loss of log_softmax.",
+    "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
+)
+
+
+def softmax_twice(trace: Trace) -> Iterable[Finding]:
+    """A loss that applies softmax is given a softmax's output."""
+    for notice in trace.softmax_twice:
+        yield SOFTMAX_TWICE.finding(str(notice.place), f"{notice.words}, in all {notice.count} checked steps")
+
+
 RULES = (
     cannot_run,
+    softmax_twice,
     shapes,
     dead_outputs,
     holds_nothing,

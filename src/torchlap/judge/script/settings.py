@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.judge.script.timing import duration, times
-from torchlap.schema.trace import Loader, Trace
+from torchlap.judge.script.timing import compares_devices, duration, times
+from torchlap.schema.trace import Trace
 
 SAME_COPY = Rule(
     "TL430",
@@ -77,10 +77,13 @@ USELESS_PIN = Rule(
 
 
 def useless_pin(trace: Trace) -> Iterable[Finding]:
-    """Memory is pinned, but no copy from it is asynchronous."""
+    """Memory is pinned, but no copy from it is asynchronous.
+
+    A script that also runs on an accelerator is right to ask for it on the CPU, where torch ignores it.
+    """
     for loader in trace.loaders:
-        if loader.pinned and not loader.pinned_used:
-            on_cpu = loader.trains_on == ("cpu",)
+        on_cpu = loader.trains_on == ("cpu",)
+        if loader.pinned and not loader.pinned_used and not (on_cpu and trace.portable):
             evidence = "training is on the CPU" if on_cpu else "no copy of a batch is non_blocking"
             yield USELESS_PIN.finding(str(loader.made), evidence)
 
@@ -88,36 +91,27 @@ def useless_pin(trace: Trace) -> Iterable[Finding]:
 IDLE_WORKERS = Rule(
     "TL434",
     "warning",
-    "loader workers cost more than they gain",
-    "Worker processes are started again for each pass over the data, and each batch travels between processes. For "
-    "small data that is slower than loading without workers, and much slower where processes are spawned (macOS, "
-    "Windows).",
-    "Use num_workers=0, or persistent_workers=True.",
+    "loader workers are started again and again",
+    "Worker processes are started anew for each pass over the data, and the first batch waits for them. For small data "
+    "that is slower than loading without workers, and much slower where processes are spawned (macOS, Windows).",
+    "Use persistent_workers=True, or num_workers=0 for small data.",
 )
 
-COSTS_MORE = 1.1
+MUCH_OF_AN_EPOCH = 0.2
 
 
 def idle_workers(trace: Trace) -> Iterable[Finding]:
-    """An epoch waits longer with workers than loading takes without them."""
-    for loader in filter(_costs_more, trace.loaders):
-        evidence = (
-            f"an epoch waits {duration(_wait(loader))} for {loader.workers} workers "
-            f"({duration(loader.started_seconds / loader.epochs)} to start them); without workers its batches take "
-            f"{duration(loader.alone_seconds or 0.0)}"
-        )
-        yield IDLE_WORKERS.finding(str(loader.read), evidence)
-
-
-def _costs_more(loader: Loader) -> bool:
-    if not (loader.workers and loader.epochs and loader.alone_seconds):
-        return False
-    return _wait(loader) > COSTS_MORE * loader.alone_seconds
-
-
-def _wait(loader: Loader) -> float:
-    """Seconds that an epoch waits for the workers, including their start."""
-    return (loader.waited_seconds + loader.started_seconds) / loader.epochs
+    """Much of each epoch is spent on starting the workers, and on waiting for their first batch."""
+    for loader in trace.loaders:
+        beginning = loader.started_seconds + loader.first_seconds
+        share = beginning / loader.iterated_seconds if loader.iterated_seconds else 0.0
+        if loader.workers and not loader.persistent and loader.epochs > 1 and share > MUCH_OF_AN_EPOCH:
+            evidence = (
+                f"an epoch takes {duration(loader.started_seconds / loader.epochs)} to start {loader.workers} workers "
+                f"and {duration(loader.first_seconds / loader.epochs)} to its first batch: {share:.0%} of the "
+                f"{duration(loader.iterated_seconds / loader.epochs)} in which it is iterated"
+            )
+            yield IDLE_WORKERS.finding(str(loader.read), evidence)
 
 
 DENORMALS = Rule(
@@ -156,7 +150,7 @@ FEWER = 0.5
 def few_threads(trace: Trace) -> Iterable[Finding]:
     """Training on the CPU uses at most half of the cores."""
     threads = trace.threads
-    if threads and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
+    if threads and trace.spans and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
         where = str(threads.place) if threads.place else ""
         count = "1 thread" if threads.threads == 1 else f"{threads.threads} threads"
         yield FEW_THREADS.finding(where, f"{count}, {threads.cores} cores")
@@ -179,7 +173,7 @@ def tf32_on_one_side(trace: Trace) -> Iterable[Finding]:
         return
     uses = {"matrix products": tf32.matmul, "convolutions": tf32.convolution}
     operators = [name for name, is_used in uses.items() if is_used]
-    ratio = next((ratio.place for ratio in trace.quotients if ratio.above != ratio.below), None)
+    ratio = next((ratio.place for ratio in trace.quotients if compares_devices(ratio)), None)
     where = tf32.place or ratio
     if operators and where is not None:
         default = "" if tf32.place else " (torch's default for convolutions)"

@@ -1,11 +1,11 @@
 """Whether the script's clock times its training: rules about timed spans, and about what the script makes of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.schema.trace import Line, Spans, Trace
+from torchlap.schema.trace import Line, Quotient, Spans, Trace
 
 MILLION = 1e6
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
@@ -20,6 +20,11 @@ def duration(seconds: float) -> str:
 def millions(count: int) -> str:
     """The size of a model, like `11.7 million`."""
     return f"{count / MILLION:.3g} million" if count >= MILLION else str(count)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def times(count: int) -> str:
@@ -51,8 +56,8 @@ LEAST_UNTIMED_SECONDS = 2e-4
 
 
 def not_synchronized(trace: Trace) -> Iterable[Finding]:
-    """The end of a span is read while the device is working."""
-    for spans in trace.spans:
+    """The end of a span, or of a part of a step, is read while the device is working."""
+    for spans in (*trace.spans, *trace.parts):
         if spans.by_events or spans.devices == ("cpu",):
             continue
         reads = max(1, spans.looked_at)
@@ -60,9 +65,10 @@ def not_synchronized(trace: Trace) -> Iterable[Finding]:
         work = spans.looked_at_seconds / reads + pending
         share = pending / work if work else 0.0
         if share > UNTIMED and pending > LEAST_UNTIMED_SECONDS:
+            reads_text = f"each of {spans.looked_at} reads" if spans.looked_at > 1 else "the read"
             evidence = (
-                f"{duration(pending)} of work was still pending at each of {spans.looked_at} reads: {share:.0%} of "
-                f"{duration(work)} was not timed"
+                f"{duration(pending)} of work was still pending at {reads_text}: {share:.0%} of {duration(work)} was "
+                "not timed"
             )
             yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
         elif spans.unwaited == spans.count:
@@ -119,15 +125,8 @@ SEVERAL_SPANS = 3
 def warm_up_inside(trace: Trace) -> Iterable[Finding]:
     """A timed span contains the first step, which takes longer than others, or the start of worker processes."""
     for spans in trace.spans:
-        extra = spans.first_step_seconds - spans.step_seconds
-        share = extra / spans.first_span_seconds if spans.first_span_seconds else 0.0
-        if spans.step_seconds and share > WARM_UP:
-            evidence = (
-                f"the first step on {', '.join(spans.devices)} took {duration(spans.first_step_seconds)}, a usual "
-                f"one {duration(spans.step_seconds)}: {share:.0%} of its span, the first of {spans.count}"
-            )
-            finding = WARM_UP_INSIDE.finding(str(spans.start), evidence)
-            yield finding if spans.count < SEVERAL_SPANS else replace(finding, severity="note")
+        if not spans.compiled:
+            yield from _slow_first_step(spans)
         for line in spans.workers_started:
             share = _share(line, spans)
             if share > WARM_UP:
@@ -136,6 +135,23 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
                     f"{share:.0%} of the timed span"
                 )
                 yield WARM_UP_INSIDE.finding(str(line.place), evidence)
+
+
+def _slow_first_step(spans: Spans) -> Iterable[Finding]:
+    extra = spans.first_step_seconds - spans.step_seconds
+    one_by_one = spans.steps == spans.count
+    whole = spans.total_seconds if one_by_one else spans.first_span_seconds
+    share = extra / whole if whole else 0.0
+    if not spans.step_seconds or share <= WARM_UP or (spans.conditional and spans.count > 1):
+        return
+    part = f"of the sum of {spans.count} steps" if one_by_one else f"of its span, the first of {spans.count}"
+    evidence = (
+        f"the first step on {', '.join(spans.devices)} took {duration(spans.first_step_seconds)}, a usual one "
+        f"{duration(spans.step_seconds)}: {share:.0%} {part}"
+    )
+    finding = WARM_UP_INSIDE.finding(str(spans.start), evidence)
+    matters = spans.count < SEVERAL_SPANS or (one_by_one and not spans.robust)
+    yield finding if matters else replace(finding, severity="note")
 
 
 WAITS_FOR_INPUT = Rule(
@@ -166,34 +182,29 @@ EVALUATES_INSIDE = Rule(
     "TL405",
     "warning",
     "more than training is timed",
-    "Evaluation, logging and saving take time that does not belong to training, and their share of the time differs "
-    "from device to device.",
-    "Read the clock before them, or subtract their time.",
+    "Evaluation takes time that does not belong to training, and its share of the time differs from device to device.",
+    "Read the clock before it, or subtract its time.",
 )
 
 BESIDE = 0.05
+MOST_SPANS = 0.5
+"""What happens in fewer of the spans does not change their median."""
 
 
 def evaluates_inside(trace: Trace) -> Iterable[Finding]:
-    """Evaluation or printing takes much of a span."""
-    for spans in trace.spans:
-        for line, share, words in _beside(spans):
-            if share > BESIDE:
-                yield EVALUATES_INSIDE.finding(str(line.place), f"{line.count} {words.format(share)}")
+    """Evaluation takes much of most spans.
 
-
-def _beside(spans: Spans) -> Iterator[tuple[Line, float, str]]:
-    """What a span does beside training: the line, its share, and the words for it.
-
-    The share of evaluation is that of the host's work, because the device's work cannot be separated; the share of
-    printing is that of the time.
+    Its share is that of the host's work, because the device's work cannot be separated.
     """
-    work = spans.train_seconds + sum(line.seconds for line in spans.evaluations)
-    for line in spans.evaluations:
-        if work:
-            yield line, line.seconds / work, "evaluations, about {:.0%} of the work"
-    for line in spans.outputs:
-        yield line, _share(line, spans), "prints, {:.0%} of the timed span"
+    for spans in trace.spans:
+        work = spans.train_seconds + sum(line.seconds for line in spans.evaluations)
+        if not work or spans.evaluated < MOST_SPANS * spans.count:
+            continue
+        for line in spans.evaluations:
+            share = line.seconds / work
+            if share > BESIDE:
+                evidence = f"{line.count} evaluations in {spans.count} spans, about {share:.0%} of the work"
+                yield EVALUATES_INSIDE.finding(str(line.place), evidence)
 
 
 ONE_REPETITION = Rule(
@@ -208,15 +219,21 @@ ONE_REPETITION = Rule(
 def one_repetition(trace: Trace) -> Iterable[Finding]:
     """No line times more than one span of a model on a device."""
     for workload in dict.fromkeys(map(_workload, trace.spans)):
+        if any(spans.count > 1 and spans.devices == workload[0] for spans in trace.spans if spans.batch != workload[2]):
+            continue  # batches of several sizes, timed one by one
         timed = [spans for spans in trace.spans if _workload(spans) == workload]
         if all(spans.count == 1 for spans in timed):
             longest = max(timed, key=lambda spans: spans.total_seconds)
             evidence = (
-                f"one span of {longest.steps} steps on {', '.join(longest.devices)} for a model of "
-                f"{millions(longest.parameters)} parameters at batch {longest.batch}, "
+                f"one span of {counted(longest.steps, 'step')} on {', '.join(longest.devices)}{_model(longest)}, "
                 f"{duration(longest.total_seconds)}"
             )
             yield ONE_REPETITION.finding(str(longest.place), evidence)
+
+
+def _model(spans: Spans) -> str:
+    size = f" for a model of {millions(spans.parameters)} parameters" if spans.parameters else ""
+    return f"{size} at batch {spans.batch}" if spans.batch else size
 
 
 def _workload(spans: Spans) -> tuple[tuple[str, ...], int, int]:
@@ -235,13 +252,17 @@ ONE_AFTER_THE_OTHER = Rule(
 SEVERAL_DEVICES = 2
 
 
+def compares_devices(ratio: Quotient) -> bool:
+    """Whether times of several devices are divided by each other."""
+    return bool(ratio.above and ratio.below) and len({*ratio.above, *ratio.below}) > 1
+
+
 def one_after_the_other(trace: Trace) -> Iterable[Finding]:
     """All spans of one device come before all of another."""
     devices = list(dict.fromkeys(trace.turns))
     if len(devices) < SEVERAL_DEVICES or len(trace.turns) > len(devices):
         return
-    ratios = (ratio for ratio in trace.quotients if ratio.above and ratio.below and ratio.above != ratio.below)
-    ratio = next(ratios, None)
+    ratio = next(filter(compares_devices, trace.quotients), None)
     last = next(spans for spans in trace.spans if spans.devices == (devices[-1],))
     where = ratio.place if ratio else last.place
     counts = {device: sum(spans.count for spans in trace.spans if spans.devices == (device,)) for device in devices}
@@ -265,7 +286,32 @@ def percentage(trace: Trace) -> Iterable[Finding]:
     for ratio in trace.quotients:
         if ratio.printed and not ratio.of_parts and ratio.printed not in places:
             places.add(ratio.printed)
-            yield PERCENTAGE.finding(str(ratio.printed), f"{ratio.value:.3g}x is shown as {100 * ratio.value:.4g}")
+            evidence = f"the ratio of two times that {ratio.place} computes is shown multiplied by a hundred"
+            yield PERCENTAGE.finding(str(ratio.printed), evidence)
+
+
+PROCESSOR_TIME = Rule(
+    "TL408",
+    "error",
+    "the clock counts processor time",
+    "time.process_time() and time.thread_time() add up the time that the CPU worked for the process or thread: several "
+    "threads count several times, and waiting for a device, a disk or another process does not count at all.",
+    "Use time.perf_counter().",
+    "https://docs.python.org/3/library/time.html#time.process_time",
+)
+
+
+def processor_time(trace: Trace) -> Iterable[Finding]:
+    """A span around training steps is read from a clock of the CPU's work."""
+    for spans in trace.spans:
+        clock = spans.clock.removesuffix("_ns")
+        if clock in ("process_time", "thread_time"):
+            threads = counted(trace.threads.threads if trace.threads else 1, "compute thread")
+            evidence = (
+                f"time.{spans.clock}() times {counted(spans.count, 'span')} of training steps, in a process with "
+                f"{threads}"
+            )
+            yield PROCESSOR_TIME.finding(str(spans.end), evidence)
 
 
 RULES = (
@@ -276,5 +322,6 @@ RULES = (
     evaluates_inside,
     one_repetition,
     one_after_the_other,
+    processor_time,
     percentage,
 )

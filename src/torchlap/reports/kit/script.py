@@ -8,16 +8,22 @@ from msgspec import Struct
 from rich.console import RenderableType
 from rich.text import Text
 
-from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED
+from torchlap.errors import EXIT_FINE, EXIT_NOTHING_AUDITED, EXIT_SOME_CELLS_FAILED
 from torchlap.judge.findings import Finding
 from torchlap.judge.script import examine
+from torchlap.judge.script.coverage import limits, nothing_audited
+from torchlap.judge.script.fixes import edits
 from torchlap.judge.script.timing import duration, millions
-from torchlap.reports.kit.findings import entry, in_markdown, in_terminal
+from torchlap.reports.kit.findings import brief_in_markdown, entry, in_markdown, in_terminal, note_in_terminal
 from torchlap.reports.kit.terminal import indented
 from torchlap.reports.kit.text import clean, counted, escape
 from torchlap.schema.trace import ScriptRun, Spans
 
-SCHEMA = 2
+SCHEMA = 3
+MOST_FINDINGS = 5
+"""In full; of the others, a line each."""
+
+DIFF_STYLES = {"+": "green", "-": "red"}
 MOST_SPANS = 6
 WORTH_MENTIONING = 0.01
 """A share of the time; less is left out."""
@@ -29,48 +35,81 @@ class Report(Struct, frozen=True, kw_only=True):
     schema: int
     torchlap: str
     exit_code: int
+    not_audited: str
     findings: tuple[Finding, ...]
+    diffs: dict[str, tuple[str, ...]]
     run: ScriptRun
 
 
 def exit_code(run: ScriptRun) -> int:
-    """1 if a finding is an error; otherwise the script's own, or 0 if it was stopped on purpose."""
+    """1 if a finding is an error, 5 if nothing was audited, 0 if it was stopped; otherwise the script's own."""
     if any(finding.severity == "error" for finding in examine(run.trace)):
         return EXIT_SOME_CELLS_FAILED
+    if nothing_audited(run.trace):
+        return EXIT_NOTHING_AUDITED
     return EXIT_FINE if run.stopped else run.exit_code
 
 
 def as_object(run: ScriptRun, version: str) -> dict[str, object]:
     """The JSON format in plain types."""
-    report = Report(schema=SCHEMA, torchlap=version, exit_code=exit_code(run), findings=examine(run.trace), run=run)
+    found = examine(run.trace)
+    report = Report(
+        schema=SCHEMA,
+        torchlap=version,
+        exit_code=exit_code(run),
+        not_audited=nothing_audited(run.trace),
+        findings=found,
+        diffs={finding.where: diff for finding in found if (diff := _diff(finding, run))},
+        run=run,
+    )
     fields: dict[str, object] = msgspec.to_builtins(report)
     return fields
 
 
+def _diff(finding: Finding, run: ScriptRun) -> tuple[str, ...]:
+    return tuple(clean(line) for edit in edits(finding, run.trace) for line in edit.diff)
+
+
 def in_full(run: ScriptRun) -> Iterator[RenderableType]:
-    """For a terminal: the verdict, what was timed, then the findings, worst first."""
+    """For a terminal: the verdict, what was timed, the worst findings, and the others in a line each."""
     findings = examine(run.trace)
     yield Text(headline(run, findings), style="bold")
     yield from map(indented, remarks(run))
-    for finding in findings:
+    for finding in findings[:MOST_FINDINGS]:
         yield Text("")
         yield from in_terminal(entry([finding]))
+        for line in _diff(finding, run):
+            yield Text(f"      {line}", style=DIFF_STYLES.get(line[0], ""), no_wrap=True)
+    if len(findings) > MOST_FINDINGS:
+        yield Text("")
+        yield Text(f"{len(findings) - MOST_FINDINGS} more (--format json has them in full):")
+        yield from (note_in_terminal(entry([finding])) for finding in findings[MOST_FINDINGS:])
 
 
 def as_lines(run: ScriptRun) -> list[str]:
     """The same as lines of Markdown."""
     findings = examine(run.trace)
     lines = [f"**{escape(headline(run, findings))}**", "", *(f"- {escape(line)}" for line in remarks(run))]
-    for finding in findings:
+    for finding in findings[:MOST_FINDINGS]:
         lines += ["", *in_markdown(entry([finding]))]
+        diff = _diff(finding, run)
+        if diff:
+            lines += ["", "```diff", *(line.replace("`", "'") for line in diff), "```"]
+    if len(findings) > MOST_FINDINGS:
+        rest = [brief_in_markdown(entry([finding])) for finding in findings[MOST_FINDINGS:]]
+        lines += ["", f"<details><summary>{len(rest)} more</summary>", "", *rest, "", "</details>"]
     return lines
 
 
 def headline(run: ScriptRun, findings: Sequence[Finding]) -> str:
-    """The number of findings of each severity, worst first."""
+    """The number of findings of each severity, worst first; whether anything was watched at all."""
     severities = [finding.severity for finding in findings]
     counts = [counted(severities.count(severity), severity) for severity in dict.fromkeys(severities)]
-    return clean(f"{run.trace.script}: {', '.join(counts) or 'no timing problems found'}.")
+    reason = nothing_audited(run.trace)
+    if reason:
+        return clean(f"{run.trace.script}: nothing was audited: {reason}.")
+    clear = "no timing problems found" if run.trace.spans else "no problems found, but the timing was not checked"
+    return clean(f"{run.trace.script}: {', '.join(counts) or clear}.")
 
 
 def remarks(run: ScriptRun) -> list[str]:
@@ -87,11 +126,7 @@ def _remarks(run: ScriptRun) -> Iterator[str]:
     yield from map(_timed, trace.spans[:MOST_SPANS])
     if len(trace.spans) > MOST_SPANS:
         yield f"And {len(trace.spans) - MOST_SPANS} more kinds of timed spans."
-    if not trace.spans:
-        yield (
-            "No pair of clock reads around training steps was found (time.time, perf_counter, monotonic, timeit, CUDA "
-            "events), so the timing was not checked."
-        )
+    yield from (f"{line}." for line in limits(trace))
 
 
 def _training(run: ScriptRun) -> str:
@@ -102,7 +137,7 @@ def _training(run: ScriptRun) -> str:
     waiting = _share(trace.looked_seconds, trace.seconds)
     if waiting >= WORTH_MENTIONING:
         costs.append(f"waiting for the device at clock reads took {waiting:.1%} ({duration(trace.looked_seconds)})")
-    return f"{trace.steps} training steps{where} in {duration(trace.seconds)}; {', '.join(costs)}."
+    return f"{counted(trace.steps, 'training step')}{where} in {duration(trace.seconds)}; {', '.join(costs)}."
 
 
 def _share(seconds: float, total: float) -> float:
@@ -125,11 +160,23 @@ def _ending(run: ScriptRun) -> Iterator[str]:
 
 def _timed(spans: Spans) -> str:
     """One kind of timed span: where, on what, how long a step took."""
-    step = median(spans.seconds) * spans.count / max(1, spans.steps)
+    what = [f"{millions(spans.parameters)} parameters"] if spans.parameters else []
+    what += [f"batch {spans.batch}"] if spans.batch else []
+    model = f" ({', '.join(what)})" if what else ""
+    where = f"Timed at {spans.place} on {', '.join(spans.devices)}{model}: "
+    if not spans.steps:
+        return f"{where}{counted(spans.count, 'part')} of steps, {duration(median(spans.seconds))} each."
+    step = median(spans.seconds) * spans.count / spans.steps
     pending = spans.unfinished_seconds / spans.looked_at / (spans.steps / spans.count) if spans.looked_at else 0.0
     more = f", {duration(step + pending)} including pending work" if pending > WORTH_MENTIONING * step else ""
-    return (
-        f"Timed at {spans.place} on {', '.join(spans.devices)} ({millions(spans.parameters)} parameters, batch "
-        f"{spans.batch}): {counted(spans.count, 'span')} of {spans.steps / spans.count:.3g} steps, "
-        f"{duration(step)} per step{more}."
+    steps = (
+        f"{counted(spans.count, 'span')} of {_number_of_steps(spans)}"
+        if spans.steps != spans.count
+        else (counted(spans.count, "step"))
     )
+    return f"{where}{steps}, {duration(step)} per step{more}."
+
+
+def _number_of_steps(spans: Spans) -> str:
+    each = spans.steps / spans.count
+    return counted(round(each), "step") if each == round(each) else f"about {each:.3g} steps"

@@ -2,10 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sized
-from functools import wraps
-from itertools import islice
-from typing import Any, cast
+from functools import partial, wraps
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import psutil
@@ -17,12 +15,9 @@ from torch.utils.data import dataloader as loaders
 
 from torchlap.schema.trace import Place
 from torchlap.worker.devices import FALLBACK_WORDS
-from torchlap.worker.tracing.log import Log, Original, now
+from torchlap.worker.tracing import insert
+from torchlap.worker.tracing.log import Log, now
 
-TRIED_BATCHES = 3
-"""Batches that are loaded without workers after the script, to find out whether the workers were worth it."""
-
-TRIED_SECONDS = 2.0
 MOST_LOADERS = 50
 
 
@@ -39,18 +34,28 @@ class Copied(Struct):
 
 
 class Loaded(Struct):
-    """What is known about a DataLoader; `epoch` returns the number of batches, and loads them without workers."""
+    """What is known about a DataLoader.
+
+    Attributes:
+        started: seconds that its iterators took to start.
+        first: seconds that its epochs waited for their first batch.
+        iterated: seconds from the start of its iterators to the last batch.
+        first_start: when this epoch's iterator was started; `fresh` until its first batch.
+    """
 
     made: Place
     workers: int
     pinned: bool
-    epoch: Callable[[], tuple[int, Iterator[Any]]] | None = None
+    persistent: bool
     read: Place | None = None
     epochs: int = 0
     batches: int = 0
     waited: float = 0.0
     started: float = 0.0
-    alone: float | None = None
+    first: float = 0.0
+    iterated: float = 0.0
+    fresh: bool = False
+    ended: float = 0.0
 
 
 class Data:
@@ -64,8 +69,6 @@ class Data:
         self.by_iterator: WeakKeyDictionary[Any, Loaded] = WeakKeyDictionary()
         self.pinned_used = False
         self.fallbacks: dict[tuple[Place, str], int] = {}
-        self.threads_set: Place | None = None
-        self.tf32_set: Place | None = None
 
     def record_copy(self, source: Tensor, copy: Tensor, seconds: float, *, non_blocking: bool) -> None:
         """Record a copy of a tensor from the host to a device."""
@@ -81,31 +84,43 @@ class Data:
             self.pinned_used |= pinned
             copied.unpinned += not pinned
 
-    def seconds_without_workers(self, loaded: Loaded) -> float | None:
-        """How long an epoch would take to load without workers; None if that cannot be tried."""
-        if loaded.epoch is None:
-            return None
-        start, tried = now(), 0
-        try:
-            count, batches = loaded.epoch()
-            for _ in islice(batches, TRIED_BATCHES):
-                tried += 1
-                if now() - start > TRIED_SECONDS:
-                    break
-        except Exception:  # noqa: BLE001  the user's dataset may not work this way; then nothing is reported
-            return None
-        return (now() - start) / tried * count if tried else None
+    def record_loader(self, loader: DataLoader[Any]) -> None:
+        """Record where a DataLoader is created."""
+        if self.log.active and loader not in self.by_loader:
+            loaded = Loaded(
+                self.log.place(), loader.num_workers, bool(loader.pin_memory), bool(loader.persistent_workers)
+            )
+            self.by_loader[loader] = loaded
+            if len(self.loaders) < MOST_LOADERS:
+                self.loaders.append(loaded)
 
+    def record_epoch(self, begun: tuple[DataLoader[Any], float], iterator: Any) -> object:  # noqa: ANN401  a class of torch's
+        """Record that a DataLoader's iterator was started."""
+        loader, start = begun
+        loaded = self.by_loader.get(loader)
+        if self.log.active and loaded is not None:
+            loaded.read = self.log.place()
+            loaded.epochs += 1
+            loaded.started += now() - start
+            loaded.fresh, loaded.ended = True, start
+            self.by_iterator[iterator] = loaded
+            self.log.mark("workers" if loaded.workers else "input", start, loaded.read)
+        return iterator
 
-def _epoch_without_workers(loader: DataLoader[Any]) -> Callable[[], tuple[int, Iterator[Any]]] | None:
-    """A function that loads an epoch in this process, for a loader with workers; does not keep the loader alive."""
-    dataset, collate, sampler = loader.dataset, loader.collate_fn, loader.batch_sampler
-    if not loader.num_workers or not hasattr(dataset, "__getitem__") or sampler is None:
-        return None
-    return lambda: (
-        len(cast("Sized", sampler)),
-        (collate([dataset[index] for index in indices]) for indices in sampler),
-    )
+    def record_batch(self, begun: tuple[Any, float, bool]) -> None:
+        """Record how long the script waited for a batch, or for the end of the epoch."""
+        iterator, start, idle_before = begun
+        loaded = self.by_iterator.get(iterator)
+        if not self.log.active or loaded is None or loaded.read is None:
+            return
+        end = now()
+        loaded.waited += end - start
+        loaded.first += end - start if loaded.fresh else 0.0
+        loaded.iterated += end - loaded.ended
+        loaded.fresh, loaded.ended = False, end
+        loaded.batches += 1
+        if idle_before or _idle(self.log):
+            self.log.mark("input", start, loaded.read)
 
 
 def _is_pinned(tensor: Tensor) -> bool:
@@ -118,11 +133,11 @@ def _is_pinned(tensor: Tensor) -> bool:
 def install(log: Log) -> Data:
     """Watch copies, loaders and settings from here on."""
     data = Data(log)
-    for name in ("to", "cuda"):
-        _watch_copy(log, data, name)
-    _watch_loaders(log, data)
-    _watch_batches(log, data)
-    _watch_settings(log, data)
+    log.on_accelerator += [partial(_watch_copy, log, data, name) for name in ("to", "cuda")]
+    base: Any = loaders._BaseDataLoaderIter  # noqa: SLF001  the only class through which all batches pass
+    insert.watch(DataLoader.check_worker_number_rationality, before=lambda given: data.record_loader(given[0]))
+    insert.watch(DataLoader.__iter__, before=lambda given: (given[0], now()), after=data.record_epoch)
+    insert.watch(base.__next__, before=lambda given: (given[0], now(), _idle(log)), leave=data.record_batch)
     _watch_warnings(log, data)
     return data
 
@@ -148,58 +163,6 @@ def _watch_copy(log: Log, data: Data, name: str) -> None:
     setattr(Tensor, name, copying)
 
 
-def _watch_loaders(log: Log, data: Data) -> None:
-    """Record where DataLoaders are created and iterated."""
-    created: Original = DataLoader.__init__
-    iterated: Original = DataLoader.__iter__
-
-    @wraps(created)
-    def creating(self: DataLoader[Any], *args: object, **kwargs: object) -> None:
-        created(self, *args, **kwargs)
-        if log.active:
-            loaded = Loaded(log.place(), self.num_workers, bool(self.pin_memory), _epoch_without_workers(self))
-            data.by_loader[self] = loaded
-            if len(data.loaders) < MOST_LOADERS:
-                data.loaders.append(loaded)
-
-    @wraps(iterated)
-    def iterating(self: DataLoader[Any]) -> object:
-        start = now()
-        iterator = iterated(self)
-        loaded = data.by_loader.get(self)
-        if log.active and loaded is not None:
-            loaded.read = log.place()
-            loaded.epochs += 1
-            loaded.started += now() - start
-            data.by_iterator[iterator] = loaded
-            log.mark("workers" if self.num_workers else "input", start, loaded.read)
-        return iterator
-
-    DataLoader.__init__ = creating  # type: ignore[method-assign]
-    DataLoader.__iter__ = iterating  # type: ignore[method-assign, assignment]
-
-
-def _watch_batches(log: Log, data: Data) -> None:
-    """Record how long the script waits for each batch."""
-    base = loaders._BaseDataLoaderIter  # noqa: SLF001  the only class through which all batches pass
-    following: Original = base.__next__
-
-    @wraps(following)
-    def next_batch(self: object) -> object:
-        start = now()
-        idle_before = _idle(log)
-        batch = following(self)
-        loaded = data.by_iterator.get(self)
-        if log.active and loaded is not None and loaded.read is not None:
-            loaded.waited += now() - start
-            loaded.batches += 1
-            if idle_before or _idle(log):
-                log.mark("input", start, loaded.read)
-        return batch
-
-    base.__next__ = next_batch  # type: ignore[method-assign]
-
-
 def _idle(log: Log) -> bool:
     """Whether no device has work pending, so that waiting for input costs time; True where that is unknown."""
     if not log.active:
@@ -215,37 +178,21 @@ def _idle(log: Log) -> bool:
     return True
 
 
-def _watch_settings(log: Log, data: Data) -> None:
-    """Record where the number of threads and the precision of float32 are set."""
-    set_threads, set_precision = torch.set_num_threads, torch.set_float32_matmul_precision
-
-    @wraps(set_threads)
-    def setting_threads(count: int) -> None:
-        data.threads_set = log.place()
-        set_threads(count)
-
-    @wraps(set_precision)
-    def setting_precision(precision: str) -> None:
-        data.tf32_set = log.place()
-        set_precision(precision)
-
-    torch.set_num_threads = setting_threads  # type: ignore[assignment]
-    torch.set_float32_matmul_precision = setting_precision
-
-
 def _watch_warnings(log: Log, data: Data) -> None:
     """Count torch's warnings about operators that run on the CPU instead of the device."""
-    original: Original = warnings.showwarning
+    module: Any = warnings
+    original = module._showwarnmsg_impl  # noqa: SLF001  below the public function, which scripts replace and compare
 
-    def showing(message: object, category: object, filename: str, lineno: int, *args: object, **kwargs: object) -> None:
-        if log.active and FALLBACK_WORDS in str(message):
-            name = log.name_of(filename)
-            place = Place(name, lineno) if name is not None else log.place()
-            key = (place, str(message).partition("(")[0].strip())
+    @wraps(original)
+    def showing(message: warnings.WarningMessage) -> None:
+        if log.active and FALLBACK_WORDS in str(message.message):
+            name = log.name_of(message.filename)
+            place = Place(name, message.lineno) if name is not None else log.place()
+            key = (place, str(message.message).partition("(")[0].strip())
             data.fallbacks[key] = data.fallbacks.get(key, 0) + 1
-        original(message, category, filename, lineno, *args, **kwargs)
+        original(message)
 
-    warnings.showwarning = showing
+    module._showwarnmsg_impl = showing  # noqa: SLF001  as above
 
 
 def cores() -> int:

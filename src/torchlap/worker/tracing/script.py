@@ -1,29 +1,67 @@
-"""Run a script under the tracer, as Python itself would: `python -m torchlap.worker.tracing.script TRACE SCRIPT ARGS`.
+"""Run a script under the tracer, as Python itself would: `entry/start.py TRACE SCRIPT ARGS`.
 
-The script keeps its arguments, streams, exit code and traceback. The trace is written when the script ends, however it
-ends, and from time to time while it runs, so that a crash loses little.
+The script keeps its arguments, paths, streams, warnings, exit code and traceback. The trace is written when the script
+ends, however it ends, and from time to time while it runs, so that a crash loses little. Nothing of the script's runs
+after its end.
 """
 
+import _thread
 import os
+import resource
 import signal
 import sys
 import threading
 from contextlib import suppress
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
 import msgspec
 
 from torchlap.schema.trace import Ending
-from torchlap.worker.tracing import clocks, data, learning, steps
+from torchlap.worker.tracing import (
+    autograd,
+    clocks,
+    compiler,
+    data,
+    gradients,
+    insert,
+    learning,
+    log,
+    memory,
+    spans,
+    steps,
+    summary,
+    syntax,
+    timings,
+    unwatched,
+)
 from torchlap.worker.tracing.log import Log, now
-from torchlap.worker.tracing.summary import Summary
 
 WRITE_SECONDS = 2.0
 WRITE_FACTOR = 50
 """The pause between two writes is at least this many times what a write takes: more for a long script."""
 
 LONGEST_ERROR = 2000
+OWN_MODULES = (
+    timings,
+    unwatched,
+    autograd,
+    clocks,
+    compiler,
+    data,
+    gradients,
+    insert,
+    learning,
+    log,
+    memory,
+    spans,
+    steps,
+    summary,
+    syntax,
+    timings,
+    unwatched,
+)
 
 
 class Tracer:
@@ -33,10 +71,13 @@ class Tracer:
         self.path = path
         self.log = Log(script)
         self.learning = learning.Learning(self.log)
-        learning.install(self.log, self.learning)
+        learning.install(self.learning)
         steps.install(self.log, self.learning)
         self.data = data.install(self.log)
+        self.memory = memory.install(self.log)
+        self.compiler = compiler.install(self.log)
         self.clocks = clocks.install(self.log)
+        insert.hide_from_compiler(*OWN_MODULES)
         self._end = os._exit
         os._exit = self._exit  # type: ignore[assignment]  # so that a script that ends this way has a trace, too
         os.register_at_fork(after_in_child=self._forget)
@@ -62,16 +103,19 @@ class Tracer:
 
     def _write(self, ending: Ending, exit_code: int, error: str, *, at_end: bool) -> None:
         """Replace the file in one step, so that a killed process leaves a complete one."""
-        summary = Summary(self.log, self.clocks, self.learning, self.data)
+        made = summary.Summary(self.log, self.learning, self.data, self.memory, self.compiler)
+        trace = made.trace(ending, exit_code, error, children=_children_seconds(), at_end=at_end)
         part = self.path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(summary.trace(ending, exit_code, error, at_end=at_end)))
+        part.write_bytes(msgspec.json.encode(trace))
         part.replace(self.path)
 
     def write_periodically(self) -> None:
         """Write the trace in the background, so that little is lost if the process is killed."""
         seconds = 0.0
+        pause = _thread.allocate_lock()
+        pause.acquire()
         while True:
-            threading.Event().wait(max(WRITE_SECONDS, WRITE_FACTOR * seconds))
+            pause.acquire(timeout=max(WRITE_SECONDS, WRITE_FACTOR * seconds))
             if not self.log.active or os.getpid() != self._process:
                 return
             start = now()
@@ -81,13 +125,20 @@ class Tracer:
             seconds = now() - start
 
 
+def _children_seconds() -> float:
+    """The CPU time of child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
     """Run the script named on the command line."""
-    path, script = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
+    path, script = Path(sys.argv[1]), Path(sys.argv[2])
+    sys.orig_argv = [sys.executable, *sys.argv[2:]]
     sys.argv = sys.argv[2:]
-    sys.path[0] = str(script.parent)
-    tracer = Tracer(script, path)
-    threading.Thread(target=tracer.write_periodically, daemon=True).start()
+    sys.path[0] = str(script.resolve().parent)
+    tracer = Tracer(script.resolve(), path)
+    _thread.start_new_thread(tracer.write_periodically, ())  # not one of `threading`, where the script would see it
     ending, status, error = _run(script)
     try:
         tracer.write(ending, status, error, at_end=True)
@@ -101,12 +152,15 @@ def main() -> None:
 
 def _run(script: Path) -> tuple[Ending, int, str]:
     """Run the script as `__main__`: how it ended, its exit code, and its error."""
+    file = os.path.abspath(script)  # noqa: PTH100  as Python does, links are kept
     module = ModuleType("__main__")
-    module.__file__ = sys.argv[0]
-    module.__builtins__ = __builtins__  # type: ignore[attr-defined]  # as in Python's own __main__
+    loader = SourceFileLoader("__main__", file)
+    vars(module).update(
+        __file__=file, __builtins__=sys.modules["builtins"], __cached__=None, __loader__=loader, __annotations__={}
+    )
     sys.modules["__main__"] = module
     try:
-        exec(compile(script.read_bytes(), sys.argv[0], "exec"), module.__dict__)  # noqa: S102  running it is the purpose
+        exec(compile(Path(file).read_bytes(), file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  the purpose
     except SystemExit as end:
         status = _status(end.code)
         if isinstance(end.code, str):
@@ -132,7 +186,3 @@ def _show(raised: BaseException) -> None:
     own: TracebackType | None = raised.__traceback__
     rest = own.tb_next if own else None
     sys.excepthook(type(raised), raised.with_traceback(rest), rest)
-
-
-if __name__ == "__main__":
-    main()

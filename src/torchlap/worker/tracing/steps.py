@@ -1,20 +1,38 @@
-"""Watch the script's training steps: forward, backward, optimizer, synchronizations, and values that are read."""
+"""Watch the script's training steps: forward, backward, optimizer, synchronizations, and values that are read.
 
-from collections.abc import Callable
-from functools import wraps
+Functions of torch that are written in Python are watched from inside (`insert`). Methods of tensors that are not are
+replaced, but only once the script uses an accelerator: on the CPU nothing waits.
+"""
+
+import sys
+from functools import partial, wraps
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from msgspec import Struct
 from torch import Tensor, nn
+from torch.autograd import graph
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from torchlap.worker.tracing.learning import Learning, parameters_of
+from torchlap.worker.tracing import insert
+from torchlap.worker.tracing.gradients import parameters_of
+from torchlap.worker.tracing.learning import Learning
 from torchlap.worker.tracing.log import Log, Original, Step, device_of, now
 
 READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__", "__format__", "__repr__")
 """Methods of a tensor that bring its values to the host, and so wait for the device."""
+
+
+class Call(Struct):
+    """A call that is under way; `done` once it has returned."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    start: float
+    done: bool = False
 
 
 class Steps:
@@ -22,143 +40,124 @@ class Steps:
 
     def __init__(self, log: Log, learning: Learning) -> None:
         self.log, self.learning = log, learning
-        self._depth = 0
-        self._in_backward = False
+        self.inside = insert.Switch()
+        self._stepped: set[int] = set()
         self._devices: WeakKeyDictionary[nn.Module, torch.device] = WeakKeyDictionary()
 
-    def forward(self, original: Original, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        """Call a module, and record the call of an outermost one."""
-        log = self.log
-        if self._depth or not log.active:
-            return original(module, *args, **kwargs)
-        self._depth += 1
-        start = now()
-        try:
-            outputs = original(module, *args, **kwargs)
-        except Exception as error:
-            self.learning.record_refusal(module, error)
-            raise
-        finally:
-            self._depth -= 1
-        if not isinstance(module, nn.modules.loss._Loss):  # noqa: SLF001  the base of all losses
-            self._record_forward(module, args, outputs, start)
+    def before_forward(self, arguments: tuple[Any, ...]) -> Call:
+        """A module is called; modules inside it are not watched."""
+        self.inside.off = True
+        module, args, kwargs = arguments
+        return Call(module, args, kwargs, now())
+
+    def after_forward(self, call: Call, outputs: object) -> object:
+        """An outermost module has returned. A module without parameters, such as a loss, is not a model."""
+        call.done = True
+        if self.log.active and self._has_device(call.module):
+            self._record_forward(call, outputs)
         return outputs
 
-    def _record_forward(self, module: nn.Module, args: tuple[Any, ...], outputs: object, start: float) -> None:
-        log = self.log
-        place = log.place()
-        self._record_device(module)
-        if torch.is_grad_enabled():
-            log.worked(start, place)
-        elif not module.training and self.learning.trains(module):
-            log.mark("evaluation", start, place)
-            log.worked_at = now()
-        self.learning.record_call(module, args, outputs, place)
+    def leave_forward(self, call: Call) -> None:
+        """A module has returned or raised."""
+        self.inside.off = False
+        error = sys.exc_info()[1]
+        if self.log.active and not call.done and isinstance(error, Exception):
+            self.learning.record_refusal(call.module, error)
 
-    def _record_device(self, module: nn.Module) -> None:
+    def _record_forward(self, call: Call, outputs: object) -> None:
+        log, module = self.log, call.module
+        place = log.place()
+        if torch.is_grad_enabled():
+            log.worked(call.start, place)
+        elif not module.training and self.learning.trains(module):
+            log.mark("evaluation", call.start, place)
+            log.worked_at = now()
+        self.learning.record_call(module, (*call.args, *call.kwargs.values()), outputs, place)
+
+    def _has_device(self, module: nn.Module) -> bool:
         if module not in self._devices:
             device = device_of(module)
             if device is None:
-                return
+                return False
             self._devices[module] = device
             self.log.uses(device)
+        return True
 
-    def backward(self, original: Original, loss: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        """Compute gradients, and record it. `loss` may be several tensors."""
-        log = self.log
-        if not log.active or self._in_backward:  # Tensor.backward calls torch.autograd.backward
-            return original(loss, *args, **kwargs)
+    def before_backward(self, arguments: tuple[Any, ...]) -> float | None:
+        """Gradients are computed; the token is None for torch.autograd.grad, which accumulates none."""
+        outputs, _, kwargs = arguments
+        if not (self.log.active and kwargs.get("accumulate_grad")):
+            return None
+        self._loss = outputs[0] if len(outputs) == 1 and isinstance(outputs[0], Tensor) else None
+        self.learning.before_backward(self._loss, self.log.place())
+        return now()
+
+    def after_backward(self, start: float | None, result: object) -> object:
+        """Gradients were computed."""
+        if start is None:
+            return result
+        log, loss = self.log, self._loss
+        self._loss = None
         place = log.place()
-        self.learning.before_backward(place)
-        start = now()
-        self._in_backward = True
-        try:
-            returned = original(loss, *args, **kwargs)
-        finally:
-            self._in_backward = False
         log.worked(start, place)
-        self.learning.after_backward(loss if isinstance(loss, Tensor) else None, place)
-        return returned
+        if loss is not None:
+            log.uses(loss.device)
+            log.add(
+                log.backwards, Step(log.worked_at, str(loss.device), self.learning.size_of_last(), self.learning.batch)
+            )
+        self.learning.after_backward(loss, place)
+        for recorder in log.after_step:
+            recorder()
+        return result
 
-    def before_step(self, optimizer: Optimizer, _args: object, _kwargs: object) -> None:
-        """Record that an optimizer is about to change its parameters."""
-        if self.log.active:
-            self._began = now()
-            self.learning.before_step(optimizer)
-
-    def after_step(self, optimizer: Optimizer, _args: object, _kwargs: object) -> None:
-        """Record that an optimizer has changed its parameters."""
-        log = self.log
-        if not log.active:
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Record that an optimizer has changed its parameters, since the last part of the step was enqueued."""
+        log, gradients = self.log, self.learning.gradients
+        parameters = parameters_of(optimizer)
+        if not (log.active and parameters):
             return
+        log.optimizer_steps += 1
         place = log.place()
-        log.worked(self._began, place)
-        self.learning.after_step(optimizer, place)
-        parameter = parameters_of(optimizer)[0]
-        log.uses(parameter.device)
-        size, batch = self.learning.size_of(optimizer), self.learning.batch
-        log.add(log.steps, Step(log.worked_at, str(parameter.device), size, batch))
+        log.worked(max(log.worked_at, log.last_read), place)
+        gradients.after_step(optimizer, place)
+        log.uses(parameters[0].device)
+        step = Step(log.worked_at, str(parameters[0].device), gradients.size_of(optimizer), self.learning.batch)
+        self._add(step, id(optimizer))
+
+    def _add(self, step: Step, optimizer: int) -> None:
+        """A step of its own, or a part of the last one: other optimizers may step in the same iteration."""
+        log = self.log
+        last = log.steps[-1] if log.steps else None
+        if last is None or optimizer in self._stepped or log.last_read > last.at or last.device != step.device:
+            self._stepped = {optimizer}
+            log.add(log.steps, step)
+        else:
+            self._stepped.add(optimizer)
+            last.at = step.at
+            last.size += step.size
 
 
 def install(log: Log, learning: Learning) -> None:
     """Watch every model, loss, optimizer and synchronization from here on."""
     steps = Steps(log, learning)
-    _replace(
-        nn.Module,
-        "__call__",
-        lambda original: lambda module, *args, **kwargs: steps.forward(original, module, args, kwargs),
+    insert.watch(
+        nn.Module._wrapped_call_impl,  # noqa: SLF001  what nn.Module.__call__ is
+        before=steps.before_forward,
+        after=steps.after_forward,
+        leave=steps.leave_forward,
+        switch=steps.inside,
     )
-    for owner in (Tensor, torch.autograd):
-        _replace(
-            owner,
-            "backward",
-            lambda original: lambda loss, *args, **kwargs: steps.backward(original, loss, args, kwargs),
-        )
-    register_optimizer_step_pre_hook(steps.before_step)
-    register_optimizer_step_post_hook(steps.after_step)
-    _watch_creation(log, learning)
-    _watch_zeroing(log, learning)
+    insert.watch(graph._engine_run_backward, before=steps.before_backward, after=steps.after_backward)  # noqa: SLF001
+    insert.watch(
+        Optimizer._optimizer_step_code,  # noqa: SLF001  called after each step; torch.compile would trace a hook
+        before=lambda arguments: steps.after_step(arguments[0]),
+    )
+    insert.watch(
+        Optimizer._patch_step_function,  # noqa: SLF001  every optimizer's creation calls it
+        before=lambda arguments: learning.gradients.record_optimizer(arguments[0], log.place()),
+    )
     _watch_waits(log)
-    for name in READS:
-        _watch_read(log, name)
-
-
-def _replace(owner: object, name: str, wrapper: Callable[[Original], Original]) -> None:
-    original = getattr(owner, name)
-    setattr(owner, name, wraps(original)(wrapper(original)))
-
-
-def _watch_creation(log: Log, learning: Learning) -> None:
-    """Record where optimizers are created."""
-    original: Original = Optimizer.__init__
-
-    @wraps(original)
-    def creating(self: Optimizer, *args: object, **kwargs: object) -> None:
-        learning.record_optimizer(self, log.place())
-        original(self, *args, **kwargs)
-
-    Optimizer.__init__ = creating  # type: ignore[method-assign]
-
-
-def _watch_zeroing(log: Log, learning: Learning) -> None:
-    """Record that gradients are zeroed."""
-    of_optimizer: Original = Optimizer.zero_grad
-    of_module: Original = nn.Module.zero_grad
-
-    @wraps(of_optimizer)
-    def zeroing_optimizer(self: Optimizer, *args: object, **kwargs: object) -> None:
-        if log.active:
-            learning.record_zeroing(parameters_of(self))
-        of_optimizer(self, *args, **kwargs)
-
-    @wraps(of_module)
-    def zeroing_module(self: nn.Module, *args: object, **kwargs: object) -> None:
-        if log.active:
-            learning.record_zeroing(list(self.parameters()))
-        of_module(self, *args, **kwargs)
-
-    Optimizer.zero_grad = zeroing_optimizer  # type: ignore[method-assign]
-    nn.Module.zero_grad = zeroing_module  # type: ignore[method-assign]
+    log.on_accelerator += [partial(_watch_read, log, name) for name in READS]
 
 
 def _watch_waits(log: Log) -> None:
@@ -166,17 +165,21 @@ def _watch_waits(log: Log) -> None:
     third_party = getattr(torch, torch._C._get_privateuse1_backend_name(), None)  # noqa: SLF001  there is no public name
     owners = (torch.cuda, torch.mps, torch.xpu, torch.accelerator, third_party, torch.cuda.Event, torch.cuda.Stream)
     for owner in owners:
-        if hasattr(owner, "synchronize"):
-            _replace(owner, "synchronize", lambda original: _waiting(original, log))
+        function = getattr(owner, "synchronize", None)
+        if isinstance(function, FunctionType) and not function.__code__.co_freevars and "torch" in function.__globals__:
+            insert.watch(function, before=lambda _: None, leave=lambda _: log.record_synchronization())
+        elif function is not None:
+            _replace_wait(owner, function, log)
 
 
-def _waiting(original: Original, log: Log) -> Original:
+def _replace_wait(owner: object, original: Original, log: Log) -> None:
+    @wraps(original)
     def waiting(*args: object, **kwargs: object) -> object:
         returned = original(*args, **kwargs)
-        log.synced_at = now()
+        log.record_synchronization()
         return returned
 
-    return waiting
+    setattr(owner, "synchronize", waiting)  # noqa: B010  of another type
 
 
 def _watch_read(log: Log, name: str) -> None:

@@ -1,65 +1,67 @@
 """Make a trace from the log: sums by line and by span. Uses a device only to read the kept losses."""
 
-from bisect import bisect_left
+import linecache
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 from torch.backends import cudnn
 
 from torchlap.schema.trace import (
     SCHEMA,
+    Autocast,
+    Compiled,
     Copies,
     DeadOutputs,
     Ending,
     Held,
-    Line,
     Loader,
     Losses,
+    Memory,
     Noticed,
     Place,
-    Quotient,
+    Scaled,
     Shapes,
-    Spans,
     Tf32,
     Threads,
     Trace,
 )
-from torchlap.worker.tracing.clocks import Clocks, Ratio
+from torchlap.worker.tracing.compiler import Compiler
 from torchlap.worker.tracing.data import Copied, Data, Loaded, cores
-from torchlap.worker.tracing.learning import MOST_NAMES, Counted, Dead, Learning, Optimized
-from torchlap.worker.tracing.log import Log, Mark, Span, Step, now
+from torchlap.worker.tracing.gradients import MOST_NAMES, Counted, Dead, Optimized
+from torchlap.worker.tracing.learning import Learning
+from torchlap.worker.tracing.log import Log, now
+from torchlap.worker.tracing.memory import Memory as Sampled
+from torchlap.worker.tracing.timings import Timings
+from torchlap.worker.tracing.unwatched import kept_losses, unwatched
 
 MOST_SECONDS = 1000
-MOST_LINES = 10
-MOST_TURNS = 1000
+LONGEST_LINE = 1000
 TF32_WORDS = ("allow_tf32", "fp32_precision", "set_float32_matmul_precision")
-
-Kind = tuple[Place, tuple[str, ...], tuple[int, int]]
-"""What spans have in common: the line, the devices, and the workload (number of parameters, and batch)."""
+ACCELERATORS = ("cuda", "mps", "xpu", "accelerator")
+THREADS_WORDS = ("set_num_threads", "OMP_NUM_THREADS")
 
 
 class Summary:
     """Makes a trace of what was recorded so far."""
 
-    def __init__(self, log: Log, clocks: Clocks, learning: Learning, data: Data) -> None:
-        self.log, self.clocks, self.learning, self.data = log, clocks, learning, data
-        self._step_times = [step.at for step in log.steps]
-        self._starts = {kind: [mark.start for mark in marks] for kind, marks in log.marks.items()}
-        self._work_starts = [mark.start for mark in log.work]
-        self._first_steps = {(step.device, step.size, step.batch): step.at for step in reversed(log.steps)}
+    def __init__(self, log: Log, learning: Learning, data: Data, memory: Sampled, compiler: Compiler) -> None:
+        self.log, self.learning, self.data, self.memory, self.compiler = log, learning, data, memory, compiler
+        self._compilations = compiler.compilations()
+        self.timings = Timings(log, self._compilations)
 
-    def trace(self, ending: Ending, exit_code: int, error: str, *, at_end: bool) -> Trace:
-        """The whole trace; `at_end` reads the losses and tries loaders without workers, which takes a moment."""
+    def trace(self, ending: Ending, exit_code: int, error: str, *, children: float, at_end: bool) -> Trace:
+        """The whole trace; `at_end` reads the losses, which takes a moment."""
+        made = self._trace(ending, exit_code, error, children=children, at_end=at_end)
+        return replace(made, lines=_source(self.log, _places(made)))
+
+    def _trace(self, ending: Ending, exit_code: int, error: str, *, children: float, at_end: bool) -> Trace:
         end = now()
-        if at_end:
-            for loaded in self.data.loaders:
-                loaded.alone = self.data.seconds_without_workers(loaded) if loaded.epochs else None
-        groups = self._groups()
+        timings = self.timings
         return Trace(
             schema=SCHEMA,
             script=self.log.script.name,
@@ -71,139 +73,74 @@ class Summary:
             looked_seconds=self.log.waited_seconds,
             devices=self._trained_on(),
             models=_models(self.log),
-            steps=len(self.log.steps),
-            spans=tuple(self._spans(kind, group) for kind, group in groups.items()),
-            turns=self._turns(groups),
-            quotients=tuple(map(self._quotient, self.clocks.ratios[:MOST_SECONDS])),
+            steps=len(timings.steps),
+            spans=timings.spans(),
+            parts=timings.parts(),
+            turns=timings.turns(),
+            by_backward=timings.by_backward,
+            unwatched=tuple(unwatched(self.log)),
+            children_seconds=children,
+            portable=any(_line_with(Path(file), ACCELERATORS) for file in sorted(self.log.files)),
+            quotients=timings.quotients(),
             **self._of_learning(at_end=at_end),
+            **self._of_settings(),
             copies=tuple(_copies(place, copied) for place, copied in self.data.copies.items()),
             loaders=tuple(self._loader(loaded) for loaded in self.data.loaders if loaded.read),
-            threads=Threads(threads=torch.get_num_threads(), cores=cores(), place=self.data.threads_set),
-            tf32=self._tf32(),
-            fallbacks=tuple(Noticed(place, words, count) for (place, words), count in self.data.fallbacks.items()),
+            memory=Memory(samples=tuple(self.memory.samples), kept=tuple(kept_losses(self.log))),
             truncated=self.log.truncated,
         )
 
-    def _trained_on(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(step.device for step in self.log.steps))
+    def _of_settings(self) -> dict[str, Any]:
+        """The trace's fields about how the devices and the compiler are set up."""
+        threads_set = _line_with(self.log.script, THREADS_WORDS)
+        return {
+            "threads": Threads(threads=torch.get_num_threads(), cores=cores(), place=threads_set),
+            "tf32": self._tf32(),
+            "fallbacks": tuple(Noticed(place, words, count) for (place, words), count in self.data.fallbacks.items()),
+            "compiled": tuple(self._compiled()),
+            "graph_breaks": self.compiler.graph_breaks(),
+            "autocasts": tuple(
+                Autocast(place=each.place, kind=each.kind, count=each.count)
+                for each in self.compiler.autocasts.values()
+            ),
+            "scaled": tuple(
+                Scaled(place=each.place, steps=each.steps, skipped=each.skipped)
+                for each in self.compiler.scaled.values()
+            ),
+        }
 
-    def _turns(self, groups: dict[Kind, list[Span]]) -> tuple[str, ...]:
-        """The devices of spans on a single device, in order, without repetitions in a row."""
-        spans = sorted((span.start.at, self._devices(span)) for group in groups.values() for span in group)
-        timed = [devices[0] for _, devices in spans if len(devices) == 1]
-        turns = [device for number, device in enumerate(timed) if not number or timed[number - 1] != device]
-        return tuple(turns[:MOST_TURNS])
+    def _compiled(self) -> Iterable[Compiled]:
+        for place in dict.fromkeys(mark.place for mark in self._compilations):
+            marks = [mark for mark in self._compilations if mark.place == place]
+            seconds = max(0.0, sum(mark.end - mark.start for mark in marks))
+            yield Compiled(place=place, count=len(marks), seconds=seconds, limit=self.compiler.limit())
+
+    def _trained_on(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(step.device for step in self.timings.steps))
 
     def _of_learning(self, *, at_end: bool) -> dict[str, Any]:
         """The trace's fields about losses, gradients and optimizers."""
-        learning = self.learning
+        learning, gradients = self.learning, self.learning.gradients
         return {
             "losses": tuple(_losses(learning)) if at_end else (),
             "shapes": tuple(Shapes(place, words, counted.count) for (place, words), counted in learning.shapes.items()),
-            "dead_outputs": tuple(filter(None, map(_dead, learning.dead.values()))),
-            "optimizers": tuple(_held(optimized) for optimized in learning.optimizers if optimized.steps),
+            "dead_outputs": tuple(filter(None, map(_dead, gradients.dead.values()))),
+            "optimizers": tuple(_held(optimized) for optimized in gradients.optimizers if optimized.steps),
             "unheld": tuple(self._unheld()),
-            "cannot_run": _noticed(learning.cannot_run),
+            "cannot_run": tuple(
+                Noticed(place, counted.words, counted.count) for (place, _), counted in learning.refused.items()
+            ),
             "in_eval": _noticed(learning.in_eval),
-            "accumulated": _noticed(learning.accumulated),
-            "float64": _noticed(learning.float64),
-            "denormals": _noticed(learning.denormal),
-            "denormal_share": learning.denormal_share,
+            "softmax_twice": _noticed(learning.softmax_twice),
+            "accumulated": _noticed(gradients.accumulated),
+            "float64": _noticed(gradients.float64),
+            "denormals": _noticed(gradients.denormal),
+            "denormal_share": gradients.denormal_share,
         }
-
-    def _groups(self) -> dict[Kind, list[Span]]:
-        """The spans around training steps, by kind."""
-        groups: dict[Kind, list[Span]] = {}
-        for span in self.log.spans:
-            if self._steps(span):
-                groups.setdefault((span.place, self._devices(span), self._workload(span)), []).append(span)
-        return groups
-
-    def _steps(self, span: Span) -> Sequence[Step]:
-        return self.log.steps[bisect_left(self._step_times, span.start.at) : bisect_left(self._step_times, span.end.at)]
-
-    def _devices(self, span: Span) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(step.device for step in self._steps(span)))
-
-    def _workload(self, span: Span) -> tuple[int, int]:
-        """How many parameters are trained in a span, and the largest batch: together they distinguish workloads."""
-        steps = self._steps(span)
-        return sum({step.size for step in steps}), max(step.batch for step in steps)
-
-    def _spans(self, kind: Kind, group: list[Span]) -> Spans:
-        place, devices, (parameters, batch) = kind
-        measured = [span for span in group if span.end.pending_seconds is not None]
-        first, first_span = self._first_step(group)
-        return Spans(
-            place=place,
-            start=group[0].start.place,
-            end=group[0].end.place,
-            devices=devices,
-            parameters=parameters,
-            batch=batch,
-            seconds=tuple(max(0.0, span.seconds) for span in group[:MOST_SECONDS]),
-            count=len(group),
-            steps=sum(len(self._steps(span)) for span in group),
-            at_seconds=group[0].start.at - self.log.begun,
-            total_seconds=max(0.0, sum(span.seconds for span in group)),
-            by_events=group[0].by_events,
-            unwaited=sum(span.end.unwaited for span in group),
-            looked_at=len(measured),
-            looked_at_seconds=sum(span.seconds for span in measured),
-            unfinished_seconds=sum(span.end.pending_seconds or 0.0 for span in measured),
-            first_step_seconds=first,
-            first_span_seconds=first_span,
-            step_seconds=self._typical_step(group),
-            train_seconds=_overlap(self.log.work, self._work_starts, group),
-            values=self._lines("value", group),
-            inputs=self._lines("input", group),
-            workers_started=self._lines("workers", group),
-            evaluations=self._lines("evaluation", group),
-            outputs=self._lines("output", group),
-        )
-
-    def _first_step(self, group: list[Span]) -> tuple[float, float]:
-        """Seconds of a model's first step on a device, from its span's start, and of that span; 0 if it is in none."""
-        for span in group:
-            for step in self._steps(span):
-                if self._first_steps[step.device, step.size, step.batch] == step.at:
-                    return step.at - span.start.at, span.seconds
-        return 0.0, 0.0
-
-    def _typical_step(self, group: list[Span]) -> float:
-        """The median time between the steps of a span."""
-        times = [[step.at for step in self._steps(span)] for span in group[:MOST_SECONDS]]
-        between = [later - earlier for steps in times for earlier, later in pairwise(steps)]
-        return median(between) if between else 0.0
-
-    def _lines(self, kind: str, group: list[Span]) -> tuple[Line, ...]:
-        """What each line did of that kind within the spans; the lines that took longest first."""
-        sums: dict[Place, tuple[int, float]] = {}
-        marks, starts = self.log.marks[kind], self._starts[kind]
-        for span in group:
-            for mark in marks[bisect_left(starts, span.start.at) : bisect_left(starts, span.end.at)]:
-                count, seconds = sums.get(mark.place, (0, 0.0))
-                sums[mark.place] = count + 1, seconds + min(mark.end, span.end.at) - mark.start
-        ordered = sorted(sums.items(), key=lambda pair: -pair[1][1])
-        return tuple(Line(place, count, max(0.0, seconds)) for place, (count, seconds) in ordered[:MOST_LINES])
-
-    def _quotient(self, ratio: Ratio) -> Quotient:
-        above, below = ratio.above, ratio.below
-        return Quotient(
-            place=ratio.place,
-            value=ratio.value if isfinite(ratio.value) else 0.0,
-            above=self._devices_of(above),
-            below=self._devices_of(below),
-            of_parts=bool(above and below) and (_within(above, below) or _within(below, above)),
-            printed=ratio.printed,
-        )
-
-    def _devices_of(self, spans: Iterable[Span]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(device for span in spans for device in self._devices(span)))
 
     def _unheld(self) -> Iterable[Noticed]:
         count, elements, names = self.learning.unheld()
-        made = next((optimized.made for optimized in self.learning.optimizers), None)
+        made = next((optimized.made for optimized in self.learning.gradients.optimizers), None)
         if count and made:
             yield Noticed(made, f"{count} parameters ({elements} elements), such as {', '.join(names)}", count)
 
@@ -218,7 +155,9 @@ class Summary:
             batches=loaded.batches,
             waited_seconds=loaded.waited,
             started_seconds=loaded.started,
-            alone_seconds=loaded.alone,
+            first_seconds=loaded.first,
+            iterated_seconds=loaded.iterated,
+            persistent=loaded.persistent,
             trains_on=self._trained_on(),
         )
 
@@ -228,9 +167,7 @@ class Summary:
             return None
         matmul = torch.backends.cuda.matmul.fp32_precision == "tf32"
         convolution = cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]  # torch's types lack it
-        return Tf32(
-            matmul=matmul, convolution=convolution, place=self.data.tf32_set or _line_with(self.log.script, TF32_WORDS)
-        )
+        return Tf32(matmul=matmul, convolution=convolution, place=_line_with(self.log.script, TF32_WORDS))
 
 
 def _copies(place: Place, copied: Copied) -> Copies:
@@ -246,9 +183,40 @@ def _copies(place: Place, copied: Copied) -> Copies:
 
 
 def _line_with(script: Path, words: Sequence[str]) -> Place | None:
-    """The first line of the script that contains one of the words."""
-    lines = enumerate(script.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
-    return next((Place(script.name, number) for number, line in lines if any(word in line for word in words)), None)
+    """The first line of the script whose code contains one of the words."""
+    text = script.read_text(encoding="utf-8", errors="replace") if script.is_file() else ""
+    lines = enumerate(text.splitlines(), start=1)
+    return next(
+        (Place(script.name, number) for number, line in lines if any(word in line.partition("#")[0] for word in words)),
+        None,
+    )
+
+
+def _places(value: object) -> Iterable[Place]:
+    """All places that a trace names."""
+    if isinstance(value, Place):
+        yield value
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            yield from _places(getattr(value, name))
+    elif isinstance(value, tuple):
+        for each in value[:MOST_SECONDS]:
+            yield from _places(each)
+
+
+def _source(log: Log, places: Iterable[Place]) -> dict[str, str]:
+    """The source of lines, by `file:line`."""
+    wanted: dict[str, set[int]] = {}
+    for place in places:
+        wanted.setdefault(place.file, set()).add(place.line)
+    lines = {}
+    for filename in log.files:
+        numbers = wanted.get(log.name_of(filename) or "", ())
+        for number in numbers:
+            text = linecache.getline(filename, number).rstrip("\n")
+            if text:
+                lines[f"{log.name_of(filename)}:{number}"] = text[:LONGEST_LINE]
+    return lines
 
 
 def _models(log: Log) -> dict[str, str]:
@@ -261,22 +229,6 @@ def _models(log: Log) -> dict[str, str]:
     return models
 
 
-def _overlap(marks: Sequence[Mark], starts: Sequence[float], group: Iterable[Span]) -> float:
-    """Seconds of the marks that start within the spans."""
-    return sum(
-        min(mark.end, span.end.at) - mark.start
-        for span in group
-        for mark in marks[bisect_left(starts, span.start.at) : bisect_left(starts, span.end.at)]
-    )
-
-
-def _within(inner: Sequence[Span], outer: Sequence[Span]) -> bool:
-    """Whether each of the inner spans is a part of one of the outer spans."""
-    return all(
-        any(whole.start.at <= part.start.at and part.end.at <= whole.end.at for whole in outer) for part in inner
-    )
-
-
 def _losses(learning: Learning) -> Iterable[Losses]:
     for (place, _), kept in learning.losses.items():
         values = [float(value) for value in kept.values]
@@ -285,6 +237,7 @@ def _losses(learning: Learning) -> Iterable[Losses]:
             count=kept.count,
             values=tuple(value if isfinite(value) else None for value in values),
             every=kept.every,
+            classes=kept.classes,
         )
 
 
@@ -298,13 +251,13 @@ def _dead(outputs: Dead) -> DeadOutputs | None:
 
 
 def _held(optimized: Optimized) -> Held:
-    without = [parameter for parameter in optimized.names if parameter not in optimized.with_gradient]
+    without = [key for key in optimized.names if key in optimized.missing and key not in optimized.frozen]
     return Held(
         made=optimized.made,
         stepped=optimized.stepped or optimized.made,
         kind=optimized.kind,
         steps=optimized.steps,
-        parameters=len(optimized.names),
+        parameters=len(optimized.names) - len(optimized.frozen),
         elements=sum(optimized.elements.values()),
         without_gradient=len(without),
         elements_without=sum(optimized.elements[parameter] for parameter in without),

@@ -1,0 +1,37 @@
+"""What an audit saw of a script, and what it did not: only what was watched can be right."""
+
+from torchlap.schema.trace import Trace
+
+CHILDREN_SECONDS = 0.5
+
+
+def nothing_audited(trace: Trace) -> str:
+    """Why nothing can be said about the script; empty if it trained under the audit's eyes."""
+    if trace.steps:
+        return ""
+    if trace.ending == "raised":
+        kind = trace.error.partition(":")[0] or "an exception"
+        return f"the script failed before its first training step ({kind})"
+    in_children = any(notice.words == "child processes" for notice in trace.unwatched)
+    if in_children or trace.children_seconds > CHILDREN_SECONDS:
+        return (
+            "no training step ran in the script's own process, and child processes are not watched; audit the function "
+            "that they run in a process of its own"
+        )
+    if trace.ending in ("interrupted", "under way"):
+        return "the script ended before its first training step"
+    return "no backward pass and no optimizer step ran; the audit is about training"
+
+
+def limits(trace: Trace) -> list[str]:
+    """What the script does to time or train that the audit does not watch, in sentences without a full stop."""
+    found = [f"{notice.words} ({notice.place})" for notice in trace.unwatched]
+    lines = [f"Not watched: {', '.join(found)}"] if found else []
+    if trace.steps and not (trace.spans or trace.parts):
+        lines.append(
+            "No pair of clock reads around training steps was found (time.time, perf_counter, monotonic, process_time, "
+            "timeit, torch.utils.benchmark, CUDA events), so the timing was not checked"
+        )
+    if trace.by_backward and trace.steps:
+        lines.append("No optimizer of torch stepped: each backward pass counts as a step")
+    return lines

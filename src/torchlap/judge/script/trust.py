@@ -1,0 +1,176 @@
+"""Whether the spans of a line can be trusted as a series: growing time and memory, and torch.compile inside."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from statistics import median
+
+from msgspec.structs import replace
+
+from torchlap.judge.findings import Finding, Rule
+from torchlap.judge.script.timing import counted, duration
+from torchlap.schema.trace import Spans, Trace
+
+GROWS = Rule(
+    "TL415",
+    "warning",
+    "every step leaves memory behind",
+    "A tensor that has a gradient keeps the graph of its whole computation. A total of losses, a list of losses or a "
+    "hidden state that is carried on keeps the graph of every step so far: memory grows until it runs out, and each "
+    "step allocates anew.",
+    "Add up total += loss.detach(), or loss.item(); detach a hidden state before the next step.",
+    "https://docs.pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtime-error-2-out-of-memory",
+)
+
+FEWEST_SAMPLES = 16
+LEAST_GROWTH, LEAST_UNEXPLAINED = 16 << 20, 128 << 20
+"""Without a line that explains it, less may be an allocator that reserves more."""
+
+LEAST_BYTES = 64 << 10
+"""A step that leaves less behind, such as a logged number, does no harm."""
+
+STEADY = 0.2
+"""In a steady growth, each third of the steps has at least this share of it."""
+
+MEBIBYTE = 1 << 20
+
+
+def grows(trace: Trace) -> Iterable[Finding]:
+    """The memory in use grows steadily from step to step."""
+    samples = trace.memory.samples
+    samples = samples[len(samples) // 8 :]
+    if len(samples) < FEWEST_SAMPLES:
+        return
+    third = len(samples) // 3
+    ends = [samples[0], samples[third], samples[2 * third], samples[-1]]
+    parts = [later[1] - earlier[1] for earlier, later in pairwise(ends)]
+    growth, steps = ends[-1][1] - ends[0][1], ends[-1][0] - ends[0][0]
+    per_step = growth / max(1, steps)
+    least = LEAST_GROWTH if trace.memory.kept else LEAST_UNEXPLAINED
+    if growth < least or per_step < LEAST_BYTES or min(parts) < STEADY * growth:
+        return
+    where = str(trace.memory.kept[0]) if trace.memory.kept else ""
+    kept = "; this line keeps a loss with its graph" if where else ""
+    evidence = (
+        f"{per_step / MEBIBYTE:.2g} MiB a step were never freed, {growth / MEBIBYTE:.0f} MiB in {steps} steps{kept}"
+    )
+    yield GROWS.finding(where or _first_line(trace), evidence)
+
+
+def _first_line(trace: Trace) -> str:
+    return str(trace.spans[0].place) if trace.spans else str(trace.losses[0].place) if trace.losses else ""
+
+
+TWO_SPEEDS = Rule(
+    "TL416",
+    "warning",
+    "the times of one line do not belong together",
+    "A median or mean describes spans that are alike. Times that grow from span to span, or that change their level, "
+    "describe two speeds.",
+    "Find what changed: memory that grows, a clock that falls with heat, another program, other data. Report the "
+    "steady part.",
+)
+
+FEWEST_SPANS = 6
+OTHER_LEVEL = 1.5
+LEAST_SECONDS = 0.05
+"""What all later spans together must take more, or less."""
+
+SCATTER = 0.15
+"""Within each half, most spans are this close to its median."""
+
+
+def two_speeds(trace: Trace) -> Iterable[Finding]:
+    """The later spans of a line are much slower, or faster, than the earlier ones, which agree among themselves."""
+    for spans in trace.spans:
+        per_span = list(spans.seconds[1:])
+        if len(per_span) < FEWEST_SPANS or spans.compiled or spans.evaluated or not _same_work(spans):
+            continue
+        half = len(per_span) // 2
+        early, late = per_span[:half], per_span[-half:]
+        before, after = median(early), median(late)
+        slower = max(before, after) / min(before, after) if min(before, after) else 1.0
+        if abs(after - before) * half < LEAST_SECONDS:
+            continue
+        if slower > OTHER_LEVEL and _is_steady(early) and (_is_steady(late) or late == sorted(late)):
+            evidence = (
+                f"{duration(before)} for the first half of {spans.count} spans, {duration(after)} for the second, "
+                f"{slower:.2g} times apart"
+            )
+            yield TWO_SPEEDS.finding(str(spans.place), evidence)
+
+
+def _same_work(spans: Spans) -> bool:
+    return spans.steps % spans.count == 0
+
+
+def _is_steady(seconds: list[float]) -> bool:
+    middle = median(seconds)
+    return sum(abs(each - middle) <= SCATTER * middle for each in seconds) > len(seconds) / 2
+
+
+COMPILES = Rule(
+    "TL443",
+    "warning",
+    "compilation is timed",
+    "torch.compile compiles at the first call, and again for each new shape that it takes for a constant. Once it has "
+    "made as many versions of a function as its limit allows, it runs the function uncompiled, without a word.",
+    "Call the compiled model with every shape before the first clock read. For shapes that change, use dynamic=True, "
+    "or pad to a few lengths.",
+    "https://docs.pytorch.org/docs/stable/torch.compiler_troubleshooting.html",
+)
+
+MUCH = 0.05
+
+
+def compiles(trace: Trace) -> Iterable[Finding]:
+    """A timed span contains compilations, or what is timed was compiled until the limit and then no more."""
+    at_limit = [each for each in trace.compiled if each.limit and each.count >= each.limit]
+    for spans in trace.spans:
+        share = spans.compile_seconds / spans.total_seconds if spans.total_seconds else 0.0
+        if not spans.compiled or (share <= MUCH and not at_limit):
+            continue
+        evidence = (
+            f"{counted(spans.compiled, 'compilation')} in {counted(spans.count, 'span')}, {share:.0%} of their time"
+        )
+        if at_limit:
+            evidence += f"; {at_limit[0].place} reached the limit of {at_limit[0].limit} versions, and runs uncompiled"
+        finding = COMPILES.finding(str(spans.start), evidence)
+        left_out = spans.conditional or (spans.robust and spans.compiled * 2 < spans.count)
+        yield replace(finding, severity="note") if left_out and not at_limit else finding
+        at_limit = []
+    for each in at_limit:
+        evidence = (
+            f"compiled {each.count} times, in {duration(each.seconds)}: the limit, after which it runs uncompiled"
+        )
+        yield COMPILES.finding(str(each.place), evidence)
+
+
+NOT_MIXED = Rule(
+    "TL444",
+    "warning",
+    "mixed precision is not in effect",
+    'autocast applies to one kind of device: autocast("cuda") does nothing for a model on the CPU or on MPS. A '
+    "GradScaler that finds infinite gradients skips the optimizer's step.",
+    "Pass autocast the kind of the device that the model is on: torch.autocast(device.type). If all steps are skipped, "
+    "find the gradients that are not finite.",
+    "https://docs.pytorch.org/docs/stable/amp.html",
+)
+
+
+def not_mixed(trace: Trace) -> Iterable[Finding]:
+    """The script requests autocast for another kind of device, or its scaler skips every step."""
+    kinds = {device.partition(":")[0] for device in trace.devices}
+    requested = {each.kind for each in trace.autocasts}
+    for each in trace.autocasts:
+        if kinds and each.kind not in kinds and not requested & kinds:
+            evidence = f'autocast("{each.kind}") was requested, and training is on {", ".join(sorted(kinds))}'
+            yield NOT_MIXED.finding(str(each.place), evidence)
+    for scaled in trace.scaled:
+        if scaled.steps >= SEVERAL_STEPS and scaled.skipped == scaled.steps:
+            evidence = f"the GradScaler skipped all {scaled.steps} steps of the optimizer"
+            yield replace(NOT_MIXED.finding(str(scaled.place), evidence), severity="error")
+
+
+SEVERAL_STEPS = 3
+
+RULES = (grows, two_speeds, compiles, not_mixed)
