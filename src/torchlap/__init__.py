@@ -1,7 +1,10 @@
 """torchlap: how fast does PyTorch train on your machine, and can you believe the number?
 
-The public names are those of `torchlap.api`. They are loaded when one of them is first used, so that importing torchlap
-costs nothing; none of them imports torch.
+    run = torchlap.measure("resnet18", batch=64, devices="cuda:0", budget="30s")
+    run.rows()
+
+The public names are those of `torchlap.api`: measure, load, compare, verify, check_up and others (docs/api.md). They
+are loaded when one of them is first used, so that importing torchlap costs nothing; none of them imports torch.
 """
 
 from importlib import import_module

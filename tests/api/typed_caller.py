@@ -13,7 +13,7 @@ def measured(models: tuple[str, ...], out: Path, opened: list[Path]) -> torchlap
         models=models, devices="cpu", batches=(4,), phases=("train",), recipes=recipes, budget_seconds=30.0, out=out
     )
     listener: torchlap.Listener = torchlap.Listener(opened=lambda _header, path: opened.append(path))
-    run: torchlap.Run = torchlap.measure(options, listener)
+    run: torchlap.Run = torchlap.measure(options, listener=listener)
     return run
 
 

@@ -39,7 +39,7 @@ BAD_INPUT = [
     ([own("returns_no_module")], "returned str"),
     ([own("raises")], "ValueError at line"),
     ([own("exits")], "SystemExit at line"),
-    ([own("without_batch"), "--batch", "8"], "returned 4 inputs"),
+    ([own("without_batch"), "--batch", "8"], "returned 4 rows"),
     ([known("loader_of_three"), "--batch", "8"], "returned a loader with batches of 3"),
     (["--resume", "no-such.jsonl"], "No such file"),
     ([own("raises_without_words", "odd.py")], "OddError at line"),

@@ -5,14 +5,22 @@ from making import CPU, CUDA, MPS, cell
 
 from torchlap.cli.words import LARGEST_BATCH, parse_batches, parse_phases, parse_seconds, parse_target, split_words
 from torchlap.errors import EXIT_USAGE, UsageError
-from torchlap.measuring.plan import check_model, groups, parse_devices, parse_suite
+from torchlap.measuring.plan import Options, as_answered, check_model, groups, parse_devices, parse_suite, plan_run
 from torchlap.schema.machine import DeviceFacts
+from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import Recipe, parse_recipe
 from torchlap.schema.suites import SIX, SUITES
-from torchlap.schema.workload import Group, is_own_file
+from torchlap.schema.workload import Group, Identity, Phase, Plan, Workload, changed, is_own_file
 
 SECOND = DeviceFacts("cuda:1", "cuda", "NVIDIA H200")
 KNOWN = ["alexnet", "resnet18", "resnet34", "resnet50", "vgg11", "vgg16"]
+
+PHASES: tuple[Phase, ...] = ("train", "eval")
+RESNET = Workload("resnet18", 4)
+
+
+def description() -> Description:
+    return Description((CPU,), (*KNOWN, *SIX), "")
 
 
 def refusal(parse: object, *words: object) -> str:
@@ -31,7 +39,7 @@ def test_a_suite_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["", "Quick", "slow"])
 def test_an_unknown_suite_is_refused_with_the_existing_names(name: str) -> None:
-    assert refusal(parse_suite, name) == f"Unknown suite {name!r}: choose one of quick, experiment-2022."
+    assert refusal(parse_suite, name) == f"Unknown suite {name!r}: choose one of {', '.join(SUITES)}."
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -220,7 +228,8 @@ def test_an_own_file_is_distinguished_from_a_torchvision_name(model: str, own: o
 
 def test_each_workload_is_a_group_of_every_device_in_every_recipe() -> None:
     fast = Recipe("bf16")
-    made = groups(["resnet18", "vgg16"], [4], ["train", "eval"], [Recipe(), fast], ["cpu", "cuda:0"])
+    workloads = [Workload(model, 4, phase) for model in ("resnet18", "vgg16") for phase in PHASES]
+    made = groups(workloads, [Recipe(), fast], ["cpu", "cuda:0"])
     assert len(made) == 4
     assert made[1] == Group(
         (
@@ -235,15 +244,47 @@ def test_each_workload_is_a_group_of_every_device_in_every_recipe() -> None:
 
 def test_tf32_is_left_out_for_a_device_without_it_that_has_another_recipe() -> None:
     tf32 = Recipe("tf32")
-    (made,) = groups(["resnet18"], [4], ["train"], [Recipe(), tf32], ["cpu", "cuda:0"])
+    (made,) = groups([RESNET], [Recipe(), tf32], ["cpu", "cuda:0"])
     assert made == Group((cell("cpu"), cell("cuda:0"), cell("cuda:0", recipe=tf32)))
 
 
 def test_a_device_that_supports_none_of_the_recipes_is_refused() -> None:
-    message = refusal(groups, ["resnet18"], [4], ["train"], [Recipe("tf32")], ["cpu", "cuda:0"])
+    message = refusal(groups, [RESNET], [Recipe("tf32")], ["cpu", "cuda:0"])
     assert message.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe for it")
 
 
 def test_a_plan_too_large_for_a_run_file_is_refused() -> None:
-    assert "too many for one run" in refusal(groups, ["a"] * 10_001, [4], ["train"], [Recipe()], ["cpu"])
-    assert "too many for one run" in refusal(groups, ["a"], [4], ["train"], [Recipe()] * 1001, ["cpu"])
+    assert "too many for one run" in refusal(groups, [RESNET] * 10_001, [Recipe()], ["cpu"])
+    assert "too many for one run" in refusal(groups, [RESNET], [Recipe()] * 1001, ["cpu"])
+
+
+def test_a_suite_may_have_a_batch_size_and_a_sequence_length_per_model() -> None:
+    plan = plan_run(Options(suite="apple-2022"), description())
+    workloads = [group.cells[0].workload for group in plan.groups]
+    assert [(workload.model, workload.batch, workload.seq) for workload in workloads[::2]] == [
+        ("resnet50", 128, None),
+        ("hf:bert-base", 64, 128),
+        ("vgg16", 64, None),
+    ]
+    assert [workload.phase for workload in workloads[:2]] == ["train", "eval"]
+
+
+def test_a_sequence_length_needs_a_text_model() -> None:
+    assert "add one, such as hf:gpt2" in refusal(plan_run, Options(models=("resnet18",), seq=8), description())
+
+
+def test_the_models_own_rows_unit_and_identity_enter_the_plan() -> None:
+    own = tuple(Workload("net.py:make", batch) for batch in (4, 64))
+    plan = Plan(suite="own", groups=groups(own, [Recipe()], ["cpu"]))
+    answers = dict.fromkeys(own, Checked(parameters=7, rows=5, unit="tokens", sha256="ab", inputs=("5x3 int64",)))
+    answered = as_answered(plan, answers)
+    assert [group.cells[0].workload for group in answered.groups] == [
+        Workload("net.py:make", 5, unit="tokens", asked=4)
+    ]
+    assert answered.identities == (Identity("net.py:make", 7, "ab", ("5x3 int64",)),)
+
+
+def test_two_models_of_one_name_differ_by_their_file_or_their_parameters() -> None:
+    old = Identity("net.py:make", 7, "ab")
+    assert changed(old, old) == ()
+    assert changed(old, Identity("net.py:make", 8, "cd")) == ("7 vs. 8 parameters", "file ab vs. cd")

@@ -2,9 +2,11 @@
 
 from torchlap.api.audit import audit_experiment, audit_script
 from torchlap.api.doctor import check_up
+from torchlap.api.measure import measure
 from torchlap.api.numerics import verify
-from torchlap.api.run import Listener, measure
-from torchlap.api.runs import compare, load
+from torchlap.api.result import Run
+from torchlap.api.run import Listener
+from torchlap.api.runs import compare, load, reference
 from torchlap.api.workbench import devices
 from torchlap.judge.bottleneck import Bottleneck, bottleneck
 from torchlap.judge.compare import Change, Compared
@@ -14,8 +16,6 @@ from torchlap.judge.numerics import Verification
 from torchlap.judge.script import examine
 from torchlap.measuring.plan import Options
 from torchlap.runs.figures import figures, peaks
-from torchlap.runs.find import reference
-from torchlap.schema.events import Run
 from torchlap.schema.ladder import Ladder
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.trace import ScriptRun

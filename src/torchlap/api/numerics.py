@@ -52,7 +52,7 @@ def verify(
     options = options or Options()
     with workbench() as bench:
         plan = plan_run(_of_accelerators(options, bench.description), bench.description)
-        check_models(bench, plan, options.hang_seconds)
+        plan = check_models(bench, plan, options.hang_seconds, strict=options.batches is not None)
         end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
         checks = Checks(bench, plan, options.hang_seconds, end, watch, thorough, seed)
         cells = [cell for group in plan.groups for cell in group.cells]
@@ -94,7 +94,8 @@ def _of_accelerators(options: Options, description: Description) -> Options:
     """The options, on accelerators only where `all` devices are requested, and at the suite's smallest batch."""
     accelerators = ",".join(device.name for device in description.devices if device.kind != "cpu")
     devices = accelerators or "cpu" if options.devices == "all" else options.devices
-    batches = options.batches or (min(parse_suite(options.suite).batches),)
+    suite = parse_suite(options.suite)
+    batches = options.batches or (None if suite.batch_of and not options.models else (min(suite.batches),))
     return replace(options, devices=devices, batches=batches)
 
 

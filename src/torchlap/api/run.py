@@ -22,7 +22,7 @@ from torchlap.runs.file import RunFile
 from torchlap.runs.find import default_path
 from torchlap.schema.events import SCHEMA, Event, Header, Run
 from torchlap.schema.machine import Facts
-from torchlap.schema.workload import Plan
+from torchlap.schema.workload import Plan, changed
 
 
 class Listener(Struct, frozen=True):
@@ -55,7 +55,12 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     _check_path(options, path)
     with workbench() as bench:
         plan = _same_plan(earlier, bench.machine) if earlier else plan_run(options, bench.description)
-        check_models(bench, plan, options.hang_seconds)
+        strict = earlier is not None or options.batches is not None
+        checked = check_models(bench, plan, options.hang_seconds, strict=strict)
+        if earlier:
+            _same_models(earlier.header.plan, checked)
+        else:
+            plan = checked
         before = earlier or Run(_header(bench.machine, plan))
         with _Record(before, path, listener, resumed=earlier is not None) as record:
             session = Session(
@@ -130,6 +135,23 @@ def _same_plan(earlier: Run, machine: Facts) -> Plan:
     if differs:
         raise UsageError(f"The run was started on another machine ({differs}): start a new one without --resume.")
     return earlier.header.plan
+
+
+def _same_models(before: Plan, now: Plan) -> None:
+    """Make sure that each name still stands for the model that was measured.
+
+    Raises:
+        UsageError: when a file, its parameters or its inputs have changed.
+    """
+    known = {identity.model: identity for identity in now.identities}
+    for old in before.identities:
+        new = known.get(old.model)
+        changes = changed(old, new) if new else ()
+        if changes:
+            raise UsageError(
+                f"{old.model} has changed since the run was started ({'; '.join(changes)}): start a new one without "
+                "--resume."
+            )
 
 
 def _header(machine: Facts, plan: Plan) -> Header:

@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from torchlap.api import result
+from torchlap.api.result import Run
 from torchlap.errors import UsageError
 from torchlap.judge.compare import SAME_BAND, Across, Compared
 from torchlap.judge.compare import compare as compare_runs
 from torchlap.runs import file as runfile
 from torchlap.runs.find import find_runs
-from torchlap.schema.events import Run
+from torchlap.runs.find import reference as bundled
 
 
 def load(path: str | Path) -> Run:
@@ -18,7 +20,16 @@ def load(path: str | Path) -> Run:
     Raises:
         RunFileError: when it cannot be read, is damaged, or was written by a newer torchlap.
     """
-    return runfile.load(Path(path))
+    return result.of(runfile.load(Path(path)))
+
+
+def reference(name: str) -> Run:
+    """A run that is bundled with torchlap, such as `experiment-2022`.
+
+    Raises:
+        UsageError: when there is none of that name.
+    """
+    return result.of(bundled(name))
 
 
 def compare(

@@ -9,12 +9,13 @@ from msgspec import Struct
 
 from torchlap.errors import InstallError, UsageError
 from torchlap.machine import facts, installation
+from torchlap.measuring.plan import as_answered
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher, launcher
 from torchlap.schema.machine import DeviceFacts, Facts
 from torchlap.schema.messages import Check, Checked, Describe, Description
 from torchlap.schema.packages import TORCH, misfit, missing, reinstall
-from torchlap.schema.workload import Plan
+from torchlap.schema.workload import Plan, Workload, has_own_batch, is_own_file
 
 DESCRIBE_SECONDS = 180.0
 CHECK_SECONDS = 600.0
@@ -96,25 +97,49 @@ def devices() -> tuple[DeviceFacts, ...]:
         return bench.description.devices
 
 
-def check_models(bench: Workbench, plan: Plan, hang_seconds: float) -> None:
+def check_models(bench: Workbench, plan: Plan, hang_seconds: float, *, strict: bool = True) -> Plan:
     """Build each model and load its data once, where that can fail, before anything is measured.
+
+    Args:
+        bench: where to build them.
+        plan: what will be measured.
+        hang_seconds: a worker that is silent for so long is hung.
+        strict: refuse a user's batch of other rows than the plan's; otherwise the plan gets its rows.
+
+    Returns:
+        The plan, with the rows, the unit and the identity of each model that brings its own data.
 
     Raises:
         UsageError: for a model that cannot be built, or whose data is missing.
     """
-    workloads = {group.cells[0].workload.model: group.cells[0].workload for group in plan.groups}
-    for model, workload in workloads.items():
-        is_known = model in bench.description.models
-        if is_known and plan.weights == "random" and plan.data != "mnist":
-            continue
+    answers: dict[Workload, Checked] = {}
+    for model, workloads in _to_check(bench, plan).items():
         worker = bench.processes.start()
+        limit = hang_seconds if is_own_file(model) else CHECK_SECONDS
         try:
-            request = Check(model, workload.batch, plan.weights, plan.data)
-            worker.ask(request, Checked, CHECK_SECONDS if is_known else hang_seconds)
+            for workload in workloads:
+                asked = workload.asked or workload.batch
+                only_rows = strict and workload.asked is None
+                request = Check(model, asked, plan.weights, plan.data, only_rows, workload.seq)
+                answers[workload] = worker.ask(request, Checked, limit)
         except CellFailedError as failure:
             raise UsageError(_cannot_build(model, failure)) from None
         finally:
             worker.kill()
+    return as_answered(plan, answers)
+
+
+def _to_check(bench: Workbench, plan: Plan) -> dict[str, list[Workload]]:
+    """The workloads of each model that may fail: all batches of a user's own, and one of the others."""
+    found: dict[str, list[Workload]] = {}
+    for workload in (group.cells[0].workload for group in plan.groups):
+        is_known = workload.model in bench.description.models
+        if is_known and plan.weights == "random" and plan.data != "mnist":
+            continue
+        workloads = found.setdefault(workload.model, [])
+        if not workloads or (has_own_batch(workload.model) and workload.phase == workloads[0].phase):
+            workloads.append(workload)
+    return found
 
 
 def _cannot_build(model: str, failure: CellFailedError) -> str:

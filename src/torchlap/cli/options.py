@@ -65,7 +65,8 @@ class Weights(StrEnum):
 
 
 Models = Annotated[
-    list[str] | None, typer.Argument(metavar="MODEL", help="torchvision model names, or path/to/file.py:function.")
+    list[str] | None,
+    typer.Argument(metavar="MODEL", help="Names of torchvision, timm:NAME, hf:NAME, or path/to/file.py:function."),
 ]
 Runs = Annotated[
     list[str],
@@ -84,8 +85,11 @@ VerifyDevices = Annotated[
     ),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
+Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence of hf: models. [default: 1024 or 128]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
-Suite = Annotated[str, typer.Option("--suite", help="Workloads to run: quick or experiment-2022.")]
+Suite = Annotated[
+    str, typer.Option("--suite", help="Workloads to run: quick, vision, transformers, ...; list shows them.")
+]
 Recipes = Annotated[
     str,
     typer.Option(
@@ -101,7 +105,7 @@ ThroughOption = Annotated[
 Workers = Annotated[
     str | None, typer.Option(help="Number of DataLoader processes, with --data-through loader. [default: 4]")
 ]
-WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads torchvision's weights.")]
+WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads the published weights.")]
 Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is within +- this much.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip checking accelerator results for correctness.")]
 Why = Annotated[
@@ -153,6 +157,7 @@ def workload_options(
     budget: str | None,
     hang_limit: str,
     workers: int | None = None,
+    seq: int | None = None,
 ) -> "Options":
     """What to measure, from the words of the command line.
 
@@ -167,6 +172,7 @@ def workload_options(
         models=tuple(models or ()),
         devices=devices,
         batches=words.parse_batches(batch) if batch is not None else None,
+        seq=seq,
         phases=words.parse_phases(phase) if phase is not None else None,
         recipes=tuple(parse_recipe(word, workers) for word in words.split_words(recipe) or [recipe]),
         data=data.value,

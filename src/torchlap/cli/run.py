@@ -25,6 +25,7 @@ def run(
     models: given.Models = None,
     devices: given.Devices = "all",
     batch: given.Batch = None,
+    seq: given.Seq = None,
     phase: given.Phases = None,
     suite: given.Suite = "quick",
     recipe: given.Recipes = "fp32",
@@ -47,11 +48,15 @@ def run(
 
     from torchlap.cli import words
 
+    if suite == "list":
+        print(_suites())
+        return
     with errors_in_one_sentence():
         options = given.workload_options(
             models=models,
             devices=devices,
             batch=batch,
+            seq=seq,
             phase=phase,
             recipe=recipe,
             data=data,
@@ -71,6 +76,20 @@ def run(
             isolate=isolate,
         )
         _measure(options, output, why=bool(why))
+
+
+def _suites() -> str:
+    """The suites, their purpose and their workloads."""
+    from torchlap.schema.suites import SUITES
+
+    lines = []
+    for name, suite in SUITES.items():
+        lines.append(f"{name}: {suite.purpose} ({suite.budget_seconds:.0f} s)")
+        for model in suite.models:
+            batches = ", ".join(map(str, suite.batches_of(model)))
+            seq = f", {suite.seq_of[model]} tokens" if model in suite.seq_of else ""
+            lines.append(f"    {model}, batch {batches}{seq}, {' and '.join(suite.phases)}")
+    return "\n".join(lines)
 
 
 def _check_resume(options: "Options") -> None:

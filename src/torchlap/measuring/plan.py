@@ -1,17 +1,31 @@
 """From options to a plan: which cells take turns in which groups."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from torchlap.errors import UsageError
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Description
+from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.suites import SIX, SUITES, Suite
-from torchlap.schema.workload import Cell, DataName, Group, Phase, Plan, Weights, Workload, is_own_file
+from torchlap.schema.workload import (
+    Cell,
+    DataName,
+    Group,
+    Identity,
+    Phase,
+    Plan,
+    Weights,
+    Workload,
+    has_own_batch,
+    is_hugging_face,
+    is_own_file,
+    is_timm,
+)
 
 HANG_SECONDS = 120.0
 """A worker that gives no sign of life for this long is hung."""
@@ -26,6 +40,7 @@ class Options(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     devices: str = "all"
     batches: tuple[int, ...] | None = None
+    seq: int | None = None
     phases: tuple[Phase, ...] | None = None
     recipes: tuple[Recipe, ...] = (Recipe(),)
     suite: str = "quick"
@@ -51,17 +66,20 @@ def plan_run(options: Options, description: Description) -> Plan:
     models = options.models or suite.models
     check_own_files(models, options.weights, options.recipes)
     for model in models:
-        if not is_own_file(model):
+        if not has_own_batch(model) and not is_timm(model):
             check_model(model, description.models)
+    if options.seq is not None and not any(map(is_hugging_face, models)):
+        raise UsageError("--seq sets the length of the texts of hf: models: add one, such as hf:gpt2.")
+    named = Suite("", models, suite.batches, suite.phases, suite.budget_seconds) if options.models else suite
+    workloads = [
+        Workload(model, batch, phase, seq=(options.seq or named.seq_of.get(model)) if is_hugging_face(model) else None)
+        for model in models
+        for batch in options.batches or named.batches_of(model)
+        for phase in options.phases or suite.phases
+    ]
     return Plan(
         suite="own" if options.models else options.suite,
-        groups=groups(
-            models,
-            options.batches or suite.batches,
-            options.phases or suite.phases,
-            options.recipes,
-            parse_devices(options.devices, description.devices),
-        ),
+        groups=groups(workloads, options.recipes, parse_devices(options.devices, description.devices)),
         data=options.data,
         weights=options.weights,
         precision_target=options.precision_target,
@@ -69,6 +87,36 @@ def plan_run(options: Options, description: Description) -> Plan:
         verify=options.verify,
         explain=options.explain,
     )
+
+
+def as_answered(plan: Plan, answers: Mapping[Workload, Checked]) -> Plan:
+    """The plan with the rows, units and identities that the models themselves have.
+
+    Groups that thereby become equal are one: a function without a parameter named batch defines its batch.
+    """
+    known = {replace(workload, phase="train"): answer for workload, answer in answers.items()}
+    groups: dict[Group, None] = {}
+    for group in plan.groups:
+        cells = [replace(cell, workload=_as_answered(cell.workload, known)) for cell in group.cells]
+        groups[Group(tuple(cells))] = None
+    unique = {
+        tuple(replace(cell, workload=replace(cell.workload, asked=None)) for cell in group.cells): group
+        for group in reversed(groups)
+    }
+    identities = {
+        (workload.model, answer.inputs): Identity(workload.model, answer.parameters, answer.sha256, answer.inputs)
+        for workload, answer in answers.items()
+    }
+    return replace(plan, groups=tuple(reversed(unique.values())), identities=tuple(identities.values()))
+
+
+def _as_answered(workload: Workload, known: Mapping[Workload, Checked]) -> Workload:
+    answer = known.get(replace(workload, phase="train"))
+    if answer is None or answer.rows is None:
+        return workload
+    asked = workload.asked or workload.batch
+    other = asked if answer.rows != asked else None
+    return replace(workload, batch=answer.rows, unit=answer.unit, asked=other)
 
 
 def parse_suite(name: str) -> Suite:
@@ -115,7 +163,7 @@ def check_model(name: str, known: Sequence[str]) -> None:
     if ":" in name:
         raise UsageError(
             f"Cannot measure {name!r}: use a torchvision model such as resnet18, "
-            "or your own as path/to/file.py:function."
+            "hf:gpt2, timm:resnet50, or your own as path/to/file.py:function."
         )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = (
@@ -135,23 +183,15 @@ def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[R
     for model in models:
         if not (model.isprintable() and len(model) <= LONGEST_NAME):
             raise UsageError(f"Invalid model name {model!a:.80}: use at most {LONGEST_NAME} printable characters.")
-        if not is_own_file(model):
-            continue
-        if weights != "random":
-            raise UsageError(f"--weights only works with torchvision models: {model} creates its own weights.")
-        if any(recipe.workers is not None for recipe in recipes):
+        if is_own_file(model) and weights != "random":
+            raise UsageError(f"--weights does not work with your own file: {model} creates its own weights.")
+        if has_own_batch(model) and any(recipe.workers is not None for recipe in recipes):
             raise UsageError(
-                f"--data-through loader only works with torchvision models: {model} provides its own batch."
+                f"--data-through loader only works with torchvision and timm models: {model} provides its own batch."
             )
 
 
-def groups(
-    models: Sequence[str],
-    batches: Sequence[int],
-    phases: Sequence[Phase],
-    recipes: Sequence[Recipe],
-    devices: Sequence[str],
-) -> tuple[Group, ...]:
+def groups(workloads: Sequence[Workload], recipes: Sequence[Recipe], devices: Sequence[str]) -> tuple[Group, ...]:
     """One group a workload, of every device in every recipe that it supports; the first cell is the baseline.
 
     Raises:
@@ -164,7 +204,6 @@ def groups(
             f"TF32 exists only on NVIDIA GPUs, not on {left_out[0]}: add a recipe for it, such as --recipe fp32,tf32, "
             "or select only the GPU with --devices."
         )
-    workloads = [Workload(model, batch, phase) for model in models for batch in batches for phase in phases]
     if len(workloads) > MOST_GROUPS or len(ways) > MOST_CELLS:
         raise UsageError(
             f"{len(workloads)} workloads in {len(ways)} variants are too many for one run: the limits are "

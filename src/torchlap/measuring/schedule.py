@@ -11,7 +11,7 @@ from msgspec import Struct
 from torchlap.runs.figures import Tally
 from torchlap.schema.events import Lap
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Cell, is_own_file
+from torchlap.schema.workload import Cell, has_own_batch
 from torchlap.stats import next_look
 
 LAP_SECONDS = 0.05
@@ -221,7 +221,7 @@ def are_watched(tally: Tally, positions: Sequence[int]) -> bool:
 
 
 def _is_watched(cell: Cell, laps: Sequence[Lap]) -> bool:
-    if not is_own_file(cell.workload.model) and cell.recipe.workers is None:
+    if not has_own_batch(cell.workload.model) and cell.recipe.workers is None:
         return True
     steps, seconds = sum(lap.steps for lap in laps), sum(lap.seconds for lap in laps)
     return seconds >= ENOUGH_SECONDS or (steps >= WATCHED_STEPS and seconds >= WATCHED_SECONDS)

@@ -123,7 +123,7 @@ class Lap(Struct, frozen=True):
 
     Attributes:
         loss: of the lap's last step.
-        items: set where it is not steps x batch, as in an epoch whose last batch is not full.
+        items: set where it is not steps x batch: tokens, or the rows of a loader whose batches have several sizes.
     """
 
     cell: Count

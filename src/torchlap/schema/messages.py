@@ -5,7 +5,7 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import FailureKind, Finite, Span
+from torchlap.schema.base import FailureKind, Finite, Positive, Span
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
@@ -35,12 +35,18 @@ class TryOut(Struct, frozen=True, tag="try_out"):
 
 
 class Check(Struct, frozen=True, tag="check"):
-    """Ask to build a model once, on the CPU, and to load its data, so that errors show before anything is measured."""
+    """Ask to build a model once, on the CPU, and to load its data, so that errors show before anything is measured.
+
+    Attributes:
+        strict: refuse a batch of other rows than `batch`, because the user asked for it.
+    """
 
     model: str
     batch: int
     weights: Weights
     data: DataName
+    strict: bool = True
+    seq: int | None = None
 
 
 class Build(Struct, frozen=True, tag="build", kw_only=True):
@@ -168,9 +174,19 @@ class Tried(Struct, frozen=True, tag="tried"):
 
 
 class Checked(Struct, frozen=True, tag="checked"):
-    """The model can be built."""
+    """The model can be built.
+
+    Attributes:
+        rows: of its own batch; None if it is trained on torchlap's images.
+        sha256: of the user's file.
+        inputs: shape and type of each tensor of its own batch.
+    """
 
     parameters: int
+    rows: int | None = None
+    unit: str = "images"
+    sha256: str = ""
+    inputs: tuple[str, ...] = ()
 
 
 class Built(Struct, frozen=True, tag="built"):
@@ -202,10 +218,11 @@ class Prepared(Struct, frozen=True, tag="prepared"):
 
 
 class LapTime(Struct, frozen=True):
-    """A lap's time, and the loss of its last step."""
+    """A lap's time, the loss of its last step, and its items where they are not steps x batch."""
 
     seconds: Span
     loss: Finite
+    items: Positive | None = None
 
 
 class Failed(Struct, frozen=True, tag="failed"):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from torchlap.schema.base import Name, Positive, Span
+from torchlap.schema.base import Count, Name, Positive, Span, Text
 from torchlap.schema.recipe import Recipe
 
 Phase = Literal["train", "eval"]
@@ -16,12 +16,21 @@ Weights = Literal["random", "pretrained"]
 
 
 class Workload(Struct, frozen=True, omit_defaults=True):
-    """A model, its batch size and phase. A step processes `batch` items; `unit` is their name, in the plural."""
+    """A model, its batch size and phase.
+
+    Attributes:
+        batch: rows a step.
+        unit: what the throughput counts, in the plural. A lap has their number where it is not steps x batch.
+        seq: tokens of a sequence, if that was chosen.
+        asked: what the user's function is called with as `batch`, where its batches have other rows.
+    """
 
     model: Name
     batch: Positive
     phase: Phase = "train"
     unit: Name = "images"
+    seq: Positive | None = None
+    asked: Positive | None = None
 
 
 class Cell(Struct, frozen=True):
@@ -35,6 +44,8 @@ class Cell(Struct, frozen=True):
         """One line that tells the cell from all others; the defaults (train, fp32) are left out."""
         workload = self.workload
         words = [workload.model, f"batch {workload.batch}", self.device]
+        if workload.seq is not None:
+            words.insert(2, f"{workload.seq} tokens")
         if workload.phase != "train":
             words.append(workload.phase)
         if self.recipe != Recipe():
@@ -46,6 +57,30 @@ class Group(Struct, frozen=True):
     """Cells that take turns because they are compared with each other; the first is the baseline of every speed-up."""
 
     cells: Annotated[tuple[Cell, ...], Meta(min_length=1, max_length=1000)]
+
+
+class Identity(Struct, frozen=True, omit_defaults=True):
+    """What a name stood for when it was measured.
+
+    Attributes:
+        sha256: of the user's file; empty for other models.
+        inputs: shape and type of each tensor of a batch, such as `8x3x32x32 float32`; empty for images.
+    """
+
+    model: Name
+    parameters: Count
+    sha256: Text = ""
+    inputs: tuple[Text, ...] = ()
+
+
+def changed(before: Identity, after: Identity) -> tuple[str, ...]:
+    """What differs between two models of the same name, in a few words each."""
+    differs = []
+    if before.parameters != after.parameters:
+        differs.append(f"{before.parameters:,} vs. {after.parameters:,} parameters")
+    if before.sha256 != after.sha256:
+        differs.append(f"file {before.sha256[:8] or 'unknown'} vs. {after.sha256[:8] or 'unknown'}")
+    return tuple(differs)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -60,8 +95,24 @@ class Plan(Struct, frozen=True, kw_only=True):
     confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
     verify: bool = True
     explain: bool = True
+    identities: tuple[Identity, ...] = ()
 
 
 def is_own_file(model: str) -> bool:
     """Whether the model is a `path/to/file.py:function`, and not a torchvision name."""
-    return ".py:" in model or model.endswith(".py")
+    return not is_hugging_face(model) and not is_timm(model) and (".py:" in model or model.endswith(".py"))
+
+
+def is_hugging_face(model: str) -> bool:
+    """Whether the model is an `hf:NAME`."""
+    return model.startswith("hf:")
+
+
+def is_timm(model: str) -> bool:
+    """Whether the model is a `timm:NAME`."""
+    return model.startswith("timm:")
+
+
+def has_own_batch(model: str) -> bool:
+    """Whether the model brings its own data, instead of being trained on digits."""
+    return is_own_file(model) or is_hugging_face(model)

@@ -12,7 +12,6 @@ from torchlap.schema.messages import (
     Build,
     Built,
     Check,
-    Checked,
     CheckSuite,
     Describe,
     Description,
@@ -45,9 +44,9 @@ from torchlap.worker.breakdown import peaks
 from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import Bench
-from torchlap.worker.cell.data import digits
+from torchlap.worker.cell.check import check
 from torchlap.worker.cell.memory_format import choose_format
-from torchlap.worker.cell.models import build, known_models
+from torchlap.worker.cell.models import known_models
 from torchlap.worker.cell.step import Step
 from torchlap.worker.cell.subject import parameters
 from torchlap.worker.errors import ModelError, failure
@@ -103,11 +102,8 @@ class CellServer:
         match request:
             case Hello() | Describe() | TryOut() | CheckSuite():
                 return self._about_devices(request)
-            case Check(model=model, batch=batch, weights=weights, data=data):
-                subject = build(model, batch, weights)
-                if subject.image_size is not None:
-                    digits(data)
-                return Checked(parameters(subject.module))
+            case Check():
+                return check(request)
             case Build(slot=slot):
                 self._cells.pop(slot, None)
                 self._cells[slot] = Held(Bench(request))
@@ -219,7 +215,7 @@ class CellServer:
                 request.steps,
                 laps=request.laps,
                 lead_in=request.lead_in,
-                after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss())),
+                after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps))),
                 seconds=request.seconds,
             )
         except BaseException as error:

@@ -12,7 +12,7 @@ from torchlap.reports.run.rows import Results, baseline
 from torchlap.reports.run.table import is_out_of_time
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run, RunFinished
-from torchlap.schema.suites import SUITES
+from torchlap.schema.suites import SUITES, Suite
 from torchlap.schema.workload import Plan
 
 LEAST_BUDGET_MINUTES = 10
@@ -80,8 +80,12 @@ def command(run: Run) -> str:
     options = {
         "suite": (plan.suite, "quick" if suite else plan.suite),
         "devices": (_joined(cell.device for cell in cells), _joined(devices)),
-        "batch": (_joined(cell.workload.batch for cell in cells), _joined(suite.batches) if suite else ""),
-        "phase": (_joined(cell.workload.phase for cell in cells), "train"),
+        "batch": (_joined(cell.workload.batch for cell in cells), _batches(suite) if suite else ""),
+        "seq": (_joined(cell.workload.seq for cell in cells if cell.workload.seq and not suite), ""),
+        "phase": (
+            _joined(cell.workload.phase for cell in cells),
+            _joined(suite.phases) if suite else "train",
+        ),
         "recipe": (_joined(replace(cell.recipe, workers=None) for cell in cells), "fp32"),
         "data": (plan.data, "mnist-1k"),
         "data-through": ("resident" if workers is None else "loader", "resident"),
@@ -91,6 +95,10 @@ def command(run: Run) -> str:
     models = () if suite else dict.fromkeys(clean(cell.workload.model) for cell in cells)
     chosen = [f"--{name} {shlex.quote(clean(value))}" for name, (value, usual) in options.items() if value != usual]
     return " ".join(["torchlap run", *map(shlex.quote, models), *chosen])
+
+
+def _batches(suite: Suite) -> str:
+    return _joined(batch for model in suite.models for batch in suite.batches_of(model))
 
 
 def _joined(values: Iterable[object]) -> str:

@@ -130,6 +130,11 @@ def as_csv(run: Run) -> str:
     return text.getvalue()
 
 
+def flat_rows(run: Run) -> list[dict[str, object]]:
+    """One dictionary per cell with plain numbers and the columns of CSV; None where there is none."""
+    return [dict.fromkeys(CSV_COLUMNS) | _csv_fields(row) for row in judged(run).rows]
+
+
 def _csv_fields(row: Row) -> dict[str, object]:
     result, prepared, analysis, failure = row.result, row.result.prepared, row.analysis, row.result.failure
     texts = {name: _no_formula(clean(str(value))) for name, value in cell_keys(result.cell).items()}

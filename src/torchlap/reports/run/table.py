@@ -9,7 +9,7 @@ from torchlap.reports.kit.text import clean, sentence
 from torchlap.reports.run.rows import Results, Row, baseline, varying
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run
-from torchlap.schema.workload import is_own_file
+from torchlap.schema.workload import has_own_batch
 from torchlap.stats import Interval
 
 NO_RESULT = "Cells without a result"
@@ -65,7 +65,7 @@ def _legend(results: Results) -> Iterator[str]:
     if has_groups(results.run):
         yield f"Speed-up: over {clean(first.device)} in {first.recipe}, from paired rounds."
     cells = [cell for group in plan.groups for cell in group.cells]
-    if any(not is_own_file(cell.workload.model) for cell in cells):
+    if any(not has_own_batch(cell.workload.model) for cell in cells):
         yield f"Data: {plan.data} digits. Training: forward, backward and Adam."
     verdicts = Counter(row.numerics for row in results.rows if row.numerics)
     if verdicts:

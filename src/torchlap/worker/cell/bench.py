@@ -2,13 +2,14 @@
 
 import torch
 from msgspec.structs import replace
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from torchlap.schema.messages import Build
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.workload import DataName
 from torchlap.worker import devices
+from torchlap.worker.cell.check import check_rows
 from torchlap.worker.cell.data import digits
 from torchlap.worker.cell.models import build
 from torchlap.worker.cell.sources import (
@@ -54,7 +55,11 @@ class Bench:
         ]
         if self.device.type == "cpu":
             self.choices.append(devices.keep_freed_memory())
-        self._subject = build(workload.model, workload.batch, request.weights, self.device)
+        asked = workload.asked or workload.batch
+        self._subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
+        check_rows(self._subject, workload)
+        if isinstance(self._subject.loss, nn.Module):
+            self._subject.loss.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
         self._pictures: Pictures | None = None
         self._kept_batch: Pair | None = None
@@ -71,9 +76,10 @@ class Bench:
         subject, rows, device = self._subject, self.cell.workload.batch, self.device
         if subject.loader is not None:
             loader = subject.loader
-            source = Loaded(loader, rows, torch.device("cpu"), torch.preserve_format)
+            each = None if subject.sizes else rows
+            source = Loaded(loader, each, torch.device("cpu"), torch.preserve_format)
             self._kept_batch = source.place(source.fetch())
-            return lambda _, layout: Loaded(loader, rows, device, layout), self._shape_of(self._kept_batch)
+            return lambda _, layout: Loaded(loader, each, device, layout), self._shape_of(self._kept_batch)
         if subject.batch is not None:
             own = subject.batch
             return lambda _, layout: Fixed(own, device, layout), self._shape_of(own)
@@ -113,12 +119,14 @@ class Bench:
         Raises:
             ValueError: for a cell without a loader.
         """
-        rows = self.cell.workload.batch
+        rows: int | None = self.cell.workload.batch
         loader = self._subject.loader
+        if self._subject.sizes:
+            rows = None
         if loader is None:
             if self._pictures is None:
                 raise ValueError(f"{self.cell} has no loader")
-            loader = picture_loader(self._pictures, rows, workers, self.device)
+            loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
         return Loaded(loader, rows, self.device, FORMATS[self.layout])
 
     @property

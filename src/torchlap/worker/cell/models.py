@@ -1,13 +1,17 @@
 """From a model's name to the module: a function for each source of models."""
 
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 import torch
 import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 
-from torchlap.schema.workload import Weights, is_own_file
+from torchlap.schema.workload import Weights, is_hugging_face, is_own_file, is_timm
 from torchlap.worker import devices
-from torchlap.worker.cell import own_file
+from torchlap.worker.cell import hugging_face, own_file
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, first_line
 
@@ -23,7 +27,9 @@ def known_models() -> tuple[str, ...]:
     return tuple(list_models(module=torchvision.models))
 
 
-def build(model: str, batch: int, weights: Weights, device: torch.device | None = None) -> Subject:
+def build(
+    model: str, batch: int, weights: Weights, device: torch.device | None = None, *, seq: int | None = None
+) -> Subject:
     """Build a model on the CPU, or with its random weights already on a device that can make them.
 
     Raises:
@@ -31,14 +37,41 @@ def build(model: str, batch: int, weights: Weights, device: torch.device | None 
     """
     if is_own_file(model):
         return own_file.build(model, batch)
+    if is_hugging_face(model):
+        return hugging_face.build(model, batch, weights, seq, device or torch.device("cpu"))
+    if is_timm(model):
+        return _timm(model, weights, device or torch.device("cpu"))
     return _torchvision(model, weights, device or torch.device("cpu"))
+
+
+def _timm(model: str, weights: Weights, device: torch.device) -> Subject:
+    """A model of the package timm with a head for ten classes.
+
+    Raises:
+        ModelError: without the package, for an unknown name, and for weights that cannot be loaded.
+    """
+    if find_spec("timm") is None:
+        raise ModelError(f"{model} needs the package timm: pip install 'torchlap[timm]'.")
+    timm: Any = import_module("timm")
+    name = model.removeprefix("timm:")
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
+        hint = f"it has {near}" if near else "timm.list_models() lists them"
+        raise ModelError(f"timm has no model {name!r}: {hint}.")
+    try:
+        with devices.initialization(device):
+            module: nn.Module = timm.create_model(name, pretrained=weights == "pretrained", num_classes=CLASSES)
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"timm cannot build {name}: {first_line(error)}.") from None
+    size: tuple[int, ...] = module.pretrained_cfg["input_size"]  # type: ignore[index, assignment]  # timm's own attribute
+    return Subject(module=module, loss=nn.functional.cross_entropy, image_size=int(size[-1]))
 
 
 def _torchvision(model: str, weights: Weights, device: torch.device) -> Subject:
     """A classification model of torchvision with a head for ten classes."""
     with devices.initialization(device):
         module = _pretrained(model) if weights == "pretrained" else _random(model)
-    return Subject(module, nn.functional.cross_entropy, image_size=_image_size(model, module))
+    return Subject(module=module, loss=nn.functional.cross_entropy, image_size=_image_size(model, module))
 
 
 def _random(model: str) -> nn.Module:

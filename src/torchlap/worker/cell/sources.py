@@ -10,12 +10,14 @@ from torch.utils import _pytree
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from torchlap.worker.cell.calls import rows_of, split
+from torchlap.worker.cell.returned import pair_of
 from torchlap.worker.errors import DataError
 
 MEAN, DEVIATION = 0.1307, 0.3081
 """Of MNIST's training pixels on the scale 0 to 1, the usual normalization."""
 
-CHANNELS, IMAGE_DIMENSIONS, PAIR = 3, 4, 2
+CHANNELS, IMAGE_DIMENSIONS = 3, 4
 
 Batch = Any
 """What a source fetches; a user's loader may return anything."""
@@ -113,7 +115,7 @@ class Loaded:
     """Batches from a DataLoader, epoch after epoch without end."""
 
     def __init__(
-        self, loader: DataLoader[Any], rows: int, device: torch.device, memory_format: torch.memory_format
+        self, loader: DataLoader[Any], rows: int | None, device: torch.device, memory_format: torch.memory_format
     ) -> None:
         self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
         self._batches = _endless(loader, rows)
@@ -126,17 +128,14 @@ class Loaded:
         """Inputs and targets, copied to the device.
 
         Raises:
-            DataError: when the loader returns anything but pairs.
+            DataError: when the loader returns neither pairs nor dictionaries.
         """
-        if not isinstance(batch, tuple | list) or len(batch) != PAIR:
-            raise DataError(
-                f"The loader returned {type(batch).__name__}: its dataset must return pairs (inputs, targets)."
-            )
-        return self._move(batch[0]), self._move(batch[1])
+        inputs, targets = pair_of(batch)
+        return self._move(inputs), self._move(targets)
 
 
-def _endless(loader: DataLoader[Any], rows: int) -> Iterator[Batch]:
-    """The batches of exactly `rows` rows, epoch after epoch; smaller ones are left out.
+def _endless(loader: DataLoader[Any], rows: int | None) -> Iterator[Batch]:
+    """The batches of exactly `rows` rows, epoch after epoch; smaller ones are left out, none if `rows` is None.
 
     A function, because a reference from the iterator to `Loaded` would be a cycle. The garbage collector would then end
     the loader, maybe in a process that another loader has forked meanwhile, where torch waits 5 s for each worker that
@@ -145,8 +144,8 @@ def _endless(loader: DataLoader[Any], rows: int) -> Iterator[Batch]:
     while True:
         empty = True
         for batch in loader:
-            tensors = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
-            if not tensors or len(tensors[0]) == rows:
+            pair = split(batch)
+            if rows is None or pair is None or rows_of(*pair) in (rows, None):
                 empty = False
                 yield batch
         if empty:

@@ -13,7 +13,7 @@ from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import StepPhase
 from torchlap.worker.cell.sources import Source
 from torchlap.worker.cell.subject import Subject
-from torchlap.worker.errors import ModelError, NotFiniteError
+from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
 
 LEARNING_RATE = 1e-4
 """At 1e-3 alexnet and squeezenet1_0 do not start to learn from random weights; the speed is the same."""
@@ -50,11 +50,38 @@ class Step:
         self._outputs: Values = None
         self._targets: Values = None
         self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
+        fixed = subject.batch
+        self._items_per_step = None if fixed is None else subject.items_of(*fixed)
+        self._subject, self._call, self._own_step = subject, subject.call, subject.step
+        self._scheduler: Any = None
+        self._items: list[int] | None = [] if subject.sizes or (subject.loader and subject.unit == "tokens") else None
+        """Of each step since the last lap; None where every step has as many."""
         if self.trains:
-            parameters = list(subject.module.parameters())
-            if not any(parameter.requires_grad for parameter in parameters):
-                raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
-            self._optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=recipe.fused or None)
+            self._prepare_training(recipe)
+
+    def _prepare_training(self, recipe: Recipe) -> None:
+        """Make the optimizer and the scheduler.
+
+        Raises:
+            ModelError: when there is nothing to train.
+            RefusedError: for a recipe that the user's own step or optimizer cannot follow.
+        """
+        subject = self._subject
+        parameters = list(subject.module.parameters())
+        if not any(parameter.requires_grad for parameter in parameters):
+            raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
+        if self._own_step and recipe.precision == "fp16":
+            raise RefusedError("fp16 scales the loss, which a step of your own does itself: use bf16 or fp32.")
+        if (self._own_step or subject.optimizer) and recipe.fused:
+            raise RefusedError(
+                "The recipe term fused sets Adam, but the file sets its own optimizer: use fused=True there."
+            )
+        if subject.optimizer is None:
+            self._optimizer: Any = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=recipe.fused or None)
+        else:
+            self._optimizer = subject.optimizer(parameters)
+        if subject.scheduler is not None:
+            self._scheduler = subject.scheduler(self._optimizer)
 
     def __call__(self) -> None:
         """Enqueue one step."""
@@ -66,18 +93,22 @@ class Step:
         mark("input")
         inputs, targets = self._source.place(batch)
         mark("transfer")
-        if self.trains:
+        if self._items is not None:
+            self._items.append(self._subject.items_of(inputs, targets) or 0)
+        if self.trains and self._own_step:
+            self._train_by_own_step(inputs, targets, mark)
+        elif self.trains:
             self._train(inputs, targets, mark)
         else:
             self._targets = targets
             with torch.inference_mode(), self._autocast():
-                self._outputs = self._model(inputs)
+                self._outputs = self._call(self._model, inputs)
             mark("forward")
 
     def _train(self, inputs: Values, targets: Values, mark: Mark) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = self._loss_function(self._model(inputs), targets)
+            loss = self._loss_function(self._call(self._model, inputs), targets)
         if not self._loss_is_checked:
             self._check(loss)
         mark("forward")
@@ -86,6 +117,25 @@ class Step:
         self.update()
         mark("optimizer")
         self._loss = loss.detach()
+
+    def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> None:
+        """The user's own step, whose phases cannot be told apart: all of it is called forward."""
+        with self._autocast():
+            loss = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
+        if not self._loss_is_checked:
+            self._check(loss)
+        mark("forward")
+        mark("backward")
+        mark("optimizer")
+        self._loss = loss.detach()
+
+    def items_of_lap(self, steps: int) -> int | None:
+        """The items of the last `steps` steps; None if that is steps x batch."""
+        if self._items is None:
+            rows, items = self._subject.rows, self._items_per_step
+            return None if items is None or items == rows else items * steps
+        total, self._items[:] = sum(self._items[-steps:]), []
+        return total
 
     def _check(self, loss: object) -> None:
         """Check the first loss, so that a wrong one is reported in one sentence."""
@@ -106,11 +156,19 @@ class Step:
 
     def update(self) -> None:
         """Enqueue only the optimizer's part of a step, with the gradients as they are."""
+        if self._own_step:
+            return
+        if self._subject.clip is not None:
+            if self._scaler is not None:
+                self._scaler.unscale_(self._optimizer)
+            torch.nn.utils.clip_grad_norm_(self._subject.module.parameters(), self._subject.clip)
         if self._scaler is None:
             self._optimizer.step()
         else:  # skips the step if gradients are not finite
             self._scaler.step(self._optimizer)
             self._scaler.update()
+        if self._scheduler is not None:
+            self._scheduler.step()
 
     def find_scale(self) -> None:
         """Run steps until fp16's loss scale no longer overflows, as at the start of a training.

@@ -1,0 +1,84 @@
+"""`torchlap.measure`, with the names of the command line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torchlap.api import result, run
+from torchlap.api.carried import carried
+from torchlap.api.given import checked, options_of
+from torchlap.api.run import Listener
+from torchlap.errors import UsageError
+from torchlap.measuring.plan import Options
+
+
+def measure(
+    model: "str | Sequence[str] | Options | object | None" = None,
+    batch: object = None,
+    *others: object,
+    listener: Listener | None = None,
+    progress: bool = True,
+    **options: Any,  # noqa: ANN401  each is checked by its name
+) -> result.Run:
+    """Measure, and write a run file.
+
+    Args:
+        model: a name as on the command line (`"resnet18"`, `"hf:gpt2"`, `"net.py:make"`), several, a `torch.nn.Module`,
+            or complete `Options`. By default the default suite.
+        batch: the batch size, or several; of a module, one batch: `(inputs, targets)`, a dictionary or a DataLoader.
+        others: of a module, its loss, optimizer or options, as in docs/own-models.md.
+        listener: callbacks while the run goes on.
+        progress: show what is being done, in a terminal or a notebook.
+        options: `devices="cuda:0"`, `phase="train,eval"`, `recipe="fp32,bf16"`, `budget="30s"` (or seconds),
+            `suite`, `seq`, `weights`, `data`, `precision_target=0.02`, `verify`, `explain`, `isolate`, `out`, `resume`.
+
+    Returns:
+        The run, as `load` reads it from its file; of a resumed run, with the earlier events.
+
+    Raises:
+        UsageError: for a wrong argument, model, device or recipe, before anything is measured or written.
+        InstallError: when torch or torchvision cannot be used.
+        RunFileError: when the run file cannot be written.
+        KeyboardInterrupt: when interrupted; what was measured up to then is in the file.
+    """
+    if isinstance(model, Options):
+        if batch is not None or others or options:
+            raise UsageError("Options are complete: change them instead of adding arguments.")
+        return _run(checked(model), listener, progress=progress)
+    if model is None or isinstance(model, str) or _are_names(model):
+        if others:
+            raise UsageError("Only a module takes a loss after its batch: name the other arguments.")
+        names = () if model is None else (model,) if isinstance(model, str) else tuple(model)  # type: ignore[arg-type]  # names
+        return _run(options_of(names, batch, options), listener, progress=progress)
+    if not callable(getattr(model, "state_dict", None)):
+        raise UsageError(
+            f"Cannot measure {type(model).__name__}: use a model's name, or a torch.nn.Module and its batch."
+        )
+    if batch is None or isinstance(batch, int):
+        raise UsageError("A module needs its batch: torchlap.measure(module, (inputs, targets)).")
+    options_of((), None, options)  # before the module is written
+    with carried(model, batch, others) as name:
+        return _run(options_of((name,), None, options), listener, progress=progress)
+
+
+def _are_names(model: object) -> bool:
+    return isinstance(model, list | tuple) and all(isinstance(name, str) for name in model)
+
+
+def _run(options: Options, listener: Listener | None, *, progress: bool) -> result.Run:
+    with _shown(listener, progress=progress) as watched:
+        return result.of(run.measure(options, watched))
+
+
+@contextmanager
+def _shown(listener: Listener | None, *, progress: bool) -> Iterator[Listener]:
+    """The user's listener, or one that shows a line of progress on standard error."""
+    if listener is not None or not progress:
+        yield listener or Listener()
+        return
+    from rich.console import Console  # noqa: PLC0415  only a run that shows something needs it
+
+    console = Console(stderr=True)
+    with console.status("starting") as line:
+        update: Callable[[str], None] = line.update
+        yield Listener(status=lambda status: update(f"{status.done}/{status.of} groups, {status.doing}"))

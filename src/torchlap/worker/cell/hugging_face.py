@@ -1,0 +1,175 @@
+"""Models of transformers: `hf:NAME`, from a bundled configuration or a local folder, with random data."""
+
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec import Struct
+from torch import nn
+
+from torchlap.schema.workload import Weights
+from torchlap.worker.cell.calls import by_name, loss_of
+from torchlap.worker.cell.subject import Subject
+from torchlap.worker.errors import ModelError, first_line
+
+CLASSES = 10
+LONGEST_CAUSAL, LONGEST_OTHER = 1024, 128
+"""Tokens of a sequence without --seq: of models that predict the next token, and of the others."""
+
+DATA_SEED = 2
+
+
+class Known(Struct, frozen=True):
+    """A configuration class of transformers, the settings that make it this model, and its class by task."""
+
+    configuration: str
+    task: str
+    settings: dict[str, Any] = {}
+
+
+CAUSAL, CLASSIFIER, VISION = (
+    "AutoModelForCausalLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForImageClassification",
+)
+
+SMALL_LLAMA = {
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 12,
+    "max_position_embeddings": 2048,
+}
+"""The width and depth of GPT-2 124M, with Llama's layers."""
+
+KNOWN = {
+    "gpt2": Known("GPT2Config", CAUSAL),
+    "llama-small": Known("LlamaConfig", CAUSAL, SMALL_LLAMA),
+    "bert-base": Known("BertConfig", CLASSIFIER),
+    "distilbert": Known("DistilBertConfig", CLASSIFIER),
+    "vit": Known("ViTConfig", VISION),
+}
+
+PUBLISHED = {
+    "bert-base": "google-bert/bert-base-uncased",
+    "distilbert": "distilbert/distilbert-base-uncased",
+    "gpt2": "openai-community/gpt2",
+    "vit": "google/vit-base-patch16-224",
+}
+"""Where --weights pretrained finds them."""
+
+
+def build(model: str, batch: int, weights: Weights, seq: int | None, device: torch.device) -> Subject:
+    """A model with its loss, and one batch of random tokens or images.
+
+    Args:
+        model: hf:NAME, or hf:FOLDER with a config.json.
+        batch: sequences or images.
+        weights: random, or pretrained from Hugging Face's hub or the folder.
+        seq: tokens of a sequence; None for the usual length.
+        device: where random weights are made.
+
+    Raises:
+        ModelError: without the package, for an unknown name, or for a sequence that the model cannot take.
+    """
+    name = model.removeprefix("hf:")
+    transformers = _package(model)
+    configuration, task = _configuration(transformers, name)
+    module = _module(transformers, name, configuration, task, weights, device=device)
+    generator = torch.Generator().manual_seed(DATA_SEED)
+    if task == VISION:
+        if seq is not None:
+            raise ModelError(f"--seq sets the length of texts: {model} takes images.")
+        shape = batch, configuration.num_channels, configuration.image_size, configuration.image_size
+        inputs = {
+            "pixel_values": torch.randn(shape, generator=generator),
+            "labels": torch.randint(CLASSES, (batch,), generator=generator),
+        }
+        unit = "images"
+    else:
+        length = _length(model, configuration, task, seq)
+        ids = torch.randint(configuration.vocab_size, (batch, length), generator=generator)
+        labels = ids if task == CAUSAL else torch.randint(CLASSES, (batch,), generator=generator)
+        inputs, unit = {"input_ids": ids, "labels": labels}, "tokens"
+    loss = loss_of(None, has_targets=False)
+    return Subject(module=module, loss=loss, batch=(inputs, None), call=by_name, rows=batch, unit=unit)
+
+
+def _package(model: str) -> Any:
+    if find_spec("transformers") is None:
+        raise ModelError(f"{model} needs the package transformers: pip install 'torchlap[hf]'.")
+    return import_module("transformers")
+
+
+def _configuration(transformers: Any, name: str) -> tuple[Any, str]:
+    """The configuration and the class by task."""
+    if name in KNOWN:
+        known = KNOWN[name]
+        settings = {"num_labels": CLASSES} if known.task != CAUSAL else {}
+        return getattr(transformers, known.configuration)(**known.settings, **settings), known.task
+    if not (Path(name) / "config.json").is_file():
+        raise ModelError(
+            f"Unknown model hf:{name}: choose one of {', '.join(KNOWN)}, or a folder with a config.json, as in "
+            "hf:path/to/folder."
+        )
+    try:
+        configuration = transformers.AutoConfig.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"Cannot read {name}/config.json: {first_line(error)}") from None
+    return configuration, _task(transformers, name, configuration)
+
+
+def _task(transformers: Any, name: str, configuration: Any) -> str:
+    """What a folder's model is trained for, by the kind of model."""
+    auto = transformers.models.auto.modeling_auto
+    named = " ".join(configuration.architectures or ())
+    kind = configuration.model_type
+    if kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
+        task = VISION
+    elif kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and ("LMHead" in named or "Causal" in named):
+        task = CAUSAL
+    elif kind in auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        task = CLASSIFIER
+    else:
+        raise ModelError(
+            f"hf:{name} is a model of the kind {kind!r}, which is neither a language model nor a classifier: write "
+            "path/to/file.py:function that returns it with a batch."
+        )
+    if task != CAUSAL:
+        configuration.num_labels = CLASSES
+    return task
+
+
+def _module(
+    transformers: Any, name: str, configuration: Any, task: str, weights: Weights, *, device: torch.device
+) -> nn.Module:
+    made = getattr(transformers, task)
+    if weights == "random":
+        with torch.device(device) if device.type == "cuda" else torch.device("cpu"):
+            module: nn.Module = made.from_config(configuration)
+    else:
+        source = PUBLISHED.get(name, name)
+        if name in KNOWN and name not in PUBLISHED:
+            raise ModelError(f"hf:{name} has no published weights: leave out --weights pretrained.")
+        try:
+            with warnings.catch_warnings():  # that the new head is random
+                warnings.simplefilter("ignore")
+                module = made.from_pretrained(source, config=configuration, ignore_mismatched_sizes=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"Cannot load the pretrained weights of {source} ({first_line(error)}): check the network, or leave "
+                "out --weights pretrained."
+            ) from None
+    module.config.use_cache = False  # type: ignore[union-attr]  # keys and values for generating, unused in a step
+    return module
+
+
+def _length(model: str, configuration: Any, task: str, seq: int | None) -> int:
+    most = int(getattr(configuration, "max_position_embeddings", LONGEST_CAUSAL))
+    if seq is not None and seq > most:
+        raise ModelError(f"{model} takes at most {most} tokens, not {seq}: use --seq {most} or less.")
+    return seq or min(most, LONGEST_CAUSAL if task == CAUSAL else LONGEST_OTHER)

@@ -1,0 +1,103 @@
+"""`torchlap.measure`: the names of the command line, checked before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT, own
+from torch import nn, rand
+from virtual import Clock
+
+import torchlap
+from torchlap.api import run as run_of
+from torchlap.api.given import options_of
+from torchlap.errors import UsageError
+from torchlap.schema.recipe import parse_recipe
+
+
+def test_keyword_arguments_are_those_of_the_command_line(tmp_path: Path) -> None:
+    given = {"devices": "cuda:0", "budget": "30s", "phase": "train,eval", "recipe": "fp32,bf16", "out": str(tmp_path)}
+    assert options_of(("resnet18",), 64, given) == torchlap.Options(
+        models=("resnet18",),
+        batches=(64,),
+        devices="cuda:0",
+        budget_seconds=30.0,
+        phases=("train", "eval"),
+        recipes=(parse_recipe("fp32"), parse_recipe("bf16")),
+        out=tmp_path,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        (("resnet18", "64"), {}, "Invalid batch '64'"),
+        (("resnet18", 0), {}, "Invalid batch size 0"),
+        (("resnet18", 4), {"budget": "soon"}, "Invalid budget 'soon'"),
+        (("resnet18", 4), {"budget": -1}, "Invalid budget -1"),
+        (("resnet18", 4), {"verify": "yes"}, "Invalid verify 'yes'"),
+        (("resnet18", 4), {"device": "cpu"}, "no argument 'device'"),
+        (("resnet18", 4), {"phase": "test"}, "Invalid phase 'test'"),
+        (("resnet18", 4), {"data": "cifar"}, "Invalid data 'cifar'"),
+        (("resnet18", 4, nn.MSELoss()), {}, "Only a module"),
+        ((3.5, 4), {}, "Cannot measure float"),
+        ((nn.Linear(2, 2), 4), {}, "A module needs its batch"),
+        ((torchlap.Options(models=("resnet18",), batches=("4",)),), {}, "Invalid batches"),  # type: ignore[arg-type]
+        ((torchlap.Options(), 4), {}, "Options are complete"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_is_written(
+    arguments: tuple[Any, ...], options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.jsonl"
+    with pytest.raises(UsageError, match=said):
+        torchlap.measure(
+            *arguments, **options if isinstance(arguments[0], torchlap.Options) else options | {"out": out}
+        )
+    assert not out.exists()
+
+
+def test_a_run_has_rows_a_table_and_a_short_repr(tmp_path: Path, clock: Clock, workers_here: None) -> None:
+    out = tmp_path / "run.jsonl"
+    with clock.ticking():
+        run = torchlap.measure(own("small"), 4, devices="cpu", budget=20, explain=False, out=out, progress=False)
+    (row,) = run.rows()
+    assert (row["batch"], row["device"], row["failure"]) == ("4", "cpu", None)
+    assert isinstance(row["items_per_second"], float)
+    assert "<td>cpu</td>" in run._repr_html_()
+    assert len(repr(run)) < 200
+    assert torchlap.load(out) == run
+
+
+def test_a_module_is_measured_with_its_batch(tmp_path: Path, clock: Clock, workers_here: None) -> None:
+    out, module = tmp_path / "run.jsonl", nn.Linear(3, 2)
+    with clock.ticking():
+        run = torchlap.measure(
+            module, (rand(5, 3), rand(5, 2)), nn.MSELoss(), devices="cpu", budget="20s", explain=False, out=out
+        )
+    (row,) = run.rows()
+    assert (row["model"], row["batch"], row["unit"]) == ("Linear.py:make", "5", "samples")
+    (identity,) = run.header.plan.identities
+    assert (identity.parameters, identity.inputs) == (8, ("5x3 float32",))
+
+
+def test_the_examples_of_the_documentation_are_valid_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torchlap.Options] = []
+
+    def recorded(options: torchlap.Options, _: object) -> torchlap.Run:
+        asked.append(options)
+        return torchlap.reference("experiment-2022")
+
+    monkeypatch.setattr(run_of, "measure", recorded)
+    for example in (ROOT / "docs" / "api.md").read_text().split("```python\n")[1:]:
+        exec("import torchlap\n" + example.partition("```")[0], {})
+    assert [options.models[0] for options in asked[:2]] == ["resnet18", "resnet18"]
+    assert asked[2].models[0].endswith("Linear.py:make")
+
+
+def test_a_module_that_a_worker_cannot_have_is_refused() -> None:
+    class Local(nn.Linear):
+        pass
+
+    with pytest.raises(UsageError, match=r"Cannot hand the module to a worker|is defined in this notebook"):
+        torchlap.measure(Local(3, 2), (rand(5, 3), rand(5, 2)), nn.MSELoss())

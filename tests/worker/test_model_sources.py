@@ -1,0 +1,68 @@
+"""`hf:NAME` and `timm:NAME`, in tiny configurations where the size does not matter."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchlap.schema.messages import Check
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Workload
+from torchlap.worker.cell import hugging_face, models
+from torchlap.worker.cell.check import check
+from torchlap.worker.errors import ModelError
+
+needs_hf = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
+needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+
+TINY = {
+    "model_type": "gpt2",
+    "architectures": ["GPT2LMHeadModel"],
+    "n_layer": 2,
+    "n_embd": 8,
+    "n_head": 2,
+    "vocab_size": 50,
+    "n_positions": 16,
+}
+
+
+@needs_hf
+def test_a_folder_with_a_configuration_is_a_text_model_with_tokens(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    subject = hugging_face.build(f"hf:{tmp_path}", 3, "random", 7, torch.device("cpu"))
+    assert subject.batch is not None
+    inputs, targets = subject.batch
+    assert (subject.unit, subject.rows, subject.items_of(inputs, targets)) == ("tokens", 3, 21)
+    loss = subject.loss(subject.call(subject.module, inputs), targets)
+    assert loss.item() == pytest.approx(3.9, abs=0.3)  # log(50), because its weights are random
+    with pytest.raises(ModelError, match="takes at most 16 tokens, not 17: use --seq 16"):
+        hugging_face.build(f"hf:{tmp_path}", 3, "random", 17, torch.device("cpu"))
+
+
+@needs_hf
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="choose one of gpt2, llama-small, bert-base"):
+        check(Check("hf:nope", 2, "random", "mnist-1k"))
+
+
+@needs_timm
+def test_a_timm_model_is_trained_on_images_of_its_size() -> None:
+    assert models.build("timm:test_vit", 2, "random").image_size == 160
+    with pytest.raises(ModelError, match="timm has no model 'resnet999'"):
+        models.build("timm:resnet999", 2, "random")
+
+
+@pytest.mark.parametrize(("model", "extra"), [("hf:gpt2", "hf"), ("timm:resnet18", "timm")])
+def test_without_the_extra_one_sentence_has_the_install_command(
+    model: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (hugging_face, models):
+        monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=rf"pip install 'torchlap\[{extra}\]'"):
+        models.build(model, 2, "random")
+
+
+def test_a_cell_with_a_sequence_length_says_so() -> None:
+    assert "1024 tokens" in str(Cell(Workload("hf:gpt2", 16, seq=1024), Recipe(), "cpu"))

@@ -1,0 +1,148 @@
+"""Models as people have them: how they take their inputs, where the loss comes from, and how many rows a batch has."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import TESTS
+
+from torchlap.schema.messages import Build, Check, Checked
+from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.workload import Cell, Workload
+from torchlap.worker.cell.bench import Bench
+from torchlap.worker.cell.check import check
+from torchlap.worker.cell.step import Step
+from torchlap.worker.errors import ModelError, RefusedError
+
+FOLDER = TESTS / "scripts" / "models"
+
+
+def named(function: str, file: str = "own_inputs.py") -> str:
+    return f"{FOLDER / file}:{function}"
+
+
+def checked(function: str, batch: int = 8, file: str = "own_inputs.py", *, strict: bool = True) -> Checked:
+    return check(Check(named(function, file), batch, "random", "mnist-1k", strict))
+
+
+def built(function: str, batch: int = 8, *, file: str = "own_inputs.py", recipe: str = "fp32", **more: Any) -> Step:
+    workload = Workload(named(function, file), batch, **more)
+    cell = Cell(workload, parse_recipe(recipe) if recipe else Recipe(), "cpu")
+    request = Build(slot=0, cell=cell, data="mnist-1k", weights="random", threads=1, threads_reason="a test")
+    return Bench(request).step("contiguous")
+
+
+@pytest.mark.parametrize("phase", ["train", "eval"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "twins",
+        "language",
+        "no_targets",
+        "wrapped",
+        "tuple_out",
+        "seq_first",
+        "loss_class",
+        "optimizer_instance",
+        "optimizer_class",
+        "optimizer_factory",
+        "own_step",
+        "token_ids",
+        "flattened_targets",
+    ],
+)
+def test_a_model_as_people_have_it_is_trained_and_evaluated(function: str, phase: str) -> None:
+    assert checked(function).rows == 8
+    step = built(function, phase=phase)
+    step()
+    first = step.loss()
+    for _ in range(20):
+        step()
+    assert step.loss() < first if phase == "train" else step.loss() == first
+
+
+def test_sequence_first_inputs_have_as_many_rows_as_the_targets() -> None:
+    assert checked("seq_first", 3).rows == 3
+
+
+def test_a_function_without_a_batch_parameter_defines_its_batch() -> None:
+    assert checked("defines_its_batch", 64, strict=False).rows == 5
+    with pytest.raises(ModelError, match=r"returned 5 rows, but the batch size is 64.*line"):
+        checked("defines_its_batch", 64)
+
+
+@pytest.mark.parametrize("function", ["dictionary_of_four", "list_of_four"])
+def test_rows_that_do_not_exist_are_refused_with_both_numbers(function: str) -> None:
+    file = "batches_by_tokens.py"
+    assert checked(function, 64, file, strict=False).rows == 4
+    with pytest.raises(ModelError, match="returned 4 rows, but the batch size is 64"):
+        checked(function, 64, file)
+    with pytest.raises(ModelError, match="4 rows"):
+        built(function, 64, file=file)
+
+
+def test_a_loader_of_batches_by_tokens_counts_the_rows_that_it_delivers() -> None:
+    file = "batches_by_tokens.py"
+    assert checked("by_tokens", 64, file, strict=False).rows == 3
+    with pytest.raises(ModelError, match="batches of 2 to 32 rows, not 64"):
+        checked("by_tokens", 64, file)
+    step = built("by_tokens", 3, file=file, asked=64)
+    for _ in range(3):
+        step()
+    assert step.items_of_lap(2) == 32 + 25  # of sentences with 4 words, and with 4 or 5, in 128 words
+    step()
+    assert step.items_of_lap(1) == 25
+
+
+def test_tokens_are_counted_where_the_unit_says_so() -> None:
+    answer = checked("token_ids")
+    assert (answer.unit, answer.rows, answer.inputs[0]) == ("tokens", 8, "8x12 int64")
+    step = built("token_ids")
+    step()
+    assert step.items_of_lap(10) == 10 * 8 * 12
+
+
+def test_rows_need_no_count_of_their_own() -> None:
+    step = built("twins")
+    step()
+    assert step.items_of_lap(10) is None
+
+
+def test_three_values_are_told_apart_by_nesting_the_inputs() -> None:
+    with pytest.raises(ModelError, match=r"\(x1, x2, y\) becomes \(\(x1, x2\), y\)"):
+        checked("two_of_three")
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(ModelError, match="unknown option 'units': choose from loss, optimizer"):
+        checked("unknown_option")
+
+
+def test_the_users_optimizer_scheduler_and_clipping_are_used() -> None:
+    step = built("optimizer_instance")
+    step()
+    assert isinstance(step._optimizer, torch.optim.SGD)
+    assert step._optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+    assert isinstance(built("optimizer_class")._optimizer, torch.optim.Adagrad)
+    clipped = built("optimizer_factory")
+    before = [parameter.detach().clone() for parameter in clipped._subject.module.parameters()]
+    clipped()
+    moved = [after - old for after, old in zip(clipped._subject.module.parameters(), before, strict=True)]
+    assert torch.cat([part.flatten() for part in moved]).norm().item() == pytest.approx(0.001, rel=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["fp16", "fused"])
+def test_a_recipe_that_an_own_step_cannot_follow_is_refused(recipe: str) -> None:
+    with pytest.raises(RefusedError):
+        built("own_step", recipe=recipe)
+
+
+def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    source = (FOLDER / "own_inputs.py").read_text()
+    hashes = []
+    for text in (source, source + "\n"):
+        file.write_text(text)
+        hashes.append(check(Check(f"{file}:twins", 8, "random", "mnist-1k")).sha256)
+    assert len(set(hashes)) == 2
