@@ -78,7 +78,7 @@ def test_a_module_is_measured_with_its_batch(tmp_path: Path, clock: Clock, worke
     (row,) = run.rows()
     assert (row["model"], row["batch"], row["unit"]) == ("Linear.py:make", "5", "samples")
     (identity,) = run.header.plan.identities
-    assert (identity.parameters, identity.inputs) == (8, ("5x3 float32",))
+    assert (identity.parameters, identity.inputs) == (8, ("5x3 float32", "5x2 float32"))
 
 
 def test_the_examples_of_the_documentation_are_valid_calls(monkeypatch: pytest.MonkeyPatch) -> None:

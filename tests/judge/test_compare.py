@@ -12,11 +12,11 @@ import torchlap
 from torchlap.judge.compare import Change, compare, gate, slower_by
 from torchlap.judge.measurement import void, voided
 from torchlap.runs.find import Named
-from torchlap.schema.events import Conditions, Event, NumericsChecked, Round
+from torchlap.schema.events import Conditions, Event, NumericsChecked, Round, Run
 from torchlap.schema.machine import Facts, Power
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Group
+from torchlap.schema.workload import Group, Identity
 from torchlap.stats import Interval, lap_interval, unpaired_ratio
 
 PUBLISHED = {
@@ -252,3 +252,15 @@ def test_a_void_cell_is_void_by_both_functions() -> None:
         results = [result for group in torchlap.figures(judged) for result in group.cells]
         codes = {str(result.cell): voided(result) for result in results if voided(result)}
         assert codes == void(torchlap.findings(judged))
+
+
+def test_a_file_with_other_contents_under_the_same_name_is_named() -> None:
+    before, after = (with_file_hash(at(10.0, 20.0), sha256) for sha256 in ("ab" * 32, "cd" * 32))
+    assert "contents of the file abababab vs. cdcdcdcd" in compared_with(before, after).changes[0].differences
+    assert compared_with(before, before).changes[0].differences == ()
+
+
+def with_file_hash(of: Run, sha256: str) -> Run:
+    """The run, as if its model came from a file with this hash."""
+    identities = (Identity(of.header.plan.groups[0].cells[0].workload.model, 7, sha256),)
+    return replace(of, header=replace(of.header, plan=replace(of.header.plan, identities=identities)))

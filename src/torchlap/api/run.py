@@ -143,10 +143,11 @@ def _same_models(before: Plan, now: Plan) -> None:
     Raises:
         UsageError: when a file, its parameters or its inputs have changed.
     """
-    known = {identity.model: identity for identity in now.identities}
     for old in before.identities:
-        new = known.get(old.model)
-        changes = changed(old, new) if new else ()
+        known = [identity for identity in now.identities if identity.model == old.model]
+        changes = changed(old, known[0]) if known else ()
+        if known and not changes and old.inputs not in [identity.inputs for identity in known]:
+            changes = (f"inputs {', '.join(old.inputs)} vs. {', '.join(known[0].inputs)}",)
         if changes:
             raise UsageError(
                 f"{old.model} has changed since the run was started ({'; '.join(changes)}): start a new one without "

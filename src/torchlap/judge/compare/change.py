@@ -157,6 +157,9 @@ def _without_interval(ratio: float) -> Verdict:
 
 def _workload_differences(before: Item, after: Item) -> Iterator[str]:
     """What makes it another workload; empty where a side does not say."""
+    units = before.cell.cell.workload.unit, after.cell.cell.workload.unit
+    if units[0] != units[1]:
+        yield f"{units[0]} vs. {units[1]}"
     old, new = before.cell.prepared, after.cell.prepared
     if old is None or new is None or before.named.run.header.published or after.named.run.header.published:
         return
@@ -175,6 +178,7 @@ def _setting_differences(before: Item, after: Item) -> Iterator[str]:
     recipes = before.cell.cell.recipe, after.cell.cell.recipe
     ways = ["resident" if recipe.workers is None else f"loader({recipe.workers})" for recipe in recipes]
     yield from _named("data", *ways)
+    yield from _named("contents of the file", *(_file_hash(item) for item in (before, after)))
     plans = before.named.run.header.plan, after.named.run.header.plan
     yield from _named("data", *(plan.data for plan in plans))
     yield from _named("weights", *(plan.weights for plan in plans))
@@ -186,6 +190,13 @@ def _setting_differences(before: Item, after: Item) -> Iterator[str]:
         yield from _named("memory format", old.memory_format, new.memory_format)
     steady = ["steady" if preparation.steady else "cut short (TL203)" for preparation in (old, new)]
     yield from _named("warm-up", *steady)
+
+
+def _file_hash(item: Item) -> str:
+    """The first digits of the hash of a user's file, as it was when its model was measured."""
+    model = item.cell.cell.workload.model
+    known = [each for each in item.named.run.header.plan.identities if each.model == model and each.sha256]
+    return known[0].sha256[:8] if known else "unknown"
 
 
 def _named(what: str, old: str, new: str) -> Iterator[str]:
