@@ -29,6 +29,7 @@ from torchlap.worker.tracing import (
     learning,
     log,
     memory,
+    names,
     spans,
     steps,
     summary,
@@ -44,6 +45,7 @@ WRITE_FACTOR = 50
 
 LONGEST_ERROR = 2000
 OWN_MODULES = (
+    names,
     timings,
     unwatched,
     autograd,
@@ -55,6 +57,7 @@ OWN_MODULES = (
     learning,
     log,
     memory,
+    names,
     spans,
     steps,
     summary,

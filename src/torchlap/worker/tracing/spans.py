@@ -85,13 +85,19 @@ def _paired(difference: Difference, reads: Sequence[Read], log: Log) -> list[Spa
     spans: list[Span] = []
     opened: deque[Read] = deque(maxlen=MOST_OPEN)
     last: Read | None = None
+    delayed: list[Read] = []
     for read in reads:
-        if not difference.ends.isdisjoint(read.chain):
+        is_end = not difference.ends.isdisjoint(read.chain)
+        if is_end:
             start = _start(opened, read) or last
             if start is not None and start.clock.removesuffix("_ns") == read.clock.removesuffix("_ns"):
                 spans.append(Span(start, read, place, read.value - start.value))
                 last = start
-        if not difference.starts.isdisjoint(read.chain):
+            opened.extend(delayed)
+            delayed.clear()
+        if not is_end and not difference.delayed.isdisjoint(read.chain):
+            delayed = [read]
+        elif not difference.starts.isdisjoint(read.chain):
             for known in [each for each in opened if (each.frame, each.chain) == (read.frame, read.chain)]:
                 opened.remove(known)
             opened.append(read)

@@ -7,12 +7,13 @@ the tracer saw them.
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct, field
 
 from torchlap.worker.tracing.log import Site
+from torchlap.worker.tracing.names import Function, loaded, local_names, name_of
 
 MOST_PASSES = 12
 HUNDRED = 100
@@ -33,6 +34,7 @@ class Difference(Struct):
     Attributes:
         line: where the expression begins.
         ends, starts: the calls whose readings are on the left and on the right.
+        delayed: starts whose readings are copied to the subtracted variable only after the subtraction.
         conditional: the subtraction is not made for every reading, as if the first ones were left out.
         robust: a median, a minimum or a quantile is computed from the times.
     """
@@ -41,6 +43,7 @@ class Difference(Struct):
     line: int
     ends: set[Site] = field(default_factory=set)
     starts: set[Site] = field(default_factory=set)
+    delayed: set[Site] = field(default_factory=set)
     branches: tuple[tuple[int, int], ...] = ()
     robust: bool = False
     skips: bool = False
@@ -64,9 +67,6 @@ class Ratio(Struct):
     printed: int = 0
 
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
 class Flow:
     """Spreads labels through the files of a script."""
 
@@ -75,6 +75,8 @@ class Flow:
         self.ratios: dict[Site, Ratio] = {}
         self._innermost, self._outer = innermost, outer
         self._labels: dict[Key, Labels] = {}
+        self._direct: dict[Key, Labels] = {}
+        self._copies: dict[Key, dict[Key, int]] = {}
         self._functions: dict[str, list[tuple[str, Function]]] = {}
         self._classes: set[str] = set()
         self._locals: dict[Key, frozenset[str]] = {}
@@ -111,7 +113,7 @@ class Flow:
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self._assign(target, value)
             case ast.AugAssign(target=target, value=value, op=op):
-                binary = ast.copy_location(ast.BinOp(_loaded(target), op, value), node)
+                binary = ast.copy_location(ast.BinOp(loaded(target), op, value), node)
                 self._bind(target, self.of(binary))
             case ast.Return(value=ast.expr() as value):
                 self._add(("return", self._scope[-1]), self.of(value))
@@ -149,7 +151,7 @@ class Flow:
         outside, branches = self._scope, self._branches
         self._scope, self._branches = (*outside, node.name), []
         if self._scope not in self._locals:
-            self._locals[self._scope] = frozenset(_local_names(node))
+            self._locals[self._scope] = frozenset(local_names(node))
         self._run(node.body)
         self._scope, self._branches = outside, branches
 
@@ -159,7 +161,14 @@ class Flow:
             for one, its in zip(target.elts, value.elts, strict=True):  # type: ignore[attr-defined]
                 self._assign(one, its)
         else:
-            self._bind(target, self.of(value))
+            labels = self.of(value)
+            self._bind(target, labels)
+            if isinstance(target, ast.Name):
+                key = self._variable(target.id)
+                if isinstance(value, ast.Name):
+                    self._copies.setdefault(key, {})[self._variable(value.id)] = value.lineno
+                else:
+                    self._direct[key] = self._direct.get(key, NOTHING) | labels
 
     def _bind(self, target: ast.expr, labels: Labels) -> None:
         match target:
@@ -255,8 +264,18 @@ class Flow:
     def _subtracted(self, node: ast.BinOp, left: Labels, right: Labels) -> Labels:
         ends, starts = _sites(left, "read"), _sites(right, "read")
         if ends and starts:
-            return self._difference(node, ends, starts)
+            labels = self._difference(node, ends, starts)
+            self.differences[self._site(node)].delayed = self._delayed(node)
+            return labels
         return left | _only(right, "span")
+
+    def _delayed(self, node: ast.BinOp) -> set[Site]:
+        if not isinstance(node.right, ast.Name):
+            return set()
+        key = self._variable(node.right.id)
+        sources = [source for source, line in self._copies.get(key, {}).items() if line > node.lineno]
+        copied = NOTHING.union(*(self._labels.get(source, NOTHING) for source in sources))
+        return _sites(copied - self._direct.get(key, NOTHING), "read")
 
     def _difference(self, node: ast.expr, ends: set[Site], starts: set[Site]) -> Labels:
         site = self._site(node)
@@ -290,7 +309,7 @@ class Flow:
     # Calls
 
     def _call(self, node: ast.Call) -> Labels:  # noqa: PLR0911  a table of what may be called
-        name = _name(node.func)
+        name = name_of(node.func)
         given = self._all([*node.args, *(keyword.value for keyword in node.keywords)])
         base = self.of(node.func.value) if isinstance(node.func, ast.Attribute) else NOTHING
         site = self._site(node)
@@ -347,43 +366,9 @@ class Flow:
         return (self._scope[0], node.end_lineno or 0, node.end_col_offset or 0)
 
 
-def _name(function: ast.expr) -> str:
-    match function:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-    return ""
-
-
-def _loaded(target: ast.expr) -> ast.expr:
-    match target:
-        case ast.Name(id=name):
-            return ast.copy_location(ast.Name(name, ast.Load()), target)
-    return target
-
-
 def _only(labels: Labels, *kinds: LabelKind) -> Labels:
     return frozenset(label for label in labels if label[0] in kinds)
 
 
 def _sites(labels: Labels, *kinds: str) -> set[Site]:
     return {site for kind, site in labels if kind in kinds}
-
-
-def _local_names(function: Function) -> Iterator[str]:
-    """The names that a function assigns, apart from those of functions inside it."""
-    arguments = function.args
-    for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
-        if each is not None:
-            yield each.arg
-    outside: set[str] = set()
-    pending: list[ast.AST] = list(function.body)
-    names: list[str] = []
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Global | ast.Nonlocal):
-            outside.update(node.names)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.append(node.id)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            pending.extend(ast.iter_child_nodes(node))
-    yield from (name for name in names if name not in outside)
