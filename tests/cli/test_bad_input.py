@@ -11,7 +11,7 @@ from torchlap.schema.events import RunFinished
 
 BAD_INPUT = [
     (["resnet19"], "did you mean resnet18"),
-    (["timm:resnet18"], "use a torchvision model"),
+    (["tim:resnet18"], "use a torchvision model"),
     (["--devices", "cuda:7"], "Device 'cuda:7' is not available: torch finds cpu"),
     (["--devices", ""], "Device '' is not available"),
     (["--batch", "0"], "Invalid batch size '0'"),
