@@ -12,7 +12,7 @@ from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, sh
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
 
 EPILOG = (
-    "Exit codes: 0 no errors found; 1 a finding is an error; 2 there is no such script; 3 torch is unusable; 5 nothing "
+    "Exit codes: 0 no errors found; 1 a finding is an error; 2 no such script; 3 torch is unusable; 5 nothing "
     "was audited; otherwise the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
 )
 Script = Annotated[str | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="A training script.")]

@@ -10,7 +10,7 @@ SAME_COPY = Rule(
     "TL430",
     "warning",
     "the same data is copied in every step",
-    "The tensor is on the host and moves to the device again and again: this times the bus, not the model.",
+    "The tensor stays on the host and is copied to the device in every step: this times the transfer, not the model.",
     "Move it to the device once, before the loop.",
 )
 
@@ -51,8 +51,8 @@ FLOAT64 = Rule(
     "TL432",
     "warning",
     "computation in float64",
-    "NumPy's default is float64. On the CPU it halves the speed; a GPU for games or for training has few units for it, "
-    "and an Apple GPU has none.",
+    "NumPy's default is float64. On the CPU it halves the speed; most GPUs have few float64 units, and Apple GPUs have "
+    "none.",
     "Use torch.from_numpy(x).float(), and remove .double() from the model.",
 )
 

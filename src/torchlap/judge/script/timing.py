@@ -159,7 +159,7 @@ WAITS_FOR_INPUT = Rule(
     "warning",
     "the timed span waits for its data",
     "While the script waits for the next batch, the device is idle. The time describes the loader more than the model, "
-    "and two devices look more alike than they are.",
+    "which makes devices look more alike than they are.",
     "To time the model, move the data to the device before the clock is read. To train faster, use more workers, or do "
     "less work for each sample.",
 )
