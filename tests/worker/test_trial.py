@@ -121,7 +121,7 @@ def test_workers_that_are_spawned_do_the_same(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.long
 @pytest.mark.models
 def test_the_layers_that_are_tried_have_every_operator_of_the_suites_models() -> None:
-    models = sorted({model for suite in SUITES.values() for model in suite.models})
+    models = sorted({model for name in ("quick", "experiment-2022") for model in SUITES[name].models})
     assert len(models) >= 6
     script = HELPERS / "operators.py"
     done = subprocess.run([sys.executable, script, *models], capture_output=True, text=True, check=True)
