@@ -128,7 +128,7 @@ def _remarks(compared: Compared) -> Iterator[str]:
 
 def _reasons(compared: Compared) -> Iterator[str]:
     """Why cells are inconclusive, and which have no counterpart."""
-    reasons = Counter((change.verdict, change.reason) for change in compared.changes if not change.is_comparable)
+    reasons = Counter((change.verdict, change.reason) for change in compared.changes if change.ground is None)
     for (verdict, reason), count in reasons.items():
         yield clean(f"{count} {verdict} ({reason}).")
     if compared.unmatched:

@@ -75,19 +75,12 @@ def _column(label: str, items: Sequence[Item], first: Item) -> Column:
 
 def slower_by(compared: Compared, share: float) -> tuple[Change, ...]:
     """The cells that are slower by more than this share with certainty: 0.05 requires a ratio below 0.95."""
-    return tuple(
-        change
-        for change in compared.changes
-        if change.is_comparable and change.interval is not None and change.interval.high < 1 - share
-    )
+    return tuple(change for change in compared.changes if change.ground and change.ground.high < 1 - share)
 
 
 def gate(compared: Compared, share: float) -> Gate:
     """Slower if a cell certainly is by more than this share; pass only if every cell certainly is not."""
     if slower_by(compared, share):
         return "slower"
-    certain = [
-        change.is_comparable and change.interval is not None and change.interval.low >= 1 - share
-        for change in compared.changes
-    ]
-    return "pass" if all(certain) else "inconclusive"
+    certain = all(change.ground is not None and change.ground.low >= 1 - share for change in compared.changes)
+    return "pass" if certain else "inconclusive"

@@ -54,23 +54,25 @@ class Change(Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...] = ()
 
     @property
-    def is_comparable(self) -> bool:
-        """Whether the interval is a ground for a verdict: one workload on both sides, and nothing disturbed them."""
-        return self.interval is not None and self.reason in ("", PAIRED)
+    def ground(self) -> Interval | None:
+        """The interval, if it is a ground for a verdict: one workload on both sides, and nothing disturbed them."""
+        return self.interval if self.reason in ("", PAIRED) else None
 
 
 class Outcome(Struct, frozen=True):
-    """What a ratio is, and why it is no ground for a verdict."""
+    """What a ratio is, its verdict, and why it is no ground for another one."""
 
     ratio: float | None = None
     interval: Interval | None = None
     reason: str = ""
     codes: tuple[str, ...] = ()
+    verdict: Verdict = "inconclusive"
 
 
 def change_of(before: Item, after: Item, band: float) -> Change:
     """Compare two cells; a ratio whose whole interval is within `band` of 1 is the same."""
-    outcome = _outcome(before, after)
+    workload = tuple(_workload_differences(before, after))
+    outcome = _outcome(before, after, workload, band)
     cell = before.cell.cell
     recipe = str(replace(cell.recipe, workers=None))
     return Change(
@@ -87,14 +89,14 @@ def change_of(before: Item, after: Item, band: float) -> Change:
         after_interval=after.cell.throughput,
         ratio=outcome.ratio,
         interval=outcome.interval,
-        verdict=_verdict(outcome, band, before, after),
+        verdict=outcome.verdict,
         reason=outcome.reason,
         codes=outcome.codes,
-        differences=(*_workload_differences(before, after), *_setting_differences(before, after)),
+        differences=(*workload, *_setting_differences(before, after)),
     )
 
 
-def _outcome(before: Item, after: Item) -> Outcome:
+def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) -> Outcome:
     """How many times as fast, with its interval if there is one, and the reason if it is no ground for a verdict."""
     for item in (before, after):
         if item.void:
@@ -104,27 +106,30 @@ def _outcome(before: Item, after: Item) -> Outcome:
             return Outcome(reason=f"{item.named.name}: {kind}")
     old, new = before.cell, after.cell
     if before.named is after.named and old.is_baseline and new.speed_up:
-        return Outcome(new.speed_up.value, new.speed_up, PAIRED)
+        return Outcome(new.speed_up.value, new.speed_up, PAIRED, verdict=_verdict(new.speed_up, band))
     if not (old.throughput and new.throughput):
         return _without_spread(before, after)
     between = 0.0 if before.named is after.named else BETWEEN_RUNS
     interval = unpaired_ratio(new.throughput, old.throughput, between)
-    reason, codes = _doubt(before, after)
-    return Outcome(interval.value, interval, reason, codes)
+    if workload:
+        return Outcome(interval.value, interval, f"not the same workload: {'; '.join(workload)}")
+    reason, codes = _disturbed(before, after)
+    return Outcome(interval.value, interval, reason, codes, "inconclusive" if reason else _verdict(interval, band))
 
 
 def _without_spread(before: Item, after: Item) -> Outcome:
     item = after if before.cell.throughput else before
     old, new = before.cell.estimate, after.cell.estimate
     why = "published without spread" if item.named.run.header.published else "a single lap, so no spread"
-    return Outcome(new / old if new and old else None, None, f"{item.named.name}: {why}")
+    reason = f"{item.named.name}: {why}"
+    if not (new and old):
+        return Outcome(reason=reason)
+    one_is_published = bool(before.named.run.header.published) != bool(after.named.run.header.published)
+    return Outcome(new / old, reason=reason, verdict=_of_published(new / old) if one_is_published else "inconclusive")
 
 
-def _doubt(before: Item, after: Item) -> tuple[str, tuple[str, ...]]:
-    """Why two figures with intervals are no ground for a verdict, and the findings behind that."""
-    workload = [*_workload_differences(before, after)]
-    if workload:
-        return f"not the same workload: {'; '.join(workload)}", ()
+def _disturbed(before: Item, after: Item) -> tuple[str, tuple[str, ...]]:
+    """What disturbed the measurement of a side, and the codes of those findings."""
     reasons, codes = [], []
     for item in (before, after):
         for finding in disturbances(item.cell, item.conditions, item.named.run.header.facts):
@@ -133,14 +138,8 @@ def _doubt(before: Item, after: Item) -> tuple[str, tuple[str, ...]]:
     return "; ".join(reasons), tuple(dict.fromkeys(codes))
 
 
-def _verdict(outcome: Outcome, band: float, before: Item, after: Item) -> Verdict:
+def _verdict(interval: Interval, band: float) -> Verdict:
     """Faster or slower only if the whole interval is beyond the band; the same only if it is within."""
-    interval = outcome.interval
-    if interval is None:
-        published = [bool(item.named.run.header.published) for item in (before, after)]
-        return _without_interval(outcome.ratio) if outcome.ratio and published.count(True) == 1 else "inconclusive"
-    if outcome.reason not in ("", PAIRED):
-        return "inconclusive"
     if interval.low > 1 + band:
         return "faster"
     if interval.high < 1 / (1 + band):
@@ -148,7 +147,7 @@ def _verdict(outcome: Outcome, band: float, before: Item, after: Item) -> Verdic
     return "same" if interval.low >= 1 / (1 + band) and interval.high <= 1 + band else "inconclusive"
 
 
-def _without_interval(ratio: float) -> Verdict:
+def _of_published(ratio: float) -> Verdict:
     """Of a measured figure and a published one."""
     if ratio > PUBLISHED_FACTOR:
         return "faster"

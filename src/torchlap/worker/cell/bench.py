@@ -73,13 +73,12 @@ class Bench:
 
     def _sources(self, data: DataName) -> tuple[MakeSource, tuple[int, ...]]:
         """How to make a source of batches, and the shape of the inputs at the cell's batch size."""
-        subject, rows, device = self._subject, self.cell.workload.batch, self.device
+        subject, device = self._subject, self.device
         if subject.loader is not None:
             loader = subject.loader
-            each = None if subject.sizes else rows
-            source = Loaded(loader, each, torch.device("cpu"), torch.preserve_format)
+            source = Loaded(loader, self._loader_rows, torch.device("cpu"), torch.preserve_format)
             self._kept_batch = source.place(source.fetch())
-            return lambda _, layout: Loaded(loader, each, device, layout), self._shape_of(self._kept_batch)
+            return lambda _, layout: Loaded(loader, self._loader_rows, device, layout), self._shape_of(self._kept_batch)
         if subject.batch is not None:
             own = subject.batch
             return lambda _, layout: Fixed(own, device, layout), self._shape_of(own)
@@ -119,15 +118,17 @@ class Bench:
         Raises:
             ValueError: for a cell without a loader.
         """
-        rows: int | None = self.cell.workload.batch
         loader = self._subject.loader
-        if self._subject.sizes:
-            rows = None
         if loader is None:
             if self._pictures is None:
                 raise ValueError(f"{self.cell} has no loader")
             loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
-        return Loaded(loader, rows, self.device, FORMATS[self.layout])
+        return Loaded(loader, self._loader_rows, self.device, FORMATS[self.layout])
+
+    @property
+    def _loader_rows(self) -> int | None:
+        """The rows that a loader's batch must have; None if they vary."""
+        return None if self._subject.sizes else self.cell.workload.batch
 
     @property
     def has_loader(self) -> bool:

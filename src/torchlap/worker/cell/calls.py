@@ -46,7 +46,7 @@ def call_of(module: nn.Module, inputs: Values) -> Call:
     """
     signature = inspect.signature(module.forward)
     kinds = [parameter.kind for parameter in signature.parameters.values()]
-    required = _required(signature)
+    required = len(_required(signature))
     if isinstance(inputs, Mapping):
         named = inspect.Parameter.VAR_KEYWORD in kinds or set(inputs) <= set(signature.parameters)
         return by_name if named else one_argument
@@ -59,19 +59,17 @@ def call_of(module: nn.Module, inputs: Values) -> Call:
     return one_argument
 
 
-def _required(signature: inspect.Signature) -> int:
+def _required(signature: inspect.Signature) -> list[str]:
     parameters = signature.parameters.values()
-    return sum(each.kind in POSITIONAL and each.default is inspect.Parameter.empty for each in parameters)
+    return [each.name for each in parameters if each.kind in POSITIONAL and each.default is inspect.Parameter.empty]
 
 
 def parameters_of(function: Callable[..., object]) -> list[str] | None:
     """The names of the parameters that a function requires; None where Python cannot tell."""
     try:
-        signature = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
+        return _required(inspect.signature(function.forward if isinstance(function, nn.Module) else function))
     except (TypeError, ValueError):
         return None
-    parameters = signature.parameters.values()
-    return [each.name for each in parameters if each.kind in POSITIONAL and each.default is inspect.Parameter.empty]
 
 
 def loss_of(given: Callable[..., Any] | None, *, has_targets: bool) -> Callable[[Values, Values], Any]:

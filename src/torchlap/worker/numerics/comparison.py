@@ -107,16 +107,16 @@ def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verd
     unit = UNIT_16_BIT.get(got.dtype, 0.0)
     slope = _slope(reference, unit, tf32=tf32)
     leans = verdict.deviation.error > NEGLIGIBLE * slope  # none leans by more than the whole error
-    if verdict.kind is None and leans and _is_systematic(reference, number, got, unit, tf32=tf32):
+    if verdict.kind is None and leans and _is_systematic(reference, number, got, slope, tf32=tf32):
         verdict = Verdict("wrong", verdict.deviation, slope)
     if verdict.kind is None and not reference.cancels and not unit:
         verdict = _by_rows(reference, number, got, verdict, tf32=tf32)
     return verdict
 
 
-def _is_systematic(reference: Reference, number: int, got: Tensor, unit: float, *, tf32: bool) -> bool:
+def _is_systematic(reference: Reference, number: int, got: Tensor, base: float, *, tf32: bool) -> bool:
     """Whether the difference is proportional to the reference, but not that of a correct implementation."""
-    right, base = reference.right(number), _slope(reference, unit, tf32=tf32)
+    right, unit = reference.right(number), UNIT_16_BIT.get(got.dtype, 0.0)
     direction = direction_of(got, right)
     if direction.over_limit(base, NONE) <= 1:
         return False

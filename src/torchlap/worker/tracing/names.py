@@ -1,9 +1,23 @@
-"""Names in a syntax tree."""
+"""A script's syntax trees, and the names in them."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def trees(files: Iterable[str]) -> dict[str, ast.Module]:
+    """The syntax trees of the script's files; a file that is not Python source, such as a notebook's, has none."""
+    found = {}
+    for file in sorted(files):
+        path = Path(file)
+        if path.is_file():
+            try:
+                found[file] = ast.parse(path.read_bytes())
+            except (SyntaxError, ValueError):  # a compiled module, or changed while the script ran
+                continue
+    return found
 
 
 def name_of(function: ast.expr) -> str:

@@ -19,24 +19,7 @@ from types import ModuleType, TracebackType
 import msgspec
 
 from torchlap.schema.trace import Ending
-from torchlap.worker.tracing import (
-    autograd,
-    clocks,
-    compiler,
-    data,
-    gradients,
-    insert,
-    learning,
-    log,
-    memory,
-    names,
-    spans,
-    steps,
-    summary,
-    syntax,
-    timings,
-    unwatched,
-)
+from torchlap.worker.tracing import clocks, compiler, data, insert, learning, memory, steps, summary
 from torchlap.worker.tracing.log import Log, now
 
 WRITE_SECONDS = 2.0
@@ -44,27 +27,6 @@ WRITE_FACTOR = 50
 """The pause between two writes is at least this many times what a write takes: more for a long script."""
 
 LONGEST_ERROR = 2000
-OWN_MODULES = (
-    names,
-    timings,
-    unwatched,
-    autograd,
-    clocks,
-    compiler,
-    data,
-    gradients,
-    insert,
-    learning,
-    log,
-    memory,
-    names,
-    spans,
-    steps,
-    summary,
-    syntax,
-    timings,
-    unwatched,
-)
 
 
 class Tracer:
@@ -80,7 +42,7 @@ class Tracer:
         self.memory = memory.install(self.log)
         self.compiler = compiler.install(self.log)
         self.clocks = clocks.install(self.log)
-        insert.hide_from_compiler(*OWN_MODULES)
+        insert.hide_from_compiler(*_own_modules())
         self._end = os._exit
         os._exit = self._exit  # type: ignore[assignment]  # so that a script that ends this way has a trace, too
         os.register_at_fork(after_in_child=self._forget)
@@ -126,6 +88,11 @@ class Tracer:
                 if self.log.active:
                     self._write("under way", 0, "", at_end=False)
             seconds = now() - start
+
+
+def _own_modules() -> list[ModuleType]:
+    """The tracer's modules, apart from this one, which runs the script."""
+    return [module for name, module in sys.modules.items() if name.startswith(f"{__package__}.") and name != __name__]
 
 
 def _children_seconds() -> float:

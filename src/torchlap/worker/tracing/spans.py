@@ -1,14 +1,13 @@
 """Find the timed spans: which clock readings the script subtracted from each other, and what it made of the times."""
 
-import ast
 from collections import deque
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from msgspec import Struct
 
 from torchlap.schema.trace import Place
 from torchlap.worker.tracing.log import Log, Read, Site, Span
+from torchlap.worker.tracing.names import trees
 from torchlap.worker.tracing.syntax import Difference, Flow
 
 MOST_OPEN = 64
@@ -36,7 +35,7 @@ def find(log: Log) -> tuple[list[Timed], list[Divided]]:
     reads = list(log.reads)
     innermost = {read.chain[0] for read in reads if read.chain}
     outer = {site for read in reads for site in read.chain[1:]}
-    flow = Flow(_trees({file for file, _, _ in innermost | outer} | log.files), innermost, outer)
+    flow = Flow(trees({file for file, _, _ in innermost | outer} | log.files), innermost, outer)
     timed = {
         site: Timed(difference, _paired(difference, reads, log) or _by_events(difference, log))
         for site, difference in flow.differences.items()
@@ -55,19 +54,6 @@ def find(log: Log) -> tuple[list[Timed], list[Divided]]:
 
 def _spans_of(sites: Iterable[Site], timed: dict[Site, Timed]) -> list[Span]:
     return [span for site in sorted(sites) for span in timed[site].spans]
-
-
-def _trees(files: Iterable[str]) -> dict[str, ast.Module]:
-    """The syntax trees of the script's files; a file that is not Python source, such as a notebook's, has none."""
-    trees = {}
-    for file in sorted(files):
-        path = Path(file)
-        if path.is_file():
-            try:
-                trees[file] = ast.parse(path.read_bytes())
-            except (SyntaxError, ValueError):  # a compiled module, or changed while the script ran
-                continue
-    return trees
 
 
 def _place(log: Log, file: str, line: int) -> Place:

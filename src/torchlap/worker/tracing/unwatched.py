@@ -3,10 +3,10 @@
 import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from torchlap.schema.trace import Noticed, Place
 from torchlap.worker.tracing.log import Log
+from torchlap.worker.tracing.names import trees
 
 ATTRIBUTES = {
     ("datetime", "now"): "datetime.now()",
@@ -33,7 +33,7 @@ DETACHED = frozenset({"item", "detach", "float", "tolist", "numpy", "cpu_item"})
 
 def unwatched(log: Log) -> Iterator[Noticed]:
     """What the script calls to time or to train, and the audit does not watch."""
-    for file, tree in _trees(log):
+    for file, tree in trees(log.files).items():
         found: dict[str, Place] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
@@ -60,7 +60,7 @@ def _of_library(name: str) -> str:
 
 def kept_losses(log: Log) -> Iterator[Place]:
     """Lines that add what backward was called on to a total, or append it to a list, with its graph."""
-    for file, tree in _trees(log):
+    for file, tree in trees(log.files).items():
         name = log.name_of(file) or log.script.name
         losses = set(_losses(tree))
         for node in ast.walk(tree):
@@ -112,13 +112,3 @@ def _keeps(value: ast.expr, losses: set[str]) -> bool:  # noqa: PLR0911  a table
         case ast.Tuple(elts=values):
             return any(_keeps(each, losses) for each in values)
     return False
-
-
-def _trees(log: Log) -> Iterator[tuple[str, ast.Module]]:
-    for file in sorted(log.files):
-        path = Path(file)
-        if path.is_file():
-            try:
-                yield file, ast.parse(path.read_bytes())
-            except (SyntaxError, ValueError):  # a compiled module, or changed while the script ran
-                continue
