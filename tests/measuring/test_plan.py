@@ -3,9 +3,18 @@ from collections.abc import Sequence
 import pytest
 from making import CPU, CUDA, MPS, cell
 
-from torchlap.cli.words import LARGEST_BATCH, parse_batches, parse_phases, parse_seconds, parse_target, split_words
+from torchlap.cli.words import parse_batches, parse_phases, parse_seconds, parse_target, split_words
 from torchlap.errors import EXIT_USAGE, UsageError
-from torchlap.measuring.plan import Options, as_answered, check_model, groups, parse_devices, parse_suite, plan_run
+from torchlap.measuring.plan import (
+    LARGEST_BATCH,
+    Options,
+    as_answered,
+    check_model,
+    groups,
+    parse_devices,
+    parse_suite,
+    plan_run,
+)
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import Recipe, parse_recipe

@@ -1,6 +1,5 @@
 """From what Python users write to options: checked before anything is measured or written."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
@@ -8,13 +7,9 @@ from typing import Any, get_args
 import msgspec
 
 from torchlap.errors import UsageError
-from torchlap.measuring.plan import Options
+from torchlap.measuring.plan import LARGEST_BATCH, LONGEST_SECONDS, Options, seconds_of
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.workload import Phase
-
-LARGEST_BATCH = 65_536
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-WEEK_SECONDS = 7 * 24 * 3600
 
 
 def options_of(models: tuple[str, ...], batch: object, given: dict[str, Any]) -> Options:
@@ -60,7 +55,7 @@ def checked(options: Options) -> Options:
     for batch in options.batches or ():
         if not 1 <= batch <= LARGEST_BATCH:
             raise UsageError(f"Invalid batch size {batch}: use whole numbers from 1 to {LARGEST_BATCH}.")
-    if options.budget_seconds is not None and not 0 < options.budget_seconds <= WEEK_SECONDS:
+    if options.budget_seconds is not None and not 0 < options.budget_seconds <= LONGEST_SECONDS:
         raise UsageError(f"Invalid budget {options.budget_seconds}: use a positive time of at most a week.")
     if not 0 < options.precision_target < 1:
         raise UsageError(f"Invalid precision_target {options.precision_target}: use a share such as 0.02.")
@@ -92,7 +87,7 @@ def _words(value: object, what: str) -> list[str]:
 def _seconds(budget: object) -> float:
     if isinstance(budget, int | float) and not isinstance(budget, bool):
         return float(budget)
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", budget.strip()) if isinstance(budget, str) else None
-    if match is None:
+    seconds = seconds_of(budget) if isinstance(budget, str) else None
+    if seconds is None:
         raise UsageError(f"Invalid budget {budget!r:.80}: use seconds, or a time like '90s', '5m' or '1h'.")
-    return float(match[1]) * UNITS[match[2]]
+    return seconds

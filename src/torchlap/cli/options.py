@@ -87,8 +87,37 @@ VerifyDevices = Annotated[
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence of hf: models. [default: 1024 or 128]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
+
+
+def _list_suites(suite: str) -> str:
+    """Show the suites instead, on request."""
+    if suite == "list":
+        typer.echo(_suites())
+        raise typer.Exit
+    return suite
+
+
+def _suites() -> str:
+    """The suites, their purpose and their workloads."""
+    from torchlap.schema.suites import SUITES
+
+    lines = []
+    for name, suite in SUITES.items():
+        lines.append(f"{name}: {suite.purpose} ({suite.budget_seconds:.0f} s)")
+        for model in suite.models:
+            batches = ", ".join(map(str, suite.batches_of(model)))
+            seq = f", {suite.seq_of[model]} tokens" if model in suite.seq_of else ""
+            lines.append(f"    {model}, batch {batches}{seq}, {' and '.join(suite.phases)}")
+    return "\n".join(lines)
+
+
 Suite = Annotated[
-    str, typer.Option("--suite", help="Workloads to run: quick, vision, transformers, ...; list shows them.")
+    str,
+    typer.Option(
+        "--suite",
+        callback=_list_suites,
+        help="Workloads to run: quick, vision, transformers, ...; list shows them.",
+    ),
 ]
 Recipes = Annotated[
     str,
@@ -156,6 +185,7 @@ def workload_options(
     weights: Weights,
     budget: str | None,
     hang_limit: str,
+    precision_target: str = "2%",
     workers: int | None = None,
     seq: int | None = None,
 ) -> "Options":
@@ -179,4 +209,5 @@ def workload_options(
         weights=weights.value,
         budget_seconds=words.parse_seconds(budget, "budget") if budget is not None else None,
         hang_seconds=words.parse_seconds(hang_limit, "time limit"),
+        precision_target=words.parse_target(precision_target),
     )

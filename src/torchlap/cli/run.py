@@ -46,29 +46,23 @@ def run(
     """Train real models on every device and print each speed-up with its interval."""
     from msgspec.structs import replace
 
-    from torchlap.cli import words
-
-    if suite == "list":
-        print(_suites())
-        return
     with errors_in_one_sentence():
-        options = given.workload_options(
-            models=models,
-            devices=devices,
-            batch=batch,
-            seq=seq,
-            phase=phase,
-            recipe=recipe,
-            data=data,
-            weights=weights,
-            budget=budget,
-            hang_limit=hang_limit,
-            workers=given.loader_workers(data_through, workers),
-        )
         options = replace(
-            options,
+            given.workload_options(
+                models=models,
+                devices=devices,
+                batch=batch,
+                seq=seq,
+                phase=phase,
+                recipe=recipe,
+                data=data,
+                weights=weights,
+                budget=budget,
+                hang_limit=hang_limit,
+                precision_target=precision_target,
+                workers=given.loader_workers(data_through, workers),
+            ),
             suite=suite,
-            precision_target=words.parse_target(precision_target),
             out=out,
             resume=resume,
             verify=not no_verify,
@@ -76,20 +70,6 @@ def run(
             isolate=isolate,
         )
         _measure(options, output, why=bool(why))
-
-
-def _suites() -> str:
-    """The suites, their purpose and their workloads."""
-    from torchlap.schema.suites import SUITES
-
-    lines = []
-    for name, suite in SUITES.items():
-        lines.append(f"{name}: {suite.purpose} ({suite.budget_seconds:.0f} s)")
-        for model in suite.models:
-            batches = ", ".join(map(str, suite.batches_of(model)))
-            seq = f", {suite.seq_of[model]} tokens" if model in suite.seq_of else ""
-            lines.append(f"    {model}, batch {batches}{seq}, {' and '.join(suite.phases)}")
-    return "\n".join(lines)
 
 
 def _check_resume(options: "Options") -> None:

@@ -3,9 +3,9 @@
 import re
 
 from torchlap.errors import UsageError
+from torchlap.measuring.plan import LARGEST_BATCH, LONGEST_SECONDS, seconds_of
 from torchlap.schema.workload import Phase
 
-LARGEST_BATCH = 65_536
 LEAST_SHARE, MOST_SHARE = 0.001, 0.5
 """Below is the clock's own noise; above, a figure means nothing."""
 
@@ -49,9 +49,8 @@ def parse_seconds(text: str, what: str) -> float:
     Raises:
         UsageError: for anything but a positive time of at most a week.
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if not 0 < seconds <= 7 * 24 * 3600:
+    seconds = seconds_of(text) or 0.0
+    if not 0 < seconds <= LONGEST_SECONDS:
         raise UsageError(f"Invalid {what} {text!r}: use a positive time of at most a week, like 90s, 5m or 1h.")
     return seconds
 

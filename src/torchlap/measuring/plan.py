@@ -1,6 +1,7 @@
 """From options to a plan: which cells take turns in which groups."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,11 @@ HANG_SECONDS = 120.0
 
 LONGEST_NAME, MOST_GROUPS, MOST_CELLS = 500, 10_000, 1000
 """What a run file can hold: `torchlap.schema.base.Name`, `torchlap.schema.workload.Plan`."""
+LARGEST_BATCH = 65_536
+LONGEST_SECONDS = 7 * 24 * 3600
+"""Of a budget or another time that a user gives."""
+
+SECONDS_OF = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -87,6 +93,12 @@ def plan_run(options: Options, description: Description) -> Plan:
         verify=options.verify,
         explain=options.explain,
     )
+
+
+def seconds_of(text: str) -> float | None:
+    """A time such as `90`, `90s`, `5m` or `1h`, in seconds; None if the text is not one."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
+    return float(match[1]) * SECONDS_OF[match[2]] if match else None
 
 
 def as_answered(plan: Plan, answers: Mapping[Workload, Checked]) -> Plan:
