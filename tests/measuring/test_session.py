@@ -680,3 +680,11 @@ def test_a_run_that_was_killed_after_its_last_lap_is_completed_when_it_is_resume
     assert isinstance(more[-1], RunFinished)
     assert any(isinstance(event, BreakdownMeasured) for event in more)
     assert not any(isinstance(event, Round) for event in more)
+
+
+@pytest.mark.parametrize(("device", "share"), [("cpu", 0.85), ("cuda:0", 0.75)])
+def test_without_an_accelerator_no_time_is_kept_for_checks(device: str, share: float) -> None:
+    world = World(lambda cell: 0.5)
+    _, events = measured(world, replace(plan_of(group("a", 4, (device,)), budget=100.0), precision_target=1e-9))
+    last = max(event.at_seconds for event in events if isinstance(event, Round))
+    assert last == pytest.approx(100 * share, abs=2.5)

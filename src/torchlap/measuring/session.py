@@ -22,8 +22,8 @@ from torchlap.stats import verdict
 
 __all__ = ["Session", "Status"]
 
-FIGURES_SHARE = 0.75
-"""Of the budget, if numerics or bottlenecks follow."""
+FIGURES_SHARE, SHARE_BEFORE_CHECKS = 0.85, 0.75
+"""Of the budget, if only bottlenecks follow, and if accelerators' results are to be checked, too."""
 
 FIRST_SECONDS, PAIRED_SECONDS = 1.0, 2.0
 """How long the quick cells of a group may lap at first, and then all its cells in turns: none takes much of the time
@@ -114,14 +114,20 @@ class Session:
     def _measure_figures(self, waiting: Sequence[int]) -> None:
         """Quick cells first; then each whole group, its cells in turns; then what is left where it helps most."""
         context, plan = self._context, self._context.plan
-        figures_share = FIGURES_SHARE if plan.verify or plan.explain else 1.0
-        figures_end = context.started + figures_share * plan.budget_seconds
+        figures_end = context.started + self._figures_share() * plan.budget_seconds
         mixed = [number for number in waiting if 0 < len(self._quick(number)) < len(plan.groups[number].cells)]
         context.end = figures_end
         self._measure_all(mixed, self._quick, FIRST_SECONDS)
         self._compile_ahead(waiting)
         self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
         self._spend_the_rest(waiting)
+
+    def _figures_share(self) -> float:
+        """The figures' part of the budget: what follows them gets no time for what it will not do."""
+        plan = self._context.plan
+        if plan.verify and any(cell.device != "cpu" for group in plan.groups for cell in group.cells):
+            return SHARE_BEFORE_CHECKS
+        return FIGURES_SHARE if plan.explain else 1.0
 
     def _compile_ahead(self, waiting: Sequence[int]) -> None:
         """Compile accelerators' cells at the same time, while nothing laps: in turns that would take most of a run."""
