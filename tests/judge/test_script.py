@@ -30,17 +30,17 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL401 warning": (
         spans(unwaited=5, unfinished_seconds=1e-4),
         "train.py:7",
-        "nothing synchronizes the device before it; this time, 20 µs of 1 s of work was still pending",
+        "nothing synchronizes the device before this read; in this run, 20 µs of 1 s of work was still pending",
     ),
     "TL402 warning": (
         spans(values=(Line(AT, 50, 1.0),)),
         "train.py:7",
-        "50 values in 50 steps, each after a wait of 20 ms",
+        "50 values were read in 50 steps, each after a wait of 20 ms",
     ),
     "TL403 warning": (
         spans(count=2, seconds=(5.0, 4.0), first_step_seconds=2.1, first_span_seconds=5.0, looked_at=2),
         "train.py:5",
-        "the first step on cuda:0 took 2.1 s, a usual one 100 ms: 40% of its span",
+        "the first step on cuda:0 took 2.1 s, a typical step 100 ms: the difference is 40% of its span",
     ),
     "TL403 note": (
         spans(first_step_seconds=0.6, first_span_seconds=1.0),
@@ -66,7 +66,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL408 error": (
         trace(devices=("cpu",), spans=(replace(ON_CPU, clock="process_time"),), turns=("cpu",)),
         "train.py:7",
-        "time.process_time() times 5 spans of training steps, in a process with 8 compute threads",
+        "time.process_time() timed 5 spans of training steps in a process with 8 compute threads",
     ),
     "TL409 error": (trace(cannot_run=(Noticed(AT, "Net: head"),), ending="raised"), "train.py:7", "Net: head"),
     "TL409 note": (trace(cannot_run=(Noticed(AT, "Net: head"),)), "train.py:7", "Net: head"),
@@ -74,7 +74,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL411 error": (
         trace(dead_outputs=(DeadOutputs(place=AT, dead=9, outputs=10, parameter="fc.weight", looks=3),)),
         "train.py:7",
-        "9 of 10 outputs: the gradient of fc.weight was zero there in all 3 checks",
+        "9 of 10 outputs: their part of the gradient of fc.weight was zero in all 3 checks",
     ),
     "TL412 error": (
         trace(optimizers=(replace(HELD, without_gradient=2, elements_without=60, names=("a", "b")),)),
@@ -91,23 +91,23 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:7",
         "2.3 at first, 2.3 after 80 steps; guessing among 10 classes gives 2.303",
     ),
-    "TL414 error": (trace(losses=(replace(LOSSES, values=(2.3, 2.2, None)),)), "train.py:7", "from step 3 of 40 on"),
+    "TL414 error": (trace(losses=(replace(LOSSES, values=(2.3, 2.2, None)),)), "train.py:7", "NaN or infinite from step 3 of 40"),
     "TL415 warning": (
         trace(memory=Memory(samples=GROWING, kept=(AT,))),
         "train.py:7",
-        "1 MiB a step were never freed, 36 MiB in 36 steps; this line keeps a loss with its graph",
+        "1 MiB per step were never freed, 36 MiB in 36 steps; this line keeps a loss together with its graph",
     ),
     "TL416 warning": (
         spans(count=11, seconds=(1.0, *[1.0] * 5, *[2.0] * 5), steps=110, total_seconds=16.0),
         "train.py:9",
-        "1 s for the first half of 11 spans, 2 s for the second, 2 times apart",
+        "the median is 1 s in the first half of 11 spans and 2 s in the second, a factor of 2",
     ),
     "TL420 warning": (trace(in_eval=(Noticed(AT, "Dropout drops nothing", 40),)), "train.py:7", "in 40 steps"),
     "TL421 error": (trace(accumulated=(Noticed(AT, "gradients were there", 40),)), "train.py:7", "in 40 steps"),
     "TL422 error": (
         trace(optimizers=(replace(HELD, without_gradient=8),), unheld=(Noticed(AT, "8 parameters"),)),
         "train.py:7",
-        "Adam of train.py:3 holds 8 parameters, none of which had a gradient in 40 steps",
+        "Adam (created at train.py:3) holds 8 parameters, none of which had a gradient in 40 steps",
     ),
     "TL423 warning": (trace(unheld=(Noticed(AT, "8 parameters"),)), "train.py:7", "8 parameters"),
     "TL430 warning": (trace(copies=(replace(COPIES, same=39),)), "train.py:7", "40 copies of one tensor of 100 bytes"),
@@ -117,7 +117,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL434 warning": (
         trace(loaders=(replace(LOADER, first_seconds=0.9),)),
         "train.py:7",
-        "an epoch takes 50 ms to start 4 workers and 450 ms to its first batch: 50% of the 1 s",
+        "each epoch spends 50 ms on starting 4 workers and 450 ms on waiting for the first batch: 50% of its 1 s",
     ),
     "TL435 warning": (trace(denormals=(Noticed(AT, "gradients"),), denormal_share=0.5), "train.py:7", "up to 50%"),
     "TL436 warning": (
@@ -134,7 +134,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL441 warning": (
         trace(quotients=(replace(RATIO, printed=AT),)),
         "train.py:7",
-        "the ratio of two times that train.py:7 computes is shown multiplied by a hundred",
+        "the ratio of two times, computed at train.py:7, is multiplied by 100 before it is shown",
     ),
     "TL442 warning": (trace(softmax_twice=(Noticed(AT, "outputs of a softmax", 9),)), "train.py:7", "9 checked steps"),
     "TL443 warning": (
@@ -145,19 +145,19 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL444 warning": (
         trace(autocasts=(Autocast(place=AT, kind="mps", count=9),)),
         "train.py:7",
-        'autocast("mps") was requested, and training is on cuda',
+        'autocast("mps") was requested, but training is on cuda',
     ),
     "TL444 error": (
         trace(scaled=(Scaled(place=AT, steps=9, skipped=9),)),
         "train.py:7",
-        "the GradScaler skipped all 9 steps of the optimizer",
+        "the GradScaler skipped all 9 optimizer steps",
     ),
 }
 
 MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
     "TL403": (
         spans(workers_started=(Line(AT, 2, 0.5),)),
-        "worker processes were started, 2 x 250 ms: 10% of the timed span",
+        "worker processes were started 2 times, 250 ms each: 10% of the timed span",
     ),
     "TL401": (
         trace(parts=(replace(SPANS, steps=0, unfinished_seconds=5.0),)),
@@ -165,15 +165,15 @@ MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
     ),
     "TL415": (
         trace(memory=Memory(samples=tuple((step, 8 * size) for step, size in GROWING))),
-        "8 MiB a step were never freed, 288 MiB in 36 steps",
+        "8 MiB per step were never freed, 288 MiB in 36 steps",
     ),
     "TL443": (
         trace(compiled=(Compiled(place=AT, count=8, seconds=2.0, limit=8),)),
-        "compiled 8 times, in 2 s: the limit, after which it runs uncompiled",
+        "compiled 8 times, in 2 s, which is the limit: it now runs uncompiled",
     ),
     "TL412": (
         trace(optimizers=(replace(HELD, unchanged=True),)),
-        "no parameter changed in the steps that were checked, of 40",
+        "no parameter changed in any of the checked steps (40 steps in total)",
     ),
     "TL432": (trace(float64=(Noticed(AT, "an input"), Noticed(AT, "the parameters"))), "an input in float64, once"),
     "TL433": (trace(loaders=(replace(LOADER, pinned=True, trains_on=("cpu",)),)), "training is on the CPU"),

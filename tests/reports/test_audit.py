@@ -106,7 +106,7 @@ def test_the_sixth_finding_and_those_after_it_take_a_line() -> None:
 def test_limits_of_the_audit_are_mentioned() -> None:
     shown = script_run(trace(spans=(), losses=(LOSSES,), truncated=True))
     text = as_text(shown, 300, color=False)
-    assert "No pair of clock reads around training steps was found" in text
+    assert "No clock reads around training steps were found" in text
     assert "The script did more than the audit records" in text
     many = script_run(trace(spans=(SPANS,) * 8))
     assert "And 2 more kinds of timed spans." in as_text(many, 300, color=False)

@@ -35,7 +35,7 @@ def test_sarif_says_that_nothing_was_audited() -> None:
 
 def test_annotations_have_a_line_each_and_escape_what_would_end_it() -> None:
     lines = as_annotations(script_run(WRONG)).splitlines()
-    assert lines[0].startswith("::error file=train.py,line=7,title=TL410 the loss computes something else::")
+    assert lines[0].startswith("::error file=train.py,line=7,title=TL410 the loss does not compute what was intended::")
     assert lines[1].startswith("::warning file=train.py,line=7,title=TL440 ")
     evil = trace(fallbacks=(Noticed(Place("a,b:c.py", 1), "50%\n::error::"),))
     (line,) = as_annotations(script_run(evil)).splitlines()

@@ -15,12 +15,12 @@ def nothing_audited(trace: Trace) -> str:
     in_children = any(notice.words == "child processes" for notice in trace.unwatched)
     if in_children or trace.children_seconds > CHILDREN_SECONDS:
         return (
-            "no training step ran in the script's own process, and child processes are not watched; audit the function "
-            "that they run in a process of its own"
+            "no training step ran in the script's own process, and child processes are not watched; audit a script "
+            "that trains in its own process"
         )
     if trace.ending in ("interrupted", "under way"):
         return "the script ended before its first training step"
-    return "no backward pass and no optimizer step ran; the audit is about training"
+    return "no backward pass and no optimizer step ran; torchlap audits only training"
 
 
 def limits(trace: Trace) -> list[str]:
@@ -29,9 +29,9 @@ def limits(trace: Trace) -> list[str]:
     lines = [f"Not watched: {', '.join(found)}"] if found else []
     if trace.steps and not (trace.spans or trace.parts):
         lines.append(
-            "No pair of clock reads around training steps was found (time.time, perf_counter, monotonic, process_time, "
+            "No clock reads around training steps were found (time.time, perf_counter, monotonic, process_time, "
             "timeit, torch.utils.benchmark, CUDA events), so the timing was not checked"
         )
     if trace.by_backward and trace.steps:
-        lines.append("No optimizer of torch stepped: each backward pass counts as a step")
+        lines.append("No torch optimizer took a step: each backward pass counts as a step")
     return lines

@@ -14,9 +14,9 @@ CANNOT_RUN = Rule(
     "TL409",
     "error",
     "a layer does not accept its input",
-    "A layer of the model, often the last, was replaced by one that does not fit. Squeezenet, for example, ends in a "
-    "1 by 1 convolution where other models end in a Linear layer: there, a Linear layer receives an image.",
-    "Replace a layer by one of the same kind, as print(model) shows it; for squeezenet, model.classifier[1] = "
+    "A layer of the model, often the last, was replaced by one that does not fit. SqueezeNet, for example, ends in a "
+    "1x1 convolution where other models end in a Linear layer: a Linear layer in its place receives an image.",
+    "Replace a layer with one of the same kind, as shown by print(model); for SqueezeNet, model.classifier[1] = "
     "nn.Conv2d(512, classes, 1).",
 )
 
@@ -31,10 +31,10 @@ def cannot_run(trace: Trace) -> Iterable[Finding]:
 SHAPES = Rule(
     "TL410",
     "error",
-    "the loss computes something else",
-    "Its shapes are valid, but do not mean what was intended: float targets of the outputs' shape are class "
-    "probabilities, and a column and a row broadcast to all pairs. The script trains, at the same speed, on a "
-    "different objective.",
+    "the loss does not compute what was intended",
+    "The shapes passed to it are valid, but mean something else: cross_entropy takes float targets with the outputs' "
+    "shape for class probabilities, and a column and a row broadcast to all pairs. The script trains at the same "
+    "speed, but on a different objective.",
     "Pass cross_entropy the logits of all classes, (N, C), and integer labels, (N,); pass other losses two tensors of "
     "the same shape.",
     "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
@@ -63,8 +63,8 @@ def dead_outputs(trace: Trace) -> Iterable[Finding]:
     for head in trace.dead_outputs:
         if head.looks >= FEWEST_CHECKS:
             evidence = (
-                f"{head.dead} of {head.outputs} outputs: the gradient of {head.parameter} was zero there in all "
-                f"{head.looks} checks"
+                f"{head.dead} of {head.outputs} outputs: their part of the gradient of {head.parameter} was zero in "
+                f"all {head.looks} checks"
             )
             yield DEAD_OUTPUTS.finding(str(head.place), evidence)
 
@@ -73,9 +73,9 @@ NEVER_CHANGES = Rule(
     "TL412",
     "error",
     "parameters are never trained",
-    "The optimizer holds them, but no backward pass gives them a gradient, or no step changes them, because of an "
-    "unintended detach() or no_grad(), or a learning rate of zero. Their gradients are not computed, so a step is "
-    "faster than it should be.",
+    "The optimizer holds these parameters, but no backward pass gives them a gradient, or no step changes them. "
+    "Typical causes are an unintended detach() or no_grad(), and a learning rate of zero. Where gradients are not "
+    "computed, a step is faster than it should be.",
     "Find what cuts these parameters off from the loss. If this is intended, use requires_grad_(False), and leave them "
     "out of the optimizer.",
 )
@@ -97,17 +97,17 @@ def never_changes(trace: Trace) -> Iterable[Finding]:
             few = optimizer.elements_without < MUCH * optimizer.elements
             yield replace(finding, severity="note") if few else finding
         elif optimizer.unchanged and not optimizer.without_gradient:
-            evidence = f"no parameter changed in the steps that were checked, of {optimizer.steps}"
+            evidence = f"no parameter changed in any of the checked steps ({optimizer.steps} steps in total)"
             yield NEVER_CHANGES.finding(str(optimizer.made), evidence)
 
 
 DOES_NOT_FALL = Rule(
     "TL413",
     "warning",
-    "the loss stays at that of guessing",
-    "The cross entropy of a model that guesses evenly among C classes is ln(C). After this many steps a model that "
-    "trains is below it: labels may not belong to their inputs, or what was timed may not be training. With random "
-    "labels, as in a benchmark, there is nothing to learn.",
+    "the loss is no better than guessing",
+    "The cross-entropy of a model that guesses evenly among C classes is ln(C). After this many steps, a model that "
+    "learns is below it: the labels may not belong to their inputs, or the timed code may not be training at all. With "
+    "random labels, as in a benchmark, there is nothing to learn.",
     "Check the labels, the learning rate, and the shapes passed to the loss. If the labels are random on purpose, "
     "ignore this.",
 )
@@ -153,7 +153,7 @@ NOT_FINITE = Rule(
     "TL414",
     "error",
     "loss is not finite",
-    "From there on the model computes NaN, and its time may differ from that of finite numbers.",
+    "From that step on, the model computes NaN, and its time may differ from that of finite numbers.",
     "Find the operator that produces the first NaN with torch.autograd.set_detect_anomaly(True); try a smaller "
     "learning rate.",
 )
@@ -165,7 +165,7 @@ def not_finite(trace: Trace) -> Iterable[Finding]:
         first = next((index for index, value in enumerate(losses.values) if value is None), None)
         if first is not None:
             about = "about " if losses.every > 1 else ""
-            evidence = f"from {about}step {first * losses.every + 1} of {losses.count} on"
+            evidence = f"NaN or infinite from {about}step {first * losses.every + 1} of {losses.count}"
             yield NOT_FINITE.finding(str(losses.place), evidence)
 
 
@@ -173,8 +173,8 @@ EVAL_MODE = Rule(
     "TL420",
     "warning",
     "training in evaluation mode",
-    "After model.eval(), Dropout drops nothing and BatchNorm uses its running statistics: training is different, and "
-    "so is the amount of work.",
+    "After model.eval(), Dropout drops nothing and BatchNorm uses its running statistics: the model trains "
+    "differently, and the amount of work changes.",
     "Call model.train() before the loop, and again after each evaluation.",
 )
 
@@ -191,7 +191,7 @@ NO_ZERO_GRAD = Rule(
     "gradients are never zeroed",
     "Each backward pass adds to the existing gradients: without zero_grad(), a step uses the sum over all earlier "
     "steps.",
-    "Call optimizer.zero_grad() once a step, before backward.",
+    "Call optimizer.zero_grad() once per step, before backward().",
 )
 
 
@@ -205,8 +205,8 @@ HOLDS_NOTHING = Rule(
     "TL422",
     "error",
     "the optimizer holds the wrong parameters",
-    "None of its parameters ever had a gradient: it was created for another model, or before the model was rebuilt or "
-    "replaced. The model never changes.",
+    "None of its parameters ever had a gradient: the optimizer was created for another model, or before this one was "
+    "rebuilt or replaced. The actual model never changes.",
     "Create the optimizer from the model's parameters() once the model is complete and on its device.",
 )
 
@@ -215,8 +215,8 @@ def holds_nothing(trace: Trace) -> Iterable[Finding]:
     """An optimizer's parameters never have a gradient."""
     for optimizer in filter(_holds_nothing, trace.optimizers):
         evidence = (
-            f"{optimizer.kind} of {optimizer.made} holds {optimizer.parameters} parameters, none of which had a "
-            f"gradient in {optimizer.steps} steps"
+            f"{optimizer.kind} (created at {optimizer.made}) holds {optimizer.parameters} parameters, none of "
+            f"which had a gradient in {optimizer.steps} steps"
         )
         yield HOLDS_NOTHING.finding(str(optimizer.stepped), evidence)
 
@@ -228,7 +228,7 @@ def _holds_nothing(optimizer: Held) -> bool:
 UNHELD = Rule(
     "TL423",
     "warning",
-    "no optimizer holds some parameters",
+    "some parameters have no optimizer",
     "Their gradients are computed in every step but never used, and the parameters never change.",
     "Pass them to an optimizer, or use requires_grad_(False).",
 )
@@ -244,10 +244,10 @@ def unheld(trace: Trace) -> Iterable[Finding]:
 SOFTMAX_TWICE = Rule(
     "TL442",
     "warning",
-    "cross_entropy of a softmax's output",
-    "cross_entropy applies softmax itself. Of probabilities, it computes a second softmax: the loss of a perfect "
-    "prediction is then far from 0 (1.46 for 10 classes), and gradients are small.",
-    "Remove the softmax, and pass cross_entropy the logits; or use nll_loss of log_softmax.",
+    "softmax is applied twice",
+    "cross_entropy applies softmax itself. If it is given probabilities, this is a second softmax: the loss of a "
+    "perfect prediction is far from 0 (1.46 for 10 classes), and the gradients are small.",
+    "Remove the softmax and pass the logits to cross_entropy, or apply nll_loss to the output of log_softmax.",
     "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
 )
 

@@ -10,8 +10,9 @@ SAME_COPY = Rule(
     "TL430",
     "warning",
     "the same data is copied in every step",
-    "The tensor stays on the host and is copied to the device in every step: this times the transfer, not the model.",
-    "Move it to the device once, before the loop.",
+    "The tensor stays on the host and is copied to the device in every step, so the time includes transfers that are "
+    "not part of the model.",
+    "Move the tensor to the device once, before the loop.",
 )
 
 SAME_COPIES = 3
@@ -32,8 +33,8 @@ UNPINNED = Rule(
     "TL431",
     "warning",
     "non_blocking without pinned memory",
-    "From memory that is not pinned, a copy to an NVIDIA GPU waits anyway, so it gains nothing; to an Apple GPU, "
-    "non_blocking=True can give wrong data.",
+    "If the memory is not pinned, a copy to an NVIDIA GPU waits anyway, so non_blocking=True gains nothing; a copy to "
+    "an Apple GPU can deliver wrong data.",
     "For NVIDIA, use pin_memory=True in the DataLoader, or tensor.pin_memory(); on MPS, remove non_blocking.",
     "https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html; pytorch/pytorch#139550",
 )
@@ -51,8 +52,8 @@ FLOAT64 = Rule(
     "TL432",
     "warning",
     "computation in float64",
-    "NumPy's default is float64. On the CPU it halves the speed; most GPUs have few float64 units, and Apple GPUs have "
-    "none.",
+    "NumPy's default type is float64. It halves the speed on the CPU; most GPUs have few float64 units, and Apple GPUs "
+    "have none.",
     "Use torch.from_numpy(x).float(), and remove .double() from the model.",
 )
 
@@ -91,10 +92,11 @@ def useless_pin(trace: Trace) -> Iterable[Finding]:
 IDLE_WORKERS = Rule(
     "TL434",
     "warning",
-    "loader workers are started again and again",
-    "Worker processes are started anew for each pass over the data, and the first batch waits for them. For small data "
-    "that is slower than loading without workers, and much slower where processes are spawned (macOS, Windows).",
-    "Use persistent_workers=True, or num_workers=0 for small data.",
+    "loader workers are restarted in every epoch",
+    "Worker processes are started again for each pass over the data, and the first batch waits for them. With a small "
+    "dataset, this is slower than loading without workers, and much slower where processes are spawned (macOS, "
+    "Windows).",
+    "Use persistent_workers=True, or num_workers=0 for a small dataset.",
 )
 
 MUCH_OF_AN_EPOCH = 0.2
@@ -107,9 +109,9 @@ def idle_workers(trace: Trace) -> Iterable[Finding]:
         share = beginning / loader.iterated_seconds if loader.iterated_seconds else 0.0
         if loader.workers and not loader.persistent and loader.epochs > 1 and share > MUCH_OF_AN_EPOCH:
             evidence = (
-                f"an epoch takes {duration(loader.started_seconds / loader.epochs)} to start {loader.workers} workers "
-                f"and {duration(loader.first_seconds / loader.epochs)} to its first batch: {share:.0%} of the "
-                f"{duration(loader.iterated_seconds / loader.epochs)} in which it is iterated"
+                f"each epoch spends {duration(loader.started_seconds / loader.epochs)} on starting {loader.workers} "
+                f"workers and {duration(loader.first_seconds / loader.epochs)} on waiting for the first batch: "
+                f"{share:.0%} of its {duration(loader.iterated_seconds / loader.epochs)}"
             )
             yield IDLE_WORKERS.finding(str(loader.read), evidence)
 
@@ -118,8 +120,8 @@ DENORMALS = Rule(
     "TL435",
     "warning",
     "denormal numbers on the CPU",
-    "Many CPUs compute some operators many times slower on numbers below 1.2e-38; GPUs are not affected. The CPU looks "
-    "slow for a reason other than its speed.",
+    "On many CPUs, some operators are many times slower for numbers below 1.2e-38; GPUs are not affected. The CPU "
+    "looks slower than it is.",
     "Use torch.set_flush_denormal(True), or find what makes the values so small.",
     "pytorch/pytorch#4737",
 )
@@ -160,8 +162,8 @@ TF32_ONE_SIDE = Rule(
     "TL437",
     "warning",
     "TF32 on one side only",
-    "The GPU multiplies with 10 bits of mantissa, the CPU with 23: the two do not compute the same.",
-    'Compare at the same precision with torch.backends.fp32_precision = "ieee", or state the difference with the '
+    "The GPU multiplies with a 10-bit mantissa, the CPU with 23 bits: they do not compute the same thing.",
+    'Set torch.backends.fp32_precision = "ieee" to compare at the same precision, or state the difference with the '
     "result.",
 )
 

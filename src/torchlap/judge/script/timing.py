@@ -42,9 +42,9 @@ NOT_SYNCHRONIZED = Rule(
     "error",
     "the clock is read while the device is still working",
     "An accelerator works asynchronously: a step returns when it is enqueued, not when it is done. Work that is "
-    "pending when the clock is read is missing from this time, or counted in the next one.",
-    "Synchronize just before each of the two clock reads: torch.accelerator.synchronize(), or "
-    "torch.cuda.synchronize(), torch.mps.synchronize().",
+    "still pending when the clock is read is missing from this time, or counted in the next one.",
+    "Synchronize just before each of the two clock reads, with torch.accelerator.synchronize(), "
+    "torch.cuda.synchronize() or torch.mps.synchronize().",
     "https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution",
 )
 
@@ -73,7 +73,7 @@ def not_synchronized(trace: Trace) -> Iterable[Finding]:
             yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
         elif spans.unwaited == spans.count:
             pending_work = f"{duration(pending)} of {duration(work)} of work was still pending"
-            evidence = f"nothing synchronizes the device before it; this time, {pending_work}"
+            evidence = f"nothing synchronizes the device before this read; in this run, {pending_work}"
             finding = NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
             yield replace(finding, severity="warning", title="no synchronization before the clock is read")
 
@@ -83,7 +83,7 @@ VALUE_EACH_STEP = Rule(
     "warning",
     "every step waits for the device",
     "To read a tensor's value (.item(), .cpu(), print, if), Python waits until the device has computed it. Meanwhile "
-    "no further work is enqueued, so the device is idle once it has finished.",
+    "it enqueues no further work, so the device is idle as soon as it has finished.",
     "Keep values on the device (total += loss.detach()), and read them once at the end, or every hundred steps.",
     "https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html#avoid-unnecessary-cpu-gpu-synchronization",
 )
@@ -102,7 +102,7 @@ def value_each_step(trace: Trace) -> Iterable[Finding]:
         for line in spans.values:
             if line.count >= EACH_STEP * spans.steps:
                 evidence = (
-                    f"{line.count} values in {spans.steps} steps, each after a wait of "
+                    f"{line.count} values were read in {spans.steps} steps, each after a wait of "
                     f"{duration(line.seconds / line.count)}: {_share(line, spans):.0%} of the timed span"
                 )
                 yield VALUE_EACH_STEP.finding(str(line.place), evidence)
@@ -113,8 +113,8 @@ WARM_UP_INSIDE = Rule(
     "warning",
     "warm-up is timed",
     "The first step on a device also loads libraries, allocates memory, chooses algorithms and compiles; the first "
-    "batch of a loader starts its worker processes. This happens once, and is not the speed of training.",
-    "Train for some steps before the first clock read.",
+    "batch of a loader starts its worker processes. These are one-time costs, not part of the training speed.",
+    "Train for a few steps before the first clock read.",
 )
 
 WARM_UP = 0.05
@@ -131,7 +131,7 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
             share = _share(line, spans)
             if share > WARM_UP:
                 evidence = (
-                    f"worker processes were started, {line.count} x {duration(line.seconds / line.count)}: "
+                    f"worker processes were started {times(line.count)}, {duration(line.seconds / line.count)} each: "
                     f"{share:.0%} of the timed span"
                 )
                 yield WARM_UP_INSIDE.finding(str(line.place), evidence)
@@ -144,10 +144,10 @@ def _slow_first_step(spans: Spans) -> Iterable[Finding]:
     share = extra / whole if whole else 0.0
     if not spans.step_seconds or share <= WARM_UP or (spans.conditional and spans.count > 1):
         return
-    part = f"of the sum of {spans.count} steps" if one_by_one else f"of its span, the first of {spans.count}"
+    part = f"the total of {spans.count} steps" if one_by_one else f"its span, the first of {spans.count}"
     evidence = (
-        f"the first step on {', '.join(spans.devices)} took {duration(spans.first_step_seconds)}, a usual one "
-        f"{duration(spans.step_seconds)}: {share:.0%} {part}"
+        f"the first step on {', '.join(spans.devices)} took {duration(spans.first_step_seconds)}, a typical step "
+        f"{duration(spans.step_seconds)}: the difference is {share:.0%} of {part}"
     )
     finding = WARM_UP_INSIDE.finding(str(spans.start), evidence)
     matters = spans.count < SEVERAL_SPANS or (one_by_one and not spans.robust)
@@ -159,9 +159,9 @@ WAITS_FOR_INPUT = Rule(
     "warning",
     "the timed span waits for its data",
     "While the script waits for the next batch, the device is idle. The time describes the loader more than the model, "
-    "which makes devices look more alike than they are.",
-    "To time the model, move the data to the device before the clock is read. To train faster, use more workers, or do "
-    "less work for each sample.",
+    "so devices look more alike than they are.",
+    "To time the model, move the data to the device before the first clock read. To train faster, use more workers, "
+    "or do less work for each sample.",
 )
 
 STARVED = 0.2
@@ -183,7 +183,7 @@ EVALUATES_INSIDE = Rule(
     "warning",
     "more than training is timed",
     "Evaluation takes time that does not belong to training, and its share of the time differs from device to device.",
-    "Read the clock before it, or subtract its time.",
+    "Stop the clock before the evaluation, or subtract its time.",
 )
 
 BESIDE = 0.05
@@ -212,7 +212,7 @@ ONE_REPETITION = Rule(
     "warning",
     "timed only once",
     "A single time has no spread: it cannot show whether another run, or another device, differs by more than chance.",
-    "Time several spans, at least five, and report their median with the spread.",
+    "Time at least five spans, and report their median and spread.",
 )
 
 
@@ -244,9 +244,9 @@ ONE_AFTER_THE_OTHER = Rule(
     "TL407",
     "warning",
     "devices are timed one after the other",
-    "Heat, battery, other programs and clock changes differ between the first half and the second, and the "
-    "ratio attributes this to the devices.",
-    "Let the devices take turns: one span of each, then the next of each.",
+    "Temperature, battery, clock speed and other programs change between the first device's spans and the last's, and "
+    "the ratio attributes that change to the devices.",
+    "Let the devices take turns: time one span on each device, then the next span on each.",
 )
 
 SEVERAL_DEVICES = 2
@@ -274,9 +274,9 @@ PERCENTAGE = Rule(
     "TL441",
     "warning",
     "a ratio is shown as a percentage",
-    "A ratio of 2 is twice as fast, or 100% faster. Multiplied by a hundred it reads 200%, which some readers take for "
-    "three times as fast, and others for twice.",
-    "Write 2.0x, with its spread.",
+    "A ratio of 2 means twice as fast, or 100% faster. Multiplied by 100 it becomes 200%, which some readers take to "
+    "mean three times as fast, and others twice.",
+    "Write the ratio as 2.0x, with its spread.",
 )
 
 
@@ -286,7 +286,7 @@ def percentage(trace: Trace) -> Iterable[Finding]:
     for ratio in trace.quotients:
         if ratio.printed and not ratio.of_parts and ratio.printed not in places:
             places.add(ratio.printed)
-            evidence = f"the ratio of two times that {ratio.place} computes is shown multiplied by a hundred"
+            evidence = f"the ratio of two times, computed at {ratio.place}, is multiplied by 100 before it is shown"
             yield PERCENTAGE.finding(str(ratio.printed), evidence)
 
 
@@ -294,8 +294,8 @@ PROCESSOR_TIME = Rule(
     "TL408",
     "error",
     "the clock counts processor time",
-    "time.process_time() and time.thread_time() add up the time that the CPU worked for the process or thread: several "
-    "threads count several times, and waiting for a device, a disk or another process does not count at all.",
+    "time.process_time() and time.thread_time() count only the CPU time of the process or thread: several threads are "
+    "counted several times, and waiting for a device, a disk or another process is not counted at all.",
     "Use time.perf_counter().",
     "https://docs.python.org/3/library/time.html#time.process_time",
 )
@@ -308,7 +308,7 @@ def processor_time(trace: Trace) -> Iterable[Finding]:
         if clock in ("process_time", "thread_time"):
             threads = counted(trace.threads.threads if trace.threads else 1, "compute thread")
             evidence = (
-                f"time.{spans.clock}() times {counted(spans.count, 'span')} of training steps, in a process with "
+                f"time.{spans.clock}() timed {counted(spans.count, 'span')} of training steps in a process with "
                 f"{threads}"
             )
             yield PROCESSOR_TIME.finding(str(spans.end), evidence)

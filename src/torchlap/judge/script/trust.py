@@ -13,11 +13,11 @@ from torchlap.schema.trace import Spans, Trace
 GROWS = Rule(
     "TL415",
     "warning",
-    "every step leaves memory behind",
-    "A tensor that has a gradient keeps the graph of its whole computation. A total of losses, a list of losses or a "
-    "hidden state that is carried on keeps the graph of every step so far: memory grows until it runs out, and each "
-    "step allocates anew.",
-    "Add up total += loss.detach(), or loss.item(); detach a hidden state before the next step.",
+    "memory grows with every step",
+    "A tensor that requires a gradient keeps the graph of its whole computation alive. A running total of losses, a "
+    "list of losses, or a hidden state that is carried from step to step therefore keeps the graph of every step so "
+    "far: memory grows until it runs out, and each step has to allocate more.",
+    "Write total += loss.detach() or loss.item(); detach a hidden state before the next step.",
     "https://docs.pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtime-error-2-out-of-memory",
 )
 
@@ -49,9 +49,9 @@ def grows(trace: Trace) -> Iterable[Finding]:
     if growth < least or per_step < LEAST_BYTES or min(parts) < STEADY * growth:
         return
     where = str(trace.memory.kept[0]) if trace.memory.kept else ""
-    kept = "; this line keeps a loss with its graph" if where else ""
+    kept = "; this line keeps a loss together with its graph" if where else ""
     evidence = (
-        f"{per_step / MEBIBYTE:.2g} MiB a step were never freed, {growth / MEBIBYTE:.0f} MiB in {steps} steps{kept}"
+        f"{per_step / MEBIBYTE:.2g} MiB per step were never freed, {growth / MEBIBYTE:.0f} MiB in {steps} steps{kept}"
     )
     yield GROWS.finding(where or _first_line(trace), evidence)
 
@@ -63,11 +63,11 @@ def _first_line(trace: Trace) -> str:
 TWO_SPEEDS = Rule(
     "TL416",
     "warning",
-    "the times of one line do not belong together",
-    "A median or mean describes spans that are alike. Times that grow from span to span, or that change their level, "
-    "describe two speeds.",
-    "Find what changed: memory that grows, a clock that falls with heat, another program, other data. Report the "
-    "steady part.",
+    "the timed spans have two speeds",
+    "A median or mean describes spans that are alike. If the times grow from span to span, or jump to another level, "
+    "it describes neither speed.",
+    "Find out what changed: growing memory, a clock that drops with heat, another program, or other data. Report only "
+    "the steady part.",
 )
 
 FEWEST_SPANS = 6
@@ -93,8 +93,8 @@ def two_speeds(trace: Trace) -> Iterable[Finding]:
             continue
         if slower > OTHER_LEVEL and _is_steady(early) and (_is_steady(late) or late == sorted(late)):
             evidence = (
-                f"{duration(before)} for the first half of {spans.count} spans, {duration(after)} for the second, "
-                f"{slower:.2g} times apart"
+                f"the median is {duration(before)} in the first half of {spans.count} spans and {duration(after)} in "
+                f"the second, a factor of {slower:.2g}"
             )
             yield TWO_SPEEDS.finding(str(spans.place), evidence)
 
@@ -112,8 +112,8 @@ COMPILES = Rule(
     "TL443",
     "warning",
     "compilation is timed",
-    "torch.compile compiles at the first call, and again for each new shape that it takes for a constant. Once it has "
-    "made as many versions of a function as its limit allows, it runs the function uncompiled, without a word.",
+    "torch.compile compiles at the first call, and again for each new shape that it treats as a constant. Once a "
+    "function has as many compiled versions as the limit allows, it silently runs uncompiled.",
     "Call the compiled model with every shape before the first clock read. For shapes that change, use dynamic=True, "
     "or pad to a few lengths.",
     "https://docs.pytorch.org/docs/stable/torch.compiler_troubleshooting.html",
@@ -133,14 +133,14 @@ def compiles(trace: Trace) -> Iterable[Finding]:
             f"{counted(spans.compiled, 'compilation')} in {counted(spans.count, 'span')}, {share:.0%} of their time"
         )
         if at_limit:
-            evidence += f"; {at_limit[0].place} reached the limit of {at_limit[0].limit} versions, and runs uncompiled"
+            evidence += f"; {at_limit[0].place} reached the limit of {at_limit[0].limit} versions and runs uncompiled"
         finding = COMPILES.finding(str(spans.start), evidence)
         left_out = spans.conditional or (spans.robust and spans.compiled * 2 < spans.count)
         yield replace(finding, severity="note") if left_out and not at_limit else finding
         at_limit = []
     for each in at_limit:
         evidence = (
-            f"compiled {each.count} times, in {duration(each.seconds)}: the limit, after which it runs uncompiled"
+            f"compiled {each.count} times, in {duration(each.seconds)}, which is the limit: it now runs uncompiled"
         )
         yield COMPILES.finding(str(each.place), evidence)
 
@@ -151,8 +151,8 @@ NOT_MIXED = Rule(
     "mixed precision is not in effect",
     'autocast applies to one kind of device: autocast("cuda") does nothing for a model on the CPU or on MPS. A '
     "GradScaler that finds infinite gradients skips the optimizer's step.",
-    "Pass autocast the kind of the device that the model is on: torch.autocast(device.type). If all steps are skipped, "
-    "find the gradients that are not finite.",
+    "Pass the type of the model's device to autocast: torch.autocast(device.type). If all steps are skipped, find out "
+    "which gradients are not finite.",
     "https://docs.pytorch.org/docs/stable/amp.html",
 )
 
@@ -163,11 +163,11 @@ def not_mixed(trace: Trace) -> Iterable[Finding]:
     requested = {each.kind for each in trace.autocasts}
     for each in trace.autocasts:
         if kinds and each.kind not in kinds and not requested & kinds:
-            evidence = f'autocast("{each.kind}") was requested, and training is on {", ".join(sorted(kinds))}'
+            evidence = f'autocast("{each.kind}") was requested, but training is on {", ".join(sorted(kinds))}'
             yield NOT_MIXED.finding(str(each.place), evidence)
     for scaled in trace.scaled:
         if scaled.steps >= SEVERAL_STEPS and scaled.skipped == scaled.steps:
-            evidence = f"the GradScaler skipped all {scaled.steps} steps of the optimizer"
+            evidence = f"the GradScaler skipped all {scaled.steps} optimizer steps"
             yield replace(NOT_MIXED.finding(str(scaled.place), evidence), severity="error")
 
 
