@@ -40,10 +40,10 @@ def test_keyword_arguments_are_those_of_the_command_line(tmp_path: Path) -> None
         (("resnet18", 4), {"phase": "test"}, "Invalid phase 'test'"),
         (("resnet18", 4), {"data": "cifar"}, "Invalid data 'cifar'"),
         (("resnet18", 4, nn.MSELoss()), {}, "Only a module"),
-        ((3.5, 4), {}, "Cannot measure float"),
+        ((3.5, 4), {}, "Cannot measure an object of type float"),
         ((nn.Linear(2, 2), 4), {}, "A module needs its batch"),
         ((torchlap.Options(models=("resnet18",), batches=("4",)),), {}, "Invalid batches"),  # type: ignore[arg-type]
-        ((torchlap.Options(), 4), {}, "Options are complete"),
+        ((torchlap.Options(), 4), {}, "Options cannot be combined"),
     ],
 )
 def test_a_wrong_argument_is_refused_before_anything_is_written(
@@ -99,5 +99,5 @@ def test_a_module_that_a_worker_cannot_have_is_refused() -> None:
     class Local(nn.Linear):
         pass
 
-    with pytest.raises(UsageError, match=r"Cannot hand the module to a worker|is defined in this notebook"):
+    with pytest.raises(UsageError, match=r"Cannot pickle the module|is defined in this notebook"):
         torchlap.measure(Local(3, 2), (rand(5, 3), rand(5, 2)), nn.MSELoss())

@@ -118,7 +118,7 @@ def test_a_repaired_copy_is_written_beside_the_script_and_run(script: Callable[[
     assert "Wrote own script.fixed.py with repairs of TL406" in done.stdout
     assert "before, " in done.stdout
     copy.write_text("my own file")
-    assert "exists: move it away" in audit("--fix-suggestions", path).stderr
+    assert "exists, but torchlap did not write it: move" in audit("--fix-suggestions", path).stderr
 
 
 @pytest.mark.long
@@ -174,7 +174,7 @@ def test_a_script_that_ends_abnormally_is_reported_up_to_its_end(
         ((TESTS,), f"torchlap: The script {TESTS} is a folder: "),
         (("--stop-after", "soon", "x.py"), "torchlap: Invalid time limit 'soon': "),
         (("--models", "alexnet", "x.py"), "torchlap: --models and --out "),
-        (("--models", "resnet50"), "torchlap: 'resnet50' was not in the experiment; "),
+        (("--models", "resnet50"), "torchlap: 'resnet50' is not one of the experiment's models: "),
         (("--stop-after", "60s"), "torchlap: --stop-after "),
         (("--format", "sarif"), "torchlap: --format sarif needs a script: "),
         (("--fix-suggestions",), "torchlap: --fix-suggestions needs a script: "),

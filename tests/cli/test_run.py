@@ -263,7 +263,7 @@ def test_a_custom_loader_is_used_unless_its_batch_size_differs(torchlap: Command
 
 @pytest.mark.parametrize(
     ("function", "reason", "exit_code"),
-    [("loader_of_tensors", "Tensor", 1), ("empty_loader", "The loader has no batch: its dataset is too small.", 2)],
+    [("loader_of_tensors", "Tensor", 1), ("empty_loader", "The loader has no batches: its dataset is too small.", 2)],
 )
 def test_a_custom_loader_that_cannot_be_used_fails_with_the_reason(
     function: str, reason: str, exit_code: int, torchlap: Command, out: Path

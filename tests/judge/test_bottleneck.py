@@ -103,7 +103,7 @@ def test_pointwise_operators_of_a_compiled_step_count_as_fused() -> None:
 
 def test_a_step_that_was_not_analyzed_has_no_bottleneck() -> None:
     planned = plan(Group((cell(),)))
-    for more in ([], [explained(reason="it would take about 9 s: more --budget", phases={})]):
+    for more in ([], [explained(reason="the analysis would take about 9 s; raise --budget", phases={})]):
         ((only,),) = (group.cells for group in figures(run([prepared(0), *rounds([0.1] * 8), *more], planned)))
         assert bottleneck(only, reached().peaks) is None
 

@@ -214,7 +214,7 @@ def test_a_published_figure_says_something_only_where_it_is_far_away() -> None:
     for speed, verdict in ((750.0, "faster"), (140.0, "inconclusive"), (40.0, "slower")):
         compared = compare([Named("before", published), Named("after", at(speed))])
         assert (compared.changes[0].verdict, compared.changes[0].interval) == (verdict, None)
-        assert compared.changes[0].reason == "before: published without spread"
+        assert compared.changes[0].reason == "before: published without a spread"
         assert slower_by(compared, 0.05) == ()
 
 
@@ -256,7 +256,7 @@ def test_a_void_cell_is_void_by_both_functions() -> None:
 
 def test_a_file_with_other_contents_under_the_same_name_is_named() -> None:
     before, after = (with_file_hash(at(10.0, 20.0), sha256) for sha256 in ("ab" * 32, "cd" * 32))
-    assert "contents of the file abababab vs. cdcdcdcd" in compared_with(before, after).changes[0].differences
+    assert "model file abababab vs. cdcdcdcd" in compared_with(before, after).changes[0].differences
     assert compared_with(before, before).changes[0].differences == ()
 
 

@@ -91,7 +91,11 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:7",
         "2.3 at first, 2.3 after 80 steps; guessing among 10 classes gives 2.303",
     ),
-    "TL414 error": (trace(losses=(replace(LOSSES, values=(2.3, 2.2, None)),)), "train.py:7", "NaN or infinite from step 3 of 40"),
+    "TL414 error": (
+        trace(losses=(replace(LOSSES, values=(2.3, 2.2, None)),)),
+        "train.py:7",
+        "NaN or infinite from step 3 of 40",
+    ),
     "TL415 warning": (
         trace(memory=Memory(samples=GROWING, kept=(AT,))),
         "train.py:7",
@@ -136,7 +140,11 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:7",
         "the ratio of two times, computed at train.py:7, is multiplied by 100 before it is shown",
     ),
-    "TL442 warning": (trace(softmax_twice=(Noticed(AT, "outputs of a softmax", 9),)), "train.py:7", "9 checked steps"),
+    "TL442 warning": (
+        trace(softmax_twice=(Noticed(AT, "the loss was given outputs of a softmax", 9),)),
+        "train.py:7",
+        "9 checked steps",
+    ),
     "TL443 warning": (
         spans(compiled=8, compile_seconds=4.0),
         "train.py:5",

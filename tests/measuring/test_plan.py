@@ -259,7 +259,7 @@ def test_tf32_is_left_out_for_a_device_without_it_that_has_another_recipe() -> N
 
 def test_a_device_that_supports_none_of_the_recipes_is_refused() -> None:
     message = refusal(groups, [RESNET], [Recipe("tf32")], ["cpu", "cuda:0"])
-    assert message.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe for it")
+    assert message.startswith("TF32 exists only on NVIDIA GPUs, not on cpu: add a recipe that works there")
 
 
 def test_a_plan_too_large_for_a_run_file_is_refused() -> None:
@@ -279,7 +279,7 @@ def test_a_suite_may_have_a_batch_size_and_a_sequence_length_per_model() -> None
 
 
 def test_a_sequence_length_needs_a_text_model() -> None:
-    assert "add one, such as hf:gpt2" in refusal(plan_run, Options(models=("resnet18",), seq=8), description())
+    assert "name one, such as hf:gpt2" in refusal(plan_run, Options(models=("resnet18",), seq=8), description())
 
 
 def test_the_models_own_rows_unit_and_identity_enter_the_plan() -> None:

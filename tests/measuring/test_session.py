@@ -438,7 +438,7 @@ def test_a_hopeless_batch_is_not_started_but_estimated_from_the_smaller_one() ->
     (failure,) = failures(events)
     assert failure.estimate_seconds == pytest.approx(320.0)
     assert failure.reason.startswith("Not started: ")
-    assert failure.reason.endswith("s were left. A step is estimated at up to 320 s, from the smaller batch.")
+    assert failure.reason.endswith("s were left. A step is estimated at up to 320 s, based on the smaller batch.")
     assert ("prepare", "a, batch 64, cpu") not in world.order
 
 
@@ -559,7 +559,7 @@ def test_a_check_that_would_take_too_long_is_skipped_with_the_reason() -> None:
     world.verify_seconds = 8.0
     plan = plan_of(*(group("a", batch, ("cpu", "cuda:0")) for batch in (4, 64)), budget=100.0)
     _, events = measured(world, plan)
-    assert checked(events) == [(9, ""), (0, "would take about 49 s; raise --budget")]
+    assert checked(events) == [(9, ""), (0, "the check would take about 49 s; raise --budget")]
 
 
 def test_a_check_that_crashes_costs_no_result() -> None:
@@ -603,7 +603,7 @@ def test_breakdowns_end_with_the_budget() -> None:
     of = plan_of(*(group(f"m{number}", 4, ("cpu",)) for number in range(12)))
     _, events = measured(world, of)
     assert world.now < 100.0 + world.explain_seconds
-    assert any(event.reason.startswith("would take about") for event in breakdowns(events))
+    assert any(event.reason.startswith("the analysis would take about") for event in breakdowns(events))
 
 
 def test_figures_leave_time_for_what_follows_them() -> None:
@@ -616,7 +616,7 @@ def test_figures_leave_time_for_what_follows_them() -> None:
 
 def test_a_slow_step_is_not_run_again_for_its_breakdown() -> None:
     _, events = measured(World(lambda _: 8.0), plan_of(group("vgg16", 64, ("cpu",))))
-    assert [event.reason for event in breakdowns(events)] == ["would take about 32 s; raise --budget"]
+    assert [event.reason for event in breakdowns(events)] == ["the analysis would take about 32 s; raise --budget"]
 
 
 def test_a_breakdown_that_crashes_costs_no_result() -> None:

@@ -39,7 +39,7 @@ def test_the_report_in_80_columns() -> None:
     [
         ({}, 0, "train.py: no timing problems found."),
         ({"exit_code": 3}, 3, f"The script ended with exit code 3: {PARTIAL}"),
-        ({"exit_code": 137, "signal": "SIGKILL"}, 137, "The script was ended by SIGKILL: the results may lack"),
+        ({"exit_code": 137, "signal": "SIGKILL"}, 137, "The script was ended by SIGKILL: the results may be missing"),
         ({"exit_code": 130, "interrupted": True}, 130, f"The script was interrupted: {PARTIAL}"),
         ({"exit_code": 130, "stopped": True}, 0, f"The script was stopped as requested: {PARTIAL}"),
     ],
@@ -81,8 +81,8 @@ def test_nothing_audited_has_its_reason_and_an_exit_code_of_its_own() -> None:
 
 
 def test_what_is_not_watched_is_named() -> None:
-    shown = script_run(trace(unwatched=(Noticed(AT, "the rates that tqdm shows"),)))
-    assert "Not watched: the rates that tqdm shows (train.py:7)." in as_text(shown, 200, color=False)
+    shown = script_run(trace(unwatched=(Noticed(AT, "tqdm's rates"),)))
+    assert "Not watched: tqdm's rates (train.py:7)." in as_text(shown, 200, color=False)
 
 
 def test_a_fix_is_a_diff_of_the_scripts_own_lines() -> None:
@@ -99,7 +99,7 @@ def test_the_sixth_finding_and_those_after_it_take_a_line() -> None:
     many = trace(fallbacks=tuple(Noticed(Place("train.py", line), "aten::foo") for line in range(1, 8)))
     text = as_text(script_run(many), 200, color=False)
     assert text.count("Observed: ") == 5
-    assert "2 more (--format json has them in full):" in text
+    assert "2 more findings (in full with --format json):" in text
     assert "<details><summary>2 more</summary>" in as_markdown(script_run(many))
 
 
@@ -109,7 +109,7 @@ def test_limits_of_the_audit_are_mentioned() -> None:
     assert "No clock reads around training steps were found" in text
     assert "The script did more than the audit records" in text
     many = script_run(trace(spans=(SPANS,) * 8))
-    assert "And 2 more kinds of timed spans." in as_text(many, 300, color=False)
+    assert "2 more kinds of timed spans are not listed." in as_text(many, 300, color=False)
 
 
 def test_markdown_and_json_have_the_findings() -> None:

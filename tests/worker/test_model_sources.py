@@ -37,7 +37,7 @@ def test_a_folder_with_a_configuration_is_a_text_model_with_tokens(tmp_path: Pat
     assert (subject.unit, subject.rows, subject.items_of(inputs, targets)) == ("tokens", 3, 21)
     loss = subject.loss(subject.call(subject.module, inputs), targets)
     assert loss.item() == pytest.approx(3.9, abs=0.3)  # log(50), because its weights are random
-    with pytest.raises(ModelError, match="takes at most 16 tokens, not 17: use --seq 16"):
+    with pytest.raises(ModelError, match="accepts at most 16 tokens per sequence, not 17: use --seq 16"):
         hugging_face.build(f"hf:{tmp_path}", 3, "random", 17, torch.device("cpu"))
 
 

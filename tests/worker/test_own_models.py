@@ -109,8 +109,8 @@ def test_rows_need_no_count_of_their_own() -> None:
     assert step.items_of_lap(10) is None
 
 
-def test_three_values_are_told_apart_by_nesting_the_inputs() -> None:
-    with pytest.raises(ModelError, match=r"\(x1, x2, y\) becomes \(\(x1, x2\), y\)"):
+def test_three_values_become_a_pair_by_nesting_the_inputs() -> None:
+    with pytest.raises(ModelError, match=r"return \(\(x1, x2\), y\) instead of \(x1, x2, y\)"):
         checked("two_of_three")
 
 

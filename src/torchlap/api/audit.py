@@ -1,4 +1,4 @@
-"""The audit, for Python: of a script, or of the experiment of 2022 with its ladder of repairs."""
+"""The audit in Python: of a script, or of the 2022 experiment with its ladder of repairs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,22 +18,22 @@ FIXED = "# Repaired by torchlap audit: "
 """The first line of a repaired copy begins with it."""
 
 LADDER_SECONDS = 150.0
-"""What the last two rungs may take."""
+"""Time for the last two rungs."""
 
 
 def audit_script(
     script: str | Path, arguments: Sequence[str] = (), *, stop_after: float | None = None, quiet: bool = False
 ) -> ScriptRun:
-    """Run a training script and watch how it times itself; `torchlap.examine(it.trace)` says what is wrong.
+    """Run a training script and watch how it times itself; pass the result's `trace` to `torchlap.examine` to judge it.
 
     Args:
-        script: its path.
-        arguments: its own.
-        stop_after: seconds, after which it is interrupted as by Ctrl-C; None to let it run.
-        quiet: what it prints goes to the standard error.
+        script: the path of the script.
+        arguments: the script's own command-line arguments.
+        stop_after: interrupt the script after this many seconds, as Ctrl-C would; None lets it finish.
+        quiet: send what the script prints to the standard error.
 
     Raises:
-        UsageError: when there is no such script.
+        UsageError: if the script does not exist.
         InstallError: when torch or torchvision cannot be used.
     """
     check_installation()
@@ -41,17 +41,17 @@ def audit_script(
 
 
 def write_fixes(script: str | Path, run: ScriptRun) -> tuple[Path, tuple[str, ...]] | None:
-    """Write a copy of a script with the mechanical repairs beside it; None if there are none.
+    """Write a repaired copy of a script next to it; None if no finding has a mechanical repair.
 
     Args:
-        script: its path.
-        run: what `audit_script` returned for it.
+        script: the path of the script.
+        run: the result of `audit_script` for that script.
 
     Returns:
-        The copy, and the codes of the findings that it repairs.
+        The path of the copy, and the codes of the findings that it repairs.
 
     Raises:
-        UsageError: when the copy would replace a file that torchlap did not write.
+        UsageError: if the copy would replace a file that torchlap did not write.
     """
     path = Path(script)
     text, codes = patched(path.read_text(encoding="utf-8"), examine(run.trace), run.trace)
@@ -59,7 +59,7 @@ def write_fixes(script: str | Path, run: ScriptRun) -> tuple[Path, tuple[str, ..
         return None
     copy = path.with_name(f"{path.stem}.fixed.py")
     if copy.exists() and not copy.read_text(encoding="utf-8").startswith(FIXED):
-        raise UsageError(f"{copy} exists: move it away, so that --fix-suggestions can write the repaired copy.")
+        raise UsageError(f"{copy} exists, but torchlap did not write it: move or rename it, then try again.")
     copy.write_text(f"{FIXED}{path.name} ({', '.join(codes)})\n{text}", encoding="utf-8")
     return copy, codes
 
@@ -73,30 +73,30 @@ def audit_experiment(
     quiet: bool = False,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Ladder:
-    """Run the experiment of 2022 as it was, watched, then repaired one flaw at a time, on the CPU and an accelerator.
+    """Audit the 2022 experiment as published, then repair one flaw at a time, on the CPU and the first accelerator.
 
     Args:
-        models: which of its five.
-        budget_seconds: what the last two rungs, which torchlap measures itself, may take.
-        images: of an epoch on an accelerator.
-        out: the run file of the last two rungs; in the user's data folder when left out.
-        quiet: what the experiment prints goes to the standard error.
-        watch: whom to tell meanwhile what is being done.
+        models: which of the experiment's five models to run.
+        budget_seconds: time for the last two rungs, which torchlap measures itself.
+        images: images per epoch on the accelerator.
+        out: the run file of the last two rungs; by default in the user's data folder.
+        quiet: send what the experiment prints to the standard error.
+        watch: called with what is being done.
 
     Raises:
-        UsageError: for a model that is none of its five.
-        InstallError: when torch or torchvision cannot be used.
-        TorchlapError: when the experiment fails.
+        UsageError: for a model that is not part of the experiment.
+        InstallError: if torch or torchvision cannot be used.
+        TorchlapError: if the experiment fails.
     """
     for model in models:
         if model not in MODELS:
-            raise UsageError(f"{model!r} was not in the experiment; choose from {', '.join(MODELS)}.")
+            raise UsageError(f"{model!r} is not one of the experiment's models: choose from {', '.join(MODELS)}.")
     names = tuple(device.name for device in devices())[:2]
     audited, published = ladder.published(names, models, images, quiet=quiet)
     if audited.interrupted:
         raise KeyboardInterrupt
     rungs = ladder.repaired(names, models, images, watch)
-    watch("the experiment of 2022, measured by torchlap")
+    watch("the 2022 experiment, measured by torchlap")
     measured = measure(
         Options(
             models=tuple(models),

@@ -55,12 +55,12 @@ def _pickled(values: tuple[object, ...]) -> bytes:
         data = pickle.dumps(values)
     except Exception as error:
         raise UsageError(
-            f"Cannot hand the module to a worker process ({type(error).__name__}: {str(error)[:200]}): put it into a "
-            "file, and measure 'path/to/file.py:function', or install cloudpickle."
+            f"Cannot pickle the module for a worker process ({type(error).__name__}: {str(error)[:200]}): install "
+            "cloudpickle, or put the module into a file and measure 'path/to/file.py:function'."
         ) from error
     if b"__main__" in data:
         raise UsageError(
-            f"{type(values[0]).__name__} or its loss is defined in this notebook or script, where a worker process "
-            "cannot find it: install cloudpickle, or import it from a file."
+            f"{type(values[0]).__name__} or its loss is defined in this notebook or script, so a worker process "
+            "cannot import it: install cloudpickle, or import it from a file."
         )
     return data

@@ -23,11 +23,11 @@ def check_up(hang_seconds: float = HANG_SECONDS, watch: Watcher = lambda _: None
     """Check whether the accelerator works, and what would make it slow or wrong.
 
     Args:
-        hang_seconds: how long importing torch, and each device's live probe, may give no sign of life.
+        hang_seconds: how long importing torch, and each device's live probe, may be silent before they count as hung.
         watch: called with what is being done.
 
     Returns:
-        The facts, with a live probe of each device, and the findings. A failure is a finding: nothing is raised for it.
+        The facts, with a live probe of each device, and the findings. A failure is a finding, not an exception.
     """
     machine = _examined(hang_seconds, watch)
     return CheckUp(__version__, machine, diagnose(machine))

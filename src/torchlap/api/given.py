@@ -1,4 +1,4 @@
-"""From what Python users write to options: checked before anything is measured or written."""
+"""Turns the arguments of Python users into options, and checks them before anything is measured or written."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +13,10 @@ from torchlap.schema.workload import Phase
 
 
 def options_of(models: tuple[str, ...], batch: object, given: dict[str, Any]) -> Options:
-    """Options from keyword arguments, whose names are those of the command line.
+    """Options from keyword arguments, which have the same names as on the command line.
 
     Raises:
-        UsageError: for an unknown name, a wrong type, or a value that is not understood.
+        UsageError: for an unknown name, a wrong type, or an invalid value.
     """
     fields = dict(given)
     if batch is not None:
@@ -35,7 +35,7 @@ def options_of(models: tuple[str, ...], batch: object, given: dict[str, Any]) ->
     known = set(Options.__struct_fields__)
     unknown = [name for name in fields if name not in known]
     if unknown:
-        raise UsageError(f"measure has no argument {unknown[0]!r}: see help(torchlap.measure).")
+        raise UsageError(f"measure() has no argument {unknown[0]!r}: see help(torchlap.measure).")
     return checked(Options(models=models, **fields))
 
 
@@ -58,14 +58,14 @@ def checked(options: Options) -> Options:
     if options.budget_seconds is not None and not 0 < options.budget_seconds <= LONGEST_SECONDS:
         raise UsageError(f"Invalid budget {options.budget_seconds}: use a positive time of at most a week.")
     if not 0 < options.precision_target < 1:
-        raise UsageError(f"Invalid precision_target {options.precision_target}: use a share such as 0.02.")
+        raise UsageError(f"Invalid precision_target {options.precision_target}: use a fraction such as 0.02 (2%).")
     return options
 
 
 def _batches(batch: object) -> tuple[int, ...]:
     sizes = tuple(batch) if isinstance(batch, Iterable) and not isinstance(batch, str | bytes) else (batch,)
     if not sizes or any(type(size) is not int for size in sizes):
-        raise UsageError(f"Invalid batch {batch!r:.80}: use a whole number, or several as in batch=(4, 64).")
+        raise UsageError(f"Invalid batch {batch!r:.80}: use a whole number, or several, like batch=(4, 64).")
     return sizes
 
 
@@ -80,7 +80,7 @@ def _phases(phase: object) -> tuple[Phase, ...]:
 def _words(value: object, what: str) -> list[str]:
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, list | tuple) or not words or any(not isinstance(word, str) for word in words):
-        raise UsageError(f"Invalid {what} {value!r:.80}: use words such as {what}='a,b', or a list of them.")
+        raise UsageError(f"Invalid {what} {value!r:.80}: use a string, like {what}='a,b', or a list of strings.")
     return [word.strip() for word in words]
 
 
@@ -89,5 +89,5 @@ def _seconds(budget: object) -> float:
         return float(budget)
     seconds = seconds_of(budget) if isinstance(budget, str) else None
     if seconds is None:
-        raise UsageError(f"Invalid budget {budget!r:.80}: use seconds, or a time like '90s', '5m' or '1h'.")
+        raise UsageError(f"Invalid budget {budget!r:.80}: use a number of seconds, or a time like '90s', '5m' or '1h'.")
     return seconds

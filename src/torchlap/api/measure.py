@@ -23,17 +23,18 @@ def measure(
     """Measure, and write a run file.
 
     Args:
-        model: a name as on the command line (`"resnet18"`, `"hf:gpt2"`, `"net.py:make"`), several, a `torch.nn.Module`,
-            or complete `Options`. By default the default suite.
-        batch: the batch size, or several; of a module, one batch: `(inputs, targets)`, a dictionary or a DataLoader.
-        others: of a module, its loss, optimizer or options, as in docs/own-models.md.
-        listener: callbacks while the run goes on.
-        progress: show what is being done, in a terminal or a notebook.
+        model: a model's name as on the command line (`"resnet18"`, `"hf:gpt2"`, `"net.py:make"`), a list of names, a
+            `torch.nn.Module`, or complete `Options`. If omitted, the default suite is measured.
+        batch: for named models, the batch size, or several; for a module, one batch: `(inputs, targets)`, a dictionary
+            or a DataLoader.
+        others: for a module, its loss, optimizer or options, as described in docs/own-models.md.
+        listener: callbacks during the run.
+        progress: show what is being done, in a terminal or a notebook; ignored if there is a listener.
         options: `devices="cuda:0"`, `phase="train,eval"`, `recipe="fp32,bf16"`, `budget="30s"` (or seconds),
             `suite`, `seq`, `weights`, `data`, `precision_target=0.02`, `verify`, `explain`, `isolate`, `out`, `resume`.
 
     Returns:
-        The run, as `load` reads it from its file; of a resumed run, with the earlier events.
+        The run, as `load` reads it from its file; a resumed run includes its earlier events.
 
     Raises:
         UsageError: for a wrong argument, model, device or recipe, before anything is measured or written.
@@ -43,16 +44,20 @@ def measure(
     """
     if isinstance(model, Options):
         if batch is not None or others or options:
-            raise UsageError("Options are complete: change them instead of adding arguments.")
+            raise UsageError("Options cannot be combined with other arguments: set them in the Options instead.")
         return _run(checked(model), listener, progress=progress)
     if model is None or isinstance(model, str) or _are_names(model):
         if others:
-            raise UsageError("Only a module takes a loss after its batch: name the other arguments.")
+            raise UsageError(
+                "Only a module can be followed by a batch and a loss: pass the other arguments by keyword, like "
+                'devices="cuda:0".'
+            )
         names = () if model is None else (model,) if isinstance(model, str) else tuple(model)  # type: ignore[arg-type]  # names
         return _run(options_of(names, batch, options), listener, progress=progress)
     if not callable(getattr(model, "state_dict", None)):
         raise UsageError(
-            f"Cannot measure {type(model).__name__}: use a model's name, or a torch.nn.Module and its batch."
+            f"Cannot measure an object of type {type(model).__name__}: use a model's name, or a torch.nn.Module and "
+            "its batch."
         )
     if batch is None or isinstance(batch, int):
         raise UsageError("A module needs its batch: torchlap.measure(module, (inputs, targets)).")

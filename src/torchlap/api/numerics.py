@@ -34,15 +34,16 @@ def verify(
     """Check whether devices compute correct results: a step of each cell against float64, and the operator suite.
 
     Args:
-        options: which models, devices, batches, phases and recipes; the budget is for all of it. By default the
-            default suite's models at their smallest batch, on every accelerator, or on the CPU where there is none.
+        options: which models, devices, batches, phases and recipes; the budget covers all checks together. If omitted,
+            the default suite's models at their smallest batch, on every accelerator, or on the CPU if there is none.
         suite: also run the operator suite on each device.
-        thorough: with its large sizes, and every element of every operator instead of parts and combinations.
+        thorough: compare every element of every operator instead of parts and combinations, and run the operator suite
+            at its large sizes, too.
         seed: chooses the parts and combinations; the same seed repeats a check exactly.
         watch: called with what is being done.
 
     Returns:
-        What was found for each cell; one that failed, or that an interrupt left out, has its reason.
+        The result for each cell; a cell whose check failed or was interrupted has the reason.
 
     Raises:
         UsageError: for a model, device or recipe that does not exist.
@@ -65,7 +66,7 @@ def run_checks(
     check: Callable[[Sequence[Cell]], Generator[tuple[Cell, Numerics]]],
     check_suite: Callable[[str], OperatorSuite] | None,
 ) -> Verification:
-    """Check cells and devices until an interrupt; one before the first result is passed on."""
+    """Check cells and devices until interrupted; an interrupt before the first result is raised again."""
     results: dict[Cell, Numerics] = {}
     suites: list[OperatorSuite] = []
     interrupted = False
@@ -100,7 +101,7 @@ def _of_accelerators(options: Options, description: Description) -> Options:
 
 
 class Checks(Struct, frozen=True):
-    """Checks cells, those of accelerators several at the same time, and devices, until `end`."""
+    """Checks cells and devices until `end`; several accelerator cells are checked at the same time."""
 
     bench: Workbench
     plan: Plan
@@ -135,7 +136,7 @@ class Checks(Struct, frozen=True):
         try:
             reply = worker.ask(request, SuiteChecked, self.hang_seconds, lambda doing: self.watch(f"{device}: {doing}"))
         except CellFailedError as failure:
-            why = f"the suite failed ({failure.kind}): {failure.reason}"
+            why = f"the operator suite failed ({failure.kind}): {failure.reason}"
             return OperatorSuite(device=device, calls=0, faults=(), fault_count=0, skipped=(why,))
         finally:
             worker.kill()

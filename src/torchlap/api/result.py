@@ -1,4 +1,4 @@
-"""A run as Python users hold it: rows for pandas or polars, a table in a notebook, and a short repr."""
+"""A run for Python users: rows for pandas or polars, a table in a notebook, and a short repr."""
 
 from html import escape
 
@@ -11,12 +11,13 @@ from torchlap.schema import events
 
 
 class Run(events.Run, frozen=True, repr_omit_defaults=True):
-    """A run: its header, its events in order, and a remark for each thing that was skipped."""
+    """A run: its header, its events in order, and a remark for everything that was skipped when it was read."""
 
     def rows(self) -> list[dict[str, object]]:
-        """One dictionary per cell, with plain numbers, for `pandas.DataFrame(run.rows())`; None where there is none.
+        """One dictionary of plain values per cell, for `pandas.DataFrame(run.rows())`; a missing value is None.
 
-        The keys are the columns of `--format csv`: `items_per_second` counts what `unit` names, times are in seconds.
+        The keys are the columns of `--format csv`. `items_per_second` counts the items that `unit` names; times are in
+        seconds.
         """
         return flat_rows(self)
 

@@ -26,7 +26,7 @@ from torchlap.schema.workload import Plan, changed
 
 
 class Listener(Struct, frozen=True):
-    """Callbacks of a run: `opened` at its start, `event` at each event, `status` whenever something else begins."""
+    """Callbacks of a run: `opened` when it starts, `event` for each event, `status` whenever a new activity begins."""
 
     opened: Callable[[Header, Path], None] = lambda _header, _path: None
     event: Callable[[Event], None] = lambda _: None
@@ -37,11 +37,11 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     """Measure, and write a run file.
 
     Args:
-        options: what to measure; by default the default suite.
-        listener: callbacks while the run goes on.
+        options: what to measure; if omitted, the default suite.
+        listener: callbacks during the run.
 
     Returns:
-        The run, as `load` reads it from its file; of a resumed run, with the earlier events.
+        The run, as `load` reads it from its file; a resumed run includes its earlier events.
 
     Raises:
         UsageError: for a model, device or recipe that does not exist, before anything is measured.
@@ -133,7 +133,7 @@ def _make_folder(folder: Path) -> None:
 def _same_plan(earlier: Run, machine: Facts) -> Plan:
     differs = difference(machine, earlier.header.facts)
     if differs:
-        raise UsageError(f"The run was started on another machine ({differs}): start a new one without --resume.")
+        raise UsageError(f"This run was started on another machine ({differs}): start a new run without --resume.")
     return earlier.header.plan
 
 
@@ -150,7 +150,7 @@ def _same_models(before: Plan, now: Plan) -> None:
             changes = (f"inputs {', '.join(old.inputs)} vs. {', '.join(known[0].inputs)}",)
         if changes:
             raise UsageError(
-                f"{old.model} has changed since the run was started ({'; '.join(changes)}): start a new one without "
+                f"{old.model} has changed since this run was started ({'; '.join(changes)}): start a new run without "
                 "--resume."
             )
 

@@ -18,7 +18,7 @@ def load(path: str | Path) -> Run:
     """Read a run file.
 
     Raises:
-        RunFileError: when it cannot be read, is damaged, or was written by a newer torchlap.
+        RunFileError: if it cannot be read, is damaged, or was written by a newer torchlap.
     """
     return result.of(runfile.load(Path(path)))
 
@@ -27,7 +27,7 @@ def reference(name: str) -> Run:
     """A run that is bundled with torchlap, such as `experiment-2022`.
 
     Raises:
-        UsageError: when there is none of that name.
+        UsageError: if there is no reference of that name.
     """
     return result.of(bundled(name))
 
@@ -43,24 +43,24 @@ def compare(
     Args:
         runs: run files, folders of run files, or names of references; at least two runs, or one across its devices
             or recipes.
-        across: what makes a column: each file, or each device, version of torch, machine, or recipe.
-        band: a ratio whose whole interval is within this of 1 counts as the same.
-        warn: called with one sentence for each file of a folder that cannot be read, which is skipped.
+        across: what each column stands for: a file, a device, a version of torch, a machine, or a recipe.
+        band: a ratio counts as the same if its whole interval is within this much of 1.
+        warn: called with one sentence for each unreadable file in a folder; the file is skipped.
 
     Raises:
-        UsageError: for a run that does not exist, or where there is nothing to compare.
+        UsageError: for a run that does not exist, or if there is nothing to compare.
         RunFileError: for a named file that cannot be read.
     """
     named = find_runs(*map(str, runs), warn=warn)
     if across == "files" and len({run.name for run in named}) < len(named):
-        raise UsageError("The same run is given twice: choose another to compare it with.")
+        raise UsageError("The same run is named twice: name another run to compare it with.")
     if len(named) == 1 and across not in ("devices", "recipe"):
         raise UsageError(
-            "There is only one run: add another to compare it with, or a reference such as experiment-2022."
+            "There is only one run: name another to compare it with, or a reference such as experiment-2022."
         )
     compared = compare_runs(named, across=across, band=band)
     if len(compared.columns) == 1:
-        raise UsageError(f"All runs have the same {across}: omit --across, or compare across something else.")
+        raise UsageError(f"All runs have the same {across}: omit --across, or choose another value for it.")
     if not compared.changes:
         raise UsageError(
             "The runs have no cells in common: choose runs of the same model, batch, phase, recipe and kind of device."

@@ -146,4 +146,4 @@ def _cannot_build(model: str, failure: CellFailedError) -> str:
     if failure.kind == "error" and not failure.detail:
         return failure.reason
     last_line = [line for line in failure.detail.splitlines() if line.strip()][-1:]
-    return f"Cannot build {model}: {' '.join([failure.reason, *last_line])} Run it by itself to see why."
+    return f"Cannot build {model}: {' '.join([failure.reason, *last_line])} Build it in a script of its own to see why."

@@ -13,12 +13,12 @@ from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
 
 EPILOG = (
     "Exit codes: 0 no errors found; 1 a finding is an error; 2 no such script; 3 torch is unusable; 5 nothing "
-    "was audited; otherwise the script's own, or 128 plus the number of the signal that ended it; 130 interrupted."
+    "was audited; 130 interrupted; otherwise the script's own, or 128 plus the number of the signal that ended it."
 )
 Script = Annotated[str | None, typer.Argument(metavar="SCRIPT [ARGS]...", help="A training script.")]
 StopAfter = Annotated[str | None, typer.Option(help="Interrupt the script after this time: 60s, 5m.")]
 Fix = Annotated[
-    bool, typer.Option("--fix-suggestions", help="Write a repaired copy beside the script, and run it, too.")
+    bool, typer.Option("--fix-suggestions", help="Also write a repaired copy next to the script, and run it.")
 ]
 Models = Annotated[
     str | None, typer.Option("--models", help="Without a script: which models of the experiment to run.")
@@ -53,7 +53,7 @@ def audit(
                 raise UsageError("--stop-after needs a script: name one, or omit the option.")
             _audit_experiment(models, words.parse_seconds(budget, "budget"), out, output)
         if models is not None or out is not None:
-            raise UsageError("--models and --out apply to the 2022 experiment: omit them, or the script.")
+            raise UsageError("--models and --out apply only to the 2022 experiment: omit them, or omit the script.")
         if fix_suggestions:
             if output is not given.AuditFormat.text:
                 raise UsageError("--fix-suggestions writes text: omit --format.")
@@ -87,7 +87,9 @@ def _audit_and_fix(script: str, arguments: list[str], limit: float | None) -> No
     report = reports.as_text(result, width(), color=color())
     written = write_fixes(script, result)
     if written is None:
-        show(f"{report}\nNo finding has a mechanical repair.\n", reports.exit_code(result))
+        show(
+            f"{report}\nNo repaired copy was written: no finding has a mechanical repair.\n", reports.exit_code(result)
+        )
     copy, codes = written
     repaired = audit_script(copy, arguments, stop_after=limit, quiet=True)
     show(f"{report}\n{reports.as_comparison(result, repaired, copy, codes)}", reports.exit_code(result))

@@ -14,7 +14,7 @@ EPILOG = (
     "run file cannot be read; 6 inconclusive (with --inconclusive fail); 130 interrupted."
 )
 EXIT_CODES = {"pass": EXIT_FINE, "slower": EXIT_SOME_CELLS_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
-"""By what the gate says."""
+"""The exit code for each result of the gate."""
 
 
 class Pivot(StrEnum):
@@ -28,20 +28,20 @@ class Pivot(StrEnum):
 
 
 class OnInconclusive(StrEnum):
-    """What the gate does where neither slower nor not slower is certain."""
+    """What the gate does if it is uncertain whether a cell is slower."""
 
     passes = "pass"
     fails = "fail"
 
 
-Band = Annotated[str, typer.Option(help="Differences within +- this much count as the same.")]
+Band = Annotated[str, typer.Option(help="Treat cells as the same if they differ by at most this much.")]
 FailIfSlower = Annotated[
     str | None, typer.Option(help="Exit with code 1 if a cell is certainly slower by more than this, like 5%.")
 ]
 Inconclusive = Annotated[
     OnInconclusive,
     typer.Option(
-        "--inconclusive", help="With --fail-if-slower: whether an uncertain cell passes, or fails with code 6."
+        "--inconclusive", help="With --fail-if-slower: whether uncertain cells pass, or fail with exit code 6."
     ),
 ]
 Across = Annotated[

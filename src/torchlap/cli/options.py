@@ -66,7 +66,7 @@ class Weights(StrEnum):
 
 Models = Annotated[
     list[str] | None,
-    typer.Argument(metavar="MODEL", help="Names of torchvision, timm:NAME, hf:NAME, or path/to/file.py:function."),
+    typer.Argument(metavar="MODEL", help="A torchvision model, timm:NAME, hf:NAME, or path/to/file.py:function."),
 ]
 Runs = Annotated[
     list[str],
@@ -85,7 +85,7 @@ VerifyDevices = Annotated[
     ),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
-Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence of hf: models. [default: 1024 or 128]")]
+Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence for hf: models. [default: 1024 or 128]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torchlap.judge.numerics import Verification
 
 EPILOG = (
-    "Exit codes: 0 everything that was checked is correct; 1 results are wrong, or could not be checked; 2 invalid "
+    "Exit codes: 0 all checked results are correct; 1 results are wrong, or could not be checked; 2 invalid "
     "arguments; 3 torch or torchvision is unusable; 4 a file or memory is unavailable; 130 interrupted."
 )
 ReportBug = Annotated[
@@ -25,7 +25,7 @@ Thorough = Annotated[
     bool, typer.Option("--thorough", help="Check every element, and run the operator suite at its large sizes, too.")
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, help="Random seed for choosing what to check; the same seed repeats a check.")
+    int, typer.Option("--seed", min=0, help="Random seed that chooses what to check; the same seed repeats a check.")
 ]
 
 

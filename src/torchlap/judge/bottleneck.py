@@ -266,14 +266,18 @@ def _advice(cell: CellResult, kind: Kind, breakdown: Breakdown, peaks: Peaks | N
         flag = f"--batch {LARGER_BATCH * workload.batch}"
         yield Advice(f"a larger batch gives each operator more work{own}", flag)
     if kind == "optimizer" and not recipe.fused:
-        yield Advice("one kernel updates all parameters", _flag(recipe, fused=True))
+        yield Advice("a fused optimizer updates all parameters in one kernel", _flag(recipe, fused=True))
     if kind in ("launch", "memory") and not recipe.compile:
-        reason = "fewer, fused operators" if kind == "launch" else "fused operators need less memory traffic"
+        reason = (
+            "compiling fuses operators, so fewer are launched"
+            if kind == "launch"
+            else "fused operators need less memory traffic"
+        )
         yield Advice(reason, _flag(recipe, compile=True))
     if kind in ("memory", "compute") and recipe.memory_format == "auto" and not on_cpu and _has_images(cell):
         yield Advice("convolutions may be faster in channels_last", _flag(recipe, memory_format="channels_last"))
     if kind == "memory" and recipe.precision in ("fp32", "tf32") and not on_cpu:
-        yield Advice("half the memory traffic", _flag(recipe, precision="bf16"))
+        yield Advice("bf16 halves the memory traffic", _flag(recipe, precision="bf16"))
     if kind == "compute" and peaks:
         yield from _precisions(recipe, peaks)
 
@@ -317,7 +321,7 @@ def _loader_advice(cell: CellResult, breakdown: Breakdown) -> Iterator[Advice]:
         reason = f"{slow:.0f} {workload.unit}/s from the loader alone with {workers}, {fast:.0f} with {many.workers}"
         yield Advice(reason, f"--workers {many.workers}" if fast > WORTH * slow else "")
     if cell.cell.recipe.workers is not None:
-        yield Advice("the data stays on the device, without a loader", "--data-through resident")
+        yield Advice("the data then stays on the device, without a loader", "--data-through resident")
     elif breakdown.loaders:
         yield Advice("A DataLoader with more num_workers or lighter transforms would load faster", "")
     else:

@@ -120,7 +120,9 @@ def described(fault: NumericsFault) -> str:
     if fault.kind == "not_finite":
         return f"{place}: {fault.operator} is not finite, but the reference is ({tensor})"
     if fault.kind == "shape":
-        return f"{place}: {fault.operator} has the shape {list(fault.shape)}, the reference {', '.join(fault.inputs)}"
+        return (
+            f"{place}: {fault.operator} has the shape {list(fault.shape)}, but the reference {', '.join(fault.inputs)}"
+        )
     if fault.kind == "random":
         inputs = ", ".join(fault.inputs)
         return f"{place}: {fault.operator} is off by {fault.error:.2g}, limit {fault.allowed:.1g} ({inputs})"
@@ -131,7 +133,7 @@ LOWER_PRECISION = Rule(
     "TL302",
     "error",
     "lower precision than requested",
-    "Most matrix products differ from float64 as much as those of the next lower precision do (TF32 for float32, "
+    "Most matrix products differ from float64 as much as they would in the next lower precision (TF32 for float32, "
     "bfloat16 for float16). The speed is not that of the requested precision.",
     "Check the settings of TF32 (NVIDIA_TF32_OVERRIDE, torch.backends), or request it with --recipe tf32.",
     "the same operator in float64 on the CPU, and in the next lower precision",
@@ -141,8 +143,8 @@ INEXACT = Rule(
     "TL303",
     "warning",
     "some matrix products are less exact than requested",
-    "The device's library uses an algorithm for them whose error is that of the next lower precision (TF32 for "
-    "float32, bfloat16 for float16).",
+    "For these products, the device's library uses an algorithm that is only as exact as the next lower precision "
+    "(TF32 for float32, bfloat16 for float16).",
     "If you need these digits, try another memory format, or torch.backends.cudnn.deterministic.",
     "the same operator in float64 on the CPU, and in the next lower precision",
 )
@@ -180,8 +182,8 @@ PARTLY_CHECKED = Rule(
     "TL306",
     "note",
     "part of the step was not checked",
-    "These operators draw random numbers, are written by hand, have no counterpart on the CPU, or time ran out.",
-    "If time ran out, run torchlap verify, which gives the check more of it.",
+    "The operators draw random numbers, are hand-written, or have no counterpart on the CPU, or time ran out.",
+    "If time ran out, run torchlap verify, which gives the check more time.",
 )
 
 

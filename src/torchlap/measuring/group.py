@@ -304,4 +304,4 @@ def _estimate(expected: float | None) -> str:
     if expected is None:
         return ""
     decimals = max(0, 1 - floor(log10(expected)))
-    return f" A step is estimated at up to {expected:.{decimals}f} s, from the smaller batch."
+    return f" A step is estimated at up to {expected:.{decimals}f} s, based on the smaller batch."

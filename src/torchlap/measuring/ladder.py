@@ -44,7 +44,7 @@ def repaired(
     """
     rungs = []
     for count, (title, _) in enumerate(REPAIRS, start=1):
-        watch(f"the experiment of 2022, {title} ({count} of {len(REPAIRS)})")
+        watch(f"the 2022 experiment, {title} ({count} of {len(REPAIRS)})")
         repairs = ",".join(word for _, word in REPAIRS[:count])
         with TemporaryDirectory(prefix="torchlap-") as folder:
             results = Path(folder) / "results"

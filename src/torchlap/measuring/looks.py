@@ -95,7 +95,7 @@ class Looks:
         context, expected = self._context, self._expected_to_verify(cell)
         limit = end - context.clock()
         if limit < LEAST_VERIFY_SECONDS or expected > limit:
-            problem = f"would take about {expected:.0f} s" if expected else "out of time"
+            problem = f"the check would take about {expected:.0f} s" if expected else "out of time"
             reason = Numerics(reason=f"{problem}; raise --budget")
             return lambda _crew, _build: reason
         context.say(f"{cell}: checking results")
@@ -135,7 +135,7 @@ class Looks:
         if cell.device not in context.ledger.peaks:
             limit -= LEAST_PEAKS_SECONDS
         if least > limit:
-            return Breakdown(reason=f"would take about {least:.2g} s; raise --budget")
+            return Breakdown(reason=f"the analysis would take about {least:.2g} s; raise --budget")
         begun = context.clock()
         try:
             context.crew.build_one(SLOT, context.build_request(SLOT, cell), context.hang_seconds)

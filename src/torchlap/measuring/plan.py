@@ -75,7 +75,7 @@ def plan_run(options: Options, description: Description) -> Plan:
         if not has_own_batch(model) and not is_timm(model):
             check_model(model, description.models)
     if options.seq is not None and not any(map(is_hugging_face, models)):
-        raise UsageError("--seq sets the length of the texts of hf: models: add one, such as hf:gpt2.")
+        raise UsageError("--seq sets the sequence length of hf: models: name one, such as hf:gpt2.")
     named = Suite("", models, suite.batches, suite.phases, suite.budget_seconds) if options.models else suite
     workloads = [
         Workload(model, batch, phase, seq=(options.seq or named.seq_of.get(model)) if is_hugging_face(model) else None)
@@ -175,7 +175,7 @@ def check_model(name: str, known: Sequence[str]) -> None:
     if ":" in name:
         raise UsageError(
             f"Cannot measure {name!r}: use a torchvision model such as resnet18, "
-            "hf:gpt2, timm:resnet50, or your own as path/to/file.py:function."
+            "hf:gpt2, timm:resnet50, or your own model as path/to/file.py:function."
         )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = (
@@ -196,10 +196,10 @@ def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[R
         if not (model.isprintable() and len(model) <= LONGEST_NAME):
             raise UsageError(f"Invalid model name {model!a:.80}: use at most {LONGEST_NAME} printable characters.")
         if is_own_file(model) and weights != "random":
-            raise UsageError(f"--weights does not work with your own file: {model} creates its own weights.")
+            raise UsageError(f"--weights does not apply to {model}, which creates its own weights: omit it.")
         if has_own_batch(model) and any(recipe.workers is not None for recipe in recipes):
             raise UsageError(
-                f"--data-through loader only works with torchvision and timm models: {model} provides its own batch."
+                f"--data-through loader works only with torchvision and timm models: {model} provides its own batch."
             )
 
 
@@ -213,8 +213,8 @@ def groups(workloads: Sequence[Workload], recipes: Sequence[Recipe], devices: Se
     left_out = [device for device in devices if device not in dict(ways)]
     if left_out:
         raise UsageError(
-            f"TF32 exists only on NVIDIA GPUs, not on {left_out[0]}: add a recipe for it, such as --recipe fp32,tf32, "
-            "or select only the GPU with --devices."
+            f"TF32 exists only on NVIDIA GPUs, not on {left_out[0]}: add a recipe that works there, such as --recipe "
+            "fp32,tf32, or select only the GPU with --devices."
         )
     if len(workloads) > MOST_GROUPS or len(ways) > MOST_CELLS:
         raise UsageError(

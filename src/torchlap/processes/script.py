@@ -33,7 +33,7 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
         quiet: send its output to the standard error, because the standard output is for the report.
 
     Raises:
-        UsageError: when there is no such script.
+        UsageError: if the script does not exist.
         InstallError: when the tracer cannot be started.
     """
     path = Path(script)
@@ -99,7 +99,7 @@ def _read(path: Path, code: int, *, stopped: bool, interrupted: bool) -> ScriptR
     """The trace; of a script that was killed, the last one that was written."""
     if not path.exists():
         if interrupted or stopped:
-            raise UsageError("The script was stopped before anything was recorded: allow it more time.")
+            raise UsageError("The script was stopped before anything was recorded: raise --stop-after.")
         raise InstallError(
             f"The script ended ({_how(code)}) before anything was recorded: run it by itself, and check torch with "
             "torchlap doctor."

@@ -31,7 +31,7 @@ def as_json(run: ScriptRun, version: str) -> str:
 def as_comparison(before: ScriptRun, after: ScriptRun, copy: Path, codes: tuple[str, ...]) -> str:
     """What the figures of a script become in its repaired copy."""
     lines = [clean(f"Wrote {copy.name} with repairs of {', '.join(codes)}, and ran it.")]
-    lines += [f"  Seconds per step as timed: {_step(before)} before, {_step(after)} repaired."]
+    lines += [f"  Time per step, as the script measures it: {_step(before)} before, {_step(after)} after the repairs."]
     if after.exit_code:
         lines.append(f"  The repaired copy ended with exit code {after.exit_code}: check it before you use it.")
     return "\n".join(lines) + "\n"
@@ -40,7 +40,7 @@ def as_comparison(before: ScriptRun, after: ScriptRun, copy: Path, codes: tuple[
 def _step(run: ScriptRun) -> str:
     timed = [spans for spans in run.trace.spans if spans.steps]
     if not timed:
-        return "nothing"
+        return "none"
     return ", ".join(duration(median(spans.seconds) * spans.count / spans.steps) for spans in timed[:MOST_FIGURES])
 
 

@@ -58,7 +58,7 @@ def _columns(changes: Sequence[Change], *, intervals: bool) -> Iterator[tuple[Co
 
 
 def _verdict(change: Change) -> str:
-    """With the findings that leave no ground for another one."""
+    """With the findings that rule out another one."""
     return f"{change.verdict} ({', '.join(change.codes)})" if change.codes else change.verdict
 
 

@@ -15,7 +15,7 @@ __all__ = ["SAME_BAND", "Across", "Change", "Column", "Compared", "Gate", "Verdi
 Gate = Literal["pass", "slower", "inconclusive"]
 
 SAME_BAND = 0.05
-"""Two cells are the same if the whole interval of their ratio is within this of 1."""
+"""Two cells are the same if the whole interval of their ratio is within this much of 1."""
 
 
 class Column(Struct, frozen=True, kw_only=True):
@@ -42,8 +42,8 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
     Args:
         runs: at least two, or one across its devices or recipes. If a column has several results for a cell, the one
             that was measured last counts.
-        across: what makes a column: a file, a device, a version of torch, a machine, or a recipe.
-        band: a ratio whose whole interval is within this of 1 is the same.
+        across: what each column stands for: a file, a device, a version of torch, a machine, or a recipe.
+        band: a ratio counts as the same if its whole interval is within this much of 1.
     """
     sides = columns(runs, across)
     firsts, *others = sides.values()
@@ -74,12 +74,12 @@ def _column(label: str, items: Sequence[Item], first: Item) -> Column:
 
 
 def slower_by(compared: Compared, share: float) -> tuple[Change, ...]:
-    """The cells that are slower by more than this share with certainty: 0.05 requires a ratio below 0.95."""
+    """The cells that are certainly slower by more than this share: with 0.05, their whole interval is below 0.95."""
     return tuple(change for change in compared.changes if change.ground and change.ground.high < 1 - share)
 
 
 def gate(compared: Compared, share: float) -> Gate:
-    """Slower if a cell certainly is by more than this share; pass only if every cell certainly is not."""
+    """`slower` if any cell is certainly slower by more than this share; `pass` only if every cell certainly is not."""
     if slower_by(compared, share):
         return "slower"
     certain = all(change.ground is not None and change.ground.low >= 1 - share for change in compared.changes)

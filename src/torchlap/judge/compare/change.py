@@ -26,12 +26,12 @@ class Change(Struct, frozen=True, kw_only=True):
     """A cell before and after.
 
     Attributes:
-        before: items per second; so is `after`. None for a cell without a result.
-        before_interval: of that; so is `after_interval`. None for a figure without a spread.
+        before: items per second, like `after`; None for a cell without a result.
+        before_interval: the interval of `before`, like `after_interval`; None for a figure without a spread.
         ratio: how many times as fast `after` is; None if a side has no result.
         interval: of the ratio; None if a side has no spread.
         reason: what the verdict is based on, if not on the interval alone.
-        codes: findings about a side that leave no ground for a verdict.
+        codes: findings about a side that rule out a verdict.
         differences: how the two cells differ, although they are compared.
     """
 
@@ -55,12 +55,12 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def ground(self) -> Interval | None:
-        """The interval, if it is a ground for a verdict: one workload on both sides, and nothing disturbed them."""
+        """The interval, if a verdict may be based on it: the same workload on both sides, and no disturbance."""
         return self.interval if self.reason in ("", PAIRED) else None
 
 
 class Outcome(Struct, frozen=True):
-    """What a ratio is, its verdict, and why it is no ground for another one."""
+    """A ratio, its verdict, and the reason if the verdict is not based on the interval alone."""
 
     ratio: float | None = None
     interval: Interval | None = None
@@ -97,7 +97,7 @@ def change_of(before: Item, after: Item, band: float) -> Change:
 
 
 def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) -> Outcome:
-    """How many times as fast, with its interval if there is one, and the reason if it is no ground for a verdict."""
+    """How many times as fast, with its interval if there is one, and the reason if it allows no verdict."""
     for item in (before, after):
         if item.void:
             return Outcome(reason=f"{item.named.name}: void ({item.void})", codes=(item.void,))
@@ -120,7 +120,7 @@ def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) 
 def _without_spread(before: Item, after: Item) -> Outcome:
     item = after if before.cell.throughput else before
     old, new = before.cell.estimate, after.cell.estimate
-    why = "published without spread" if item.named.run.header.published else "a single lap, so no spread"
+    why = "published without a spread" if item.named.run.header.published else "a single lap, so no spread"
     reason = f"{item.named.name}: {why}"
     if not (new and old):
         return Outcome(reason=reason)
@@ -177,7 +177,7 @@ def _setting_differences(before: Item, after: Item) -> Iterator[str]:
     recipes = before.cell.cell.recipe, after.cell.cell.recipe
     ways = ["resident" if recipe.workers is None else f"loader({recipe.workers})" for recipe in recipes]
     yield from _named("data", *ways)
-    yield from _named("contents of the file", *(_file_hash(item) for item in (before, after)))
+    yield from _named("model file", *(_file_hash(item) for item in (before, after)))
     plans = before.named.run.header.plan, after.named.run.header.plan
     yield from _named("data", *(plan.data for plan in plans))
     yield from _named("weights", *(plan.weights for plan in plans))

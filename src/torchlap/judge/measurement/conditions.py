@@ -33,7 +33,7 @@ OTHERS_ON_CPU = Rule(
     "warning",
     "other processes used the CPU",
     "They took cores and memory bandwidth from the measurement. CPU results are affected most.",
-    "Close them and measure again; on a shared machine, measure when it is quiet.",
+    "Close the other programs and measure again; on a shared machine, measure when it is quiet.",
 )
 
 

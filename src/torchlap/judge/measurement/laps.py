@@ -147,8 +147,8 @@ CORRELATED = Rule(
     "note",
     "consecutive laps are correlated",
     "Disturbances on this machine last longer than a lap, so the laps contain less information than their number "
-    "suggests. The intervals are widened to account for it, but a measurement this short cannot show by how much they "
-    "need to be.",
+    "suggests. The intervals are widened to account for it, but a measurement this short cannot show how much wider "
+    "they need to be.",
     "Raise --budget, and use a smaller --precision-target.",
 )
 
@@ -170,7 +170,7 @@ SPEED_UP_DRIFT = Rule(
     "TL207",
     "warning",
     "speed-up drifts",
-    "One side got faster or slower and the other did not, so the speed-up depends on how long the measurement lasts. "
+    "One side got faster or slower while the other did not, so the speed-up depends on how long the measurement lasts. "
     "Typical causes are a throttled device, and a model that slows down as it trains.",
     "Let the machine cool down and measure again; if the drift persists, compare the laps of both sides in the run "
     "file.",

@@ -82,7 +82,7 @@ def in_full(run: ScriptRun) -> Iterator[RenderableType]:
             yield Text(f"      {line}", style=DIFF_STYLES.get(line[0], ""), no_wrap=True)
     if len(findings) > MOST_FINDINGS:
         yield Text("")
-        yield Text(f"{len(findings) - MOST_FINDINGS} more (--format json has them in full):")
+        yield Text(f"{len(findings) - MOST_FINDINGS} more findings (in full with --format json):")
         yield from (note_in_terminal(entry([finding])) for finding in findings[MOST_FINDINGS:])
 
 
@@ -125,7 +125,7 @@ def _remarks(run: ScriptRun) -> Iterator[str]:
         yield "The script did more than the audit records: the results cover the first part."
     yield from map(_timed, trace.spans[:MOST_SPANS])
     if len(trace.spans) > MOST_SPANS:
-        yield f"And {len(trace.spans) - MOST_SPANS} more kinds of timed spans."
+        yield f"{len(trace.spans) - MOST_SPANS} more kinds of timed spans are not listed."
     yield from (f"{line}." for line in limits(trace))
 
 
@@ -152,7 +152,7 @@ def _ending(run: ScriptRun) -> Iterator[str]:
     elif run.interrupted:
         yield f"The script was interrupted: {partial}."
     elif run.signal:
-        yield f"The script was ended by {run.signal}: the results may lack its last seconds."
+        yield f"The script was ended by {run.signal}: the results may be missing its last seconds."
     elif run.exit_code:
         error = f" ({run.trace.error})" if run.trace.error else ""
         yield f"The script ended with exit code {run.exit_code}{error}: {partial}."

@@ -23,8 +23,8 @@ def check(request: Check) -> Checked:
         return Checked(parameters(subject.module))
     if subject.rows is None:
         raise ModelError(
-            f"{model} returned tensors without a common number of rows ({', '.join(_shapes(subject))}): return targets "
-            f"with one row each, or the number as {{'items': ...}} after the batch.{_place(model)}"
+            f"{model} returned tensors without a common number of rows ({', '.join(_shapes(subject))}): return one "
+            f"target per row, or return {{'items': ...}} after the batch.{_place(model)}"
         )
     if request.strict and subject.rows != request.batch:
         raise ModelError(_disagreement(model, subject, request.batch))
@@ -53,10 +53,10 @@ def _disagreement(model: str, subject: Subject, batch: int) -> str:
         returned = f"a loader with batches of {subject.rows} rows"
     if subject.sizes is not None:
         returned = f"a loader with batches of {subject.sizes[0]} to {subject.sizes[1]} rows"
-        remedy = "or leave out --batch to count the rows that it delivers"
+        remedy = "or omit --batch to count the rows that the loader delivers"
         return f"{model} returned {returned}, not {batch}: make them equal, {remedy}.{_place(model)}"
     return (
-        f"{model} returned {returned}, but the batch size is {batch}: use a parameter named batch in the function, "
+        f"{model} returned {returned}, but the batch size is {batch}: give the function a parameter named batch, "
         f"{remedy}.{_place(model)}"
     )
 

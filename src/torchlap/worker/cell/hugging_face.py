@@ -83,7 +83,7 @@ def build(model: str, batch: int, weights: Weights, seq: int | None, device: tor
     generator = torch.Generator().manual_seed(DATA_SEED)
     if task == VISION:
         if seq is not None:
-            raise ModelError(f"--seq sets the length of texts: {model} takes images.")
+            raise ModelError(f"--seq sets the length of text sequences, but {model} takes images: omit it.")
         shape = batch, configuration.num_channels, configuration.image_size, configuration.image_size
         inputs = {
             "pixel_values": torch.randn(shape, generator=generator),
@@ -113,7 +113,7 @@ def _configuration(transformers: Any, name: str) -> tuple[Any, str]:
         return getattr(transformers, known.configuration)(**known.settings, **settings), known.task
     if not (Path(name) / "config.json").is_file():
         raise ModelError(
-            f"Unknown model hf:{name}: choose one of {', '.join(KNOWN)}, or a folder with a config.json, as in "
+            f"Unknown model hf:{name}: choose one of {', '.join(KNOWN)}, or a local folder with a config.json, like "
             "hf:path/to/folder."
         )
     try:
@@ -136,8 +136,8 @@ def _task(transformers: Any, name: str, configuration: Any) -> str:
         task = CLASSIFIER
     else:
         raise ModelError(
-            f"hf:{name} is a model of the kind {kind!r}, which is neither a language model nor a classifier: write "
-            "path/to/file.py:function that returns it with a batch."
+            f"hf:{name} has the model type {kind!r}, which is neither a causal language model nor a classifier: write "
+            "a function that returns the model and a batch, and name it as path/to/file.py:function."
         )
     if task != CAUSAL:
         configuration.num_labels = CLASSES
@@ -154,15 +154,15 @@ def _module(
     else:
         source = PUBLISHED.get(name, name)
         if name in KNOWN and name not in PUBLISHED:
-            raise ModelError(f"hf:{name} has no published weights: leave out --weights pretrained.")
+            raise ModelError(f"hf:{name} has no published weights: omit --weights pretrained.")
         try:
             with warnings.catch_warnings():  # that the new head is random
                 warnings.simplefilter("ignore")
                 module = made.from_pretrained(source, config=configuration, ignore_mismatched_sizes=True)
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"Cannot load the pretrained weights of {source} ({first_line(error)}): check the network, or leave "
-                "out --weights pretrained."
+                f"Cannot load the pretrained weights of {source} ({first_line(error)}): check the network, or omit "
+                "--weights pretrained."
             ) from None
     module.config.use_cache = False  # type: ignore[union-attr]  # keys and values for generating, unused in a step
     return module
@@ -171,5 +171,5 @@ def _module(
 def _length(model: str, configuration: Any, task: str, seq: int | None) -> int:
     most = int(getattr(configuration, "max_position_embeddings", LONGEST_CAUSAL))
     if seq is not None and seq > most:
-        raise ModelError(f"{model} takes at most {most} tokens, not {seq}: use --seq {most} or less.")
+        raise ModelError(f"{model} accepts at most {most} tokens per sequence, not {seq}: use --seq {most} or less.")
     return seq or min(most, LONGEST_CAUSAL if task == CAUSAL else LONGEST_OTHER)

@@ -56,7 +56,7 @@ def _timm(model: str, weights: Weights, device: torch.device) -> Subject:
     name = model.removeprefix("timm:")
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
-        hint = f"it has {near}" if near else "timm.list_models() lists them"
+        hint = f"similar names are {near}" if near else "timm.list_models() lists all names"
         raise ModelError(f"timm has no model {name!r}: {hint}.")
     try:
         with devices.initialization(device):
@@ -85,7 +85,7 @@ def _pretrained(model: str) -> nn.Module:
         module: nn.Module = get_model(model, weights="DEFAULT")
     except (OSError, RuntimeError) as error:
         raise ModelError(
-            f"Cannot load the pretrained weights of {model} ({first_line(error)}): check the network, or leave out "
+            f"Cannot load the pretrained weights of {model} ({first_line(error)}): check the network, or omit "
             "--weights pretrained."
         ) from None
     if model in WITH_AUXILIARY_HEADS:

@@ -54,7 +54,10 @@ def subject_of(model: str, returned: object) -> Subject:
         given = _of_lightning(module) | given
         module = Lightning(module)
         if isinstance(data, DataLoader):
-            raise ModelError(f"{model} returned a lightning module with a loader: return module, batch with one batch.")
+            raise ModelError(
+                f"{model} returned a Lightning module with a DataLoader, which is not supported: return the module "
+                "and one batch."
+            )
         source["batch"] = (data, None)
     return _subject(model, module, inputs, targets, given | source)
 
@@ -63,7 +66,7 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
     unit = given.get("unit") or unit_of(inputs)
     if unit == "tokens" and given.get("items") is None and token_count(inputs) is None:
         raise ModelError(
-            f"{model} counts tokens, but no input is a tensor of whole numbers: add 'items' to its options."
+            f"{model} counts tokens, but no input is an integer tensor: add the number as 'items' to its options."
         )
     has_targets = targets is not None and not isinstance(module, Lightning)
     return Subject(
@@ -109,11 +112,11 @@ def _options(model: str, others: list[Any]) -> dict[str, Any]:
 def _check_numbers(model: str, given: dict[str, Any]) -> None:
     items, clip, unit = given.get("items"), given.get("clip"), given.get("unit", "items")
     if items is not None and (type(items) is not int or items < 1):
-        raise ModelError(f"{model} returned {items!r} as items: it must be the number of items of a batch.")
+        raise ModelError(f"{model} returned {items!r} as items: it must be the number of items in a batch.")
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
-        raise ModelError(f"{model} returned {clip!r} as clip: it must be the largest norm of the gradients.")
+        raise ModelError(f"{model} returned {clip!r} as clip: it must be the largest allowed norm of the gradients.")
     if not (isinstance(unit, str) and unit.isprintable() and 0 < len(unit) <= 30):  # noqa: PLR2004  a column's heading
-        raise ModelError(f"{model} returned {unit!r} as unit: it must be a word in the plural, such as 'tokens'.")
+        raise ModelError(f"{model} returned {unit!r} as unit: it must be a plural noun, such as 'tokens'.")
 
 
 def _role(model: str, other: Any) -> str:
@@ -196,7 +199,10 @@ def _of_lightning(module: Any) -> dict[str, Any]:
         if isinstance(configured, list) and len(configured) == 1:
             configured = configured[0]
     if not isinstance(configured, Optimizer):
-        raise ModelError("The lightning module has not one optimizer: return module, batch, step with your own step.")
+        raise ModelError(
+            "The Lightning module does not configure exactly one optimizer: return module, batch, step with your own "
+            "step function."
+        )
     if isinstance(scheduler, Mapping):
         scheduler = scheduler["scheduler"]
     given: dict[str, Any] = {"optimizer": partial(_as_it_is, configured)}
@@ -216,7 +222,7 @@ def first_pair(loader: DataLoader[Any]) -> tuple[Any, Any]:
         numbers = next(iter(loader.batch_sampler), None)
         batch = None if numbers is None else loader.collate_fn([samples[number] for number in numbers])
     if batch is None:
-        raise DataError("The loader has no batch: its dataset is too small.")
+        raise DataError("The loader has no batches: its dataset is too small.")
     return pair_of(batch)
 
 
@@ -229,7 +235,7 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
     pair = split(batch)
     if pair is None:
         raise DataError(
-            f"The loader returned {_kind(batch)}: its dataset must return pairs (inputs, targets).{_pairing(batch)}"
+            f"The loader returned {_kind(batch)}: its dataset must return (inputs, targets) pairs.{_pairing(batch)}"
         )
     return pair
 
@@ -250,7 +256,7 @@ def _pairing(values: Any) -> str:
     if not isinstance(values, tuple | list) or len(values) <= MODULE_AND_DATA:
         return ""
     names = ", ".join(f"x{number}" for number in range(1, len(values)))
-    return f" Nest the inputs: ({names}, y) becomes (({names}), y), and the module is called as module({names})."
+    return f" Nest the inputs: return (({names}), y) instead of ({names}, y); the module is called as module({names})."
 
 
 def _kind(value: object) -> str:

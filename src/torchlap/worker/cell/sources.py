@@ -150,7 +150,7 @@ def _endless(loader: DataLoader[Any], rows: int | None) -> Iterator[Batch]:
                 yield batch
         if empty:
             raise DataError(
-                f"The loader has no batch of {rows}: its dataset is too small, or its batches have another size."
+                f"The loader has no batch of {rows} rows: its dataset is too small, or its batches have another size."
             )
 
 

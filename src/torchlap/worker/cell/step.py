@@ -71,7 +71,7 @@ class Step:
         if not any(parameter.requires_grad for parameter in parameters):
             raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
         if self._own_step and recipe.precision == "fp16":
-            raise RefusedError("fp16 scales the loss, which a step of your own does itself: use bf16 or fp32.")
+            raise RefusedError("fp16 needs loss scaling, which torchlap cannot add to your own step: use bf16 or fp32.")
         if (self._own_step or subject.optimizer) and recipe.fused:
             raise RefusedError(
                 "The recipe term fused sets Adam, but the file sets its own optimizer: use fused=True there."

@@ -108,7 +108,7 @@ class CallCheck:
         results = outputs(self.func, *self._call, out)
         for tensor, before in self._probes:
             if not identical(before, probe(tensor)):
-                yield Judged(0, tensor, Verdict("wrong", Deviation(1.0, 1.0), 0.0), "an argument that stays as it is")
+                yield Judged(0, tensor, Verdict("wrong", Deviation(1.0, 1.0), 0.0), "an argument that must not change")
         if self._joined is not None:
             yield from self._judge_joined(self._joined, results)
         for part, piece in self._parts:

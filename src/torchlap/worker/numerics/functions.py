@@ -111,13 +111,13 @@ def _check(cls: type[Function], args: Any) -> tuple[Tensor, float] | str | None:
     with torch.no_grad():
         plain = run(values)
     if any(torch.equal(out, values[number]) for out in plain for number in places if out.shape == values[number].shape):
-        return "hand-written, and its forward pass changes nothing: its backward pass is a choice"
+        return "hand-written, and its forward pass changes nothing, so its backward pass may be anything"
     worst: tuple[Tensor, float] | None = None
     for layout in LAYOUTS:
         for number in places:
             found = _derivative(run, values, number, layout)
             if found is None:
-                return "hand-written, and its forward pass is constant piece by piece: its backward pass is a choice"
+                return "hand-written, and its forward pass is piecewise constant, so its backward pass may be anything"
             if found > TOLERANCE and (worst is None or found > worst[1]):
                 worst = (leaves[number], found)
     return worst

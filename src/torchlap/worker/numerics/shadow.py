@@ -138,7 +138,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     def _check_again(self, func: Operator, args: Any, kwargs: Any, out: Any) -> bool:
         """Compare a call of the second run with float64; whether it is wrong."""
         if changes_arguments(func):
-            self.unchecked.setdefault(func.overloadpacket.__name__, "gives another result in the second run")
+            self.unchecked.setdefault(func.overloadpacket.__name__, "gives a different result in the second run")
             return False
         before = len(self.faults)
         self._judge(self._prepared(func, args, kwargs), func, (args, kwargs), out)

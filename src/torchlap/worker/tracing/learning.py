@@ -81,7 +81,7 @@ class Learning:
             values = frame.tb_frame.f_locals
             owner, argument = values.get("self"), values.get("input", values.get("x"))
             if isinstance(owner, nn.Module) and isinstance(argument, Tensor):
-                layer, received = owner, f" on an input of shape {tuple(argument.shape)}"
+                layer, received = owner, f" for an input of shape {tuple(argument.shape)}"
             frame = frame.tb_next
         name = next((name for name, child in module.named_modules() if child is layer), "")
         where = "" if layer is module else f" in layer {name} {layer}"[:LONGEST_LAYER]
@@ -143,11 +143,11 @@ class Learning:
         self._classes = shape[1] if classifies else 0
         if name == "cross_entropy" and len(shape) == 1 and shape == expected and soft and shape[0] > 1:
             words = (
-                f"cross_entropy of outputs of shape {shape} and float targets of shape {expected}, which means one "
-                f"sample with {shape[0]} classes"
+                f"cross_entropy was given outputs of shape {shape} and float targets of shape {expected}, which means "
+                f"one sample with {shape[0]} classes"
             )
         elif name in BROADCASTING and shape != expected and not scalar:
-            words = f"{name} of outputs of shape {shape} and targets of shape {expected}"
+            words = f"{name} was given outputs of shape {shape} and targets of shape {expected}"
         else:
             return
         count(self.shapes, (place, words), words)
@@ -162,7 +162,7 @@ class Learning:
         found = path(loss)
         self._by_value = found.by_value or found.compiled
         if found.softmax_twice:
-            count(self.softmax_twice, self._loss_place or place, "outputs of a softmax")
+            count(self.softmax_twice, self._loss_place or place, "the loss was given outputs of a softmax")
         if found.broadcasts and self._broadcast is None:
             self._broadcast = found.broadcasts
             self._watch_next_difference()

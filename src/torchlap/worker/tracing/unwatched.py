@@ -17,11 +17,11 @@ ATTRIBUTES = {
 
 LIGHTNING = ("lightning", "pytorch_lightning")
 CALLS = {
-    "tqdm": ("the rates that tqdm shows", ("tqdm",)),
-    "trange": ("the rates that tqdm shows", ("tqdm",)),
-    "Trainer": ("the times that a Trainer measures itself", ("transformers", *LIGHTNING)),
-    "Seq2SeqTrainer": ("the times that a Trainer measures itself", ("transformers",)),
-    "Accelerator": ("the times that accelerate measures itself", ("accelerate",)),
+    "tqdm": ("tqdm's rates", ("tqdm",)),
+    "trange": ("tqdm's rates", ("tqdm",)),
+    "Trainer": ("the Trainer's own times", ("transformers", *LIGHTNING)),
+    "Seq2SeqTrainer": ("the Trainer's own times", ("transformers",)),
+    "Accelerator": ("accelerate's own times", ("accelerate",)),
     "spawn": ("child processes", ("torch.multiprocessing",)),
     "Process": ("child processes", ("multiprocessing.process",)),
     "Popen": ("child processes", ("subprocess",)),
