@@ -79,7 +79,7 @@ def main() -> None:
 
 def report(shared: dict[Cell, list[float]], own: dict[Cell, list[float]], early: dict[Cell, list[bool]]) -> None:
     """Print a row a cell."""
-    print("| cell | shared over own | early in the order | late in the order |\n|---|---|---|---|")
+    print("| cell | shared / separate | early in the order | late in the order |\n|---|---|---|---|")
     for cell, laps in shared.items():
         turns = list(zip(own[cell], laps, early[cell], strict=True))
         halves = [[turn for turn in turns if turn[2] is half] for half in (True, False)]

@@ -34,7 +34,9 @@ class OnInconclusive(StrEnum):
     fails = "fail"
 
 
-Band = Annotated[str, typer.Option(help="Treat cells as the same if they differ by at most this much.")]
+Band = Annotated[
+    str, typer.Option(help="Call a cell the same if the whole interval of its ratio is within this much of 1.")
+]
 FailIfSlower = Annotated[
     str | None, typer.Option(help="Exit with code 1 if a cell is certainly slower by more than this, like 5%.")
 ]
