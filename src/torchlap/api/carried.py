@@ -1,7 +1,8 @@
-"""Carry a module from the user's process, such as a notebook's, to the workers: as a pickle in a folder of its own.
+"""Carry a module from the user's process, such as a notebook, to the workers: as a pickle in a temporary folder.
 
-Limits: the classes must be importable (defined in a file or an installed package), because a worker is another process;
-those of a notebook itself need the package cloudpickle. The run cannot be resumed, because the folder is removed.
+Limits: a worker is another process, so the module's classes must be importable there (defined in a file or an installed
+package); classes defined in the notebook itself need the package cloudpickle. The run cannot be resumed, because the
+folder is removed.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from torchlap.errors import UsageError
 
-SOURCE = '''"""Written by torchlap.measure: the module that it was given, with its batch. Contents: {sha256}."""
+SOURCE = '''"""Written by torchlap.measure: returns the module and batch that were passed to it. Contents: {sha256}."""
 
 import pickle
 import sys
@@ -33,10 +34,10 @@ def make():
 
 @contextmanager
 def carried(module: object, batch: object, others: tuple[object, ...]) -> Iterator[str]:
-    """The name of a model whose function returns the module, its batch and what follows it.
+    """The name of a model whose function returns the module, its batch and the other values.
 
     Raises:
-        UsageError: when they cannot be pickled, or a class of them is defined in a notebook.
+        UsageError: if they cannot be pickled, or one of their classes is defined in a notebook.
     """
     data = _pickled((module, batch, *others))
     name = re.sub(r"\W", "_", type(module).__name__)

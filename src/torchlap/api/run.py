@@ -138,10 +138,10 @@ def _same_plan(earlier: Run, machine: Facts) -> Plan:
 
 
 def _same_models(before: Plan, now: Plan) -> None:
-    """Make sure that each name still stands for the model that was measured.
+    """Make sure that each name still refers to the model that was measured.
 
     Raises:
-        UsageError: when a file, its parameters or its inputs have changed.
+        UsageError: if a model's file, parameters or inputs have changed.
     """
     for old in before.identities:
         known = [identity for identity in now.identities if identity.model == old.model]

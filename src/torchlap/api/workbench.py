@@ -1,4 +1,4 @@
-"""What every measuring function needs, as one context: workers, the machine's facts, and what torch offers here."""
+"""What every measuring function needs, as one context: workers, the machine's facts, and what torch offers on it."""
 
 import sys
 import time
@@ -103,8 +103,8 @@ def check_models(bench: Workbench, plan: Plan, hang_seconds: float, *, strict: b
     Args:
         bench: where to build them.
         plan: what will be measured.
-        hang_seconds: a worker that is silent for so long is hung.
-        strict: refuse a user's batch of other rows than the plan's; otherwise the plan gets its rows.
+        hang_seconds: a worker that is silent for this long counts as hung.
+        strict: refuse a user's batch whose number of rows differs from the plan's; otherwise the plan adopts it.
 
     Returns:
         The plan, with the rows, the unit and the identity of each model that brings its own data.

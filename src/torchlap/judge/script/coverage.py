@@ -1,4 +1,4 @@
-"""What an audit saw of a script, and what it did not: only what was watched can be right."""
+"""What an audit could watch of a script, and what it could not: nothing is known about what was not watched."""
 
 from torchlap.schema.trace import Trace
 
@@ -6,7 +6,7 @@ CHILDREN_SECONDS = 0.5
 
 
 def nothing_audited(trace: Trace) -> str:
-    """Why nothing can be said about the script; empty if it trained under the audit's eyes."""
+    """Why nothing was audited; empty if a training step was watched."""
     if trace.steps:
         return ""
     if trace.ending == "raised":

@@ -13,7 +13,7 @@ WAIT = "torch.accelerator.synchronize()"
 
 
 class Edit(Struct, frozen=True):
-    """A line that is replaced, with lines put before it; nothing follows from where it stands in a file."""
+    """A line that is replaced, and lines that are inserted before it."""
 
     place: Place
     old: str

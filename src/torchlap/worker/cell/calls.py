@@ -146,7 +146,7 @@ def tensors(values: Values) -> Iterator[Tensor]:
 
 
 def plain(values: Values) -> Values:
-    """A mapping of a class of its own, such as a tokenizer's result, as a dictionary."""
+    """A mapping of another class, such as a tokenizer's result, as a plain dictionary."""
     return dict(values) if isinstance(values, Mapping) and type(values) is not dict else values
 
 
@@ -160,10 +160,10 @@ def split(batch: Values) -> tuple[Values, Values] | None:
 
 
 def rows_of(inputs: Values, targets: Values) -> int | None:
-    """How many rows a batch has; None if its tensors do not say.
+    """How many rows a batch has; None if its tensors do not show it.
 
-    The targets say it, if an input has as many along its first two dimensions; otherwise the first dimension along
-    which all inputs are equally long.
+    It is the number of targets, if an input has the same size in its first or second dimension; otherwise the size of
+    the first dimension in which all inputs have the same size.
     """
     shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
     count = _length(targets)

@@ -1,4 +1,4 @@
-"""Whether a model can be built, and whether its batches have the rows that were asked for."""
+"""Whether a model can be built, and whether its batches have the requested number of rows."""
 
 from torchlap.schema.messages import Check, Checked
 from torchlap.schema.workload import Workload, is_own_file
@@ -13,7 +13,7 @@ def check(request: Check) -> Checked:
     """Build a model on the CPU, and load its data.
 
     Raises:
-        ModelError: when it cannot be built, or its batches have other rows than were asked for.
+        ModelError: if it cannot be built, or its batches have a different number of rows than requested.
         DataError: when its data cannot be loaded.
     """
     model = request.model
@@ -38,10 +38,10 @@ def check(request: Check) -> Checked:
 
 
 def check_rows(subject: Subject, workload: Workload) -> None:
-    """Make sure that a batch has the rows that its row in the table claims.
+    """Make sure that a batch has as many rows as the table says.
 
     Raises:
-        ModelError: when it has others.
+        ModelError: if it has a different number.
     """
     if subject.rows not in (None, workload.batch) and subject.sizes is None:
         raise ModelError(_disagreement(workload.model, subject, workload.batch))

@@ -17,7 +17,7 @@ from torchlap.worker.errors import ModelError, first_line
 
 CLASSES = 10
 LONGEST_CAUSAL, LONGEST_OTHER = 1024, 128
-"""Tokens of a sequence without --seq: of models that predict the next token, and of the others."""
+"""Tokens per sequence without --seq: for models that predict the next token, and for the others."""
 
 DATA_SEED = 2
 
@@ -60,7 +60,7 @@ PUBLISHED = {
     "gpt2": "openai-community/gpt2",
     "vit": "google/vit-base-patch16-224",
 }
-"""Where --weights pretrained finds them."""
+"""The names on Hugging Face's hub that --weights pretrained loads."""
 
 
 def build(model: str, batch: int, weights: Weights, seq: int | None, device: torch.device) -> Subject:
@@ -70,11 +70,11 @@ def build(model: str, batch: int, weights: Weights, seq: int | None, device: tor
         model: hf:NAME, or hf:FOLDER with a config.json.
         batch: sequences or images.
         weights: random, or pretrained from Hugging Face's hub or the folder.
-        seq: tokens of a sequence; None for the usual length.
-        device: where random weights are made.
+        seq: tokens per sequence; None for the usual length.
+        device: where random weights are created.
 
     Raises:
-        ModelError: without the package, for an unknown name, or for a sequence that the model cannot take.
+        ModelError: if the package is missing, the name is unknown, or the model cannot take so long a sequence.
     """
     name = model.removeprefix("hf:")
     transformers = _package(model)
@@ -124,7 +124,7 @@ def _configuration(transformers: Any, name: str) -> tuple[Any, str]:
 
 
 def _task(transformers: Any, name: str, configuration: Any) -> str:
-    """What a folder's model is trained for, by the kind of model."""
+    """What the model of a folder is trained for, by its model type."""
     auto = transformers.models.auto.modeling_auto
     named = " ".join(configuration.architectures or ())
     kind = configuration.model_type

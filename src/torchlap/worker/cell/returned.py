@@ -1,4 +1,4 @@
-"""What a user's function returned, as a subject: a module, its batch, and a loss, an optimizer or a step of its own."""
+"""Turns what a user's function returned into a subject: a module, its batch, and its loss, optimizer or step."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -87,7 +87,7 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
 
 
 def _options(model: str, others: list[Any]) -> dict[str, Any]:
-    """What follows module and data, by what it is: a loss, an optimizer, a scheduler, a step, or a dictionary."""
+    """The values after module and data, recognized by type: a loss, optimizer, scheduler, step or dictionary."""
     given: dict[str, Any] = {}
     for other in others:
         if isinstance(other, dict):
@@ -146,7 +146,7 @@ def _optimizer(given: Any) -> Any:
 
 
 def _as_it_is(made: Any, _: Any) -> Any:
-    """What the user's function has made already; an optimizer begins anew."""
+    """An object that the user's function has already created; an optimizer's state is cleared."""
     if isinstance(made, Optimizer):
         made.state.clear()
     return made
@@ -241,7 +241,7 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
 
 
 def _loader_rows(loader: DataLoader[Any], first: int | None) -> tuple[int | None, tuple[int, int] | None]:
-    """Rows of a loader's batches, and the fewest and most where a sampler of its own makes batches of several sizes."""
+    """Rows of a loader's batches, and the fewest and the most if its batch sampler makes batches of several sizes."""
     if loader.batch_size is not None:
         return loader.batch_size, None
     if loader.batch_sampler is None:

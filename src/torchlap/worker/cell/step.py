@@ -119,7 +119,7 @@ class Step:
         self._loss = loss.detach()
 
     def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> None:
-        """The user's own step, whose phases cannot be told apart: all of it is called forward."""
+        """The user's own step, whose phases cannot be separated: all of it counts as forward."""
         with self._autocast():
             loss = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
         if not self._loss_is_checked:
