@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; an interrupt is told in one sentence, also while things are still being imported."""
+    """Run the command line; an interrupt is reported in one sentence, even while modules are still being imported."""
     try:
         from torchlap.cli.app import main as run  # noqa: PLC0415  within the reach of the handler
 

@@ -57,7 +57,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
 
     Attributes:
         prepared: how it was warmed up the first time; a cell may be built more than once in a run.
-        builds: its laps, by the builds that ran them; each begins to train anew.
+        builds: its laps, by the builds that ran them; each build restarts the training.
         slow_steps: how many times as fast the steps are without the rare slow ones; 1.0 if those do not matter.
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.

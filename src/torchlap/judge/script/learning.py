@@ -32,8 +32,8 @@ SHAPES = Rule(
     "TL410",
     "error",
     "the loss does not compute what was intended",
-    "The shapes passed to it are valid, but mean something else: cross_entropy takes float targets with the outputs' "
-    "shape for class probabilities, and a column and a row broadcast to all pairs. The script trains at the same "
+    "The shapes passed to it are valid, but mean something else: cross_entropy treats float targets with the outputs' "
+    "shape as class probabilities, and a column and a row broadcast to all pairs. The script trains at the same "
     "speed, but on a different objective.",
     "Pass cross_entropy the logits of all classes, (N, C), and integer labels, (N,); pass other losses two tensors of "
     "the same shape.",
