@@ -1,15 +1,19 @@
 """The check of one operator's call: large calls in parts, and roundings that are right."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchlap.worker.numerics.axes import pieces
 from torchlap.worker.numerics.call_check import SAMPLE, CallCheck, Settings
 from torchlap.worker.numerics.combination import Combiner
+from torchlap.worker.numerics.reference import cut_to_tf32
 from torchlap.worker.numerics.selection import Sampler
+from torchlap.worker.numerics.shadow import Shadow
 from torchlap.worker.numerics.structure import NONE, SLOPE, direction_of
 from torchlap.worker.numerics.tolerance import SINGLE
 
@@ -96,3 +100,45 @@ def test_a_fused_optimizer_may_compute_with_its_numbers_in_float32(complement: f
     operator(*args, **named)
     args[3][0].copy_(lists[1][0].square() * complement)
     assert {judged.verdict.kind for judged in check.judge(None) if judged.verdict.kind} == found
+
+
+def test_a_device_may_cut_operands_off_to_tf32() -> None:
+    """Where all products have one sign, the errors of cutting off add up, and those of rounding average out."""
+    left, right = values(64, 4096).abs(), values(4096, 64).abs()
+    out = cut_to_tf32(left) @ cut_to_tf32(right)
+    assert kinds(ATEN.mm.default, (left, right), out, tf32=True) == set()
+    assert kinds(ATEN.mm.default, (left, right), out * 0.997, tf32=True) == {"wrong"}
+    assert kinds(ATEN.mm.default, (left, right), out) == {"imprecise"}
+
+
+class WrongMomentum(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Updates running means with another momentum than it was given, once: the reference runs on this device, too."""
+
+    done = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is ATEN.native_batch_norm.default and not self.done:
+            self.done = True
+            args[3].mul_(0.5)  # the running means
+        return out
+
+
+@pytest.mark.parametrize(("device", "found"), [(nullcontext, set()), (WrongMomentum, {"wrong"})])
+def test_running_statistics_are_compared_in_the_second_run_too(device: Any, found: set[str]) -> None:
+    """The schema does not say that they are changed: the reference starts from what they were before."""
+
+    def normalized(inputs: Tensor) -> None:
+        statistics = states.pop()
+        ATEN.native_batch_norm.default(inputs, None, None, *statistics, True, 0.1, 1e-5)
+
+    states = [(torch.zeros(3), torch.ones(3)) for _ in range(2)]
+    inputs = values(4, 3, 5, 5)
+    again = inputs * 1.01 + 0.01
+    shadow = Shadow()
+    with shadow:
+        normalized(inputs)
+    with device(), shadow.again():
+        normalized(again)
+    assert {fault.kind for fault in shadow.faults.values()} == found
+    assert not shadow.unchecked

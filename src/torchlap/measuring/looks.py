@@ -41,6 +41,9 @@ MOST_EXPLAIN_SECONDS = 1.0
 PEAKS_SECONDS, LEAST_PEAKS_SECONDS = 2.0, 0.6
 """For a device's peaks in all precisions, and in one: the latter is reserved, because the bottleneck needs it."""
 
+HELD_SHARE, MOST_HELD_SHARE = 0.001, 0.01
+"""Of the budget, for the breakdown of a cell that is held and warm after its laps, and the most that it may need."""
+
 WARM_UP_SECONDS = 0.2
 LOOK_PATIENCE_SECONDS = 30.0
 
@@ -56,6 +59,8 @@ class Looks:
 
     def __init__(self, context: Context, launcher: Launcher, lanes: int) -> None:
         self._context, self._launcher, self._lanes = context, launcher, lanes
+        self._brief: list[tuple[int, int, Cell]] = []
+        """Cells whose breakdown took little time, so that some of it, such as energy, is missing."""
 
     def _cells(self) -> Iterator[tuple[int, int, Cell]]:
         """The cells that have a figure, the fastest first: group, position, cell."""
@@ -115,6 +120,35 @@ class Looks:
         ]
         return min(found, default=0.0)
 
+    def explain_held(self, number: int, positions: Sequence[int]) -> None:
+        """Break down the steps of a group's accelerator cells while they are held: that costs little beyond the steps.
+
+        Not a cell that shares its device with others, whose memory would be counted as its own, nor one whose loader
+        has to be timed alone or that was compiled: these wait until the figures are complete.
+        """
+        context = self._context
+        tally, cells = context.ledger.tallies[number], context.plan.groups[number].cells
+        devices = [cells[position].device for position in positions]
+        budget = context.plan.budget_seconds
+        for position in positions:
+            cell, recipe = cells[position], cells[position].recipe
+            is_plain = not recipe.compile and recipe.workers is None and devices.count(cell.device) == 1
+            has_figure = len(tally.laps(position)) >= LEAST_LAPS and context.crew.holds(position)
+            if cell.device == "cpu" or not is_plain or not has_figure or position in tally.breakdowns:
+                continue
+            least = EXPLAIN_STEPS * context.ledger.steps[cell].seconds
+            seconds = max(least, min(HELD_SHARE * budget, MOST_EXPLAIN_SECONDS))
+            if seconds > min(MOST_HELD_SHARE * budget, context.left()):
+                continue
+            try:
+                breakdown = self._explain(position, cell, seconds)
+                self._brief.append((number, position, cell))
+                if cell.device not in context.ledger.peaks:
+                    self._measure_peaks(position, cell.device, LEAST_PEAKS_SECONDS)
+            except CellFailedError as failure:  # it is tried again after the figures
+                breakdown = Breakdown(reason=look_failed(failure, "analysis"))
+            context.emit(BreakdownMeasured(group=number, cell=position, breakdown=breakdown))
+
     def explain_all(self) -> None:
         """Find out why the cells take as long as they do, and, once a device, what it reaches."""
         context = self._context
@@ -126,6 +160,11 @@ class Looks:
         for count, (number, position, cell) in enumerate(waiting):
             breakdown = self._breakdown(cell, context.left() / (len(waiting) - count))
             context.emit(BreakdownMeasured(group=number, cell=position, breakdown=breakdown))
+        for number, position, cell in self._brief:
+            if context.left() >= MOST_EXPLAIN_SECONDS:
+                breakdown = self._breakdown(cell, MOST_EXPLAIN_SECONDS)
+                if not breakdown.reason:
+                    context.emit(BreakdownMeasured(group=number, cell=position, breakdown=breakdown))
 
     def _breakdown(self, cell: Cell, share: float) -> Breakdown:
         """Where a cell's step spends its time; it may take more than its share where the least needs that."""
@@ -135,22 +174,26 @@ class Looks:
         if cell.device not in context.ledger.peaks:
             limit -= LEAST_PEAKS_SECONDS
         if least > limit:
-            return Breakdown(reason=f"the analysis would take about {least:.2g} s; raise --budget")
+            problem = "out of time" if limit <= 0 else f"the analysis would take about {least:.2g} s"
+            return Breakdown(reason=f"{problem}; raise --budget")
         begun = context.clock()
         try:
             context.crew.build_one(SLOT, context.build_request(SLOT, cell), context.hang_seconds)
             self._warm_up(cell)
-            request = Explain(
-                slot=SLOT, limit_seconds=min(limit, max(least, min(share, MOST_EXPLAIN_SECONDS))), step_seconds=step
-            )
-            patience, report = self._patience(limit), context.reporter(cell)
-            breakdown = context.crew.ask(SLOT, request, Explained, patience, report).breakdown
-            self._measure_peaks(cell)
+            breakdown = self._explain(SLOT, cell, min(limit, max(least, min(share, MOST_EXPLAIN_SECONDS))))
+            self._measure_peaks(SLOT, cell.device, PEAKS_SECONDS)
         except CellFailedError as failure:  # the figure stands: it was measured before
             return Breakdown(reason=look_failed(failure, "analysis"), seconds=context.clock() - begun)
         finally:
             context.crew.release(trim=True)  # its peak memory is that of one cell
         return breakdown
+
+    def _explain(self, slot: int, cell: Cell, seconds: float) -> Breakdown:
+        """Where the step of a cell that is built and warm spends its time; raises CellFailedError."""
+        context = self._context
+        request = Explain(slot=slot, limit_seconds=seconds, step_seconds=context.ledger.steps[cell].seconds)
+        patience, report = self._patience(seconds), context.reporter(cell)
+        return context.crew.ask(slot, request, Explained, patience, report).breakdown
 
     def _warm_up(self, cell: Cell) -> None:
         context = self._context
@@ -163,18 +206,18 @@ class Looks:
         """How long a look may give no sign of life."""
         return min(self._context.hang_seconds, limit_seconds + LOOK_PATIENCE_SECONDS)
 
-    def _measure_peaks(self, cell: Cell) -> None:
-        """Measure what the device reaches in the precisions that are not known yet."""
+    def _measure_peaks(self, slot: int, device: str, seconds: float) -> None:
+        """Measure what the device reaches in the precisions that are not known yet, the first in any case."""
         context = self._context
-        known, limit = context.ledger.peaks.get(cell.device, set()), context.left()
+        known, limit = context.ledger.peaks.get(device, set()), context.left()
         if known >= set(get_args(Precision)) or (known and limit < LEAST_PEAKS_SECONDS):
             return
         begun = context.clock()
-        request = MeasurePeaks(slot=SLOT, limit_seconds=min(PEAKS_SECONDS, limit), known=tuple(sorted(known)))
+        request = MeasurePeaks(slot=slot, limit_seconds=min(seconds, limit), known=tuple(sorted(known)))
         try:
-            patience, report = self._patience(PEAKS_SECONDS), context.reporter(cell.device)
-            peaks = context.crew.ask(SLOT, request, PeaksReached, patience, report).peaks
+            patience, report = self._patience(PEAKS_SECONDS), context.reporter(device)
+            peaks = context.crew.ask(slot, request, PeaksReached, patience, report).peaks
         except CellFailedError as failure:  # another attempt would fail the same way
             refused = dict.fromkeys(get_args(Precision), failure.reason[:LONGEST_TEXT])
-            peaks = Peaks(device=cell.device, refused=refused, seconds=context.clock() - begun)
+            peaks = Peaks(device=device, refused=refused, seconds=context.clock() - begun)
         context.emit(PeaksMeasured(peaks))

@@ -22,7 +22,7 @@ from torchlap.stats import verdict
 
 __all__ = ["Session", "Status"]
 
-FIGURES_SHARE, SHARE_BEFORE_CHECKS = 0.85, 0.75
+FIGURES_SHARE, SHARE_BEFORE_CHECKS = 0.85, 0.77
 """Of the budget, if only bottlenecks follow, and if accelerators' results are to be checked, too."""
 
 FIRST_SECONDS, PAIRED_SECONDS = 1.0, 2.0
@@ -240,6 +240,8 @@ class Session:
         self._starts.append(
             group.measure(seconds, self._start_seconds(), fresh=fresh, most_seconds=most_seconds, patient=patient)
         )
+        if context.plan.explain:
+            self._looks.explain_held(number, positions)
 
     def _start_seconds(self) -> float:
         """What building the cells of a group is expected to take."""

@@ -60,10 +60,14 @@ class Judged(Struct, frozen=True):
 
 
 class CallCheck:
-    """Prepared before a call of an operator; judges its results afterwards."""
+    """Prepared before a call of an operator; judges its results afterwards.
+
+    Attributes:
+        call: the arguments, as they are when the results are judged.
+    """
 
     def __init__(self, func: Operator, args: Any, kwargs: Any, settings: Settings) -> None:
-        self.func, self._call, self._settings = func, (args, kwargs), settings
+        self.func, self.call, self._settings = func, (args, kwargs), settings
         self._name: str = func.overloadpacket.__name__
         self._joined: Joined | None = None
         self._parts: list[tuple[Part, Piece | None]] = []
@@ -105,7 +109,7 @@ class CallCheck:
 
     def judge(self, out: Any) -> Iterator[Judged]:
         """The verdict on each result that was compared; a result may have several."""
-        results = outputs(self.func, *self._call, out)
+        results = outputs(self.func, *self.call, out)
         for tensor, before in self._probes:
             if not identical(before, probe(tensor)):
                 yield Judged(0, tensor, Verdict("wrong", Deviation(1.0, 1.0), 0.0), "an argument that must not change")
@@ -155,7 +159,7 @@ class CallCheck:
             doubtful = self._combined(piece, results, known)  # with other weights
             if all(screening.within_limit for screening in doubtful.values()):
                 return
-        for judged in self._judge_part(whole(self.func, *self._call), None, results) if doubtful else ():
+        for judged in self._judge_part(whole(self.func, *self.call), None, results) if doubtful else ():
             if judged.number in doubtful:
                 yield judged
 
@@ -164,7 +168,7 @@ class CallCheck:
     ) -> dict[int, Screening]:
         """By number, what combinations say of the results that are not clearly right."""
         combiner, sampler = self._settings.combiner, self._settings.sampler
-        found = screen(self.func, self._call, results, piece, combiner=combiner, sampler=sampler, known=known)
+        found = screen(self.func, self.call, results, piece, combiner=combiner, sampler=sampler, known=known)
         return {number: screening for number, screening in found.items() if screening.suspicious}
 
 

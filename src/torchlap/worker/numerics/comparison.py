@@ -25,6 +25,7 @@ from torchlap.worker.numerics.tolerance import (
     ELEMENT,
     FACTOR,
     FACTOR_16_BIT,
+    FACTOR_CUT,
     GROWTH,
     LUCK_16_BIT,
     NEAR,
@@ -141,6 +142,9 @@ def _by_rows(reference: Reference, number: int, got: Tensor, verdict: Verdict, *
             continue
         own, _ = rows_over_limit(reference.single(number, tf32=tf32), right, dimension)
         limits = GROWTH * SINGLE + FACTOR * own
+        if tf32 and reference.is_product:
+            cut, _ = rows_over_limit(reference.cut_off(number), right, dimension)
+            limits = torch.maximum(limits, GROWTH * SINGLE + FACTOR_CUT * cut)
         wrong = suspicious & (errors > limits)
         if bool(wrong.any()):
             change, _ = rows_over_limit(reference.perturbed(number, PERTURBATION), right, dimension)
@@ -184,7 +188,15 @@ def _over_rounding(reference: Reference, number: int, got: Tensor, right: Tensor
 
 def _is_of_lower_precision(reference: Reference, number: int, result: Tensor, deviation: Deviation) -> bool:
     lower, unit = reference.in_next_lower(number, result.dtype)
-    return deviation.error <= allowed(lower.error, result.numel(), unit)
+    if deviation.error <= allowed(lower.error, result.numel(), unit):
+        return True
+    right = reference.right(number)
+    return not unit and deviation.error <= _limit_cut(deviation_of(reference.cut_off(number).to(result.dtype), right))
+
+
+def _limit_cut(cut: Deviation) -> float:
+    """The largest error of a product with operands in TF32, from the error where they are cut off."""
+    return GROWTH * SINGLE + FACTOR_CUT * cut.error
 
 
 def _limits(reference: Reference, number: int, result: Tensor, *, tf32: bool) -> Iterator[tuple[float, float]]:
@@ -199,6 +211,9 @@ def _limits(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
     own = deviation_of(reference.single(number, tf32=tf32).to(lowest), right)
     limit, worst = allowed(own.error, elements, unit), allowed_worst(own.worst, elements, unit)
     yield limit, worst
+    if tf32 and reference.is_product:
+        cut = deviation_of(reference.cut_off(number).to(lowest), right)
+        yield _limit_cut(cut), allowed_worst(cut.worst, elements, unit)
     if reference.cancels:
         change = deviation_of(reference.perturbed(number, unit / 2 if unit else PERTURBATION), right)
         yield limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst

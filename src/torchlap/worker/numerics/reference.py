@@ -63,6 +63,10 @@ class Reference:
             self._singles[tf32] = self._run(torch.float32, OPERANDS.get(self.name, ()) if tf32 else ())
         return as_real(present(self._singles[tf32][number]))
 
+    def cut_off(self, number: int) -> Tensor:
+        """A product's result in float32 from operands that were cut off to TF32, as some devices do, not rounded."""
+        return as_real(present(self._run(torch.float32, OPERANDS.get(self.name, ()), cut_to_tf32)[number]))
+
     def same_types(self, number: int) -> Tensor:
         """The CPU's result in the types of the call; in float32 where it does not support them."""
         try:
@@ -104,10 +108,13 @@ class Reference:
 
         return _pytree.tree_map(convert, self.before)
 
-    def _run(self, dtype: torch.dtype, rounded: Sequence[int] = ()) -> Results:
+    def _run(
+        self, dtype: torch.dtype, rounded: Sequence[int] = (), rounding: Callable[[Tensor], Tensor] | None = None
+    ) -> Results:
         args, kwargs = self._converted(dtype)
+        to = rounding or to_tf32
         args = tuple(
-            to_tf32(arg) if number in rounded and isinstance(arg, Tensor) else arg for number, arg in enumerate(args)
+            to(arg) if number in rounded and isinstance(arg, Tensor) else arg for number, arg in enumerate(args)
         )
         return self._results(args, kwargs)
 
@@ -178,3 +185,11 @@ def to_tf32(values: Tensor) -> Tensor:
     bits = values.float().contiguous().view(torch.int32)
     rounded = (bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF
     return rounded.view(torch.float32).reshape(values.shape).to(values.dtype)
+
+
+def cut_to_tf32(values: Tensor) -> Tensor:
+    """Cut float32 off to the ten bits of TF32's mantissa; of complex numbers both parts."""
+    if values.is_complex():
+        return torch.view_as_complex(cut_to_tf32(torch.view_as_real(values.resolve_conj())).contiguous())
+    bits = values.float().contiguous().view(torch.int32) & ~0x1FFF
+    return bits.view(torch.float32).reshape(values.shape).to(values.dtype)

@@ -16,12 +16,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchlap.worker.numerics.call_check import identical, probe
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, deviation_of
-from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, is_floating, outputs
+from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, is_floating, outputs, written
 from torchlap.worker.numerics.reference import as_real
 from torchlap.worker.numerics.tolerance import FACTOR_16_BIT, GROWTH, SINGLE
 
 CHECK_SECOND_RUN = 8
 """Operators that are compared with float64 at most."""
+
+SMALL_STATE = 1 << 16
+"""Elements of an argument that is changed, and so copied before: BatchNorm's running statistics have few."""
+
+Call = tuple[Any, Any]
+"""Of an operator: args and kwargs."""
 
 
 class Trace(Struct, frozen=True):
@@ -44,10 +50,11 @@ class Repeat(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
     Args:
         first: the traces of its first run.
-        check: called with a call whose results differ too much; returns whether they are wrong.
+        check: called with an operator, its call as it was before (None if that is not known), its call now, and what
+            it returned, where the results differ too much; returns whether they are wrong.
     """
 
-    def __init__(self, first: list[Trace], check: Callable[[Operator, Any, Any, Any], bool]) -> None:
+    def __init__(self, first: list[Trace], check: Callable[[Operator, Call | None, Call, Any], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._first, self._check = iter(first), check
         self._together = True
@@ -56,17 +63,20 @@ class Repeat(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     def __torch_dispatch__(self, func: Operator, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator, and compare its results with those of the first run."""
         kwargs = kwargs or {}
+        if not self._together or func.is_view or func.overloadpacket.__name__ in WITHOUT_RESULTS:
+            return func(*args, **kwargs)
+        before = _before(func, args, kwargs)
         out = func(*args, **kwargs)
-        if self._together and not func.is_view and func.overloadpacket.__name__ not in WITHOUT_RESULTS:
-            self._follow(func, args, kwargs, out)
+        self._follow(func, before, (args, kwargs), out)
         return out
 
-    def _follow(self, func: Operator, args: Any, kwargs: Any, out: Any) -> None:
+    def _follow(self, func: Operator, before: Call | None, call: Call, out: Any) -> None:
+        args, kwargs = call
         first, now = next(self._first, None), trace_of(func, args, kwargs, out)
         if first is None or (first.name, first.numbers) != (now.name, now.numbers):
             self._together = False
             return
-        changed = [difference(before, after) for before, after in zip(first.results, now.results, strict=False)]
+        changed = [difference(earlier, later) for earlier, later in zip(first.results, now.results, strict=False)]
         if not any(changed):
             return
         random = torch.Tag.nondeterministic_seeded in func.tags
@@ -74,7 +84,17 @@ class Repeat(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self._together = False
             return
         self._left -= 1
-        self._together = not self._check(func, args, kwargs, out)  # what follows a wrong result differs, too
+        self._together = not self._check(func, before, call, out)  # what follows a wrong result differs, too
+
+
+def _before(func: Operator, args: Any, kwargs: Any) -> Call | None:
+    """A call as it is now, with copies of what it will change; None if that is large."""
+    changed = [leaf for leaf in _pytree.tree_leaves(written(func, args, kwargs)) if isinstance(leaf, Tensor)]
+    if any(tensor.numel() > SMALL_STATE for tensor in changed):
+        return None
+    copies = {id(tensor): tensor.detach().clone() for tensor in changed}
+    call: Call = _pytree.tree_map(lambda leaf: copies.get(id(leaf), leaf), (args, kwargs))
+    return call
 
 
 def difference(before: Tensor | None, after: Tensor | None) -> float:

@@ -22,14 +22,14 @@ from torchlap.schema.numerics import NumericsFault
 from torchlap.worker.errors import first_line
 from torchlap.worker.numerics import draws
 from torchlap.worker.numerics.bug_report import script
-from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings, changes_arguments, probe
+from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings, probe
 from torchlap.worker.numerics.combination import Combiner
 from torchlap.worker.numerics.comparison import Verdict
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, described, fault_of
 from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu
 from torchlap.worker.numerics.reference import OPERANDS, STAND_INS
-from torchlap.worker.numerics.repeat import Repeat, Trace, difference, trace_of
+from torchlap.worker.numerics.repeat import Call, Repeat, Trace, difference, trace_of
 from torchlap.worker.numerics.selection import Sampler
 from torchlap.worker.numerics.tolerance import GROWTH, SINGLE
 
@@ -135,14 +135,17 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         """Follows the step's second run; its faults are added to these."""
         return Repeat(self.traces, self._check_again)
 
-    def _check_again(self, func: Operator, args: Any, kwargs: Any, out: Any) -> bool:
+    def _check_again(self, func: Operator, before: Call | None, call: Call, out: Any) -> bool:
         """Compare a call of the second run with float64; whether it is wrong."""
-        if changes_arguments(func):
+        if before is None:
             self.unchecked.setdefault(func.overloadpacket.__name__, "gives a different result in the second run")
             return False
-        before = len(self.faults)
-        self._judge(self._prepared(func, args, kwargs), func, (args, kwargs), out)
-        return len(self.faults) > before
+        faults = len(self.faults)
+        check = self._prepared(func, *before)
+        if check is not None:
+            check.call = call
+        self._judge(check, func, call, out)
+        return len(self.faults) > faults
 
     def _checked(self, func: Operator, args: Any, kwargs: Any) -> Any:
         """Run the operator; compare its results with their reference."""

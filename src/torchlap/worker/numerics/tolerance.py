@@ -18,6 +18,10 @@ product in TF32 has an error of 3,000 or more."""
 FACTOR, FACTOR_16_BIT = 8.0, 5.0
 """Times a correct implementation's own error. A 16-bit result's error is its rounding, the same everywhere, so less."""
 
+FACTOR_CUT = 2.0
+"""Times the error of a product whose operands are cut off to TF32. All of them are then too small, so their errors add
+up where those of rounding average out; but they are the same on every device that cuts off."""
+
 WORST = 4.0
 """How much further off the worst element may be, relative to the root mean square."""
 
