@@ -291,6 +291,16 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         server(devices=(), trials=(), torch=None, import_failure=ImportFailure("crash", "killed by SIGABRT")),
         ("TL104",),
     ),
+    "a variable breaks the import": (
+        server(
+            devices=(),
+            trials=(),
+            torch=None,
+            import_failure=ImportFailure("crash", "undefined symbol", without="LD_PRELOAD"),
+        ),
+        ("TL107",),
+    ),
+    "a file hides a module": (server(hiding=("dis.py hides Python's module dis",)), ("TL108",)),
     "devices cannot be listed": (
         server(devices=(), trials=(), torch=None, unread=(Unread("torch's devices", "RuntimeError: CUDA"),)),
         ("TL105",),

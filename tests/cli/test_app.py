@@ -1,10 +1,12 @@
 """The command itself: help, version, and what it imports."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from support import Command
+from support import ROOT, Command
 
 import torchlap as package
 
@@ -30,6 +32,15 @@ def test_a_reader_that_stops_reading_is_not_an_error() -> None:
     command = f"{sys.executable} -m torchlap run --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "run --help", "run --suite list"])
+def test_a_full_disk_is_one_sentence_and_an_exit_code(words: str) -> None:
+    here = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "torchlap", *words.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=here)
+    assert (done.returncode, done.stderr.count("\n"), "No space left" in done.stderr) == (4, 1, True)
 
 
 def test_a_command_that_does_not_exist_is_refused(torchlap: Command) -> None:

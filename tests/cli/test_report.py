@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from making import prepared, rounds, run
@@ -67,26 +68,64 @@ def test_the_run_file_itself_and_any_other_file_are_kept(option: str, file: Path
 
 
 @pytest.mark.parametrize("option", FORMATS)
-def test_what_is_not_a_regular_file_is_refused(option: str, file: Path) -> None:
-    fifo, link, folder = (file.with_name(name) for name in ("fifo", "link", "folder"))
-    os.mkfifo(fifo)
+def test_force_replaces_another_file_but_no_input(option: str, file: Path) -> None:
+    other = file.with_name("thesis.html")
+    other.write_text("<html>old</html>")
+    other.chmod(0o600)
+    assert invoke("report", file, option, other, "--force").exit_code == 0
+    assert (b"torchlap" in other.read_bytes(), other.stat().st_mode & 0o777) == (True, 0o600)
+    link = file.with_name("link")
     link.symlink_to(file)
-    folder.mkdir()
     before = file.read_bytes()
-    for target in (fifo, link, folder, Path("/dev/null"), Path("/dev/full")):
-        result = invoke("report", file, option, target)
-        assert (result.exit_code, str(target) in result.stderr) == (4, True), target
-        assert "Traceback" not in result.output
-    assert file.read_bytes() == before
-    assert link.is_symlink()
+    for target in (file, link):
+        assert invoke("report", file, option, target, "--force").exit_code == 4
+        assert invoke("report", file.parent, option, target, "--force").exit_code == 4 or option == "--png"
+    assert (file.read_bytes(), link.is_symlink()) == (before, True)
 
 
 @pytest.mark.parametrize("option", FORMATS)
-def test_a_dangling_link_is_refused(option: str, file: Path) -> None:
-    link = file.with_name("link")
-    link.symlink_to(file.with_name("nowhere"))
-    assert invoke("report", file, option, link).exit_code == 4
-    assert not file.with_name("nowhere").exists()
+def test_a_link_is_followed(option: str, file: Path) -> None:
+    link, there = file.with_name("link"), file.with_name("there")
+    link.symlink_to(there)
+    for _ in range(2):
+        assert invoke("report", file, option, link).exit_code == 0
+        assert (link.is_symlink(), there.is_file()) == (True, True)
+
+
+@pytest.mark.parametrize("option", FORMATS)
+def test_a_device_or_a_fifo_is_written_through(option: str, file: Path) -> None:
+    fifo = file.with_name("fifo")
+    os.mkfifo(fifo)
+    received: list[bytes] = []
+    reader = Thread(target=lambda: received.append(fifo.read_bytes()))
+    reader.start()
+    assert invoke("report", file, option, fifo).exit_code == 0
+    reader.join()
+    assert b"torchlap" in received[0]
+    assert fifo.is_fifo()
+    assert invoke("report", file, option, "/dev/null").exit_code == 0
+    full = invoke("report", file, option, "/dev/full")
+    assert (full.exit_code, full.stderr.count("\n"), "No space left" in full.stderr) == (4, 1, True)
+    assert Path("/dev/null").is_char_device()
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("option", FORMATS)
+def test_a_folder_is_refused(option: str, file: Path) -> None:
+    result = invoke("report", file, option, file.parent)
+    assert (result.exit_code, "is a folder" in result.stderr) == (4, True)
+
+
+def test_a_picture_of_another_format_is_refused(file: Path) -> None:
+    picture = file.with_name("picture.jpg")
+    result = invoke("report", file, "--png", picture)
+    assert (result.exit_code, "ends in .png" in result.stderr, picture.exists()) == (2, True, False)
+
+
+def test_a_page_and_a_picture_are_two_files(file: Path) -> None:
+    both = file.with_name("both")
+    result = invoke("report", file, "--html", both, "--png", both)
+    assert (result.exit_code, both.exists()) == (2, False)
 
 
 @pytest.mark.parametrize("option", FORMATS)

@@ -42,7 +42,7 @@ def _examined(hang_seconds: float, watch: Watcher) -> Facts:
     try:
         processes = launcher(hang_seconds)
         try:
-            return Examination(processes, hang_seconds, watch).examine(end_reading())
+            return facts.with_hidden(Examination(processes, hang_seconds, watch).examine(end_reading()))
         finally:
             processes.close()
     except ImportFailedError as failure:

@@ -9,7 +9,8 @@ import typer
 
 from torchlap import __version__
 from torchlap.cli import audit, compare, doctor, report, run, verify
-from torchlap.errors import EXIT_FINE
+from torchlap.cli.console import drop_output, say
+from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE
 
 app = typer.Typer(
     rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -59,7 +60,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="torchlap")
+        try:
+            app(prog_name="torchlap")
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(EXIT_FINE)
+    except OSError as error:
+        drop_output()
+        say(f"torchlap: cannot write to the standard output ({error.strerror}): write it to another place.")
+        sys.exit(EXIT_RUN_FILE)

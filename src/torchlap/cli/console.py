@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
-from torchlap.errors import EXIT_INTERRUPTED, EXIT_RUN_FILE, RunFileError, TorchlapError
+from torchlap.errors import EXIT_INTERRUPTED, EXIT_RUN_FILE, TorchlapError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 FALLBACK_WIDTH = 80
 REPORT_LOST = "the report is lost"
-PAGE_MARK = b'<meta name="generator" content="torchlap '
-PNG_MARK = b"tEXtSoftware\x00torchlap"
-"""How a file that torchlap wrote is recognized; anything else is never replaced."""
 
 Format = TypeVar("Format")
 
@@ -65,11 +62,16 @@ def write_out(text: str, lost: str = "the results are in the run file") -> bool:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         if not isinstance(error, BrokenPipeError):
             say(f"Cannot write to the standard output ({error.strerror}): {lost}.")
             return False
     return True
+
+
+def drop_output() -> None:
+    """Send the standard output, with what is still buffered, to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(report: str, code: int) -> NoReturn:
@@ -113,35 +115,3 @@ def interrupt_on(*signals: signal.Signals) -> None:
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def write_report(path: Path, content: bytes) -> None:
-    """Write a page or picture in one step; it replaces only a file that torchlap itself has written.
-
-    Raises:
-        RunFileError: when the path is something else, or cannot be written; what was there is kept.
-    """
-    _check_replaceable(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another file.") from None
-    say(f"Wrote {path}")
-
-
-def _check_replaceable(path: Path) -> None:
-    try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise RunFileError(f"{path} is not a regular file: choose another file.")
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            start = file.read(2000)
-    except OSError as error:
-        raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another file.") from None
-    if PAGE_MARK not in start and PNG_MARK not in start:
-        raise RunFileError(f"{path} already exists and is not a torchlap report: choose another file.")

@@ -27,6 +27,8 @@ class Display:
         """Groups whose line was printed, where the output is no terminal."""
         self._table = ""
         self.path: Path | None = None
+        self.printed = True
+        """Whether the standard output took everything so far."""
 
     def __enter__(self) -> Self:
         from rich.live import Live
@@ -52,7 +54,7 @@ class Display:
 
         self._header, self.path = header, path
         if self._output is Format.table and self.run:
-            write_out(terminal.machine(self.run, width(), color=color()))
+            self.printed = write_out(terminal.machine(self.run, width(), color=color()))
 
     def _event(self, event: "Event") -> None:
         from torchlap.schema.events import GroupFinished, GroupStarted
@@ -97,7 +99,7 @@ class Display:
         """Print the figures that there are, in the requested format."""
         self._live.stop()
         if self.run is not None:
-            write_out(formatted(self.run, self._output, why=self._why, path=self.path))
+            self.printed &= write_out(formatted(self.run, self._output, why=self._why, path=self.path))
 
 
 def formatted(run: "Run", output: Format, *, why: bool, path: Path | None = None) -> str:

@@ -145,6 +145,7 @@ Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its o
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that torchlap did not write; never an input.")]
 Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 ReportFormatOption = Annotated[

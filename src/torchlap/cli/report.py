@@ -15,9 +15,9 @@ from torchlap.cli.console import (
     show,
     width,
     write_out,
-    write_report,
 )
 from torchlap.cli.display import formatted
+from torchlap.cli.output_file import check_target, write_file
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ EPILOG = (
 MOST_WHOLE_RUNS = 20
 """With more runs than this, each is one line."""
 
+OTHER_PICTURES = (".jpg", ".jpeg", ".svg", ".pdf", ".gif", ".webp", ".tif", ".tiff", ".bmp")
+"""Endings of a file that would not be what its name says."""
+
 
 def report(
     runs: given.Runs,
@@ -37,6 +40,7 @@ def report(
     output: given.FormatOption = given.Format.table,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,
+    force: given.Force = False,
 ) -> None:
     """Show earlier runs or references in the same way as torchlap run."""
     from torchlap.reports.run import terminal
@@ -45,12 +49,19 @@ def report(
     with errors_in_one_sentence():
         if (html or png) and (output is not given.Format.table or why):
             raise UsageError("--html and --png write complete files: omit --format and --why.")
+        if png is not None and png.suffix.lower() in OTHER_PICTURES:
+            raise UsageError(f"--png writes PNG, not {png.suffix}: choose a name that ends in .png.")
+        for path in (html, png):
+            if path is not None:
+                check_target(path, inputs=map(Path, runs), force=force)
         found = find_runs(*runs, warn=say)
         if len(found) > 1 and (png or output in (given.Format.csv, given.Format.json)):
             what = "--png" if png else f"--format {output}"
             raise UsageError(f"{what} shows only one run: name one, or use --html or torchlap compare.")
         if html or png:
-            _draw(found, html, png)
+            if html is not None and png is not None and html.resolve() == png.resolve():
+                raise UsageError("--html and --png name the same file: choose two.")
+            _draw(found, html, png, force=force)
             return
         if len(found) > MOST_WHOLE_RUNS and output is given.Format.table:
             show(terminal.overview(found, width(), color=color()), EXIT_FINE)
@@ -70,11 +81,12 @@ def _print_run(named: "Named", output: given.Format, *, why: bool, heading: bool
         raise typer.Exit(EXIT_RUN_FILE)
 
 
-def _draw(found: "list[Named]", html: Path | None, png: Path | None) -> None:
+def _draw(found: "list[Named]", html: Path | None, png: Path | None, *, force: bool) -> None:
     """Write a page, a picture, or both."""
     from torchlap.reports.run import charts, page, rows
 
+    inputs = [Path(named.name) for named in found]
     if html is not None:
-        write_report(html, page.as_html(found, __version__).encode())
+        write_file(html, page.as_html(found, __version__).encode(), inputs=inputs, force=force)
     if png is not None:
-        write_report(png, charts.headline_png(rows.judged(found[0].run)))
+        write_file(png, charts.headline_png(rows.judged(found[0].run)), inputs=inputs, force=force)

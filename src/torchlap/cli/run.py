@@ -9,7 +9,14 @@ import typer
 from torchlap.cli import options as given
 from torchlap.cli.console import errors_in_one_sentence, interrupt_on, say
 from torchlap.cli.display import Display
-from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED, TorchlapError, UsageError
+from torchlap.errors import (
+    EXIT_FINE,
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FILE,
+    EXIT_SOME_CELLS_FAILED,
+    TorchlapError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from torchlap.measuring.plan import Options
@@ -17,7 +24,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Exit codes: 0 every cell has a result, or was too slow for the budget; 1 some cells failed or are void; 2 invalid "
-    "arguments; 3 torch or torchvision is unusable; 4 the run file cannot be written or read; 130 interrupted."
+    "arguments; 3 torch or torchvision is unusable; 4 the run file cannot be written or read, or the standard output "
+    "cannot be written; 130 interrupted."
 )
 
 
@@ -100,7 +108,7 @@ def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
             display.show_figures()
             raise
         display.show_figures()
-    raise typer.Exit(_exit_code(display.run))
+    raise typer.Exit(_exit_code(display.run) if display.printed else EXIT_RUN_FILE)
 
 
 def _exit_code(run: "Run | None") -> int:

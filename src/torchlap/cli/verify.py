@@ -8,7 +8,7 @@ import typer
 
 from torchlap.cli import options as given
 from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, say, show_as, spinner, width
-from torchlap.errors import RunFileError
+from torchlap.cli.output_file import check_target, write_file
 
 if TYPE_CHECKING:
     from torchlap.judge.numerics import Verification
@@ -43,6 +43,7 @@ def verify(
     seed: Seed = 0,
     no_suite: NoSuite = False,
     report_bug: ReportBug = None,
+    force: given.Force = False,
     output: given.ReportFormatOption = given.ReportFormat.text,
 ) -> None:
     """Check whether devices compute correct results: each operator of a step against float64 on the CPU."""
@@ -51,6 +52,9 @@ def verify(
 
     with errors_in_one_sentence():
         interrupt_on(signal.SIGTERM)
+        inputs = [Path(model.rpartition(":")[0]) for model in models or () if model.count(":")]
+        if report_bug is not None:
+            check_target(report_bug, inputs=inputs, force=force)
         options = given.workload_options(
             models=models,
             devices=devices,
@@ -67,7 +71,7 @@ def verify(
         if result.interrupted:
             say("Interrupted: results up to that point follow.")
         if report_bug is not None:
-            _write_bug_report(result, report_bug)
+            _write_bug_report(result, report_bug, inputs, force=force)
         writers = {
             given.ReportFormat.text: lambda: reports.as_text(result, width(), color=color()),
             given.ReportFormat.markdown: lambda: reports.as_markdown(result),
@@ -76,15 +80,11 @@ def verify(
         show_as(output, writers, reports.exit_code(result))
 
 
-def _write_bug_report(result: "Verification", path: Path) -> None:
+def _write_bug_report(result: "Verification", path: Path, inputs: list[Path], *, force: bool) -> None:
     """Write the script of the first fault, and say what was done."""
     scripts = [checked.numerics.script for checked in result.cells if checked.numerics.script]
     if not scripts:
         say("No script was written: no reproducible fault found.")
         return
-    try:
-        with path.open("x") as file:
-            file.write(scripts[0])
-    except OSError as error:
-        raise RunFileError(f"Cannot write {path} ({error.strerror}): choose another with --report-bug.") from None
-    say(f"Wrote a script that reproduces the first fault with torch alone: {path}")
+    write_file(path, scripts[0].encode(), inputs=inputs, force=force)
+    say("It reproduces the first fault with torch alone.")

@@ -13,6 +13,7 @@ import psutil
 from msgspec.structs import replace
 
 from torchlap.machine import installation, nvidia, probes
+from torchlap.machine.import_trials import culprit, hidden_by_python_path, hidden_here
 from torchlap.machine.privacy import LONGEST, private
 from torchlap.machine.probes import ProbeError
 from torchlap.schema.base import FailureKind, whole
@@ -134,8 +135,16 @@ def with_torch(machine: Facts, description: Description) -> Facts:
 
 
 def without_torch(machine: Facts, kind: FailureKind, cause: str, output: str) -> Facts:
-    """The machine's facts, and why torch cannot be imported."""
-    return replace(machine, import_failure=ImportFailure(kind, private(cause), private(output[-LONGEST:])))
+    """The machine's facts, and why torch cannot be imported; a crash is tried again without each suspect variable."""
+    without = culprit() if kind == "crash" else ""
+    failure = ImportFailure(kind, private(cause), private(output[-LONGEST:]), without=without)
+    hiding = hidden_by_python_path() if without == "PYTHONPATH" else ()
+    return replace(machine, import_failure=failure, hiding=tuple(map(private, hiding)))
+
+
+def with_hidden(machine: Facts) -> Facts:
+    """The machine's facts, where torch can be imported, with the files that would prevent it in the working folder."""
+    return replace(machine, hiding=tuple(map(private, hidden_here())))
 
 
 def with_unread(machine: Facts, what: str, why: str) -> Facts:

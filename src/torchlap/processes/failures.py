@@ -5,6 +5,7 @@ import signal
 import sys
 
 from torchlap.errors import InstallError
+from torchlap.machine.import_trials import hidden_by_python_path
 from torchlap.schema.base import FailureKind
 from torchlap.schema.packages import reinstall
 
@@ -27,7 +28,12 @@ class ImportFailedError(InstallError):
     def __init__(self, kind: FailureKind, reason: str, output: str) -> None:
         self.kind, self.output = kind, output
         self.cause = import_cause(kind, reason, output)
-        super().__init__(f"{self.cause} Run torchlap doctor for details, or reinstall: {reinstall(sys.executable)}.")
+        hidden = "".join(
+            f" {clause}: rename it." for clause in hidden_by_python_path() if clause.split(" hides ")[0] in output
+        )
+        super().__init__(
+            f"{self.cause}{hidden} Run torchlap doctor for details, or reinstall: {reinstall(sys.executable)}."
+        )
 
 
 def import_cause(kind: FailureKind, reason: str, output: str) -> str:

@@ -48,11 +48,17 @@ class TorchFacts(Struct, frozen=True, kw_only=True):
 
 
 class ImportFailure(Struct, frozen=True):
-    """Why torch and torchvision cannot be imported; `output` is the end of what was printed."""
+    """Why torch and torchvision cannot be imported.
+
+    Attributes:
+        output: the end of what was printed.
+        without: the environment variable without which the import works, or `the user site`; empty if unknown.
+    """
 
     kind: FailureKind
     reason: Text
     output: Text = ""
+    without: Text = ""
 
 
 class Trial(Struct, frozen=True, kw_only=True):
@@ -155,5 +161,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     torchvision_needs: Text = ""
     torch: TorchFacts | None = None
     import_failure: ImportFailure | None = None
+    hiding: tuple[Text, ...] = ()
+    """Clauses that name files that hide a module, where importing torch fails because of them."""
     trials: tuple[Trial, ...] = ()
     unread: tuple[Unread, ...] = ()

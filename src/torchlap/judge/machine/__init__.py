@@ -18,7 +18,15 @@ Check = Callable[[Facts], Iterable[Finding]]
 CATALOGUE = catalogue(amd_intel, apple, cpu, devices, environment, install, nvidia)
 
 CHAINS: tuple[tuple[Check, ...], ...] = (
-    (install.missing, install.mismatch, install.import_fails, install.too_old, install.no_devices),
+    (
+        install.missing,
+        install.mismatch,
+        install.hidden_module,
+        install.broken_by_variable,
+        install.import_fails,
+        install.too_old,
+        install.no_devices,
+    ),
     (apple.rosetta, apple.without_mps, apple.macos_too_old, apple.unavailable),
     (nvidia.no_driver, nvidia.driver_fails, nvidia.cpu_wheel, nvidia.hidden, nvidia.driver_too_old, nvidia.unavailable),
     (amd_intel.amd_hidden, amd_intel.amd_wheel, amd_intel.amd_unavailable),

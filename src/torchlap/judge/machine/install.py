@@ -66,6 +66,45 @@ def import_fails(facts: Facts) -> Iterable[Finding]:
         yield IMPORT_FAILS.finding("", failure.reason, command=packages.reinstall(facts.interpreter))
 
 
+WITHOUT = Rule(
+    "TL107",
+    "error",
+    "an environment variable breaks the import of torch",
+    "The install is right: with the variable unset, the same Python imports torch. The variable puts another library "
+    "or module before torch's own, so reinstalling does not help.",
+    "Unset the variable, or remove the folder or library at fault from it.",
+    "importing torch again without each variable; pytorch/pytorch#157709, pytorch/pytorch#120186",
+)
+USER_SITE = "the user site"
+
+
+def broken_by_variable(facts: Facts) -> Iterable[Finding]:
+    """Without one variable, the import works."""
+    failure = facts.import_failure
+    if failure is not None and failure.without:
+        name = failure.without
+        command = "export PYTHONNOUSERSITE=1" if name == USER_SITE else f"unset {name}"
+        evidence = f"torch can be imported without {name}, and not with it: {failure.reason}"
+        yield WITHOUT.finding("", evidence, command=command)
+
+
+HIDDEN = Rule(
+    "TL108",
+    "error",
+    "a file hides a module that torch needs",
+    "Python imports the first module with a name, so a file in the working folder or in PYTHONPATH replaces the module "
+    "of the same name. The import of torch then fails in that folder alone.",
+    "Rename the file, and delete its __pycache__.",
+    "pytorch/pytorch#39473, pytorch/pytorch#19943",
+)
+
+
+def hidden_module(facts: Facts) -> Iterable[Finding]:
+    """The import fails, and a file has the name of a module."""
+    for clause in facts.hiding:
+        yield HIDDEN.finding("", clause)
+
+
 NO_DEVICES = Rule(
     "TL105",
     "error",
