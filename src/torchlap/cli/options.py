@@ -144,6 +144,15 @@ Why = Annotated[
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arm",
+        metavar="NAME=WORDS",
+        help="Compare two or more arms in turns: NAME=python:PATH, path:FOLDER, env:VARIABLE=VALUE, recipe:WORDS, or "
+        "several of these separated by commas. Repeat for every arm; the first is the baseline.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
 Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]

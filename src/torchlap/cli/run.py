@@ -39,12 +39,15 @@ def run(
     no_verify: given.NoVerify = False,
     why: given.Why = None,
     isolate: given.Isolate = False,
+    arm: given.Arms = None,
     out: given.Out = None,
     resume: given.Resume = None,
     output: given.FormatOption = given.Format.table,
 ) -> None:
     """Train real models on every device and print each speed-up with its interval."""
     from msgspec.structs import replace
+
+    from torchlap.schema.arm import parse_arms
 
     with errors_in_one_sentence():
         options = replace(
@@ -68,6 +71,7 @@ def run(
             verify=not no_verify,
             explain=why is not False,
             isolate=isolate,
+            arms=parse_arms(arm or ()),
         )
         _measure(options, output, why=bool(why))
 
