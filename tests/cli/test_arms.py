@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torchlap.measuring.plan import Options
 from torchlap.reports.run.plain import as_csv, as_json, as_markdown
 from torchlap.schema.arm import Arm, parse_arm, parse_arms
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Cell, Group, Plan, Workload
 
 CPU = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--no-why")
 
@@ -141,6 +143,36 @@ def test_the_words_of_an_arm_are_read_back() -> None:
         recipe=Recipe(precision="bf16", fused=True),
     )
     assert parse_arm(str(arm)) == arm
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((own("small"), "--against", "main"), "is the same file in every arm"),
+        (("resnet18", "--against", "main"), "only matters to a model from your own file"),
+        (("net.py:make", "--against", "main", "--arm", "a", "--arm", "b"), "omit --arm"),
+        (("net.py:make", "--against", "no-such-revision"), "git does not know the revision 'no-such-revision'"),
+        (("net.py:make", "--against", "a\nb"), "Invalid revision"),
+    ],
+)
+def test_a_revision_that_cannot_be_compared_with_is_refused(options: tuple[str, ...], reason: str, out: Path) -> None:
+    result = invoke("run", *options, "--out", out)
+    assert result.exit_code == errors.EXIT_USAGE, result.output
+    assert reason in result.output
+
+
+def test_a_revision_and_the_files_as_they_are_are_the_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ("init", "-c user.name=a -c user.email=a@b.org commit --allow-empty --message first"):
+        subprocess.run(["git", *words.split()], check=True, capture_output=True)
+    options = Options(models=("net.py:make",), against="HEAD")
+    with api_arms.arms_of(options) as (first, second):
+        assert (first.name, first.revision, len(first.commit)) == ("HEAD", "HEAD", 40)
+        assert (second.name, second.folder) == ("now", str(tmp_path))
+        plan = Plan(suite="own", groups=(Group((Cell(Workload("net.py:make", 4), Recipe(), "cpu"),)),), arms=(first,))
+        assert api_arms.again(plan) == (first,)
+    with pytest.raises(errors.UsageError, match="start a new one with --against HEAD"):
+        api_arms.again(plan)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import command, next_step
 from torchlap.reports.run.rows import judged
 from torchlap.schema.arm import Arm
-from torchlap.schema.events import Event, Run
+from torchlap.schema.events import Event, Run, RunFinished
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group, Identity
 
@@ -58,6 +58,15 @@ def test_an_own_file_that_is_not_the_same_in_both_arms_is_named() -> None:
     assert differences(compared(Arm("a"), Arm("b"), identities=files)) == {"b": ("file aaaaaaaa vs. bbbbbbbb",)}
 
 
+def test_a_revision_is_named_and_a_file_that_did_not_change() -> None:
+    files = tuple(Identity("net.py:make", 10, "a" * 64, arm=name) for name in "ab")
+    first = Arm("a", folder="/there", revision="main", commit="c" * 40)
+    assert differences(compared(first, Arm("b", folder="/here"), identities=files))["b"] == (
+        "files of main (cccccccc) vs. files as they are",
+        "but the contents of net.py:make are the same",
+    )
+
+
 def test_a_run_without_arms_has_no_differences() -> None:
     assert differences(run([])) == {}
 
@@ -67,4 +76,8 @@ def test_the_answer_and_the_next_step_name_the_arms() -> None:
     assert headline(judged(found)).startswith("b is 0.500x (0.500 to 0.500) as fast as a")
     assert command(found).endswith("--arm a --arm 'b=env:A=1 2'")
     assert next_step(judged(found))[0] == "Measure longer"
-    assert command(compared(Arm("main", revision="main"), Arm("new"))).endswith("--against main")
+    against = compared(Arm("main", revision="main"), Arm("new"))
+    assert command(against).endswith("--against main")
+    interrupted = RunFinished(reason="interrupted", wall_seconds=1.0, start_up_seconds=0.0)
+    assert next_step(judged(replace(found, events=(*found.events, interrupted))))[0] == "Continue this run"
+    assert next_step(judged(replace(against, events=(*against.events, interrupted))))[0] == "Measure longer"

@@ -17,13 +17,37 @@ from torchlap.machine.privacy import private
 from torchlap.measuring.plan import Options, plan_run
 from torchlap.processes import interpreters
 from torchlap.processes.failures import ImportFailedError
+from torchlap.processes.revision import checked_out
 from torchlap.processes.start import START_LIMIT_SECONDS, Interpreter, Launcher, launcher
-from torchlap.schema.arm import Arm
+from torchlap.schema.arm import LONGEST_NAME, Arm
 from torchlap.schema.machine import Facts
 from torchlap.schema.packages import TORCH, misfit, missing, reinstall
 from torchlap.schema.workload import Plan, is_own_file
 
 OLDEST_TORCH = "2.10"
+NOW = "now"
+"""The arm with the files as they are, beside one with those of a revision."""
+
+
+@contextmanager
+def arms_of(options: Options, earlier: Plan | None = None) -> Iterator[tuple[Arm, ...]]:
+    """The arms that options ask for, or those of an earlier run to continue; a revision is checked out meanwhile.
+
+    Raises:
+        UsageError: when there are none such.
+    """
+    if not options.against:
+        yield again(earlier) if earlier else options.arms
+        return
+    revision = options.against
+    if options.arms:
+        raise UsageError("--against makes the arms itself: omit --arm.")
+    if not (revision.isprintable() and len(revision) <= LONGEST_NAME):
+        raise UsageError(f"Invalid revision {revision!a:.80}: use a branch, tag or commit.")
+    _check_folders(options)
+    with checked_out(revision) as found:
+        first = Arm(revision, folder=str(found.folder), revision=revision, commit=found.commit)
+        yield first, Arm(NOW if revision != NOW else "current", folder=os.getcwd())  # noqa: PTH109  a link is kept
 
 
 @contextmanager
@@ -141,7 +165,8 @@ def plan_of(options: Options, bench: Workbench) -> Plan:
     if not bench.sides:
         return plan_run(options, bench.description)
     options = replace(options, arms=tuple(side.arm for side in bench.sides))
-    _check_folders(options)
+    if any(arm.folder for arm in options.arms):
+        _check_folders(options)
     plans = []
     for side in bench.sides:
         with _named(side.arm):
@@ -156,9 +181,11 @@ def plan_of(options: Options, bench: Workbench) -> Plan:
 
 
 def _check_folders(options: Options) -> None:
-    """Make sure that an arm's folder decides which file is read."""
-    if not any(arm.folder for arm in options.arms):
-        return
+    """Make sure that an arm's folder decides which file is read.
+
+    Raises:
+        UsageError: for a model that is the same in every folder.
+    """
     own = [model for model in options.models if is_own_file(model)]
     if not own:
         raise UsageError("An arm's folder only matters to a model from your own file: use path/to/file.py:function.")

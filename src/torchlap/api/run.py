@@ -53,7 +53,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     earlier = runfile.load(options.resume) if options.resume else None
     path = options.resume or options.out or default_path()
     _check_path(options, path)
-    with arms.bench_of(arms.again(earlier.header.plan) if earlier else options.arms) as bench:
+    with arms.arms_of(options, earlier.header.plan if earlier else None) as sides, arms.bench_of(sides) as bench:
         plan = _same_plan(earlier, bench.machine) if earlier else arms.plan_of(options, bench)
         strict = earlier is not None or options.batches is not None
         checked = arms.check(bench, plan, options.hang_seconds, strict=strict)

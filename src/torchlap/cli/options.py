@@ -153,6 +153,13 @@ Arms = Annotated[
         "several of these separated by commas. Repeat for every arm; the first is the baseline.",
     ),
 ]
+Against = Annotated[
+    str,
+    typer.Option(
+        metavar="REVISION",
+        help="Compare your own file with that of a git revision, in turns; the revision is the baseline.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
 Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]

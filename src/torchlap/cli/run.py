@@ -12,6 +12,8 @@ from torchlap.cli.display import Display
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED, TorchlapError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torchlap.measuring.plan import Options
     from torchlap.schema.events import Run
 
@@ -40,6 +42,7 @@ def run(
     why: given.Why = None,
     isolate: given.Isolate = False,
     arm: given.Arms = None,
+    against: given.Against = "",
     out: given.Out = None,
     resume: given.Resume = None,
     output: given.FormatOption = given.Format.table,
@@ -72,6 +75,7 @@ def run(
             explain=why is not False,
             isolate=isolate,
             arms=parse_arms(arm or ()),
+            against=against,
         )
         _measure(options, output, why=bool(why))
 
@@ -97,14 +101,22 @@ def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
         except KeyboardInterrupt:
             display.show_figures()
             path = display.path or options.resume
-            remedy = f"continue with torchlap run --resume {shlex.quote(str(path))}" if path else "nothing was measured"
-            say(f"Interrupted: {remedy}.")
+            say(f"Interrupted: {_remedy(options, path)}.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except TorchlapError:
             display.show_figures()
             raise
         display.show_figures()
     raise typer.Exit(_exit_code(display.run))
+
+
+def _remedy(options: "Options", path: "Path | None") -> str:
+    """What to do after an interruption."""
+    if path is None:
+        return "nothing was measured"
+    if options.against:
+        return f"results up to that point are in {path}; the files of {options.against} were removed"
+    return f"continue with torchlap run --resume {shlex.quote(str(path))}"
 
 
 def _exit_code(run: "Run | None") -> int:

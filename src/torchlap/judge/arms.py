@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from math import isclose
 
+from msgspec.structs import replace
+
 from torchlap.runs.figures import CellResult, figures
 from torchlap.schema.arm import Arm
 from torchlap.schema.events import Run
@@ -23,7 +25,7 @@ def differences(run: Run) -> dict[str, tuple[str, ...]]:
             dict.fromkeys(
                 [
                     *_of_arms(arms[0], arm, run.header.facts.environment),
-                    *_of_identities(run.header.plan.identities, arms[0].name, arm.name),
+                    *_of_identities(run.header.plan.identities, arms[0], arm),
                     *_of_cells(pairs.get(arm.name, ())),
                 ]
             )
@@ -47,17 +49,21 @@ def _of_arms(first: Arm, second: Arm, usual: Mapping[str, str]) -> Iterator[str]
         yield from _named(name, first.packages.get(name, "none"), second.packages.get(name, "none"))
     if first.interpreter != second.interpreter and first.python == second.python and first.packages == second.packages:
         yield "environment of Python"
+    if first.revision:
+        yield f"files of {first.revision} ({first.commit[:8]}) vs. files as they are"
     for name in sorted({*first.environment, *second.environment}):
         yield from _named(name, *(arm.environment.get(name, usual.get(name, "unchanged")) for arm in (first, second)))
 
 
-def _of_identities(identities: Sequence[Identity], first: str, second: str) -> Iterator[str]:
-    """Own files that are not the same in both arms."""
-    before = {(identity.model, identity.inputs): identity for identity in identities if identity.arm == first}
+def _of_identities(identities: Sequence[Identity], first: Arm, second: Arm) -> Iterator[str]:
+    """Own files that are not the same in both arms; and those that are, although the arms have their own folders."""
+    before = {(identity.model, identity.inputs): identity for identity in identities if identity.arm == first.name}
     for identity in identities:
         same = before.get((identity.model, identity.inputs))
-        if identity.arm == second and same:
-            yield from changed(same, identity)
+        if identity.arm == second.name and same:
+            yield from changed(same, replace(identity, parameters=same.parameters))  # cells have those
+            if first.folder != second.folder and same.sha256 == identity.sha256:
+                yield f"but the contents of {identity.model} are the same"
 
 
 def _of_cells(pairs: Sequence[tuple[CellResult, CellResult]]) -> Iterator[str]:

@@ -62,6 +62,7 @@ class Options(Struct, frozen=True, kw_only=True):
     explain: bool = True
     isolate: bool = False
     arms: tuple[Arm, ...] = ()
+    against: str = ""
 
 
 def plan_run(options: Options, description: Description) -> Plan:

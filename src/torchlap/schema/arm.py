@@ -29,6 +29,7 @@ class Arm(Struct, frozen=True, omit_defaults=True):
         environment: variables beside those of the run.
         recipe: instead of the run's.
         revision: the git revision that the folder has, if torchlap checked it out.
+        commit: of the revision.
         python: version of its Python.
         packages: versions of the packages that its Python has.
     """
@@ -39,6 +40,7 @@ class Arm(Struct, frozen=True, omit_defaults=True):
     environment: dict[Name, Text] = {}
     recipe: Recipe | None = None
     revision: Text = ""
+    commit: Text = ""
     python: Text = ""
     packages: dict[Name, Text] = {}
 

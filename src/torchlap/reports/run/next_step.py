@@ -28,7 +28,8 @@ def next_step(results: Results, path: Path | None = None) -> tuple[str, str]:
         path: its file.
     """
     run = results.run
-    if run.events and isinstance(run.events[-1], RunFinished) and run.events[-1].reason == "interrupted":
+    can_resume = not any(arm.revision for arm in run.header.plan.arms)
+    if can_resume and run.events and isinstance(run.events[-1], RunFinished) and run.events[-1].reason == "interrupted":
         return "Continue this run", f"torchlap run --resume {shlex.quote(clean(str(path))) if path else 'RUN_FILE'}"
     if run.header.plan.arms:
         return "Measure longer", f"{command(run)} --budget {_larger_budget(run.header.plan)}"
