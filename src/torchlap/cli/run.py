@@ -77,7 +77,7 @@ def run(
             arms=parse_arms(arm or ()),
             against=against,
         )
-        _measure(options, output, why=bool(why))
+        measured(options, output, why=bool(why))
 
 
 def _check_resume(options: "Options") -> None:
@@ -89,7 +89,7 @@ def _check_resume(options: "Options") -> None:
         raise UsageError("--resume continues a run with its own settings: omit the models and the other options.")
 
 
-def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
+def measured(options: "Options", output: given.Format, *, why: bool) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
     from torchlap.api.run import measure
 
