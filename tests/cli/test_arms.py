@@ -79,14 +79,23 @@ def test_an_accelerators_results_are_checked_in_every_arm(torchlap: Command, out
     assert [cell.numerics is not None for cell in figures(load(out))[0].cells] == [True, True]
 
 
-def test_a_run_with_arms_can_be_resumed_unless_its_paths_are_private(
-    compared: str, torchlap: Command, out: Path
-) -> None:
+def test_a_run_with_arms_can_be_resumed_unless_they_have_changed(compared: str, torchlap: Command, out: Path) -> None:
     lines = out.read_text().splitlines(keepends=True)
     out.write_text("".join(lines[:-1]))  # the end is missing
     assert torchlap("run", "--resume", out).exit_code == 0
-    plan = load(out).header.plan
-    assert [arm.name for arm in api_arms.again(plan)] == ["base", "one"]
+    out.write_text(out.read_text().replace('"python":"3', '"python":"2'))
+    result = torchlap("run", "--resume", out)
+    assert result.exit_code == errors.EXIT_USAGE
+    assert "has changed since the run was started" in result.output
+
+
+@pytest.mark.parametrize(
+    "arm", [Arm("a", folder="/home/<other>/x"), Arm("a", interpreter="<user>"), Arm("a", environment={"A": "~/b"})]
+)
+def test_an_arm_whose_words_are_private_cannot_be_restored(arm: Arm) -> None:
+    plan = Plan(suite="own", groups=(Group((Cell(Workload("resnet18", 4), Recipe(), "cpu"),)),), arms=(arm,))
+    with pytest.raises(errors.UsageError, match="does not have the paths of arm 'a'"):
+        api_arms.again(plan)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torchlap.processes import interpreters
 from torchlap.processes.failures import ImportFailedError
 from torchlap.processes.revision import checked_out
 from torchlap.processes.start import START_LIMIT_SECONDS, Interpreter, Launcher, launcher
-from torchlap.schema.arm import LONGEST_NAME, Arm
+from torchlap.schema.arm import LONGEST_NAME, Arm, check_arms
 from torchlap.schema.machine import Facts
 from torchlap.schema.packages import TORCH, misfit, missing, reinstall
 from torchlap.schema.workload import Plan, is_own_file
@@ -36,6 +36,7 @@ def arms_of(options: Options, earlier: Plan | None = None) -> Iterator[tuple[Arm
     Raises:
         UsageError: when there are none such.
     """
+    check_arms(options.arms)
     if not options.against:
         yield again(earlier) if earlier else options.arms
         return
@@ -237,3 +238,22 @@ def again(plan: Plan) -> tuple[Arm, ...]:
                 f"{arm.revision}."
             )
     return tuple(replace(arm, folder=os.path.expanduser(arm.folder)) for arm in plan.arms)  # noqa: PTH111
+
+
+def check_unchanged(plan: Plan, bench: Workbench) -> None:
+    """Make sure that the arms of an earlier run still have what they had.
+
+    Raises:
+        UsageError: when another version of Python or of a package is installed in one.
+    """
+    for before, side in zip(plan.arms, bench.sides, strict=True):
+        if (before.python, before.packages) != (side.arm.python, side.arm.packages):
+            raise UsageError(
+                f"Arm {before.name!r} has changed since the run was started ({_versions(before)} vs. "
+                f"{_versions(side.arm)}): start a new one without --resume."
+            )
+
+
+def _versions(arm: Arm) -> str:
+    packages = [f"{name} {version}" for name, version in arm.packages.items()]
+    return ", ".join([f"Python {arm.python}", *packages])

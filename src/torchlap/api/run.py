@@ -58,6 +58,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
         strict = earlier is not None or options.batches is not None
         checked = arms.check(bench, plan, options.hang_seconds, strict=strict)
         if earlier:
+            arms.check_unchanged(earlier.header.plan, bench)
             _same_models(earlier.header.plan, checked)
         else:
             plan = checked

@@ -100,14 +100,23 @@ def parse_arms(texts: Sequence[str]) -> tuple[Arm, ...]:
         UsageError: for a single arm, too many, or two of one name.
     """
     arms = tuple(map(parse_arm, texts))
+    check_arms(arms)
+    return arms
+
+
+def check_arms(arms: Sequence[Arm]) -> None:
+    """Make sure that arms can be compared.
+
+    Raises:
+        UsageError: for a single arm, too many, or two of one name.
+    """
     names = [arm.name for arm in arms]
     if len(arms) == 1:
-        raise UsageError(
-            f"One arm has nothing to compare with: add a second --arm, such as --arm base (only {arms[0]})."
-        )
+        raise UsageError(f"Arm {names[0]!r} has nothing to compare with: add a second one, such as --arm base.")
     if len(arms) > MOST_ARMS:
         raise UsageError(f"{len(arms)} arms are too many for one run: the limit is {MOST_ARMS}.")
     for name in names:
+        if not name:
+            raise UsageError("An arm has no name: give each its own.")
         if names.count(name) > 1:
             raise UsageError(f"Two arms are named {name!r}: give each its own name.")
-    return arms
