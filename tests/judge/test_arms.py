@@ -11,7 +11,7 @@ from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import command, next_step
 from torchlap.reports.run.rows import judged
 from torchlap.schema.arm import Arm
-from torchlap.schema.events import Event, Run, RunFinished
+from torchlap.schema.events import Conditions, Event, Run, RunFinished
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group, Identity
 
@@ -69,6 +69,13 @@ def test_a_revision_is_named_and_a_file_that_did_not_change() -> None:
 
 def test_a_run_without_arms_has_no_differences() -> None:
     assert differences(run([])) == {}
+
+
+def test_an_answer_from_a_disturbed_run_says_so() -> None:
+    found = compared(Arm("a"), Arm("b"))
+    busy = Conditions(group=0, seconds=10.0, others_cpu_share=0.8)
+    text = headline(judged(replace(found, events=(*found.events, busy))))
+    assert "but this was disturbed (TL208): measure again." in text
 
 
 def test_the_answer_and_the_next_step_name_the_arms() -> None:
