@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from support import SIMULATED, Command, Shared, invoke
 from typer.testing import Result
 
-from torchlap.api import doctor, workbench
+from torchlap.api import arms, doctor, workbench
 from torchlap.processes.start import launcher
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def workers_here(clock: "Clock", monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever starts workers starts them in this process."""
     import virtual  # noqa: PLC0415  it imports torch, which most tests do without
 
-    for module in (workbench, doctor):
+    for module in (workbench, doctor, arms):
         monkeypatch.setattr(module, "launcher", lambda *_: virtual.Here(clock))
 
 
@@ -92,6 +92,6 @@ def torchlap(clock: "Clock", workers_here: None) -> Command:
 @pytest.fixture
 def torchlap_with_processes(workers: Shared, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command line in this process, with workers in processes of their own and in real time."""
-    for module in (workbench, doctor):
+    for module in (workbench, doctor, arms):
         monkeypatch.setattr(module, "launcher", lambda *_: workers)
     return invoke

@@ -12,6 +12,7 @@ import torchlap
 from torchlap.api import run as run_of
 from torchlap.api.given import options_of
 from torchlap.errors import UsageError
+from torchlap.schema.arm import Arm
 from torchlap.schema.recipe import parse_recipe
 
 
@@ -39,10 +40,16 @@ def test_keyword_arguments_are_those_of_the_command_line(tmp_path: Path) -> None
         (("resnet18", 4), {"device": "cpu"}, "no argument 'device'"),
         (("resnet18", 4), {"phase": "test"}, "Invalid phase 'test'"),
         (("resnet18", 4), {"data": "cifar"}, "Invalid data 'cifar'"),
+        (("resnet18", 4), {"arms": "a,b"}, "Invalid arms 'a,b'"),
+        (("resnet18", 4), {"arms": ["a"]}, "nothing to compare with"),
+        (("resnet18", 4), {"arms": ["a", "b=c"]}, "Invalid arm 'b=c'"),
+        (("resnet18", 4), {"against": 3}, "Invalid against 3"),
         (("resnet18", 4, nn.MSELoss()), {}, "Only a module"),
         ((3.5, 4), {}, "Cannot measure an object of type float"),
         ((nn.Linear(2, 2), 4), {}, "A module needs its batch"),
         ((torchlap.Options(models=("resnet18",), batches=("4",)),), {}, "Invalid batches"),  # type: ignore[arg-type]
+        ((torchlap.Options(arms=(Arm("a"), Arm("a"))),), {}, "Two arms are named 'a'"),
+        ((torchlap.Options(arms=(Arm("a"), Arm(""))),), {}, "An arm has no name"),
         ((torchlap.Options(), 4), {}, "Options cannot be combined"),
     ],
 )
@@ -91,8 +98,9 @@ def test_the_examples_of_the_documentation_are_valid_calls(monkeypatch: pytest.M
     monkeypatch.setattr(run_of, "measure", recorded)
     for example in (ROOT / "docs" / "api.md").read_text().split("```python\n")[1:]:
         exec("import torchlap\n" + example.partition("```")[0], {})
-    assert [options.models[0] for options in asked[:2]] == ["resnet18", "resnet18"]
-    assert asked[2].models[0].endswith("Linear.py:make")
+    assert [options.models[0] for options in asked[:4]] == ["resnet18", "resnet18", "resnet18", "net.py:make"]
+    assert [arm.name for arm in asked[2].arms] == ["base", "four"]
+    assert asked[4].models[0].endswith("Linear.py:make")
 
 
 def test_a_module_that_a_worker_cannot_have_is_refused() -> None:

@@ -11,7 +11,7 @@ from support import ROOT, Command
 import torchlap as package
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["upgrade", "--help"]])
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     script = (
         "import sys; from torchlap.cli.app import app\n"

@@ -8,6 +8,7 @@ from torchlap.errors import EXIT_USAGE, UsageError
 from torchlap.measuring.plan import (
     LARGEST_BATCH,
     Options,
+    arm_groups,
     as_answered,
     check_model,
     groups,
@@ -15,6 +16,7 @@ from torchlap.measuring.plan import (
     parse_suite,
     plan_run,
 )
+from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import Recipe, parse_recipe
@@ -265,6 +267,25 @@ def test_a_device_that_supports_none_of_the_recipes_is_refused() -> None:
 def test_a_plan_too_large_for_a_run_file_is_refused() -> None:
     assert "too many for one run" in refusal(groups, [RESNET] * 10_001, [Recipe()], ["cpu"])
     assert "too many for one run" in refusal(groups, [RESNET], [Recipe()] * 1001, ["cpu"])
+
+
+def test_each_workload_recipe_and_device_is_a_group_of_every_arm() -> None:
+    arms = (Arm("a"), Arm("b"))
+    found = arm_groups([RESNET], [Recipe(), Recipe("bf16")], ("cpu", "cuda:0"), arms)
+    assert [[(cell.device, str(cell.recipe), cell.arm) for cell in group.cells] for group in found] == [
+        [(device, recipe, "a"), (device, recipe, "b")] for recipe in ("fp32", "bf16") for device in ("cpu", "cuda:0")
+    ]
+
+
+def test_an_arm_may_have_a_recipe_of_its_own_where_every_arm_can_run() -> None:
+    arms = (Arm("a"), Arm("b", recipe=Recipe("tf32")))
+    (only,) = arm_groups([RESNET], [Recipe(workers=2)], ("cpu", "cuda:0"), arms)
+    assert [(cell.device, str(cell.recipe)) for cell in only.cells] == [
+        ("cuda:0", "fp32+loader(2)"),
+        ("cuda:0", "tf32+loader(2)"),
+    ]
+    with pytest.raises(UsageError, match="No device supports the recipe of every arm"):
+        arm_groups([RESNET], [Recipe()], ("cpu",), (Arm("a"), Arm("b", recipe=Recipe("bf16")), arms[1]))
 
 
 def test_a_suite_may_have_a_batch_size_and_a_sequence_length_per_model() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from torchlap.errors import UsageError
 from torchlap.measuring.plan import LARGEST_BATCH, LONGEST_SECONDS, Options, seconds_of
+from torchlap.schema.arm import Arm, parse_arms
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.workload import Phase
 
@@ -32,6 +33,8 @@ def options_of(models: tuple[str, ...], batch: object, given: dict[str, Any]) ->
     for name in ("out", "resume"):
         if isinstance(fields.get(name), str):
             fields[name] = Path(fields[name])
+    if "arms" in fields:
+        fields["arms"] = _arms(fields.pop("arms"))
     known = set(Options.__struct_fields__)
     unknown = [name for name in fields if name not in known]
     if unknown:
@@ -75,6 +78,12 @@ def _phases(phase: object) -> tuple[Phase, ...]:
         if word not in get_args(Phase):
             raise UsageError(f"Invalid phase {word!r}: use train, eval or train,eval.")
     return words  # type: ignore[return-value]  # each is one of the two
+
+
+def _arms(arms: object) -> tuple[Arm, ...]:
+    if not isinstance(arms, list | tuple) or any(not isinstance(arm, str | Arm) for arm in arms):
+        raise UsageError(f"Invalid arms {arms!r:.80}: use a list such as ['base', 'new=env:OMP_NUM_THREADS=4'].")
+    return parse_arms([str(arm) for arm in arms])
 
 
 def _words(value: object, what: str) -> list[str]:

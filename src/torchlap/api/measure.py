@@ -31,7 +31,8 @@ def measure(
         listener: callbacks during the run.
         progress: show what is being done, in a terminal or a notebook; ignored if there is a listener.
         options: `devices="cuda:0"`, `phase="train,eval"`, `recipe="fp32,bf16"`, `budget="30s"` (or seconds),
-            `suite`, `seq`, `weights`, `data`, `precision_target=0.02`, `verify`, `explain`, `isolate`, `out`, `resume`.
+            `suite`, `seq`, `weights`, `data`, `precision_target=0.02`, `verify`, `explain`, `isolate`, `arms`,
+            `against`, `out`, `resume`.
 
     Returns:
         The run, as `load` reads it from its file; a resumed run includes its earlier events.

@@ -10,12 +10,12 @@ from typing import Self
 from msgspec import Struct
 
 from torchlap import __version__
-from torchlap.api.workbench import check_models, workbench
+from torchlap.api import arms
 from torchlap.errors import RunFileError, UsageError
 from torchlap.judge.machine.differences import difference
 from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.lanes import lanes_of
-from torchlap.measuring.plan import Options, plan_run
+from torchlap.measuring.plan import Options
 from torchlap.measuring.session import Session, Status
 from torchlap.runs import file as runfile
 from torchlap.runs.file import RunFile
@@ -53,11 +53,12 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     earlier = runfile.load(options.resume) if options.resume else None
     path = options.resume or options.out or default_path()
     _check_path(options, path)
-    with workbench() as bench:
-        plan = _same_plan(earlier, bench.machine) if earlier else plan_run(options, bench.description)
+    with arms.arms_of(options, earlier.header.plan if earlier else None) as sides, arms.bench_of(sides) as bench:
+        plan = _same_plan(earlier, bench.machine) if earlier else arms.plan_of(options, bench)
         strict = earlier is not None or options.batches is not None
-        checked = check_models(bench, plan, options.hang_seconds, strict=strict)
+        checked = arms.check(bench, plan, options.hang_seconds, strict=strict)
         if earlier:
+            arms.check_unchanged(earlier.header.plan, bench)
             _same_models(earlier.header.plan, checked)
         else:
             plan = checked
@@ -72,6 +73,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
                 started=bench.started,
                 hang_seconds=options.hang_seconds,
                 devices=bench.machine.devices,
+                arms={side.arm.name: side.processes for side in bench.sides},
                 isolate=options.isolate,
                 lanes=lanes_of(cpu_threads()[0], bench.machine.devices),
             )
@@ -144,7 +146,7 @@ def _same_models(before: Plan, now: Plan) -> None:
         UsageError: if a model's file, parameters or inputs have changed.
     """
     for old in before.identities:
-        known = [identity for identity in now.identities if identity.model == old.model]
+        known = [other for other in now.identities if (other.model, other.arm) == (old.model, old.arm)]
         changes = changed(old, known[0]) if known else ()
         if known and not changes and old.inputs not in [identity.inputs for identity in known]:
             changes = (f"inputs {', '.join(old.inputs)} vs. {', '.join(known[0].inputs)}",)

@@ -12,6 +12,7 @@ from torchlap.machine import facts, installation
 from torchlap.measuring.plan import as_answered
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher, launcher
+from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts, Facts
 from torchlap.schema.messages import Check, Checked, Describe, Description
 from torchlap.schema.packages import TORCH, misfit, missing, reinstall
@@ -25,13 +26,26 @@ Watcher = Callable[[str], None]
 """Called with what is being done, in a few words."""
 
 
+class Side(Struct, frozen=True):
+    """An arm, with the launcher of its workers and what its torch offers."""
+
+    arm: Arm
+    processes: Launcher
+    description: Description
+
+
 class Workbench(Struct, frozen=True):
-    """A launcher of workers, this machine with its torch, what torch offers here, and when it was opened."""
+    """A launcher of workers, this machine with its torch, what torch offers here, and when it was opened.
+
+    Attributes:
+        sides: of a run with arms; the other fields are then those of the first arm.
+    """
 
     processes: Launcher
     machine: Facts
     description: Description
     started: float
+    sides: tuple[Side, ...] = ()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from torchlap import __version__
-from torchlap.cli import audit, compare, doctor, report, run, verify
+from torchlap.cli import audit, compare, doctor, report, run, upgrade, verify
 from torchlap.cli.console import drop_output, say
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE
 
@@ -37,6 +37,7 @@ app.command(epilog=doctor.EPILOG, short_help="Check whether the accelerator work
 app.command(epilog=verify.EPILOG, short_help="Check whether devices compute correct results.")(verify.verify)
 app.command(epilog=report.EPILOG, short_help="Show earlier runs as a table, page or picture.")(report.report)
 app.command(epilog=compare.EPILOG, short_help="Show which cells got faster or slower between runs.")(compare.compare)
+app.command(epilog=upgrade.EPILOG, short_help="Compare two releases of torch on your models.")(upgrade.upgrade)
 app.command(
     epilog=audit.EPILOG,
     short_help="Find timing mistakes in a training script.",

@@ -119,10 +119,11 @@ def formatted(run: "Run", output: Format, *, why: bool, path: Path | None = None
 
 def progress_line(run: "Run", number: int) -> str:
     """One finished group in one line, for a log."""
+    from torchlap.reports.run.labels import variant
     from torchlap.reports.run.rows import judged
 
     group = run.header.plan.groups[number]
     rows = [row for row in judged(run).rows if row.result.cell in group.cells]
-    cells = ", ".join(f"{row.device} {row.recipe} {row.throughput}" for row in rows)
+    cells = ", ".join(f"{variant(row)} {row.throughput}" for row in rows)
     workload = group.cells[0].workload
     return f"{rows[0].model}, batch {workload.batch}, {workload.phase}: {cells}"

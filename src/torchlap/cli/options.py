@@ -144,6 +144,22 @@ Why = Annotated[
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arm",
+        metavar="NAME=WORDS",
+        help="Compare two or more arms in turns: NAME=python:PATH, path:FOLDER, env:VARIABLE=VALUE, recipe:WORDS, or "
+        "several of these separated by commas. Repeat for every arm; the first is the baseline.",
+    ),
+]
+Against = Annotated[
+    str,
+    typer.Option(
+        metavar="REVISION",
+        help="Compare your own file with that of a git revision, in turns; the revision is the baseline.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="The run file to write. [default: in the user's data folder]")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that torchlap did not write; never an input.")]
 Resume = Annotated[Path | None, typer.Option(help="Continue this run file, with its own settings.")]

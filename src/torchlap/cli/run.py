@@ -19,6 +19,8 @@ from torchlap.errors import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torchlap.measuring.plan import Options
     from torchlap.schema.events import Run
 
@@ -47,12 +49,16 @@ def run(
     no_verify: given.NoVerify = False,
     why: given.Why = None,
     isolate: given.Isolate = False,
+    arm: given.Arms = None,
+    against: given.Against = "",
     out: given.Out = None,
     resume: given.Resume = None,
     output: given.FormatOption = given.Format.table,
 ) -> None:
     """Train real models on every device and print each speed-up with its interval."""
     from msgspec.structs import replace
+
+    from torchlap.schema.arm import parse_arms
 
     with errors_in_one_sentence():
         options = replace(
@@ -76,8 +82,10 @@ def run(
             verify=not no_verify,
             explain=why is not False,
             isolate=isolate,
+            arms=parse_arms(arm or ()),
+            against=against,
         )
-        _measure(options, output, why=bool(why))
+        measured(options, output, why=bool(why))
 
 
 def _check_resume(options: "Options") -> None:
@@ -89,7 +97,7 @@ def _check_resume(options: "Options") -> None:
         raise UsageError("--resume continues a run with its own settings: omit the models and the other options.")
 
 
-def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
+def measured(options: "Options", output: given.Format, *, why: bool) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
     from torchlap.api.run import measure
 
@@ -101,14 +109,22 @@ def _measure(options: "Options", output: given.Format, *, why: bool) -> None:
         except KeyboardInterrupt:
             display.show_figures()
             path = display.path or options.resume
-            remedy = f"continue with torchlap run --resume {shlex.quote(str(path))}" if path else "nothing was measured"
-            say(f"Interrupted: {remedy}.")
+            say(f"Interrupted: {_remedy(options, path)}.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except TorchlapError:
             display.show_figures()
             raise
         display.show_figures()
     raise typer.Exit(_exit_code(display.run) if display.printed else EXIT_RUN_FILE)
+
+
+def _remedy(options: "Options", path: "Path | None") -> str:
+    """What to do after an interruption."""
+    if path is None:
+        return "nothing was measured"
+    if options.against:
+        return f"results up to that point are in {path}; the files of {options.against} were removed"
+    return f"continue with torchlap run --resume {shlex.quote(str(path))}"
 
 
 def _exit_code(run: "Run | None") -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -250,11 +251,16 @@ def usable_cores() -> int:
     return allowed if quota is None else max(1, min(allowed, -int(-quota // 1)))
 
 
-def cpu_threads() -> tuple[int, str]:
-    """The number of threads that suits this CPU best, and why."""
+def cpu_threads(variables: Mapping[str, str] = MappingProxyType({})) -> tuple[int, str]:
+    """The number of threads that suits this CPU best, and why.
+
+    Args:
+        variables: of the worker, beside those of this process.
+    """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
-            return int(os.environ[name]), f"{name} is set"
+        value = variables.get(name, os.environ.get(name, ""))
+        if value.isdecimal() and int(value) > 0:
+            return int(value), f"{name} is set"
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     performance = _sysctl("hw.perflevel0.physicalcpu") if sys.platform == "darwin" else ""
     if performance.isdecimal() and int(performance) > 0:

@@ -99,7 +99,7 @@ class Ledger:
         """The memory format that was faster for the same cell at another batch, or `auto`."""
         for other, memory_format in self.formats.items():
             same_workload = (other.workload.model, other.workload.phase) == (cell.workload.model, cell.workload.phase)
-            if same_workload and (other.recipe, other.device) == (cell.recipe, cell.device):
+            if same_workload and (other.recipe, other.device, other.arm) == (cell.recipe, cell.device, cell.arm):
                 return memory_format
         return "auto"
 
@@ -130,6 +130,7 @@ class Context:
         self.random = Random(SEED).random  # noqa: S311  lead-ins are no secret
         self._emit, self._watch = emit, watch
         self.build_threads = cpu_threads()
+        self._arm_threads = {arm.name: cpu_threads(arm.environment) for arm in plan.arms}
 
     def left(self) -> float:
         """Seconds that are left of the current phase; negative when it is overrun."""
@@ -142,7 +143,7 @@ class Context:
 
     def build_request(self, slot: int, cell: Cell) -> Build:
         """The request to build a cell as the plan says, with its fair number of threads."""
-        return build_request(self.plan, slot, cell, self.build_threads)
+        return build_request(self.plan, slot, cell, self._arm_threads.get(cell.arm, self.build_threads))
 
     @property
     def threads(self) -> int:

@@ -274,7 +274,7 @@ class GroupRun:
         lapping = planned.laps * planned.steps * self._step_seconds(position)
         expected = lapping + planned.lead_in * self._step_seconds(position)
         limit = max(context.hang_seconds, SLOW_LAP_FACTOR * expected)
-        alone = len({self._cells[other].device for other in self._living()}) == 1
+        alone = len({(self._cells[other].device, self._cells[other].arm) for other in self._living()}) == 1
         request = RunLaps(
             slot=position,
             steps=planned.steps,

@@ -6,9 +6,7 @@ from typing import get_args
 
 from torchlap.measuring.context import LONGEST_TEXT, Context
 from torchlap.measuring.lanes import SLOT, Check, check_numerics, check_together, look_failed
-from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
-from torchlap.processes.start import Launcher
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import BreakdownMeasured, NumericsChecked, PeaksMeasured
@@ -53,12 +51,11 @@ class Looks:
 
     Args:
         context: of the session.
-        launcher: starts workers for further checks at the same time.
         lanes: how many checks at the same time.
     """
 
-    def __init__(self, context: Context, launcher: Launcher, lanes: int) -> None:
-        self._context, self._launcher, self._lanes = context, launcher, lanes
+    def __init__(self, context: Context, lanes: int) -> None:
+        self._context, self._lanes = context, lanes
         self._brief: list[tuple[int, int, Cell]] = []
         """Cells whose breakdown took little time, so that some of it, such as energy, is missing."""
 
@@ -85,7 +82,7 @@ class Looks:
                 places.setdefault(cell, []).append((number, position))
         for cell in [cell for cell in places if cell in context.ledger.verified]:
             self._emit_numerics(places.pop(cell), context.ledger.verified[cell])
-        crews = [context.crew, *(Crew(self._launcher) for _ in range(min(self._lanes, len(places)) - 1))]
+        crews = [context.crew, *(context.crew.another() for _ in range(min(self._lanes, len(places)) - 1))]
         jobs = ((cell, self._check_of(cell, end)) for cell in places)
         with closing(check_together(crews, context.plan, jobs, context.build_threads)) as checked:
             for cell, numerics in checked:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.errors import UsageError
+from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import Recipe
@@ -60,6 +61,8 @@ class Options(Struct, frozen=True, kw_only=True):
     verify: bool = True
     explain: bool = True
     isolate: bool = False
+    arms: tuple[Arm, ...] = ()
+    against: str = ""
 
 
 def plan_run(options: Options, description: Description) -> Plan:
@@ -83,15 +86,19 @@ def plan_run(options: Options, description: Description) -> Plan:
         for batch in options.batches or named.batches_of(model)
         for phase in options.phases or suite.phases
     ]
+    devices = parse_devices(options.devices, description.devices)
     return Plan(
         suite="own" if options.models else options.suite,
-        groups=groups(workloads, options.recipes, parse_devices(options.devices, description.devices)),
+        groups=arm_groups(workloads, options.recipes, devices, options.arms)
+        if options.arms
+        else groups(workloads, options.recipes, devices),
         data=options.data,
         weights=options.weights,
         precision_target=options.precision_target,
         budget_seconds=options.budget_seconds or suite.budget_seconds,
         verify=options.verify,
         explain=options.explain,
+        arms=options.arms,
     )
 
 
@@ -222,6 +229,32 @@ def groups(workloads: Sequence[Workload], recipes: Sequence[Recipe], devices: Se
             f"{MOST_GROUPS} workloads and {MOST_CELLS} variants of each."
         )
     return tuple(Group(tuple(Cell(workload, recipe, device) for device, recipe in ways)) for workload in workloads)
+
+
+def arm_groups(
+    workloads: Sequence[Workload], recipes: Sequence[Recipe], devices: Sequence[str], arms: Sequence[Arm]
+) -> tuple[Group, ...]:
+    """One group a workload, recipe and device, of every arm; the first is the baseline.
+
+    Raises:
+        UsageError: for several recipes beside those of arms, or what `groups` refuses.
+    """
+    if len(recipes) > 1 and any(arm.recipe for arm in arms):
+        raise UsageError("Some arms have a recipe of their own: give --recipe at most one.")
+    found = []
+    for recipe in recipes:
+        chosen = {arm.name: replace(arm.recipe, workers=recipe.workers) if arm.recipe else recipe for arm in arms}
+        for group in groups(workloads, tuple(dict.fromkeys(chosen.values())), devices):
+            workload = group.cells[0].workload
+            for device in dict.fromkeys(cell.device for cell in group.cells):
+                cells = [Cell(workload, way, device, name) for name, way in chosen.items() if _supports(device, way)]
+                if len(cells) == len(arms):
+                    found.append(Group(tuple(cells)))
+    if not found:
+        raise UsageError("No device supports the recipe of every arm: TF32 exists only on NVIDIA GPUs.")
+    if len(found) > MOST_GROUPS:
+        raise UsageError(f"{len(found)} comparisons are too many for one run: the limit is {MOST_GROUPS}.")
+    return tuple(found)
 
 
 def _supports(device: str, recipe: Recipe) -> bool:

@@ -118,10 +118,11 @@ class Variant(NamedTuple):
     phase: str
     recipe: Recipe
     device: str
+    arm: str
 
 
 def _variant(cell: Cell) -> Variant:
-    return Variant(cell.workload.model, cell.workload.phase, cell.recipe, cell.device)
+    return Variant(cell.workload.model, cell.workload.phase, cell.recipe, cell.device, cell.arm)
 
 
 def _growth(steps: Mapping[int, StepTime]) -> Iterator[float]:

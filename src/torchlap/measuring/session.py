@@ -1,9 +1,10 @@
 """The order of a run: figures of all cells, then numerics, then bottlenecks, each within its share of the budget."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from statistics import median
+from types import MappingProxyType
 from typing import Literal
 
 from torchlap.machine.conditions import GpuUsers, Watch
@@ -39,7 +40,8 @@ SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
 class Session:
     """Measures a plan. Every event goes to `emit` at once; what is being done goes to `watch`.
 
-    So many checks of numerics run at the same time as there are `lanes`.
+    So many checks of numerics run at the same time as there are `lanes`; `arms` are the launchers of arms that have
+    their own.
     """
 
     def __init__(
@@ -53,15 +55,15 @@ class Session:
         started: float,
         hang_seconds: float = HANG_SECONDS,
         devices: Sequence[DeviceFacts] = (),
+        arms: Mapping[str, Launcher] = MappingProxyType({}),
         isolate: bool = False,
         lanes: int = 1,
     ) -> None:
-        crew = Crew(launcher, isolate=isolate)
+        crew = Crew(launcher, arms, isolate=isolate)
         self._context = Context(
             plan, crew, emit=emit, watch=watch, clock=clock, started=started, hang_seconds=hang_seconds
         )
-        self._launcher = launcher
-        self._looks = Looks(self._context, launcher, lanes)
+        self._looks = Looks(self._context, lanes)
         self._devices, self._gpu_users = devices, GpuUsers()
         self._watches: dict[int, Watch] = {}
         self._complete = False
@@ -253,5 +255,5 @@ class Session:
 
     def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
         wall = self._context.clock() - self._context.started
-        start_up = min(wall, self._launcher.start_up_seconds)
+        start_up = min(wall, self._context.crew.start_up_seconds)
         self._context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=start_up))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import TypeVar
 
 from torchlap.processes.failures import CellFailedError
@@ -21,14 +22,33 @@ class Crew:
 
     A worker that fails is gone, and so are the cells that it held; the next one of its device is started when it is
     needed. With `isolate` every cell has a worker of its own, which ends with its group.
+
+    Args:
+        launcher: starts workers.
+        arms: launchers of arms that have their own, by the arm's name; each arm has workers of its own anyway.
+        isolate: give every cell a worker.
     """
 
-    def __init__(self, launcher: Launcher, *, isolate: bool = False) -> None:
-        self._launcher, self._isolate = launcher, isolate
+    def __init__(
+        self, launcher: Launcher, arms: Mapping[str, Launcher] = MappingProxyType({}), *, isolate: bool = False
+    ) -> None:
+        self._launcher, self._arms, self._isolate = launcher, arms, isolate
         self._workers: dict[str, Worker] = {}
         self._homes: dict[int, str] = {}
         """Where the cells of the current group are, by their slots."""
         self._closed = False
+
+    def another(self) -> "Crew":
+        """A crew of other workers, started in the same ways."""
+        return Crew(self._launcher, self._arms)
+
+    @property
+    def start_up_seconds(self) -> float:
+        """What starting workers took, in all arms."""
+        return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})
+
+    def _start(self, arm: str) -> Worker:
+        return self._arms.get(arm, self._launcher).start()
 
     def holds(self, slot: int) -> bool:
         """Whether the cell is built, and its worker alive."""
@@ -68,7 +88,7 @@ class Crew:
         seconds: list[float | None] = [None] * len(requests)
         try:
             for request in requests:
-                workers.append(self._launcher.start())
+                workers.append(self._start(request.cell.arm))
                 workers[-1].tell(request)
             for worker, request in zip(workers, requests, strict=True):
                 with suppress(CellFailedError):
@@ -147,11 +167,12 @@ class Crew:
         self._homes.clear()
 
     def _home(self, slot: int, request: Build) -> str:
-        return f"{request.cell.device} {slot}" if self._isolate else request.cell.device
+        home = f"{request.cell.device} {request.cell.arm}"
+        return f"{home} {slot}" if self._isolate else home
 
     def _tell(self, home: str, request: Build) -> None:
         if home not in self._workers:
-            self._workers[home] = self._launcher.start()
+            self._workers[home] = self._start(request.cell.arm)
         if self._closed:
             raise CellFailedError("crash", "The run was interrupted.")
         self._workers[home].tell(request)

@@ -42,6 +42,8 @@ class Interpreter(Struct, frozen=True):
 
     python: str = sys.executable
     environment: Mapping[str, str] = MappingProxyType({})
+    folder: str | None = None
+    """The working directory; None for this process's."""
 
     def command(self, mode: str, descriptor: int) -> list[str]:
         """`python -m torchlap.worker`; with `-P` a torch.py in the working folder is not imported as torch."""
@@ -101,6 +103,7 @@ def _spawn(interpreter: Interpreter, mode: str, connection: socket.socket, log: 
     popen = subprocess.Popen(
         interpreter.command(mode, connection.fileno()),
         env=os.environ | interpreter.environment,
+        cwd=interpreter.folder,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
 from torchlap.schema.recipe import Recipe
 
@@ -33,12 +34,13 @@ class Workload(Struct, frozen=True, omit_defaults=True):
     asked: Positive | None = None
 
 
-class Cell(Struct, frozen=True):
-    """Workload x recipe x device: what gets a row."""
+class Cell(Struct, frozen=True, omit_defaults=True):
+    """Workload x recipe x device: what gets a row; in a run with arms, once for each arm."""
 
     workload: Workload
     recipe: Recipe
     device: Name
+    arm: ArmName = ""
 
     def __str__(self) -> str:
         """One line that tells the cell from all others; the defaults (train, fp32) are left out."""
@@ -50,6 +52,8 @@ class Cell(Struct, frozen=True):
             words.append(workload.phase)
         if self.recipe != Recipe():
             words.append(str(self.recipe))
+        if self.arm:
+            words.append(self.arm)
         return ", ".join(words)
 
 
@@ -65,12 +69,14 @@ class Identity(Struct, frozen=True, omit_defaults=True):
     Attributes:
         sha256: of the user's file; empty for other models.
         inputs: shape and type of each tensor of a batch, such as `8x3x32x32 float32`; empty for images.
+        arm: in which it stood for this.
     """
 
     model: Name
     parameters: Count
     sha256: Text = ""
     inputs: tuple[Text, ...] = ()
+    arm: ArmName = ""
 
 
 def changed(before: Identity, after: Identity) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ def changed(before: Identity, after: Identity) -> tuple[str, ...]:
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Everything that a run will measure, and how precisely."""
+    """Everything that a run will measure, and how precisely. With `arms`, each group has a cell for each of them."""
 
     suite: Name
     groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=10_000)]
@@ -96,6 +102,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     verify: bool = True
     explain: bool = True
     identities: tuple[Identity, ...] = ()
+    arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
 
 
 def is_own_file(model: str) -> bool:

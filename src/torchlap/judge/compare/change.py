@@ -193,8 +193,10 @@ def _setting_differences(before: Item, after: Item) -> Iterator[str]:
 
 def _file_hash(item: Item) -> str:
     """The first digits of the hash of a user's file, as it was when its model was measured."""
-    model = item.cell.cell.workload.model
-    known = [each for each in item.named.run.header.plan.identities if each.model == model and each.sha256]
+    model, arm = item.cell.cell.workload.model, item.cell.cell.arm
+    known = [
+        each for each in item.named.run.header.plan.identities if (each.model, each.arm) == (model, arm) and each.sha256
+    ]
     return known[0].sha256[:8] if known else "unknown"
 
 

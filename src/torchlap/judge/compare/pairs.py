@@ -14,8 +14,8 @@ from torchlap.schema.machine import Facts
 
 Across = Literal["files", "devices", "torch", "machine", "recipe"]
 
-Row = tuple[str, int, str, str, str]
-"""Model, batch, phase, recipe, and which device of its machine."""
+Row = tuple[str, int, str, str, str, str]
+"""Model, batch, phase, recipe, which device of its machine, and arm."""
 
 
 class Item(Struct, frozen=True):
@@ -52,7 +52,7 @@ def _items(named: Named, across: Across) -> Iterator[Item]:
             workload, device = cell.cell.workload, cell.cell.device
             slot = "" if across == "devices" else _slot(run.header.facts, device)
             recipe = "" if across == "recipe" else str(cell.cell.recipe)
-            row = (workload.model, workload.batch, workload.phase, recipe, slot)
+            row = (workload.model, workload.batch, workload.phase, recipe, slot, cell.cell.arm)
             yield Item(_LABELS[across](named, cell), row, named, cell, voided(cell), group.conditions)
 
 
@@ -98,7 +98,7 @@ def pairs(firsts: Sequence[Item], others: Sequence[Item]) -> Iterator[tuple[Item
 def _loose_row(item: Item) -> Row:
     """The row without how the data arrives."""
     recipe = str(replace(item.cell.cell.recipe, workers=None)) if item.row[3] else ""
-    return (*item.row[:3], recipe, item.row[4])
+    return (*item.row[:3], recipe, *item.row[4:])
 
 
 def _by_loose_row(items: Sequence[Item]) -> dict[Row, list[Item]]:

@@ -144,7 +144,7 @@ def _speed(cell: CellResult) -> float:
 def _differs_in_batch(first: CellResult, second: CellResult) -> bool:
     """Whether two cells agree in everything but the batch."""
     settings = [
-        (cell.cell.workload.model, cell.cell.workload.phase, cell.cell.recipe, cell.cell.device)
+        (cell.cell.workload.model, cell.cell.workload.phase, cell.cell.recipe, cell.cell.device, cell.cell.arm)
         for cell in (first, second)
     ]
     return settings[0] == settings[1]

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
+from torchlap.judge.measurement import disturbances
 from torchlap.reports.kit.text import clean
-from torchlap.reports.kit.units import is_vague, number
+from torchlap.reports.kit.units import is_vague, number, with_interval
 from torchlap.reports.run.rows import Results, Row
+from torchlap.runs.figures import figures
 
 
 def headline(results: Results) -> str:
     """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared."""
-    sentences = list(_speed_ups(results.rows)) or list(_throughputs(results))
+    compared = _by_arm(results) if results.run.header.plan.arms else _speed_ups(results.rows)
+    sentences = list(compared) or list(_throughputs(results))
     if not sentences and any(row.result.estimate and not row.void for row in results.rows):
         return "No result is certain enough yet."
     return " ".join(sentences) or "No results."
@@ -31,6 +34,37 @@ def _speed_ups(rows: Sequence[Row]) -> Iterator[str]:
         else:
             name, other = device if same_recipe else f"{device} in {recipe}", baseline.device
         yield f"{name} is {_range_of_ratios(compared)} as fast as {other}{_certainty(compared)}."
+
+
+def _by_arm(results: Results) -> Iterator[str]:
+    """A sentence for every arm that was compared with the first; for each device, if there are several."""
+    rows, first = results.rows, results.rows[0].arm
+    arms: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.result.speed_up is not None and not row.void and not is_vague(row.result.speed_up):
+            arms.setdefault((row.arm, row.device), []).append(row)
+    several = len({device for _, device in arms}) > 1
+    for (arm, device), compared in arms.items():
+        where = f" on {device}" if several else ""
+        ratio = _range_of_ratios(compared)
+        if len(compared) == 1 and compared[0].result.speed_up:
+            ratio = with_interval(compared[0].result.speed_up, "x")
+        codes = _disturbed(results, {first, arm}, device)
+        but = f", but this was disturbed ({', '.join(codes)}): measure again" if codes else ""
+        yield f"{arm} is {ratio} as fast as {first}{where}{_certainty(compared)}{but}."
+
+
+def _disturbed(results: Results, arms: set[str], device: str) -> tuple[str, ...]:
+    """The codes of what disturbed the cells of two arms on a device."""
+    facts = results.run.header.facts
+    found = [
+        finding.code
+        for group in figures(results.run)
+        for cell in group.cells
+        if clean(cell.cell.arm) in arms and clean(cell.cell.device) == device
+        for finding in disturbances(cell, group.conditions, facts)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _range_of_ratios(rows: Sequence[Row]) -> str:

@@ -9,13 +9,15 @@ from torchlap.stats import Interval
 
 def cell_label(row: Row, rows: Sequence[Row]) -> str:
     """A label for the cell of this row, with what differs between `rows`, its own among them."""
-    varying = [name for name in ("phase", "device", "recipe") if len({getattr(other, name) for other in rows}) > 1]
+    varying = [
+        name for name in ("phase", "device", "recipe", "arm") if len({getattr(other, name) for other in rows}) > 1
+    ]
     return short(", ".join([row.model, f"batch {row.batch}", *(getattr(row, name) for name in varying)]), LONGEST_LABEL)
 
 
 def variant(row: Row) -> str:
-    """The device and recipe, which share a color."""
-    return f"{row.device} {row.recipe}"
+    """The device, recipe and arm, which share a color."""
+    return f"{row.device} {row.recipe} {row.arm}".rstrip()
 
 
 def is_drawable(interval: Interval) -> bool:

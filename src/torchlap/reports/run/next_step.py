@@ -1,7 +1,7 @@
 """What to try after a run: the command that most likely shows more."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torchlap.reports.run.table import is_out_of_time
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run, RunFinished
 from torchlap.schema.suites import SUITES, Suite
-from torchlap.schema.workload import Plan
+from torchlap.schema.workload import Cell, Plan
 
 LEAST_BUDGET_MINUTES = 10
 START_SECONDS, STEPS_FOR_A_FIGURE = 20.0, 15
@@ -28,8 +28,11 @@ def next_step(results: Results, path: Path | None = None) -> tuple[str, str]:
         path: its file.
     """
     run = results.run
-    if run.events and isinstance(run.events[-1], RunFinished) and run.events[-1].reason == "interrupted":
+    can_resume = not any(arm.revision for arm in run.header.plan.arms)
+    if can_resume and run.events and isinstance(run.events[-1], RunFinished) and run.events[-1].reason == "interrupted":
         return "Continue this run", f"torchlap run --resume {shlex.quote(clean(str(path))) if path else 'RUN_FILE'}"
+    if run.header.plan.arms:
+        return "Measure longer", f"{command(run)} --budget {_larger_budget(run.header.plan)}"
     if is_out_of_time(results):
         return "Measure the rest", _missing(results)
     return "Try other settings", _other_settings(run)
@@ -86,7 +89,7 @@ def command(run: Run) -> str:
             _joined(cell.workload.phase for cell in cells),
             _joined(suite.phases) if suite else "train",
         ),
-        "recipe": (_joined(replace(cell.recipe, workers=None) for cell in cells), "fp32"),
+        "recipe": (_recipes(plan, cells), "fp32"),
         "data": (plan.data, "mnist-1k"),
         "data-through": ("resident" if workers is None else "loader", "resident"),
         "workers": ("" if workers is None else str(workers), ""),
@@ -94,7 +97,21 @@ def command(run: Run) -> str:
     }
     models = () if suite else dict.fromkeys(clean(cell.workload.model) for cell in cells)
     chosen = [f"--{name} {shlex.quote(clean(value))}" for name, (value, usual) in options.items() if value != usual]
-    return " ".join(["torchlap run", *map(shlex.quote, models), *chosen])
+    return " ".join(["torchlap run", *map(shlex.quote, models), *chosen, *_arms(plan)])
+
+
+def _arms(plan: Plan) -> list[str]:
+    """The options that name the arms."""
+    revisions = [arm.revision for arm in plan.arms if arm.revision]
+    if revisions:
+        return [f"--against {shlex.quote(clean(revisions[0]))}"]
+    return [f"--arm {shlex.quote(clean(str(arm)))}" for arm in plan.arms]
+
+
+def _recipes(plan: Plan, cells: Sequence[Cell]) -> str:
+    """The recipes of the cells whose arm has none of its own."""
+    own = {arm.name for arm in plan.arms if arm.recipe}
+    return _joined(replace(cell.recipe, workers=None) for cell in cells if cell.arm not in own) or "fp32"
 
 
 def _batches(suite: Suite) -> str:

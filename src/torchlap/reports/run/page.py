@@ -23,7 +23,7 @@ from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import Results, Row, judged
-from torchlap.reports.run.table import failures, has_bottlenecks, legend, table
+from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
 from torchlap.runs import file as runfile
 from torchlap.runs.find import Named
 from torchlap.schema.machine import Facts
@@ -134,7 +134,7 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
         headline=clean(headline(results)),
         published=clean(run.header.published),
         table=table(results),
-        legend=legend(results),
+        legend=" ".join([legend(results), *arms(results.run)]),
         failures=failures(results),
         charts=tuple(_with_markup(chart) for chart in charts.of_run(results, anchor)),
         findings=tuple(entries(results.findings)),

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from torchlap.judge.arms import differences
 from torchlap.judge.findings import Finding
 from torchlap.judge.machine import diagnose
 from torchlap.reports.kit.findings import brief_in_markdown, entries
@@ -16,7 +17,7 @@ from torchlap.reports.kit.text import clean, escape, machine_line, markdown
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import Row, judged
-from torchlap.reports.run.table import NO_RESULT, failures, legend, published, table
+from torchlap.reports.run.table import NO_RESULT, arms, failures, legend, published, table
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run, RunFinished
 from torchlap.schema.machine import Facts
@@ -33,6 +34,7 @@ CSV_COLUMNS = (
     "phase",
     "recipe",
     "device",
+    "arm",
     "items_per_second",
     "items_per_second_low",
     "items_per_second_high",
@@ -69,6 +71,7 @@ class Report(Struct, frozen=True, kw_only=True):
     machine: Facts
     plan: Plan
     cells: tuple[dict[str, object], ...]
+    arms: dict[str, tuple[str, ...]]
     peaks: dict[str, Peaks]
     findings: tuple[Finding, ...]
     check_up: tuple[Finding, ...]
@@ -93,6 +96,7 @@ def as_json(run: Run, path: Path | None) -> str:
         machine=run.header.facts,
         plan=run.header.plan,
         cells=tuple(_cell(row) for row in results.rows),
+        arms=differences(run),
         peaks=results.peaks,
         findings=results.findings,
         check_up=diagnose(run.header.facts),
@@ -106,6 +110,7 @@ def _cell(row: Row) -> dict[str, object]:
     result = row.result
     return {
         **cell_keys(result.cell),
+        "arm": result.cell.arm,
         "is_baseline": result.is_baseline,
         "items_per_second": result.throughput,
         "speed_up": result.speed_up,
@@ -141,6 +146,7 @@ def _csv_fields(row: Row) -> dict[str, object]:
     return {
         **texts,
         "model": _no_formula(row.model),
+        "arm": _no_formula(row.arm),
         **_limits("items_per_second", result.throughput),
         **_limits("speed_up", result.speed_up),
         "void": row.void,
@@ -175,7 +181,7 @@ def as_markdown(run: Run, *, why: bool = False) -> str:
     lines += [*markdown_table(table(results)), ""]
     if published(run):
         lines += [escape(published(run)), ""]
-    lines.append(escape(legend(results)))
+    lines.append(escape(" ".join([legend(results), *arms(run)])))
     failed = failures(results)
     if failed:
         lines += ["", f"{NO_RESULT}:", "", *(f"- {escape(line)}" for line in failed)]

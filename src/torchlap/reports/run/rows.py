@@ -15,7 +15,7 @@ from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run
 from torchlap.schema.workload import Cell
 
-USUAL = {"phase": "train", "recipe": "fp32"}
+USUAL = {"phase": "train", "recipe": "fp32", "arm": ""}
 
 
 class Row(Struct, frozen=True):
@@ -36,6 +36,7 @@ class Row(Struct, frozen=True):
     phase: str
     recipe: str
     device: str
+    arm: str
     unit: str
     throughput: str
     speed_up: str
@@ -93,6 +94,7 @@ def _row(result: CellResult, model: str, void: str, analysis: Bottleneck | None,
         phase=workload.phase,
         recipe=str(result.cell.recipe),
         device=clean(result.cell.device),
+        arm=clean(result.cell.arm),
         unit=unit,
         throughput=throughput_text(result, void, f" {unit}/s" if mixed else ""),
         speed_up=speed_up_text(result, void),
@@ -118,7 +120,7 @@ def _without_folders(model: str) -> str:
 
 
 def varying(rows: tuple[Row, ...]) -> tuple[str, ...]:
-    """Which of phase and recipe differ between rows or are not the usual, and so must be shown."""
+    """Which of phase, recipe and arm differ between rows or are not the usual, and so must be shown."""
     return tuple(name for name, value in USUAL.items() if {getattr(row, name) for row in rows} != {value})
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from torchlap.judge.arms import differences
 from torchlap.reports.kit.figures import FAILURE_WORDS
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, sentence
@@ -30,6 +31,8 @@ def _columns(results: Results) -> Iterator[tuple[Column, Callable[[Row], Field |
     if "recipe" in shown:
         yield Column("recipe", is_constant=len({row.recipe for row in results.rows}) == 1), lambda row: row.recipe
     yield Column("device"), lambda row: row.device
+    if "arm" in shown:
+        yield Column("arm"), lambda row: row.arm
     yield Column(results.rate), lambda row: _figure(row, row.throughput, row.result.throughput)
     if has_groups(results.run):
         yield Column("speed-up"), lambda row: _figure(row, row.speed_up, row.result.speed_up)
@@ -49,6 +52,17 @@ def has_bottlenecks(results: Results) -> bool:
     return any(row.bottleneck for row in results.rows)
 
 
+def arms(run: Run) -> tuple[str, ...]:
+    """A line for every arm but the first: what differs from the first; nothing in a run without arms."""
+    first = run.header.plan.arms[0].name if run.header.plan.arms else ""
+    return tuple(
+        clean(f"{name} differs from {first}: {'; '.join(found)} ({first} vs. {name}).")
+        if found
+        else clean(f"{name} differs from {first}: no difference found, so their ratio is that of two equal processes.")
+        for name, found in differences(run).items()
+    )
+
+
 def has_groups(run: Run) -> bool:
     """Whether there are cells to compare."""
     return any(len(group.cells) > 1 for group in run.header.plan.groups)
@@ -63,7 +77,8 @@ def _legend(results: Results) -> Iterator[str]:
     plan, first = results.run.header.plan, baseline(results.run)
     yield f"In parentheses: the {plan.confidence:.0%} interval."
     if has_groups(results.run):
-        yield f"Speed-up: over {clean(first.device)} in {first.recipe}, from paired rounds."
+        over = f"arm {clean(first.arm)} on the same device" if first.arm else f"{clean(first.device)} in {first.recipe}"
+        yield f"Speed-up: over {over}, from paired rounds."
     cells = [cell for group in plan.groups for cell in group.cells]
     if any(not has_own_batch(cell.workload.model) for cell in cells):
         yield f"Data: {plan.data} digits. Training: forward, backward and Adam."

@@ -18,6 +18,7 @@ from torchlap.reports.run.next_step import next_step
 from torchlap.reports.run.rows import Results, baseline, judged, varying
 from torchlap.reports.run.table import (
     NO_RESULT,
+    arms,
     failures,
     has_bottlenecks,
     legend,
@@ -82,6 +83,7 @@ def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Ite
         yield Text(published(run))
     hint = " Bottlenecks: add --why for details." if has_bottlenecks(results) and not why else ""
     yield Text(legend(results) + hint)
+    yield from map(Text, arms(run))
     yield from _failures(results)
     if why:
         yield heading("Bottlenecks")
@@ -116,7 +118,7 @@ def _bottlenecks(results: Results) -> Iterator[RenderableType]:
 
 def _list(results: Results) -> Iterator[RenderableType]:
     """The table for a narrow terminal."""
-    extra = varying(results.rows)
+    extra, first = varying(results.rows), baseline(results.run)
     above = ""
     for row in results.rows:
         title = f"{row.model}, batch {row.batch}"
@@ -127,5 +129,5 @@ def _list(results: Results) -> Iterator[RenderableType]:
         unit = f" {results.rate}" if row.result.throughput and results.rate != "items/s" else ""
         yield indented(f"{name}: {row.throughput}{unit}")
         if row.speed_up:
-            yield indented(f"{row.speed_up} vs. {clean(baseline(results.run).device)}")
+            yield indented(f"{row.speed_up} vs. {clean(first.arm or first.device)}")
     yield Text("")
