@@ -47,3 +47,22 @@ def test_a_command_that_does_not_exist_is_refused(torchlap: Command) -> None:
     result = torchlap("rnu")
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("model", ["resnet18", "hf:gpt2", "net.py:tiny"])
+def test_a_model_in_the_place_of_a_command_is_answered_with_the_command(model: str, torchlap: Command) -> None:
+    result = torchlap(model)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert f"use torchlap run {model}." in result.stderr
+
+
+def test_a_finding_is_explained(torchlap: Command) -> None:
+    result = torchlap("explain", "tl202")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("# TL202: ")
+    assert "**How to fix it.**" in result.stdout
+
+
+def test_a_finding_that_does_not_exist_is_refused(torchlap: Command) -> None:
+    result = torchlap("explain", "TL999")
+    assert (result.exit_code, result.stderr.count("\n"), "'TL999'" in result.stderr) == (2, 1, True)
