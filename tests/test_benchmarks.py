@@ -8,11 +8,13 @@ import pytest
 from attacks import ATTACKS, WRONG, attack
 from fuzz_run_files import EVENTS, hostile, outcome
 from injected import CAUSES, quiet, told
-from make_findings import CATALOGUE, FOLDER, pages
+from make_findings import FOLDER, pages
 from noise import MODELS, compare
 from numerics_rates import CALLS, FAULTS, alarms, found
 from right import MODELS as RIGHT_MODELS
 from support import own
+
+from torchlap.reports.explain import CATALOGUE
 
 COMPARISONS = 60
 LEAST = 0.85

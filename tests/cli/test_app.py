@@ -47,3 +47,39 @@ def test_a_command_that_does_not_exist_is_refused(torchlap: Command) -> None:
     result = torchlap("rnu")
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("model", ["resnet18", "hf:gpt2", "net.py:tiny"])
+def test_a_model_in_the_place_of_a_command_is_answered_with_the_command(model: str, torchlap: Command) -> None:
+    result = torchlap(model)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert f"use torchlap run {model}." in result.stderr
+
+
+def test_a_finding_is_explained(torchlap: Command) -> None:
+    result = torchlap("explain", "tl202")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("# TL202: ")
+    assert "**How to fix it.**" in result.stdout
+
+
+def test_a_finding_that_does_not_exist_is_refused(torchlap: Command) -> None:
+    result = torchlap("explain", "TL999")
+    assert (result.exit_code, result.stderr.count("\n"), "'TL999'" in result.stderr) == (2, 1, True)
+
+
+def test_a_file_of_the_working_folder_hides_nothing_from_torchlap(tmp_path: Path) -> None:
+    (tmp_path / "dis.py").write_text("raise ImportError('the wrong dis')")
+    here = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-m", "torchlap", "--version"]
+    here["PYTHONPATH"] = str(ROOT / "src")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=here, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_package_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ImportError('undefined symbol')")
+    here = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    command = [sys.executable, "-P", "-m", "torchlap", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=here)
+    assert (done.returncode, done.stderr.count("\n"), "undefined symbol" in done.stderr) == (3, 1, True)

@@ -83,9 +83,9 @@ def test_a_run_finds_a_mismatched_torchvision_before_anything_is_imported(tmp_pa
 def test_the_doctor_diagnoses_an_import_that_fails(body: str, cause: str, tmp_path: Path) -> None:
     done = torchlap("doctor", COLUMNS="300", PYTHONPATH=fake_torch(tmp_path, body))
     assert done.returncode == 2, done.stderr
-    assert "TL104 error" in done.stdout
+    assert "TL107 error" in done.stdout
     assert cause in done.stdout
-    assert "pip install --upgrade --force-reinstall torch torchvision" in done.stdout
+    assert "unset PYTHONPATH" in done.stdout
     assert (done.stderr, "Traceback" in done.stdout) == ("", False)
 
 
@@ -120,7 +120,7 @@ def test_a_launcher_that_spawns_diagnoses_an_import_that_fails(monkeypatch: pyte
     monkeypatch.setenv("PYTHONPATH", fake_torch(tmp_path, "raise ImportError('broken')"))
     monkeypatch.setattr(api_doctor, "launcher", SpawnLauncher)
     found = api_doctor.check_up(PATIENCE_SECONDS)
-    assert [finding.code for finding in found.findings][:1] == ["TL104"]
+    assert [finding.code for finding in found.findings][:1] == ["TL107"]
     assert found.facts.packages["torch"]
 
 

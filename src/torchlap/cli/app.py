@@ -2,18 +2,48 @@
 
 import io
 import os
+import re
+import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from torchlap import __version__
-from torchlap.cli import audit, compare, doctor, report, run, upgrade, verify
+from torchlap.cli import audit, compare, doctor, explain, report, run, upgrade, verify
 from torchlap.cli.console import drop_output, say
-from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE
+from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context
+
+IS_MODEL = re.compile(r".*[:0-9]")
+"""The names of models have a digit or a colon, those of commands have not (resnet18, hf:NAME, net.py:function)."""
+
+
+class Commands(TyperGroup):
+    """The commands; a model in the place of a command is answered with the command for it."""
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":
+        """The command with this name.
+
+        Raises:
+            Exit: when it is a model's name.
+        """
+        command = super().get_command(ctx, cmd_name)
+        if command is None and IS_MODEL.match(cmd_name):
+            use = f"torchlap run {shlex.quote(cmd_name)}"
+            say(f"torchlap: {cmd_name!r} is not a command: to measure a model, use {use}.")
+            raise typer.Exit(EXIT_USAGE)
+        return command
+
 
 app = typer.Typer(
-    rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -36,6 +66,7 @@ app.command(epilog=run.EPILOG, short_help="Measure how fast each device trains."
 app.command(epilog=doctor.EPILOG, short_help="Check whether the accelerator works.")(doctor.doctor)
 app.command(epilog=verify.EPILOG, short_help="Check whether devices compute correct results.")(verify.verify)
 app.command(epilog=report.EPILOG, short_help="Show earlier runs as a table, page or picture.")(report.report)
+app.command(epilog=explain.EPILOG, short_help="Show what a finding means.")(explain.explain)
 app.command(epilog=compare.EPILOG, short_help="Show which cells got faster or slower between runs.")(compare.compare)
 app.command(epilog=upgrade.EPILOG, short_help="Compare two releases of torch on your models.")(upgrade.upgrade)
 app.command(

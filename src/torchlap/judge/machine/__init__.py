@@ -21,8 +21,8 @@ CHAINS: tuple[tuple[Check, ...], ...] = (
     (
         install.missing,
         install.mismatch,
-        install.hidden_module,
         install.broken_by_variable,
+        install.hidden_module,
         install.import_fails,
         install.too_old,
         install.no_devices,

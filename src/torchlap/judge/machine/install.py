@@ -84,7 +84,9 @@ def broken_by_variable(facts: Facts) -> Iterable[Finding]:
     if failure is not None and failure.without:
         name = failure.without
         command = "export PYTHONNOUSERSITE=1" if name == USER_SITE else f"unset {name}"
-        evidence = f"torch can be imported without {name}, and not with it: {failure.reason}"
+        evidence = (
+            f"torch can be imported without {name}, and not with it: {'; '.join([failure.reason, *facts.hiding])}"
+        )
         yield WITHOUT.finding("", evidence, command=command)
 
 
