@@ -61,30 +61,23 @@ def run(
     from torchlap.schema.arm import parse_arms
 
     with errors_in_one_sentence():
-        options = replace(
-            given.workload_options(
-                models=models,
-                devices=devices,
-                batch=batch,
-                seq=seq,
-                phase=phase,
-                recipe=recipe,
-                data=data,
-                weights=weights,
-                budget=budget,
-                hang_limit=hang_limit,
-                precision_target=precision_target,
-                workers=given.loader_workers(data_through, workers),
-            ),
-            suite=suite,
-            out=out,
-            resume=resume,
-            verify=not no_verify,
-            explain=why is not False,
-            isolate=isolate,
-            arms=parse_arms(arm or ()),
-            against=against,
+        options = given.workload_options(
+            models=models,
+            devices=devices,
+            batch=batch,
+            seq=seq,
+            phase=phase,
+            recipe=recipe,
+            data=data,
+            weights=weights,
+            budget=budget,
+            hang_limit=hang_limit,
+            precision_target=precision_target,
+            workers=given.loader_workers(data_through, workers),
         )
+        files = {"suite": suite, "out": out, "resume": resume}
+        looks = {"verify": not no_verify, "explain": why is not False, "isolate": isolate}
+        options = replace(options, **files, **looks, arms=parse_arms(arm or ()), against=against)
         measured(options, output, why=bool(why))
 
 
