@@ -16,7 +16,7 @@ from torchlap.reports.run.plain import as_markdown
 from torchlap.schema.events import BreakdownMeasured, CellPrepared, Failure, PeaksMeasured, Round, RunFinished
 
 STEP_SECONDS = 0.02
-CPU = ("--devices", "cpu", "--batch", 4)
+CPU = ("--devices", "cpu", "--batch", 4, "--budget", "20s")
 
 
 @pytest.fixture
@@ -84,7 +84,8 @@ def test_a_speed_up_over_the_cpu_is_shown_with_its_interval(torchlap: Command, o
 def test_a_failed_cell_is_recorded_and_the_others_are_measured(
     function: str, kind: str, reason: str, torchlap: Command, out: Path
 ) -> None:
-    result = torchlap("run", own(function), own("small"), *CPU, "--no-why", "--hang-limit", "20s", "--out", out)
+    options = ("--no-why", "--budget", "100s", "--hang-limit", "20s", "--out", out)
+    result = torchlap("run", own(function), own("small"), *CPU, *options)
     assert result.exit_code == 1, result.output
     run = load(out)
     (failure,) = [event for event in run.events if isinstance(event, Failure)]
@@ -138,7 +139,9 @@ def test_every_recipe_of_the_cpu_runs(torchlap: Command, out: Path) -> None:
 
 
 def test_json_is_one_object_with_every_cell(torchlap: Command, out: Path) -> None:
-    result = torchlap("run", own("small"), "--devices", "cpu", "--batch", "2,4", "--out", out, "--format", "json")
+    result = torchlap(
+        "run", own("small"), "--devices", "cpu", "--batch", "2,4", "--budget", "20s", "--out", out, "--format", "json"
+    )
     report = json.loads(result.stdout)
     assert [cell["batch"] for cell in report["cells"]] == [2, 4]
     assert (report["finished"], report["run_file"]) == ("complete", str(out))
@@ -147,14 +150,16 @@ def test_json_is_one_object_with_every_cell(torchlap: Command, out: Path) -> Non
 
 
 def test_csv_has_a_line_per_cell(torchlap: Command, out: Path) -> None:
-    result = torchlap("run", own("small"), "--devices", "cpu", "--batch", "2,4", "--out", out, "--format", "csv")
+    result = torchlap(
+        "run", own("small"), "--devices", "cpu", "--batch", "2,4", "--budget", "20s", "--out", out, "--format", "csv"
+    )
     lines = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [line["batch"] for line in lines] == ["2", "4"]
     assert float(lines[0]["items_per_second"]) > 0
 
 
 def test_no_line_is_wider_than_the_terminal(torchlap: Command, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torchlap("run", own("small"), "--devices", "cpu,sim:0", "--batch", 4, "--out", out)
+    torchlap("run", own("small"), "--devices", "cpu,sim:0", "--batch", 4, "--budget", "20s", "--out", out)
     for columns in (20, 40, 80, 200):
         monkeypatch.setenv("COLUMNS", str(columns))
         result = torchlap("run", "--resume", out, "--why")

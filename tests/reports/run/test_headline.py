@@ -12,6 +12,7 @@ from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group
 
 BF16 = Recipe("bf16")
+UNSTEADY = [seconds * (0.9, 1.1)[number % 2] for number, seconds in enumerate(SLOW)]
 
 
 def two_groups(first: Sequence[float | None], second: Sequence[float | None]) -> Run:
@@ -25,12 +26,15 @@ def two_groups(first: Sequence[float | None], second: Sequence[float | None]) ->
     [
         (run(), "No results."),
         (run(rounds(SLOW, FAST)), "cuda:0 is 5.0x as fast as cpu."),
+        (run(rounds(SLOW, SLOW)), "cuda:0 is 1.0x as fast as cpu (the same)."),
+        (run(rounds(FAST, SLOW)), "cuda:0 is 0.20x as fast as cpu (slower)."),
+        (run(rounds(SLOW, UNSTEADY)), "cuda:0 is 1.0x as fast as cpu (inconclusive)."),
         (two_groups(FAST, FAST), "cuda:0 is 5.0x as fast as cpu (2 of 2 comparisons)."),
         (
             two_groups(FAST, [2 * seconds for seconds in SLOW]),
             "cuda:0 is 0.50x to 5.0x as fast as cpu (1 faster, 1 slower).",
         ),
-        (two_groups(FAST, SLOW[::-1]), "cuda:0 is 1.0x to 5.0x as fast as cpu (1 faster, 1 inconclusive)."),
+        (two_groups(FAST, SLOW[::-1]), "cuda:0 is 1.0x to 5.0x as fast as cpu (1 faster, 1 the same)."),
         (
             run(rounds(SLOW, FAST), plan(Group((cell(), cell(recipe=BF16))))),
             "bf16 is 5.0x as fast as fp32.",

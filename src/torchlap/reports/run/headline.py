@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from torchlap.judge.compare import SAME_BAND
 from torchlap.judge.measurement import disturbances
 from torchlap.reports.kit.text import clean
 from torchlap.reports.kit.units import is_vague, number, with_interval
@@ -79,13 +80,17 @@ def _range(values: Sequence[float], unit: str = "") -> str:
 
 
 def _certainty(rows: Sequence[Row]) -> str:
-    """In how many comparisons the whole interval is on one side of 1."""
+    """In how many comparisons the whole interval is on one side of 1, or so close around it that both are the same."""
     intervals = [row.result.speed_up for row in rows if row.result.speed_up]
     faster = sum(interval.low > 1 for interval in intervals)
     slower = sum(interval.high < 1 for interval in intervals)
     if faster == len(intervals):
         return f" ({len(intervals)} of {len(intervals)} comparisons)" if len(intervals) > 1 else ""
-    counts = {"faster": faster, "slower": slower, "inconclusive": len(intervals) - faster - slower}
+    same = sum(1 / (1 + SAME_BAND) <= interval.low <= 1 <= interval.high <= 1 + SAME_BAND for interval in intervals)
+    unclear = len(intervals) - faster - slower - same
+    counts = {"faster": faster, "slower": slower, "the same": same, "inconclusive": unclear}
+    if len(intervals) == 1:
+        return "".join(f" ({word})" for word, count in counts.items() if count)
     return f" ({', '.join(f'{count} {word}' for word, count in counts.items() if count)})"
 
 
