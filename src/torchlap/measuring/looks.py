@@ -1,4 +1,4 @@
-"""What follows the figures, each within its share of the budget: numerics, then bottlenecks."""
+"""Numerics and bottlenecks: most follow the figures, each within its share of the budget."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing

@@ -1,6 +1,6 @@
 """An operator's correct results: the same operator on the same values, on the CPU in float64."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,7 +42,8 @@ class Reference:
         self.name: str = func.overloadpacket.__name__
         self.is_product = self.name in OPERANDS
         self.cancels = self.name not in OPERANDS or self.name in ATTENTION
-        self._singles: dict[bool, Results] = {}
+        self._singles: dict[Callable[[Tensor], Tensor] | None, Results] = {}
+        """In float32, kept because an operator may have several results; by how a product's operands are rounded."""
         try:
             self.double = self._run(torch.float64)
         except RuntimeError:  # an operator that supports float32 only
@@ -59,13 +60,16 @@ class Reference:
 
     def single(self, number: int, *, tf32: bool) -> Tensor:
         """A correct implementation's result in float32; of a matrix product with operands in TF32 if `tf32`."""
-        if tf32 not in self._singles:  # kept, because an operator may have several results
-            self._singles[tf32] = self._run(torch.float32, OPERANDS.get(self.name, ()) if tf32 else ())
-        return as_real(present(self._singles[tf32][number]))
+        return self._in_float32(number, to_tf32 if tf32 else None)
 
     def cut_off(self, number: int) -> Tensor:
         """A product's result in float32 from operands that were cut off to TF32, as some devices do, not rounded."""
-        return as_real(present(self._run(torch.float32, OPERANDS.get(self.name, ()), cut_to_tf32)[number]))
+        return self._in_float32(number, cut_to_tf32)
+
+    def _in_float32(self, number: int, rounding: Callable[[Tensor], Tensor] | None) -> Tensor:
+        if rounding not in self._singles:
+            self._singles[rounding] = self._run(torch.float32, rounding)
+        return as_real(present(self._singles[rounding][number]))
 
     def same_types(self, number: int) -> Tensor:
         """The CPU's result in the types of the call; in float32 where it does not support them."""
@@ -108,14 +112,14 @@ class Reference:
 
         return _pytree.tree_map(convert, self.before)
 
-    def _run(
-        self, dtype: torch.dtype, rounded: Sequence[int] = (), rounding: Callable[[Tensor], Tensor] | None = None
-    ) -> Results:
+    def _run(self, dtype: torch.dtype, rounding: Callable[[Tensor], Tensor] | None = None) -> Results:
         args, kwargs = self._converted(dtype)
-        to = rounding or to_tf32
-        args = tuple(
-            to(arg) if number in rounded and isinstance(arg, Tensor) else arg for number, arg in enumerate(args)
-        )
+        if rounding is not None:
+            operands = OPERANDS.get(self.name, ())
+            args = tuple(
+                rounding(arg) if number in operands and isinstance(arg, Tensor) else arg
+                for number, arg in enumerate(args)
+            )
         return self._results(args, kwargs)
 
     def _results(self, args: Any, kwargs: Any) -> Results:
@@ -180,16 +184,17 @@ def present(tensor: Tensor | None) -> Tensor:
 
 def to_tf32(values: Tensor) -> Tensor:
     """Round float32 to the ten bits of TF32's mantissa, to nearest; of complex numbers both parts."""
-    if values.is_complex():
-        return torch.view_as_complex(to_tf32(torch.view_as_real(values.resolve_conj())).contiguous())
-    bits = values.float().contiguous().view(torch.int32)
-    rounded = (bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF
-    return rounded.view(torch.float32).reshape(values.shape).to(values.dtype)
+    return _cut(values, lambda bits: bits + 0x0FFF + ((bits >> 13) & 1))
 
 
 def cut_to_tf32(values: Tensor) -> Tensor:
     """Cut float32 off to the ten bits of TF32's mantissa; of complex numbers both parts."""
+    return _cut(values, lambda bits: bits)
+
+
+def _cut(values: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
+    """Cut the bits of float32 off to TF32's, after `prepare`."""
     if values.is_complex():
-        return torch.view_as_complex(cut_to_tf32(torch.view_as_real(values.resolve_conj())).contiguous())
-    bits = values.float().contiguous().view(torch.int32) & ~0x1FFF
+        return torch.view_as_complex(_cut(torch.view_as_real(values.resolve_conj()), prepare).contiguous())
+    bits = prepare(values.float().contiguous().view(torch.int32)) & ~0x1FFF
     return bits.view(torch.float32).reshape(values.shape).to(values.dtype)
