@@ -47,6 +47,7 @@ class Template:
         process.stdin.write(f"{self._trace}\t{path}\t{device}\n")
         process.stdin.flush()
         code = int(process.stdout.readline())
+        assert self._trace.exists(), f"{path.name} left no trace: exit code {code}"
         trace = msgspec.json.decode(self._trace.read_bytes(), type=Trace)
         self._trace.unlink()
         return ScriptRun(trace, code)

@@ -1,6 +1,7 @@
 """The tracer on scripts with known faults: each is found at its line, and a clean script has no error."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from audit_template import COST_SECONDS, IN_CPU_TIME, IN_REAL_TIME, Template
@@ -21,6 +22,21 @@ def in_real_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]
     made = Template(tmp_path_factory.mktemp("traces"), IN_REAL_TIME)
     yield made
     made.close()
+
+
+WATCHED_READS = """
+import os, threading, time, torch
+from torchlap.worker.tracing import script
+script.WRITE_SECONDS, script.WRITE_FACTOR = 0.0, 1  # the trace is written all the time
+main, grad, end = threading.get_ident(), torch._C.TensorBase.grad, os._exit
+def read(tensor):
+    if threading.get_ident() != main:
+        os.write(2, b"another thread read a gradient")
+        end(70)
+    return grad.__get__(tensor)
+torch.Tensor.grad = property(read, lambda tensor, value: grad.__set__(tensor, value))
+import audited; audited.main()
+"""
 
 
 IN_SHORT = (
@@ -61,6 +77,14 @@ def test_the_same_holds_of_every_script_in_real_time(in_real_time: Template, scr
     run = in_real_time.audited(script.path, device)
     right, others = verdict(script, run)
     assert right, (run.exit_code, others, examine(run.trace))
+
+
+def test_gradients_are_read_by_the_thread_that_trains_alone(tmp_path: Path) -> None:
+    """Backward writes them on threads of its own; a reader beside it corrupts the script's memory."""
+    template = Template(tmp_path, WATCHED_READS)
+    path = next(script.path for script, _ in known() if script.path.stem == "gan")
+    assert template.audited(path, "cpu").exit_code == 0
+    template.close()
 
 
 def test_the_work_that_was_not_timed_is_measured(template: Template) -> None:

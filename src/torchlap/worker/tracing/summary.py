@@ -1,4 +1,8 @@
-"""Make a trace from the log: sums by line and by span. Uses a device only to read the kept losses."""
+"""Make a trace from the log: sums by line and by span.
+
+Tensors are looked at only at the script's end, on its own thread: while it runs, backward writes gradients on threads
+of its own, and whoever reads one meanwhile corrupts the process's memory.
+"""
 
 import linecache
 from collections.abc import Iterable, Sequence
@@ -55,7 +59,7 @@ class Summary:
         self.timings = Timings(log, self._compilations)
 
     def trace(self, ending: Ending, exit_code: int, error: str, *, children: float, at_end: bool) -> Trace:
-        """The whole trace; `at_end` reads the losses, which takes a moment."""
+        """The whole trace; `at_end` reads losses, gradients and outputs, which waits for the devices."""
         made = self._trace(ending, exit_code, error, children=children, at_end=at_end)
         return replace(made, lines=_source(self.log, _places(made)))
 
@@ -124,9 +128,9 @@ class Summary:
         return {
             "losses": tuple(_losses(learning)) if at_end else (),
             "shapes": tuple(Shapes(place, words, counted.count) for (place, words), counted in learning.shapes.items()),
-            "dead_outputs": tuple(filter(None, map(_dead, gradients.dead.values()))),
+            "dead_outputs": tuple(filter(None, map(_dead, gradients.dead.values()))) if at_end else (),
             "optimizers": tuple(_held(optimized) for optimized in gradients.optimizers if optimized.steps),
-            "unheld": tuple(self._unheld()),
+            "unheld": tuple(self._unheld()) if at_end else (),
             "cannot_run": tuple(
                 Noticed(place, counted.words, counted.count) for (place, _), counted in learning.refused.items()
             ),
