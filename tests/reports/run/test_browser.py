@@ -81,17 +81,35 @@ def test_a_column_header_sorts_by_value_in_both_directions_by_mouse_and_keyboard
     browser: Browser, folder: Path
 ) -> None:
     page, _ = opened(browser, folder / "run.html")
-    column = "[...document.querySelectorAll('tbody tr')].map(row => row.cells[{}].textContent)"
-    header = page.get_by_role("button", name="images/s")
+    page.get_by_text("Each cell with its laps").click()
+    table = page.get_by_role("region", name="Cells of night-1.jsonl")
+    column = "[...document.querySelectorAll('[aria-label^=Cells] tbody tr')].map(row => row.cells[{}].textContent)"
+    header = table.get_by_role("button", name="images/s")
     header.click()
     figures = [float(text.split()[0]) for text in page.evaluate(column.format(3))]
     assert figures == sorted(figures)
     assert len(set(figures)) == 4
-    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("images/s")
+    assert table.locator("th[aria-sort=ascending]").inner_text().startswith("images/s")
     header.press("Enter")
     assert [float(text.split()[0]) for text in page.evaluate(column.format(3))] == figures[::-1]
-    page.get_by_role("button", name="speed-up").click()
+    table.get_by_role("button", name="speed-up").click()
     assert page.evaluate(column.format(4))[-1] == "", "empty fields come last"
+    page.close()
+
+
+def test_what_is_pointed_at_has_its_figures(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "run.html")
+    tip = page.locator("svg g[id$=tip-0] > title").first
+    assert tip.text_content() == "resnet18, batch 4, cuda:0: 5.00x (4.96 to 5.04), 200.0 (199.0 to 201.0) images/s"
+    page.close()
+
+
+def test_the_answer_the_chart_and_the_table_come_before_everything_else(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "real.html", width=1200)
+    places = [page.locator(name).first.bounding_box() for name in ("h1", ".hero", "table", "ul.findings")]
+    tops = [place["y"] for place in places if place]
+    assert tops == sorted(tops)
+    assert page.locator("ul.findings > li.error > details:not([open])").count() == 0
     page.close()
 
 
@@ -111,7 +129,7 @@ CONTRAST = """
   const faint = [];
   for (const node of document.querySelectorAll("body *")) {
     if (![...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim())) continue;
-    if (node.closest("script, defs")) continue;
+    if (node.closest("script, defs, svg title")) continue;
     const style = getComputedStyle(node);
     const color = parts(node instanceof SVGElement ? style.fill : style.color);
     const [a, b] = [light(color), light(behind(node))].sort((x, y) => y - x);
@@ -151,12 +169,15 @@ def test_the_download_is_the_run_file(browser: Browser, folder: Path, tmp_path: 
 
 def test_a_screen_reader_finds_tables_with_headers_and_charts_with_summaries(browser: Browser, folder: Path) -> None:
     page, _ = opened(browser, folder / "run.html")
-    assert page.get_by_role("table").count() == page.locator("table > caption").count() == 1
-    assert page.get_by_role("columnheader").count() == 7
-    assert page.get_by_role("rowheader").count() == 4
-    assert page.get_by_role("heading", level=1).count() == 1
-    assert page.get_by_role("img", name="Speed-up over cpu in fp32. 2 cells with 95% intervals").count() == 1
-    assert page.evaluate("document.documentElement.lang") == "en"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.get_by_role("table").count() == 1, "that of all cells is collapsed"
+    assert page.locator("table > caption").count() == 2
+    assert page.get_by_role("rowheader").count() == 2
+    page.get_by_text("Each cell with its laps").click()
+    assert page.get_by_role("table").count() == 2
+    assert page.get_by_role("rowheader").count() == 2 + 4
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.get_by_role("img", name="Speed-up over Fast 9 in fp32. 2 cells with 95% intervals").count() == 1
+    assert page.evaluate("document.documentElement.lang") == "en"
     page.close()

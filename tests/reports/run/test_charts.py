@@ -21,13 +21,13 @@ def drawn(shown: Run) -> dict[str, Chart]:
 def test_a_run_has_every_chart_that_it_has_data_for_with_a_summary() -> None:
     summaries = {title: chart.summary for title, chart in drawn(measured()).items()}
     assert list(summaries) == [
-        "Speed-up over cpu in fp32",
+        "Speed-up over Fast 9 in fp32",
         "Throughput by batch size",
         "Laps over time",
         "Where the time of a step goes",
         "Roofline",
     ]
-    assert summaries["Speed-up over cpu in fp32"] == (
+    assert summaries["Speed-up over Fast 9 in fp32"] == (
         "2 cells with 95% intervals: from 5.0x (resnet18, batch 4) to 5.0x (resnet18, batch 64). "
         "The table has all values."
     )
@@ -54,7 +54,7 @@ def test_a_chart_of_throughputs_has_their_unit() -> None:
 
 def test_the_title_names_the_recipe_of_all_speed_ups() -> None:
     shown = run(rounds(SLOW, FAST), plan(Group((cell(), cell("cuda:0", recipe=Recipe("bf16"))))))
-    assert next(iter(drawn(shown))) == "Speed-up in bf16 over cpu in fp32"
+    assert next(iter(drawn(shown))) == "Speed-up in bf16 over Fast 9 in fp32"
 
 
 def test_a_label_has_what_differs_between_the_cells_of_a_chart() -> None:

@@ -54,7 +54,7 @@ def test_a_failed_cell_has_its_reason_and_a_finding_its_fix() -> None:
 def test_a_page_of_many_runs_shows_the_newest_in_full_and_lists_all() -> None:
     text = page_of(*[BRIEF] * (MOST_WHOLE + 1))
     assert text.count("<article") == KEPT_WHOLE
-    assert text.count('<th scope="row"') == MOST_WHOLE + 1 + KEPT_WHOLE * 2
+    assert text.count('<th scope="row"') == MOST_WHOLE + 1 + KEPT_WHOLE * (1 + 2)  # by model, and by cell
     assert text.count('<a href="#run-') == KEPT_WHOLE
     assert "Changes from run to run" in text
     assert f"the other {MOST_WHOLE + 1 - KEPT_WHOLE} are only in the list." in text

@@ -3,6 +3,7 @@
 A page sets the colors of its charts by its style, light or dark. Text from a run file is not trusted.
 """
 
+import html
 import io
 import re
 import warnings
@@ -73,11 +74,12 @@ class Chart(Struct, frozen=True):
 
 
 class Drawn(Struct, frozen=True):
-    """A figure with its title, and a summary in words."""
+    """A figure with its title, and a summary in words; `tips` are shown by a page beside what is pointed at, by gid."""
 
     figure: Figure
     title: str
     summary: str
+    tips: dict[str, str] = {}
 
 
 def styled() -> AbstractContextManager[None]:
@@ -141,6 +143,9 @@ def as_chart(drawn: Drawn, name: str) -> Chart:
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     for pattern in (r'(\bid=")', r"(\burl\(#)", r'(\bhref="#)'):
         svg = re.sub(pattern, rf"\g<1>{name}-", svg)
+    for gid, tip in drawn.tips.items():
+        group = f'<g id="{name}-{gid}">'
+        svg = svg.replace(group, f"{group}<title>{html.escape(clean(tip))}</title>")
     for place, color in enumerate(SERIES):
         svg = svg.replace(color, f"var(--series-{place})")
     svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from datetime import UTC, datetime
 
 from torchlap.schema.machine import Facts
 
@@ -45,3 +46,18 @@ def machine_line(facts: Facts) -> str:
     python = f"Python {facts.python}" if facts.python else ""
     parts = [facts.cpu, cores, memory, ", ".join(accelerators) or "no accelerator", facts.system, python, packages]
     return " · ".join(part for part in parts if part)
+
+
+def date(timestamp: str) -> str:
+    """An ISO 8601 timestamp as people write it, such as `27 November 2026, 16:18 UTC`; any other text, cleaned.
+
+    Without a time zone, the time of day says little and is left out.
+    """
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return clean(timestamp)
+    if moment.tzinfo is None:
+        return f"{moment.day} {moment:%B %Y}"
+    moment = moment.astimezone(UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"

@@ -18,9 +18,11 @@ from torchlap.reports.kit.drawing import (
     sheet,
     styled,
 )
-from torchlap.reports.kit.text import clean, counted, machine_line
-from torchlap.reports.kit.units import number
+from torchlap.reports.kit.text import clean, counted, date, machine_line
+from torchlap.reports.kit.units import number, with_interval
 from torchlap.reports.run.batch_chart import by_batch
+from torchlap.reports.run.hardware import hardware_names
+from torchlap.reports.run.headline import headline
 from torchlap.reports.run.labels import cell_label, is_drawable, variant
 from torchlap.reports.run.lap_charts import laps, trend
 from torchlap.reports.run.rows import Results, Row
@@ -31,17 +33,24 @@ from torchlap.stats import Interval
 LONGEST_MACHINE = 230
 """Three lines of a picture."""
 
-LINE_LENGTH = 78
+LINE_LENGTH = 100
+TITLE_LENGTH = 46
 
 
 def headline_png(results: Results) -> bytes:
-    """A picture of the speed-ups, or of the throughputs if nothing was compared, with the machine's name below."""
+    """A picture of the speed-ups, or else of the throughputs: the answer above, the machine below."""
     drawn = speed_ups(results) or throughputs(results) or _nothing()
-    machine = textwrap.shorten(clean(machine_line(results.run.header.facts)), LONGEST_MACHINE, placeholder="…")
-    below = textwrap.fill(f"{machine}. Bars: {_confidence(results)} intervals. torchlap", LINE_LENGTH)
-    drawn.figure.set_figheight(drawn.figure.get_figheight() + 0.7)
+    header = results.run.header
+    above = textwrap.fill(headline(results, hardware_names(header.facts)), TITLE_LENGTH, max_lines=3, placeholder="…")
+    machine = textwrap.shorten(clean(machine_line(header.facts)), LONGEST_MACHINE, placeholder="…")
+    below = textwrap.fill(
+        f"{drawn.title}; bars: {_confidence(results)} intervals. {machine}. {_caveat(results)}"
+        f"Measured by torchlap, {date(header.started)}.",
+        LINE_LENGTH,
+    )
+    drawn.figure.set_figheight(drawn.figure.get_figheight() + 0.8 + 0.2 * above.count("\n"))
     with styled():
-        drawn.figure.suptitle(drawn.title, x=0.01, ha="left", weight="bold")
+        drawn.figure.suptitle(above, x=0.01, ha="left", weight="bold")
         drawn.figure.supxlabel(below, size="x-small", color=FAINT, ha="left", x=0.01)
     return encoded(drawn.figure, "png")
 
@@ -76,6 +85,12 @@ def _nothing() -> Drawn:
     return Drawn(figure, "No results to draw", "No result with an interval.")
 
 
+def _caveat(results: Results) -> str:
+    """The findings that a reader of the picture alone must know of."""
+    codes = dict.fromkeys(finding.code for finding in results.findings if finding.severity != "note")
+    return f"Before you rely on it, read {', '.join(codes)} in the report. " if codes else ""
+
+
 def _confidence(results: Results) -> str:
     return f"{results.run.header.plan.confidence:.0%}"
 
@@ -92,8 +107,12 @@ def speed_ups(results: Results) -> Drawn | None:
     first = next(row for row in results.rows if row.result.is_baseline)
     recipes = {row.recipe for row, _ in points}
     where = f" in {recipes.pop()}" if len(recipes) == 1 and recipes != {first.recipe} else ""
-    figure = _intervals(points[:MOST_ROWS], "x", compared=True)
-    return Drawn(figure, f"Speed-up{where} over {first.device} in {first.recipe}", _summary(results, points, "x"))
+    drawn, tips = points[:MOST_ROWS], {}
+    for place, (row, interval) in enumerate(drawn):
+        tips[f"tip-{place}"] = f"{row.result.cell}: {with_interval(interval, 'x')}, {row.throughput} {row.unit}/s"
+    over = hardware_names(results.run.header.facts).get(first.device, first.device)
+    title = f"Speed-up{where} over {over} in {first.recipe}"
+    return Drawn(_intervals(drawn, "x", compared=True), title, _summary(results, points, "x"), tips)
 
 
 def throughputs(results: Results) -> Drawn | None:
@@ -107,9 +126,11 @@ def throughputs(results: Results) -> Drawn | None:
     ]
     if not points:
         return None
-    figure = _intervals(points[:MOST_ROWS], "", compared=False)
+    drawn = points[:MOST_ROWS]
+    tips = {f"tip-{place}": f"{row.result.cell}: {row.throughput} {row.unit}/s" for place, (row, _) in enumerate(drawn)}
+    figure = _intervals(drawn, "", compared=False)
     unit = results.rate.removesuffix("/s")
-    return Drawn(figure, f"{unit.capitalize()} per second", _summary(results, points, f" {results.rate}"))
+    return Drawn(figure, f"{unit.capitalize()} per second", _summary(results, points, f" {results.rate}"), tips)
 
 
 def _intervals(points: Sequence[tuple[Row, Interval]], unit: str, *, compared: bool) -> Figure:
@@ -134,6 +155,7 @@ def _intervals(points: Sequence[tuple[Row, Interval]], unit: str, *, compared: b
 def _bar(axes: Axes, place: int, interval: Interval, unit: str, color: str) -> None:
     axes.plot([interval.low, interval.high], [place, place], color=color, linewidth=3, solid_capstyle="butt")
     axes.plot(interval.value, place, "o", color=color, markersize=5)
+    axes.plot([interval.low, interval.high], [place, place], color=color, linewidth=14, alpha=0, gid=f"tip-{place}")
     text = f"{number(interval.value, 0.1 * interval.value)}{unit}"
     axes.annotate(text, (interval.high, place), (5, 0), textcoords="offset points", va="center")
 

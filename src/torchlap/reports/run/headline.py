@@ -1,6 +1,7 @@
 """The main result of a run in one sentence per device: at the end of a report, and on top of a page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from torchlap.judge.compare import SAME_BAND
 from torchlap.judge.measurement import disturbances
@@ -9,17 +10,24 @@ from torchlap.reports.kit.units import is_vague, number, with_interval
 from torchlap.reports.run.rows import Results, Row
 from torchlap.runs.figures import figures
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
-def headline(results: Results) -> str:
-    """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared."""
-    compared = _by_arm(results) if results.run.header.plan.arms else _speed_ups(results.rows)
-    sentences = list(compared) or list(_throughputs(results))
+
+def headline(results: Results, names: Mapping[str, str] = NO_NAMES) -> str:
+    """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared.
+
+    Args:
+        results: of a run.
+        names: what to call devices, if not cuda:0 or cpu.
+    """
+    compared = _by_arm(results, names) if results.run.header.plan.arms else _speed_ups(results.rows, names)
+    sentences = list(compared) or list(_throughputs(results, names))
     if not sentences and any(row.result.estimate and not row.void for row in results.rows):
         return "No result is certain enough yet."
     return " ".join(sentences) or "No results."
 
 
-def _speed_ups(rows: Sequence[Row]) -> Iterator[str]:
+def _speed_ups(rows: Sequence[Row], names: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each device and recipe that was compared with the baseline."""
     baseline = next((row for row in rows if row.result.is_baseline), None)
     if baseline is None:
@@ -33,11 +41,12 @@ def _speed_ups(rows: Sequence[Row]) -> Iterator[str]:
         if same_device and not same_recipe:
             name, other = recipe, baseline.recipe
         else:
-            name, other = device if same_recipe else f"{device} in {recipe}", baseline.device
+            name, other = names.get(device, device), names.get(baseline.device, baseline.device)
+            name = name if same_recipe else f"{name} in {recipe}"
         yield f"{name} is {_range_of_ratios(compared)} as fast as {other}{_certainty(compared)}."
 
 
-def _by_arm(results: Results) -> Iterator[str]:
+def _by_arm(results: Results, names: Mapping[str, str]) -> Iterator[str]:
     """A sentence for every arm that was compared with the first; for each device, if there are several."""
     rows, first = results.rows, results.rows[0].arm
     arms: dict[tuple[str, str], list[Row]] = {}
@@ -46,7 +55,7 @@ def _by_arm(results: Results) -> Iterator[str]:
             arms.setdefault((row.arm, row.device), []).append(row)
     several = len({device for _, device in arms}) > 1
     for (arm, device), compared in arms.items():
-        where = f" on {device}" if several else ""
+        where = f" on {names.get(device, device)}" if several else ""
         ratio = _range_of_ratios(compared)
         if len(compared) == 1 and compared[0].result.speed_up:
             ratio = with_interval(compared[0].result.speed_up, "x")
@@ -100,7 +109,7 @@ def _is_known(row: Row, *, published: bool) -> bool:
     return not row.void and (not is_vague(interval) if interval else published and bool(row.result.estimate))
 
 
-def _throughputs(results: Results) -> Iterator[str]:
+def _throughputs(results: Results, names: Mapping[str, str]) -> Iterator[str]:
     """If nothing was compared: the throughputs of the first device that has any."""
     known = [row for row in results.rows if _is_known(row, published=bool(results.run.header.published))]
     measured = [row for row in known if row.device == known[0].device]
@@ -112,4 +121,5 @@ def _throughputs(results: Results) -> Iterator[str]:
     ranges = [f"{_range(values)} {unit}/s" for unit, values in rates.items()]
     varies = ", depending on model and batch size" if any(" to " in text for text in ranges) else ""
     verb = "trains" if measured[0].phase == "train" else "evaluates"
-    yield clean(f"{measured[0].device} {verb} {' and '.join(ranges)}{varies}.")
+    device = names.get(measured[0].device, measured[0].device)
+    yield clean(f"{device} {verb} {' and '.join(ranges)}{varies}.")

@@ -6,23 +6,27 @@ page's own policy allows no other script. `charts` draws.
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 from msgspec import Struct
 from msgspec.structs import replace
 
+from torchlap.judge.findings import SEVERITIES
 from torchlap.judge.machine import diagnose
 from torchlap.reports.kit.drawing import Chart
-from torchlap.reports.kit.findings import Entry, entries
+from torchlap.reports.kit.findings import Entry, by_severity, entries
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.templates import markup, template
-from torchlap.reports.kit.text import clean, machine_line, sentence
+from torchlap.reports.kit.text import clean, counted, date, machine_line, sentence
 from torchlap.reports.kit.units import binary, significant
 from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
+from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import Results, Row, judged
+from torchlap.reports.run.side_by_side import side_by_side
 from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
 from torchlap.runs import file as runfile
 from torchlap.runs.find import Named
@@ -33,6 +37,14 @@ MOST_WHOLE = 10
 """Up to this many runs are shown in full; of more, the newest `KEPT_WHOLE`, and one line for each."""
 
 KEPT_WHOLE = 3
+PLACES = {
+    "hero": ("speed-ups", "throughput"),
+    "why": ("breakdown", "roofline"),
+    "charts": ("batches",),
+    "laps": ("laps",),
+}
+"""Where each chart of a run stands on its page."""
+
 LARGEST_DOWNLOAD = 16 << 20
 """The most bytes of a run file that a page contains."""
 
@@ -52,11 +64,16 @@ class Section(Struct, frozen=True, kw_only=True):
     machine: str
     headline: str
     published: str
+    compact: Table | None
     table: Table
     legend: str
     failures: tuple[str, ...]
+    hero: tuple[Chart, ...]
+    why: tuple[Chart, ...]
     charts: tuple[Chart, ...]
+    laps: tuple[Chart, ...]
     findings: tuple[Entry, ...]
+    severities: str
     check_up: tuple[Entry, ...]
     bottlenecks: Lines
     facts: Pairs
@@ -110,12 +127,21 @@ def _runs_table(linked: Sequence[Linked]) -> Table:
         linked,
         [
             (Column("run"), lambda run: Field(run.name, link=f"#{run.anchor}" if run.anchor else "")),
-            (Column("started"), lambda run: run.results.run.header.started),
+            (Column("started"), _started),
             (Column("machine"), lambda run: _hardware(run.results.run.header.facts)),
             (Column("torch"), lambda run: run.results.run.header.facts.packages.get("torch", "")),
-            (Column("result", wraps=True), lambda run: headline(run.results)),
+            (Column("result", wraps=True), _result),
         ],
     )
+
+
+def _started(linked: Linked) -> Field:
+    started = linked.results.run.header.started
+    return Field(date(started), sort_by=clean(started))
+
+
+def _result(linked: Linked) -> str:
+    return headline(linked.results, hardware_names(linked.results.run.header.facts))
 
 
 def _hardware(facts: Facts) -> str:
@@ -126,18 +152,29 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
     run, facts = results.run, results.run.header.facts
     content = runfile.content(run)
     name = clean(named.name).rpartition("/")[2].removesuffix(".jsonl") or "run"
+    names, drawn = hardware_names(facts), charts.of_run(results, anchor)
+    placed: dict[str, list[Chart]] = {place: [] for place in PLACES}
+    for chart in map(_with_markup, drawn):
+        kind = chart.name.removeprefix(f"{anchor}-")
+        placed[next(place for place, kinds in PLACES.items() if kind in kinds)].append(chart)
+    found = by_severity(entries(results.findings))
     return Section(
         anchor=anchor,
         name=clean(named.name),
-        started=clean(run.header.started),
+        started=date(run.header.started),
         machine=clean(machine_line(facts)),
-        headline=clean(headline(results)),
+        headline=clean(headline(results, names)),
         published=clean(run.header.published),
+        compact=side_by_side(results, names),
         table=table(results),
         legend=" ".join([legend(results), *arms(results.run)]),
         failures=failures(results),
-        charts=tuple(_with_markup(chart) for chart in charts.of_run(results, anchor)),
-        findings=tuple(entries(results.findings)),
+        hero=tuple(placed["hero"]),
+        why=tuple(placed["why"]),
+        charts=tuple(placed["charts"]),
+        laps=tuple(placed["laps"]),
+        findings=tuple(found),
+        severities=_severities(found),
         check_up=() if run.header.published else tuple(entries(diagnose(facts))),
         bottlenecks=tuple(paragraphs(results)) if has_bottlenecks(results) else (),
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
@@ -148,6 +185,12 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
         download=base64.b64encode(content).decode() if len(content) <= LARGEST_DOWNLOAD else "",
         bytes=len(content),
     )
+
+
+def _severities(found: Sequence[Entry]) -> str:
+    """How many findings there are of each severity, in words."""
+    counts = Counter(entry.severity for entry in found)
+    return ", ".join(counted(counts[severity], severity) for severity in SEVERITIES if counts[severity])
 
 
 def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
