@@ -32,7 +32,7 @@ def measure(
         progress: show what is being done, in a terminal or a notebook; ignored if there is a listener.
         options: `devices="cuda:0"`, `phase="train,eval"`, `recipe="fp32,bf16"`, `budget="30s"` (or seconds),
             `suite`, `seq`, `weights`, `data`, `precision_target=0.02`, `verify`, `explain`, `isolate`, `arms`,
-            `against`, `out`, `resume`.
+            `against`, `out`, `resume`; of your own model, `items` in a batch and their `unit`, like `"tokens"`.
 
     Returns:
         The run, as `load` reads it from its file; a resumed run includes its earlier events.

@@ -86,6 +86,10 @@ VerifyDevices = Annotated[
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
 Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence for hf: models. [default: 1024 or 128]")]
+Items = Annotated[
+    int | None, typer.Option(min=1, help="Number of items in a batch of your own model. [default: its rows]")
+]
+Unit = Annotated[str, typer.Option(help="What your own model processes, like tokens. [default: images or samples]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
 
 

@@ -36,6 +36,8 @@ def run(
     devices: given.Devices = "all",
     batch: given.Batch = None,
     seq: given.Seq = None,
+    items: given.Items = None,
+    unit: given.Unit = "",
     phase: given.Phases = None,
     suite: given.Suite = "quick",
     recipe: given.Recipes = "fp32",
@@ -77,7 +79,8 @@ def run(
         )
         files = {"suite": suite, "out": out, "resume": resume}
         looks = {"verify": not no_verify, "explain": why is not False, "isolate": isolate}
-        options = replace(options, **files, **looks, arms=parse_arms(arm or ()), against=against)
+        counting = {"items": items, "unit": unit}
+        options = replace(options, **files, **looks, **counting, arms=parse_arms(arm or ()), against=against)
         measured(options, output, why=bool(why))
 
 

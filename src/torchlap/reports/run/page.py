@@ -175,6 +175,8 @@ def _plan(plan: Plan, version: str) -> Iterator[tuple[str, str]]:
     yield "Measured by", f"torchlap {version}"
     yield "Suite", plan.suite
     yield "Data", f"{plan.data}, {plan.weights} weights"
+    if plan.items or plan.unit:
+        yield "Counted", f"{plan.items or ''} {plan.unit or 'items'}".strip() + " per batch" * bool(plan.items)
     yield "Precision target", f"{plan.confidence:.0%} intervals within ±{plan.precision_target:.1%}"
     yield "Budget", f"{significant(plan.budget_seconds)} s"
     yield "Numerics", "checked against float64" if plan.verify else "not checked"

@@ -9,7 +9,7 @@ from torchlap.schema.messages import Build
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.workload import DataName
 from torchlap.worker import devices
-from torchlap.worker.cell.check import check_rows
+from torchlap.worker.cell.check import check_rows, counted
 from torchlap.worker.cell.data import digits
 from torchlap.worker.cell.models import build
 from torchlap.worker.cell.sources import (
@@ -56,7 +56,8 @@ class Bench:
         if self.device.type == "cpu":
             self.choices.append(devices.keep_freed_memory())
         asked = workload.asked or workload.batch
-        self._subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
+        subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
+        self._subject = counted(workload.model, subject, request.items, request.unit)
         check_rows(self._subject, workload)
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)

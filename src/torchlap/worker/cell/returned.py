@@ -22,6 +22,12 @@ MOST_BATCHES = 100_000
 SHAPE = "module, (inputs, targets)"
 """What the function must return; a DataLoader may replace the pair, and a loss may follow it."""
 
+UNCOUNTED = (
+    "{model} counts tokens, but no input is an integer tensor: add the number with --items, "
+    "or return it as {{'items': ...}}."
+)
+"""The message where the unit is tokens, and nothing says how many there are."""
+
 OPTIONS = ("loss", "optimizer", "scheduler", "clip", "step", "items", "unit")
 STEP_NAMES = ("step", "train_step", "training_step")
 
@@ -65,9 +71,7 @@ def subject_of(model: str, returned: object) -> Subject:
 def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: dict[str, Any]) -> Subject:
     unit = given.get("unit") or unit_of(inputs)
     if unit == "tokens" and given.get("items") is None and token_count(inputs) is None:
-        raise ModelError(
-            f"{model} counts tokens, but no input is an integer tensor: add the number as 'items' to its options."
-        )
+        raise ModelError(UNCOUNTED.format(model=model))
     has_targets = targets is not None and not isinstance(module, Lightning)
     return Subject(
         module=module,
@@ -79,6 +83,7 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
         step=_own_step(module, given["step"]) if "step" in given else None,
         items=given.get("items"),
         unit=unit,
+        unit_is_own="unit" in given,
         batch=given.get("batch"),
         loader=given.get("loader"),
         rows=given.get("rows"),

@@ -30,7 +30,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         rows: how many rows a batch has; of a loader with batches of several sizes, their rounded mean.
         sizes: the fewest and most rows of such a loader's batches; None elsewhere.
         items: how many items a batch has, if they are not its rows.
-        unit: what an item is called, in the plural.
+        unit: what an item is called, in the plural; `unit_is_own` if the user's function returned it.
     """
 
     module: nn.Module
@@ -47,6 +47,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     sizes: tuple[int, int] | None = None
     items: int | None = None
     unit: str = "images"
+    unit_is_own: bool = False
 
     def items_of(self, inputs: object, targets: object) -> int | None:
         """How many items a batch has; None if its tensors do not say."""
