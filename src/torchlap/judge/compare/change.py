@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from torchlap.judge.bottleneck import attention
 from torchlap.judge.compare.pairs import Item
 from torchlap.judge.measurement import disturbances
 from torchlap.stats import Interval, unpaired_ratio
@@ -195,6 +196,9 @@ def _setting_differences(before: Item, after: Item) -> Iterator[str]:
     plans = before.named.run.header.plan, after.named.run.header.plan
     yield from _named("data", *(plan.data for plan in plans))
     yield from _named("weights", *(plan.weights for plan in plans))
+    kernels = [" + ".join(sorted(attention(item.cell.breakdown))) for item in (before, after)]
+    if all(kernels):
+        yield from _named("attention kernels", *kernels)
     old, new = before.cell.prepared, after.cell.prepared
     if old is None or new is None or before.cell.cell.device != after.cell.cell.device:
         return

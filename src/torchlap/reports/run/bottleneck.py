@@ -67,6 +67,9 @@ def _with_range(spread: Spread, factor: float = 1.0) -> str:
 def _work(analysis: Bottleneck) -> Iterator[str]:
     host = f", enqueued by the host in {significant(1e3 * analysis.host_seconds)} ms" if analysis.host_seconds else ""
     yield f"{analysis.operators} operators{host}."
+    if analysis.attention:
+        kernels = ", ".join(f"{kernel} ({counted(calls, 'call')})" for kernel, calls in analysis.attention.items())
+        yield f"Attention kernels: {kernels} per step."
     of_peak = f", {analysis.utilization:.0%} of the measured peak" if analysis.utilization is not None else ""
     of_copy = (
         f", {analysis.bandwidth_utilization:.0%} of the copy bandwidth"
