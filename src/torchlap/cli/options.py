@@ -11,6 +11,7 @@ from torchlap.errors import UsageError
 
 if TYPE_CHECKING:
     from torchlap.measuring.plan import Options
+    from torchlap.reports.run.rows import ExtraColumn
 
 MOST_WORKERS, USUAL_WORKERS = 256, 4
 
@@ -145,6 +146,9 @@ Why = Annotated[
     bool | None,
     typer.Option("--why/--no-why", help="Explain bottlenecks, or skip analyzing them. [default: only name them]"),
 ]
+Columns = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Add columns to the table: utilization, a share of the peak.")
+]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
@@ -193,6 +197,21 @@ def loader_workers(through: Through, workers: str | None) -> int | None:
     if not (re.fullmatch(r"[0-9]{1,3}", workers) and int(workers) <= MOST_WORKERS):
         raise UsageError(f"Invalid number of workers {workers!r}: use a whole number from 0 to {MOST_WORKERS}.")
     return int(workers)
+
+
+def extra_columns(columns: str | None, output: Format) -> "tuple[ExtraColumn, ...]":
+    """The columns that were requested beside the usual ones.
+
+    Raises:
+        UsageError: for an unknown column, or a format that has all of them anyway.
+    """
+    if columns is None:
+        return ()
+    from torchlap.cli.words import parse_columns
+
+    if output in (Format.csv, Format.json):
+        raise UsageError(f"--format {output} has every column: omit --columns.")
+    return parse_columns(columns)
 
 
 def workload_options(

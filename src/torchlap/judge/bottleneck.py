@@ -135,7 +135,7 @@ def bottleneck(cell: CellResult, peaks: Peaks | None) -> Bottleneck | None:
         operators=sum(operator.calls for operator in breakdown.operators),
         flops=flops,
         bytes=size,
-        utilization=flops / step / peak if peak else None,
+        utilization=flops / step / peak if peak and breakdown.operators else None,
         bandwidth_utilization=size / step / peaks.copy_bytes if peaks and peaks.copy_bytes else None,
         peak_memory_bytes=breakdown.peak_memory_bytes,
         joules=joules if per_joule else None,

@@ -6,6 +6,7 @@ from torchlap.judge.bottleneck import LEAST, Bottleneck, Spread
 from torchlap.reports.kit.text import clean, counted, sentence
 from torchlap.reports.kit.units import binary, scaled, significant
 from torchlap.reports.run.rows import Results, Row
+from torchlap.reports.run.table import NOT_ANALYZED
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.recipe import Precision
 
@@ -23,7 +24,7 @@ def paragraphs(results: Results) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _lines(row: Row, reached: Peaks | None) -> Iterator[str]:
     analysis, breakdown = row.analysis, row.result.breakdown
     if analysis is None:
-        reason = breakdown.reason if breakdown else "out of time, or --no-why was used"
+        reason = breakdown.reason if breakdown else NOT_ANALYZED
         yield f"Not analyzed: {sentence(reason)}"
         return
     yield _bottleneck(analysis, reached, row.result.cell.recipe.precision)

@@ -22,7 +22,7 @@ from torchlap.reports.kit.units import binary, significant
 from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import Results, Row, judged
+from torchlap.reports.run.rows import ExtraColumn, Results, Row, judged
 from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
 from torchlap.runs import file as runfile
 from torchlap.runs.find import Named
@@ -76,9 +76,9 @@ class Linked(Struct, frozen=True):
     results: Results
 
 
-def as_html(runs: Sequence[Named], version: str) -> str:
-    """One page for one run or several, in their order, made by this version of torchlap."""
-    results = [(named, judged(named.run)) for named in runs]
+def as_html(runs: Sequence[Named], version: str, columns: tuple[ExtraColumn, ...] = ()) -> str:
+    """One page for one run or several, in their order, made by this version of torchlap; `columns` as in `judged`."""
+    results = [(named, judged(named.run, columns)) for named in runs]
     first_whole = 0 if len(results) <= MOST_WHOLE else len(results) - KEPT_WHOLE
     sections = [_section(f"run-{place}", *pair) for place, pair in enumerate(results, 1) if place > first_whole]
     linked = [
