@@ -86,6 +86,9 @@ VerifyDevices = Annotated[
     ),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
+VerifyBatch = Annotated[
+    str | None, typer.Option("--batch", help="Batch sizes, like 4,64. [default: the smallest of the default suite, 4]")
+]
 Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence for hf: models. [default: 1024 or 128]")]
 Items = Annotated[
     int | None, typer.Option(min=1, help="Number of items in a batch of your own model. [default: its rows]")
@@ -121,7 +124,7 @@ Suite = Annotated[
     typer.Option(
         "--suite",
         callback=_list_suites,
-        help="Workloads to run: quick, vision, transformers, ...; list shows them.",
+        help="Workloads to run: quick, vision, transformers, ... ('list' shows all).",
     ),
 ]
 Recipes = Annotated[
@@ -139,7 +142,9 @@ ThroughOption = Annotated[
 Workers = Annotated[
     str | None, typer.Option(help="Number of DataLoader processes, with --data-through loader. [default: 4]")
 ]
-WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads the published weights.")]
+WeightsOption = Annotated[
+    Weights, typer.Option("--weights", help="Start from random weights, or download pretrained ones.")
+]
 Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is within +- this much.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip checking accelerator results for correctness.")]
 Why = Annotated[
@@ -151,6 +156,7 @@ Columns = Annotated[
 ]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
+VerifyBudget = Annotated[str | None, typer.Option("--budget", help="Stop after this time: 90s, 5m, 1h. [default: 1h]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
 Arms = Annotated[
     list[str] | None,
