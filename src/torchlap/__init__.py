@@ -1,4 +1,4 @@
-"""How fast does PyTorch train here, and can you believe the number?
+"""How fast does PyTorch train here, and can you believe it?
 
     run = torchlap.measure("resnet18", batch=64, budget="30s")
     run.rows()                   # one dictionary a cell, for pandas

@@ -77,9 +77,11 @@ class Bench:
         subject, device = self._subject, self.device
         if subject.loader is not None:
             loader = subject.loader
-            source = Loaded(loader, self._loader_rows, torch.device("cpu"), torch.preserve_format)
+            pair = subject.pair
+            source = Loaded(loader, self._loader_rows, torch.device("cpu"), torch.preserve_format, pair)
             self._kept_batch = source.place(source.fetch())
-            return lambda _, layout: Loaded(loader, self._loader_rows, device, layout), self._shape_of(self._kept_batch)
+            shape = self._shape_of(self._kept_batch)
+            return lambda _, layout: Loaded(loader, self._loader_rows, device, layout, pair), shape
         if subject.batch is not None:
             own = subject.batch
             return lambda _, layout: Fixed(own, device, layout), self._shape_of(own)
@@ -124,7 +126,7 @@ class Bench:
             if self._pictures is None:
                 raise ValueError(f"{self.cell} has no loader")
             loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
-        return Loaded(loader, self._loader_rows, self.device, FORMATS[self.layout])
+        return Loaded(loader, self._loader_rows, self.device, FORMATS[self.layout], self._subject.pair)
 
     @property
     def _loader_rows(self) -> int | None:

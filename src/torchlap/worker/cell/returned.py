@@ -59,12 +59,7 @@ def subject_of(model: str, returned: object) -> Subject:
     if _is_lightning(module) and "step" not in given and "loss" not in given:
         given = _of_lightning(module) | given
         module = Lightning(module)
-        if isinstance(data, DataLoader):
-            raise ModelError(
-                f"{model} returned a Lightning module with a DataLoader, which is not supported: return the module "
-                "and one batch."
-            )
-        source["batch"] = (data, None)
+        source |= {"pair": whole} if isinstance(data, DataLoader) else {"batch": whole(data)}
     return _subject(model, module, inputs, targets, given | source)
 
 
@@ -88,6 +83,7 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
         loader=given.get("loader"),
         rows=given.get("rows"),
         sizes=given.get("sizes"),
+        pair=given.get("pair"),
     )
 
 
@@ -229,6 +225,11 @@ def first_pair(loader: DataLoader[Any]) -> tuple[Any, Any]:
     if batch is None:
         raise DataError("The loader has no batches: its dataset is too small.")
     return pair_of(batch)
+
+
+def whole(batch: Any) -> tuple[Any, Any]:
+    """A batch as the only input: a lightning module takes it apart itself."""
+    return batch, None
 
 
 def pair_of(batch: Any) -> tuple[Any, Any]:

@@ -22,6 +22,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         image_size: it is trained on square images of this size.
         batch: it is trained on this fixed batch of its own.
         loader: it is trained on the batches of its own loader.
+        pair: inputs and targets of a batch of that loader, if they are not the two halves of it.
         call: how the module takes the inputs of a batch.
         optimizer: makes the optimizer from the parameters; Adam if None.
         scheduler: makes a learning rate scheduler from the optimizer; it takes a step after each of the optimizer's.
@@ -38,6 +39,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     image_size: int | None = None
     batch: tuple[Any, Any] | None = None
     loader: DataLoader[Any] | None = None
+    pair: Callable[[Any], tuple[Any, Any]] | None = None
     call: Call = one_argument
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None
     scheduler: Callable[[Optimizer], Any] | None = None
