@@ -9,8 +9,8 @@
     verify(options)              whether the devices compute correct results
     check_up()                   whether the accelerators work
 
-help(torchlap.measure) explains its arguments; dir(torchlap) lists all names,
-which docs/api.md describes. Importing torchlap imports nothing else.
+help(torchlap.measure) explains its arguments, dir(torchlap) lists the rest.
+They are loaded when first used, so importing torchlap costs nothing.
 """
 
 from importlib import import_module

@@ -13,7 +13,7 @@ from virtual import Clock
 import torchlap
 from torchlap.schema.recipe import Recipe
 from torchlap.worker.cell.returned import subject_of
-from torchlap.worker.cell.sources import Fixed, Loaded
+from torchlap.worker.cell.sources import Fixed, Loaded, Source
 from torchlap.worker.cell.step import Step
 
 lightning = pytest.importorskip("lightning", reason="lightning is not installed")
@@ -22,7 +22,7 @@ ROWS = 8
 
 
 class Net(lightning.LightningModule):  # type: ignore[misc, name-defined]  # lightning need not be installed
-    """Counts its training steps in a buffer, and logs as people do."""
+    """A module as people write it: it logs, although no Trainer listens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +53,11 @@ def test_its_own_step_and_optimizer_train_it(data: Any) -> None:
     subject = subject_of("net.py:make", (Net(), data))
     assert subject.rows == ROWS
     cpu, layout = torch.device("cpu"), torch.preserve_format
-    source = (
-        Loaded(subject.loader, ROWS, cpu, layout, subject.pair) if subject.loader else Fixed(subject.batch, cpu, layout)
-    )  # type: ignore[arg-type]
+    if subject.loader:
+        source: Source = Loaded(subject.loader, ROWS, cpu, layout, subject.pair)
+    else:
+        assert subject.batch
+        source = Fixed(subject.batch, cpu, layout)
     step = Step(subject, source, Recipe(), cpu, "train")
     step()
     first = step.loss()
