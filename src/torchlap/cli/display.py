@@ -77,11 +77,9 @@ class Display:
             self._table = terminal.so_far(self.run, self._console.width, self._console.height - SPARE_LINES)
 
     def _status(self, status: "Status") -> None:
-        from torchlap.reports.kit.text import clean
+        from torchlap.api.progress import status_line
 
-        seconds = int(status.left_seconds)
-        left = f"at most {seconds // 60}:{seconds % 60:02} left"
-        self._show(f"{status.done}/{status.of} groups · {left} · {clean(status.doing)}")
+        self._show(status_line(status))
 
     def _show(self, line: str) -> None:
         from rich.text import Text
