@@ -1,10 +1,16 @@
-"""torchlap: how fast does PyTorch train on your machine, and can you believe the number?
+"""How fast does PyTorch train here, and can you believe it?
 
-    run = torchlap.measure("resnet18", batch=64, devices="cuda:0", budget="30s")
-    run.rows()
+    run = torchlap.measure("resnet18", batch=64, budget="30s")
+    run.rows()                   # one dictionary a cell, for pandas
 
-The public names are those of `torchlap.api`: measure, load, compare, verify, check_up and others (docs/api.md). They
-are loaded when one of them is first used, so that importing torchlap costs nothing; none of them imports torch.
+    measure(model, batch, ...)   measure models, or a module with its batch
+    load(path)                   a run file
+    compare(path, path)          which cells got faster or slower
+    verify(options)              whether the devices compute correct results
+    check_up()                   whether the accelerators work
+
+help(torchlap.measure) explains its arguments, dir(torchlap) lists the rest.
+They are loaded when first used, so importing torchlap costs nothing.
 """
 
 from importlib import import_module
@@ -17,9 +23,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Load the public names."""
-    if name == "__all__":
-        return __dir__()
+    """Load the public names.
+
+    There is no `__all__`: with it, `help(torchlap)` would print every class of the API instead of one screen.
+    """
+    if name.startswith("__"):
+        raise AttributeError(f"module 'torchlap' has no attribute {name!r}")
     api = import_module("torchlap.api")  # `from torchlap import api` would ask this function for it
     if name not in api.__all__:
         raise AttributeError(f"module 'torchlap' has no attribute {name!r}")

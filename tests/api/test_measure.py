@@ -45,6 +45,8 @@ def test_keyword_arguments_are_those_of_the_command_line(tmp_path: Path) -> None
         (("resnet18", 4), {"arms": ["a", "b=c"]}, "Invalid arm 'b=c'"),
         (("resnet18", 4), {"against": 3}, "Invalid against 3"),
         (("resnet18", 4, nn.MSELoss()), {}, "Only a module"),
+        (("resnet18", 4), {"items": "4"}, "Invalid items '4'"),
+        (("resnet18", 4), {"unit": 4}, "Invalid unit 4"),
         ((3.5, 4), {}, "Cannot measure an object of type float"),
         ((nn.Linear(2, 2), 4), {}, "A module needs its batch"),
         ((torchlap.Options(models=("resnet18",), batches=("4",)),), {}, "Invalid batches"),  # type: ignore[arg-type]
@@ -86,6 +88,17 @@ def test_a_module_is_measured_with_its_batch(tmp_path: Path, clock: Clock, worke
     assert (row["model"], row["batch"], row["unit"]) == ("Linear.py:make", "5", "samples")
     (identity,) = run.header.plan.identities
     assert (identity.parameters, identity.inputs) == (8, ("5x3 float32", "5x2 float32"))
+
+
+def test_items_and_unit_reach_the_table(tmp_path: Path, clock: Clock, workers_here: None) -> None:
+    module, batch = nn.Linear(3, 2), (rand(6, 3), rand(6, 2))
+    asked: dict[str, Any] = {"devices": "cpu", "budget": 20, "explain": False, "out": tmp_path / "run.jsonl"}
+    with clock.ticking():
+        run = torchlap.measure(module, batch, nn.MSELoss(), items=3, unit="pairs", **asked)
+    (lap, *_) = torchlap.figures(run)[0].cells[0].laps
+    assert lap.items == 3 * lap.steps
+    assert "<th>pairs/s</th>" in run._repr_html_()
+    assert run.rows()[0]["unit"] == "pairs"
 
 
 def test_the_examples_of_the_documentation_are_valid_calls(monkeypatch: pytest.MonkeyPatch) -> None:

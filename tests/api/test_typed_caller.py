@@ -1,6 +1,8 @@
 """The public names: a typed program uses all of them, and runs."""
 
 import ast
+import pydoc
+import re
 import subprocess
 import sys
 import tomllib
@@ -30,9 +32,18 @@ def test_the_public_names_are_the_namespace() -> None:
     names = dir(torchlap)
     assert all(getattr(torchlap, name) for name in names)
     assert names == sorted([*torchlap.api.__all__, "__version__"])
-    assert torchlap.__all__ == names
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = torchlap.nothing
+
+
+def test_help_is_one_screen_with_the_functions_that_people_need() -> None:
+    text, _, file = pydoc.plain(pydoc.render_doc(torchlap)).partition("\nFILE\n")
+    lines = text.splitlines()
+    assert len(lines) + file.count("\n") + 2 <= 50
+    assert max(map(len, lines)) <= 80
+    described = [line.split("(")[0].strip() for line in lines if re.match(r" +[a-z_]+\(.*\)  ", line)]
+    assert described == ["measure", "load", "compare", "verify", "check_up"]
+    assert all(hasattr(torchlap, name) for name in described)
 
 
 @pytest.mark.parametrize(

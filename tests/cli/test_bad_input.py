@@ -46,6 +46,11 @@ BAD_INPUT = [
     ([own("raises_what_is_no_text", "odd.py")], "ValueError at line"),
     ([own("small"), "--data-through", "loader"], "provides its own batch"),
     ([own("small"), "--weights", "pretrained"], "its own weights"),
+    ([own("small"), "--items", "6"], "6 items in a batch of 4 rows are not a whole number per row"),
+    (["resnet18", "--unit", "words"], "resnet18 counts for itself"),
+    (["resnet18", "--columns", "flops"], "Unknown column 'flops': choose from utilization"),
+    (["resnet18", "--columns", "utilization", "--no-why"], "--columns utilization needs the analysis"),
+    (["resnet18", "--columns", "utilization", "--format", "csv"], "--format csv has every column"),
     (["odd\x07name"], "Invalid model name"),
     (["x" * 501], "500 printable characters"),
 ]

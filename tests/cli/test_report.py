@@ -148,3 +148,15 @@ def test_two_runs_have_a_page_but_no_picture(file: Path) -> None:
 def test_a_page_has_no_other_format(file: Path) -> None:
     result = invoke("report", file, "--html", file.with_name("page.html"), "--format", "json")
     assert (result.exit_code, "--html" in result.stderr) == (2, True)
+
+
+def test_columns_on_request_are_in_the_table_the_list_and_the_page(file: Path) -> None:
+    asked = ("report", file, "--columns", "utilization")
+    assert "utilization" not in invoke("report", file).stdout
+    assert "utilization" in invoke(*asked).stdout
+    assert "| utilization |" in invoke(*asked, "--format", "markdown").stdout
+    page = file.with_name("page.html")
+    assert invoke(*asked, "--html", page).exit_code == 0
+    assert "utilization" in page.read_text()
+    refused = invoke(*asked, "--png", file.with_name("page.png"))
+    assert (refused.exit_code, "--png has no table: omit --columns" in refused.stderr) == (2, True)

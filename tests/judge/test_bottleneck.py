@@ -176,6 +176,16 @@ def test_a_loader_that_is_the_slowest_part_is_the_bottleneck_of_a_mostly_busy_de
     assert explain(explained(phases=busy, loaders=alone), reached("cuda:0"), recipe=Recipe(workers=0)).kind == "compute"
 
 
+def test_the_kernels_of_attention_are_those_recorded_or_else_those_of_the_operators() -> None:
+    flash = cost(0, 8, operator="_scaled_dot_product_flash_attention", calls=12)
+    backward = cost(0, 8, operator="_scaled_dot_product_flash_attention_backward", calls=12)
+    efficient = cost(0, 8, operator="_scaled_dot_product_efficient_attention", calls=20)
+    operators = (flash, backward, efficient)
+    assert explain(explained(operators=operators)).attention == {"efficient": 20, "flash": 12}
+    assert explain(explained(operators=operators, attention={"math": 3})).attention == {"math": 3}
+    assert explain(explained()).attention == {}
+
+
 def test_energy_has_a_spread() -> None:
     windows = EnergyWindow(10.0, 0.4, 4), EnergyWindow(12.0, 0.4, 4), EnergyWindow(11.0, 0.4, 4)
     analysis = explain(explained(energy=windows, meter="a meter", no_energy=""))

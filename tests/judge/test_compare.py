@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from judge.speeds import at, compared_with
-from making import CPU, CUDA, FACTS, FAULT, MPS, cell, facts, failure, header, plan, prepared, rounds, run
+from making import CPU, CUDA, FACTS, FAULT, MPS, cell, explained, facts, failure, header, plan, prepared, rounds, run
 from msgspec.structs import replace
 
 import torchlap
@@ -252,6 +252,18 @@ def test_a_void_cell_is_void_by_both_functions() -> None:
         results = [result for group in torchlap.figures(judged) for result in group.cells]
         codes = {str(result.cell): voided(result) for result in results if voided(result)}
         assert codes == void(torchlap.findings(judged))
+
+
+def test_other_kernels_of_attention_are_named_where_both_sides_have_some() -> None:
+    def using(*kernels: str) -> Run:
+        of = at(100.0)
+        return replace(of, events=(*of.events, explained(attention=dict.fromkeys(kernels, 12))))
+
+    assert compared_with(using("flash"), using("math", "flash")).changes[0].differences == (
+        "attention kernels flash vs. flash + math",
+    )
+    for after in (using("flash"), using()):
+        assert compared_with(using("flash"), after).changes[0].differences == ()
 
 
 def test_a_file_with_other_contents_under_the_same_name_is_named() -> None:

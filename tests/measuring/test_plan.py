@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from making import CPU, CUDA, MPS, cell
@@ -59,6 +60,28 @@ def test_every_suite_has_batches_and_a_budget_that_the_options_accept(name: str)
     assert parse_batches(",".join(map(str, suite.batches))) == suite.batches
     assert parse_phases(",".join(suite.phases)) == suite.phases
     assert parse_seconds(str(suite.budget_seconds), "budget") == suite.budget_seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"models": ("resnet18",), "items": 4}, "for your own models, but resnet18 counts for itself"),
+        ({"models": ("net.py:f", "hf:gpt2"), "unit": "words"}, "but hf:gpt2 counts for itself"),
+        ({"unit": "words"}, "but suite quick counts for itself"),
+        ({"models": ("net.py:f",), "items": 0}, "Invalid number of items 0"),
+        ({"models": ("net.py:f",), "items": 96, "batches": (4, 8)}, "--items 96 .* --batch names 2 batch sizes"),
+        ({"models": ("net.py:f",), "unit": "a\nb"}, "Invalid unit"),
+        ({"models": ("net.py:f",), "unit": "u" * 31}, "Invalid unit"),
+    ],
+)
+def test_a_count_that_cannot_be_meant_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan_run(Options(**given), description())
+
+
+def test_a_plan_has_the_items_and_the_unit_that_were_given() -> None:
+    plan = plan_run(Options(models=("net.py:f",), items=96, unit="words", batches=(4,)), description())
+    assert (plan.items, plan.unit) == (96, "words")
 
 
 def test_words_are_between_commas_and_the_empty_ones_are_dropped() -> None:

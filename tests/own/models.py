@@ -23,6 +23,23 @@ def small(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return nn.Sequential(*layers), digits(batch)
 
 
+class Attends(nn.Module):
+    """Two layers of attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for _ in range(2):
+            inputs = nn.functional.scaled_dot_product_attention(self.layer(inputs), inputs, inputs)
+        return inputs[:, 0, 0]
+
+
+def attends(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    return Attends(), (torch.rand(batch, 2, 16, 8), torch.randint(0, 8, (batch,)))
+
+
 class Does(nn.Module):
     """A linear layer that also does something else, from its n-th forward pass on."""
 

@@ -8,10 +8,10 @@ from support import ROOT
 from torchlap.judge.compare import Compared, compare
 from torchlap.reports.compare import as_json, as_markdown, as_text, headline
 from torchlap.runs.find import Named
-from torchlap.schema.events import Run
+from torchlap.schema.events import Event, Round, Run
 from torchlap.schema.machine import Facts
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Group
+from torchlap.schema.workload import Group, Workload
 
 
 def at(*speeds: float, machine: Facts | None = None) -> Run:
@@ -39,7 +39,7 @@ def test_a_terminal_has_the_table_and_how_to_read_it() -> None:
         == """
 after vs. before: 1 slower, 1 same.
 
-after (after) vs. before (before), items/s
+after (after) vs. before (before), images/s
 
  model     batch  device  before  after  ratio                 verdict
  ─────────────────────────────────────────────────────────────────────
@@ -51,6 +51,42 @@ interval differs by more than 5%; same: the whole interval is within 5%.
 Intervals between separate runs include normal run-to-run variation.
 """
     )
+
+
+def counting(unit: str, *models: str, items: int | None = None) -> Run:
+    """A run of these models of the user's own, which count this unit."""
+    groups = [Group((replace(cell(), workload=Workload(model, 4, unit=unit)),)) for model in models]
+    events: list[Event] = []
+    for place in range(len(models)):
+        events += [prepared(group=place), *rounds([0.1, 0.101, 0.099] * 4, group=place)]
+    return run(events, plan(*groups, items=items, unit=unit))
+
+
+def test_the_figures_carry_their_unit() -> None:
+    words = counting("words", "net.py:f")
+    assert "(before), words/s" in as_text(against(words, words), 100, color=False)
+    text = as_text(against(counting("words", "net.py:f"), counting("pairs", "net.py:f")), 120, color=False)
+    assert "(before), items/s" in text
+    assert "40.0 words/s" in text
+    assert "40.0 pairs/s" in text
+    assert "not the same workload: words vs. pairs" in text
+
+
+def test_another_number_of_items_is_another_workload() -> None:
+    def with_items(items: int) -> Run:
+        of = counting("words", "net.py:f", items=items)
+        laps = [
+            replace(event, laps=tuple(replace(lap, items=items) for lap in event.laps))
+            if isinstance(event, Round)
+            else event
+            for event in of.events
+        ]
+        return replace(of, events=tuple(laps))
+
+    assert "not the same workload: 8 vs. 12 words in a batch" in as_text(
+        against(with_items(8), with_items(12)), 100, color=False
+    )
+    assert "not the same" not in as_text(against(with_items(8), with_items(8)), 100, color=False)
 
 
 def test_a_narrow_terminal_has_a_list() -> None:

@@ -1,8 +1,10 @@
 """`hf:NAME` and `timm:NAME`, in tiny configurations where the size does not matter."""
 
 import json
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,3 +68,69 @@ def test_without_the_extra_one_sentence_has_the_install_command(
 
 def test_a_cell_with_a_sequence_length_says_so() -> None:
     assert "1024 tokens" in str(Cell(Workload("hf:gpt2", 16, seq=1024), Recipe(), "cpu"))
+
+
+FAILURES = (
+    OSError("We couldn't connect to the hub.\nMore lines."),
+    RuntimeError("We couldn't connect to the hub."),
+    Exception("We couldn't connect to the hub."),
+)
+SAID = r"pretrained weights of {} \(We couldn't connect to the hub\): check the network, or omit --weights pretrained\."
+
+
+@needs_hf
+def test_pretrained_weights_of_transformers_come_from_the_published_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = import_module("transformers").AutoModelForSequenceClassification
+    asked: list[str] = []
+
+    def downloaded(source: str, *, config: Any, ignore_mismatched_sizes: bool) -> Any:
+        asked.append(source)
+        assert (config.num_labels, ignore_mismatched_sizes) == (10, True)  # the head is new
+        return auto.from_config(config)
+
+    monkeypatch.setattr(auto, "from_pretrained", downloaded)
+    small = {"n_layers": 1, "dim": 8, "n_heads": 2, "hidden_dim": 16, "vocab_size": 50}
+    known = hugging_face.Known("DistilBertConfig", hugging_face.CLASSIFIER, small)
+    monkeypatch.setitem(hugging_face.KNOWN, "distilbert", known)
+    subject = models.build("hf:distilbert", 2, "pretrained", seq=4)
+    assert asked == ["distilbert/distilbert-base-uncased"]
+    assert subject.batch
+    assert subject.loss(subject.call(subject.module, subject.batch[0]), None).item() > 0
+    with pytest.raises(ModelError, match="hf:llama-small has no published weights: omit --weights pretrained"):
+        models.build("hf:llama-small", 2, "pretrained")
+
+
+@needs_hf
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+def test_a_failed_download_of_transformers_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(import_module("transformers").AutoModelForSequenceClassification, "from_pretrained", offline)
+    with pytest.raises(ModelError, match=SAID.format("distilbert/distilbert-base-uncased")):
+        models.build("hf:distilbert", 2, "pretrained")
+
+
+@needs_timm
+def test_pretrained_weights_of_timm_are_requested_with_a_new_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = import_module("timm")
+    create, asked = timm.create_model, []
+
+    def downloaded(name: str, *, pretrained: bool, num_classes: int) -> Any:
+        asked.append((name, pretrained, num_classes))
+        return create(name, pretrained=False, num_classes=num_classes)
+
+    monkeypatch.setattr(timm, "create_model", downloaded)
+    assert models.build("timm:test_vit", 2, "pretrained").image_size == 160
+    assert asked == [("test_vit", True, 10)]
+
+
+@needs_timm
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+def test_a_failed_download_of_timm_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(import_module("timm"), "create_model", offline)
+    with pytest.raises(ModelError, match=SAID.format("timm:test_vit")):
+        models.build("timm:test_vit", 2, "pretrained")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from support import TESTS
 
 from torchlap.schema.messages import Build, Check, Checked
@@ -22,15 +23,18 @@ def named(function: str, file: str = "own_inputs.py") -> str:
     return f"{FOLDER / file}:{function}"
 
 
-def checked(function: str, batch: int = 8, file: str = "own_inputs.py", *, strict: bool = True) -> Checked:
-    return check(Check(named(function, file), batch, "random", "mnist-1k", strict))
+def checked(
+    function: str, batch: int = 8, file: str = "own_inputs.py", *, strict: bool = True, **counting: Any
+) -> Checked:
+    return check(Check(named(function, file), batch, "random", "mnist-1k", strict, **counting))
 
 
 def built(function: str, batch: int = 8, *, file: str = "own_inputs.py", recipe: str = "fp32", **more: Any) -> Step:
+    counting = {name: more.pop(name) for name in ("items", "unit") if name in more}
     workload = Workload(named(function, file), batch, **more)
     cell = Cell(workload, parse_recipe(recipe) if recipe else Recipe(), "cpu")
     request = Build(slot=0, cell=cell, data="mnist-1k", weights="random", threads=1, threads_reason="a test")
-    return Bench(request).step("contiguous")
+    return Bench(replace(request, **counting)).step("contiguous")
 
 
 @pytest.mark.parametrize("phase", ["train", "eval"])
@@ -107,6 +111,59 @@ def test_rows_need_no_count_of_their_own() -> None:
     step = built("twins")
     step()
     assert step.items_of_lap(10) is None
+
+
+def test_items_and_unit_may_be_given_beside_the_model() -> None:
+    assert (checked("twins").unit, checked("twins", unit="pairs", items=4).unit) == ("samples", "pairs")
+    step = built("twins", unit="pairs", items=4)
+    step()
+    assert step.items_of_lap(10) == 10 * 4
+    words = built("language", unit="tokens")
+    words()
+    assert words.items_of_lap(10) == 10 * 8 * 12
+
+
+def test_items_of_a_loader_are_those_that_were_given() -> None:
+    for more in ({}, {"unit": "tokens"}):
+        step = built("by_three", 3, file="batches_by_tokens.py", items=30, **more)
+        for _ in range(2):
+            step()
+        assert step.items_of_lap(2) == 60
+
+
+def test_a_batch_without_common_rows_needs_the_number_of_its_items() -> None:
+    with pytest.raises(ModelError, match=r"without a common number of rows .*--items"):
+        checked("packed")
+    assert checked("packed", items=24).rows == 8
+    assert checked("packed", strict=False, items=24).rows == 24
+    step = built("packed", items=24)
+    step()
+    assert step.items_of_lap(10) == 10 * 24
+
+
+@pytest.mark.parametrize(
+    ("function", "counting", "said"),
+    [
+        ("twins", {"items": 12}, "12 items in a batch of 8 rows are not a whole number per row"),
+        ("states_its_items", {"items": 16}, "has 24 items in a batch, but --items is 16"),
+        ("token_ids", {"unit": "words"}, "counts tokens, but --unit is words"),
+        ("twins", {"unit": "tokens"}, "counts tokens, but no input is an integer tensor: add the number with --items"),
+    ],
+)
+def test_a_count_that_contradicts_the_model_is_refused_with_both_numbers(
+    function: str, counting: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ModelError, match=f"{said}.*"):
+        checked(function, **counting)
+
+
+def test_the_models_own_count_may_be_repeated() -> None:
+    assert checked("states_its_items", items=24, unit="frames").unit == "frames"
+
+
+def test_batches_of_several_sizes_cannot_all_have_as_many_items() -> None:
+    with pytest.raises(ModelError, match="batches of 2 to 32 rows, which cannot all have 64 items"):
+        checked("by_tokens", 64, "batches_by_tokens.py", strict=False, items=64)
 
 
 def test_three_values_become_a_pair_by_nesting_the_inputs() -> None:

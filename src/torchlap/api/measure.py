@@ -1,12 +1,12 @@
 """`torchlap.measure`, with the names of the command line."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from torchlap.api import result, run
 from torchlap.api.carried import carried
 from torchlap.api.given import checked, options_of
+from torchlap.api.progress import shown
 from torchlap.api.run import Listener
 from torchlap.errors import UsageError
 from torchlap.measuring.plan import Options
@@ -29,10 +29,10 @@ def measure(
             or a DataLoader.
         others: for a module, its loss, optimizer or options, as described in docs/own-models.md.
         listener: callbacks during the run.
-        progress: show what is being done, in a terminal or a notebook; ignored if there is a listener.
+        progress: show a line of progress, in a terminal or a notebook; ignored if there is a listener.
         options: `devices="cuda:0"`, `phase="train,eval"`, `recipe="fp32,bf16"`, `budget="30s"` (or seconds),
             `suite`, `seq`, `weights`, `data`, `precision_target=0.02`, `verify`, `explain`, `isolate`, `arms`,
-            `against`, `out`, `resume`.
+            `against`, `out`, `resume`; of your own model, `items` in a batch and their `unit`, like `"tokens"`.
 
     Returns:
         The run, as `load` reads it from its file; a resumed run includes its earlier events.
@@ -72,19 +72,7 @@ def _are_names(model: object) -> bool:
 
 
 def _run(options: Options, listener: Listener | None, *, progress: bool) -> result.Run:
-    with _shown(listener, progress=progress) as watched:
-        return result.of(run.measure(options, watched))
-
-
-@contextmanager
-def _shown(listener: Listener | None, *, progress: bool) -> Iterator[Listener]:
-    """The user's listener, or one that shows a line of progress on standard error."""
     if listener is not None or not progress:
-        yield listener or Listener()
-        return
-    from rich.console import Console  # noqa: PLC0415  only a run that shows something needs it
-
-    console = Console(stderr=True)
-    with console.status("starting") as line:
-        update: Callable[[str], None] = line.update
-        yield Listener(status=lambda status: update(f"{status.done}/{status.of} groups, {status.doing}"))
+        return result.of(run.measure(options, listener))
+    with shown() as watched:
+        return result.of(run.measure(options, watched))

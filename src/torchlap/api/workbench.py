@@ -134,7 +134,9 @@ def check_models(bench: Workbench, plan: Plan, hang_seconds: float, *, strict: b
             for workload in workloads:
                 asked = workload.asked or workload.batch
                 only_rows = strict and workload.asked is None
-                request = Check(model, asked, plan.weights, plan.data, only_rows, workload.seq)
+                request = Check(
+                    model, asked, plan.weights, plan.data, only_rows, workload.seq, items=plan.items, unit=plan.unit
+                )
                 answers[workload] = worker.ask(request, Checked, limit)
         except CellFailedError as failure:
             raise UsageError(_cannot_build(model, failure)) from None

@@ -9,6 +9,7 @@ from torchlap.cli.options import Format
 if TYPE_CHECKING:
     from torchlap.api.run import Listener
     from torchlap.measuring.context import Status
+    from torchlap.reports.run.rows import ExtraColumn
     from torchlap.schema.events import Event, Header, Run
 
 
@@ -19,8 +20,8 @@ SPARE_LINES = 3
 class Display:
     """A live view of one run."""
 
-    def __init__(self, output: Format, *, why: bool) -> None:
-        self._output, self._why = output, why
+    def __init__(self, output: Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()) -> None:
+        self._output, self._why, self._columns = output, why, columns
         self._header: Header | None = None
         self._events: list[Event] = []
         self._said: set[int] = set()
@@ -76,11 +77,9 @@ class Display:
             self._table = terminal.so_far(self.run, self._console.width, self._console.height - SPARE_LINES)
 
     def _status(self, status: "Status") -> None:
-        from torchlap.reports.kit.text import clean
+        from torchlap.api.progress import status_line
 
-        seconds = int(status.left_seconds)
-        left = f"at most {seconds // 60}:{seconds % 60:02} left"
-        self._show(f"{status.done}/{status.of} groups · {left} · {clean(status.doing)}")
+        self._show(status_line(status))
 
     def _show(self, line: str) -> None:
         from rich.text import Text
@@ -99,18 +98,21 @@ class Display:
         """Print the figures that there are, in the requested format."""
         self._live.stop()
         if self.run is not None:
-            self.printed &= write_out(formatted(self.run, self._output, why=self._why, path=self.path))
+            text = formatted(self.run, self._output, why=self._why, path=self.path, columns=self._columns)
+            self.printed &= write_out(text)
 
 
-def formatted(run: "Run", output: Format, *, why: bool, path: Path | None = None) -> str:
+def formatted(
+    run: "Run", output: Format, *, why: bool, path: Path | None = None, columns: "tuple[ExtraColumn, ...]" = ()
+) -> str:
     """A run in a format; of the table, the part below the machine."""
     from torchlap.reports.run import plain, terminal
 
     match output:
         case Format.table:
-            return terminal.report(run, path, width(), color=color(), why=why)
+            return terminal.report(run, path, width(), color=color(), why=why, columns=columns)
         case Format.markdown:
-            return plain.as_markdown(run, why=why)
+            return plain.as_markdown(run, why=why, columns=columns)
         case Format.csv:
             return plain.as_csv(run)
         case Format.json:

@@ -11,6 +11,7 @@ from torchlap.errors import UsageError
 
 if TYPE_CHECKING:
     from torchlap.measuring.plan import Options
+    from torchlap.reports.run.rows import ExtraColumn
 
 MOST_WORKERS, USUAL_WORKERS = 256, 4
 
@@ -85,7 +86,14 @@ VerifyDevices = Annotated[
     ),
 ]
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, like 4,64. [default: the suite's]")]
+VerifyBatch = Annotated[
+    str | None, typer.Option("--batch", help="Batch sizes, like 4,64. [default: the smallest of the default suite, 4]")
+]
 Seq = Annotated[int | None, typer.Option(min=1, help="Tokens per sequence for hf: models. [default: 1024 or 128]")]
+Items = Annotated[
+    int | None, typer.Option(min=1, help="Number of items in a batch of your own model. [default: its rows]")
+]
+Unit = Annotated[str, typer.Option(help="What your own model processes, like tokens. [default: images or samples]")]
 Phases = Annotated[str | None, typer.Option("--phase", help="train, eval or train,eval. [default: the suite's]")]
 
 
@@ -116,7 +124,7 @@ Suite = Annotated[
     typer.Option(
         "--suite",
         callback=_list_suites,
-        help="Workloads to run: quick, vision, transformers, ...; list shows them.",
+        help="Workloads to run: quick, vision, transformers, ... ('list' shows all).",
     ),
 ]
 Recipes = Annotated[
@@ -134,15 +142,21 @@ ThroughOption = Annotated[
 Workers = Annotated[
     str | None, typer.Option(help="Number of DataLoader processes, with --data-through loader. [default: 4]")
 ]
-WeightsOption = Annotated[Weights, typer.Option("--weights", help="pretrained downloads the published weights.")]
+WeightsOption = Annotated[
+    Weights, typer.Option("--weights", help="Start from random weights, or download pretrained ones.")
+]
 Target = Annotated[str, typer.Option("--precision-target", help="Stop when every interval is within +- this much.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip checking accelerator results for correctness.")]
 Why = Annotated[
     bool | None,
     typer.Option("--why/--no-why", help="Explain bottlenecks, or skip analyzing them. [default: only name them]"),
 ]
+Columns = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Add columns to the table: utilization, a share of the peak.")
+]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
+VerifyBudget = Annotated[str | None, typer.Option("--budget", help="Stop after this time: 90s, 5m, 1h. [default: 1h]")]
 HangLimit = Annotated[str, typer.Option("--hang-limit", help="Stop a worker that has been silent this long.")]
 Arms = Annotated[
     list[str] | None,
@@ -189,6 +203,21 @@ def loader_workers(through: Through, workers: str | None) -> int | None:
     if not (re.fullmatch(r"[0-9]{1,3}", workers) and int(workers) <= MOST_WORKERS):
         raise UsageError(f"Invalid number of workers {workers!r}: use a whole number from 0 to {MOST_WORKERS}.")
     return int(workers)
+
+
+def extra_columns(columns: str | None, output: Format) -> "tuple[ExtraColumn, ...]":
+    """The columns that were requested beside the usual ones.
+
+    Raises:
+        UsageError: for an unknown column, or a format that has all of them anyway.
+    """
+    if columns is None:
+        return ()
+    from torchlap.cli.words import parse_columns
+
+    if output in (Format.csv, Format.json):
+        raise UsageError(f"--format {output} has every column: omit --columns.")
+    return parse_columns(columns)
 
 
 def workload_options(

@@ -21,6 +21,7 @@ from torchlap.cli.output_file import check_target, write_file
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, UsageError
 
 if TYPE_CHECKING:
+    from torchlap.reports.run.rows import ExtraColumn
     from torchlap.runs.find import Named
 
 EPILOG = (
@@ -37,6 +38,7 @@ OTHER_PICTURES = (".jpg", ".jpeg", ".svg", ".pdf", ".gif", ".webp", ".tif", ".ti
 def report(
     runs: given.Runs,
     why: Annotated[bool, typer.Option("--why", help="Explain each bottleneck.")] = False,
+    columns: given.Columns = None,
     output: given.FormatOption = given.Format.table,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,
@@ -49,8 +51,9 @@ def report(
     with errors_in_one_sentence():
         if (html or png) and (output is not given.Format.table or why):
             raise UsageError("--html and --png write complete files: omit --format and --why.")
-        if png is not None and png.suffix.lower() in OTHER_PICTURES:
-            raise UsageError(f"--png writes PNG, not {png.suffix}: choose a name that ends in .png.")
+        extra = given.extra_columns(columns, output)
+        if png is not None:
+            _check_picture(png, extra)
         for path in (html, png):
             if path is not None:
                 check_target(path, inputs=map(Path, runs), force=force)
@@ -61,18 +64,28 @@ def report(
         if html or png:
             if html is not None and png is not None and html.resolve() == png.resolve():
                 raise UsageError("--html and --png name the same file: choose two.")
-            _draw(found, html, png, force=force)
+            _draw(found, html, png, force=force, columns=extra)
             return
         if len(found) > MOST_WHOLE_RUNS and output is given.Format.table:
             show(terminal.overview(found, width(), color=color()), EXIT_FINE)
         for named in found:
-            _print_run(named, output, why=why, heading=len(found) > 1)
+            _print_run(named, output, why=why, heading=len(found) > 1, columns=extra)
 
 
-def _print_run(named: "Named", output: given.Format, *, why: bool, heading: bool) -> None:
+def _check_picture(png: Path, columns: "tuple[ExtraColumn, ...]") -> None:
+    """Refuse what a picture cannot be or have."""
+    if columns:
+        raise UsageError("--png has no table: omit --columns.")
+    if png.suffix.lower() in OTHER_PICTURES:
+        raise UsageError(f"--png writes PNG, not {png.suffix}: choose a name that ends in .png.")
+
+
+def _print_run(
+    named: "Named", output: given.Format, *, why: bool, heading: bool, columns: "tuple[ExtraColumn, ...]"
+) -> None:
     from torchlap.reports.run import terminal
 
-    text = formatted(named.run, output, why=why)
+    text = formatted(named.run, output, why=why, columns=columns)
     if output is given.Format.table:
         text = terminal.machine(named.run, width(), color=color()) + text
         if heading:
@@ -81,12 +94,14 @@ def _print_run(named: "Named", output: given.Format, *, why: bool, heading: bool
         raise typer.Exit(EXIT_RUN_FILE)
 
 
-def _draw(found: "list[Named]", html: Path | None, png: Path | None, *, force: bool) -> None:
+def _draw(
+    found: "list[Named]", html: Path | None, png: Path | None, *, force: bool, columns: "tuple[ExtraColumn, ...]"
+) -> None:
     """Write a page, a picture, or both."""
     from torchlap.reports.run import charts, page, rows
 
     inputs = [Path(named.name) for named in found]
     if html is not None:
-        write_file(html, page.as_html(found, __version__).encode(), inputs=inputs, force=force)
+        write_file(html, page.as_html(found, __version__, columns).encode(), inputs=inputs, force=force)
     if png is not None:
         write_file(png, charts.headline_png(rows.judged(found[0].run)), inputs=inputs, force=force)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torchlap.measuring.plan import Options
+    from torchlap.reports.run.rows import ExtraColumn
     from torchlap.schema.events import Run
 
 EPILOG = (
@@ -36,6 +37,8 @@ def run(
     devices: given.Devices = "all",
     batch: given.Batch = None,
     seq: given.Seq = None,
+    items: given.Items = None,
+    unit: given.Unit = "",
     phase: given.Phases = None,
     suite: given.Suite = "quick",
     recipe: given.Recipes = "fp32",
@@ -48,6 +51,7 @@ def run(
     hang_limit: given.HangLimit = "120s",
     no_verify: given.NoVerify = False,
     why: given.Why = None,
+    columns: given.Columns = None,
     isolate: given.Isolate = False,
     arm: given.Arms = None,
     against: given.Against = "",
@@ -77,8 +81,12 @@ def run(
         )
         files = {"suite": suite, "out": out, "resume": resume}
         looks = {"verify": not no_verify, "explain": why is not False, "isolate": isolate}
-        options = replace(options, **files, **looks, arms=parse_arms(arm or ()), against=against)
-        measured(options, output, why=bool(why))
+        counting = {"items": items, "unit": unit}
+        options = replace(options, **files, **looks, **counting, arms=parse_arms(arm or ()), against=against)
+        extra = given.extra_columns(columns, output)
+        if extra and why is False:
+            raise UsageError("--columns utilization needs the analysis that --no-why skips: omit one of them.")
+        measured(options, output, why=bool(why), columns=extra)
 
 
 def _check_resume(options: "Options") -> None:
@@ -90,13 +98,13 @@ def _check_resume(options: "Options") -> None:
         raise UsageError("--resume continues a run with its own settings: omit the models and the other options.")
 
 
-def measured(options: "Options", output: given.Format, *, why: bool) -> None:
+def measured(options: "Options", output: given.Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
     from torchlap.api.run import measure
 
     _check_resume(options)
     interrupt_on(signal.SIGTERM)
-    with Display(output, why=why) as display:
+    with Display(output, why=why, columns=columns) as display:
         try:
             measure(options, display.listener())
         except KeyboardInterrupt:

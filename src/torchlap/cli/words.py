@@ -1,9 +1,11 @@
 """From the words of the command line to values: batch sizes, phases, times, shares."""
 
 import re
+from typing import get_args
 
 from torchlap.errors import UsageError
 from torchlap.measuring.plan import LARGEST_BATCH, LONGEST_SECONDS, seconds_of
+from torchlap.reports.run.rows import ExtraColumn
 from torchlap.schema.workload import Phase
 
 LEAST_SHARE, MOST_SHARE = 0.001, 0.5
@@ -40,6 +42,20 @@ def parse_phases(text: str) -> tuple[Phase, ...]:
     known: dict[str, Phase] = {"train": "train", "eval": "eval"}
     if not words or any(word not in known for word in words):
         raise UsageError(f"Invalid phase {text!r}: use train, eval or train,eval.")
+    return tuple(dict.fromkeys(known[word] for word in words))
+
+
+def parse_columns(text: str) -> tuple[ExtraColumn, ...]:
+    """Columns that the table has only on request.
+
+    Raises:
+        UsageError: for a column that does not exist.
+    """
+    known: dict[str, ExtraColumn] = {name: name for name in get_args(ExtraColumn)}
+    words = split_words(text)
+    if not words or any(word not in known for word in words):
+        bad = next((word for word in words if word not in known), text)
+        raise UsageError(f"Unknown column {bad!r}: choose from {', '.join(known)}.")
     return tuple(dict.fromkeys(known[word] for word in words))
 
 

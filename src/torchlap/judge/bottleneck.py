@@ -1,5 +1,6 @@
 """What bounds a step: the rule, the figures behind it, and what to try. docs/bottleneck.md explains the rule."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from statistics import mean, median
 from typing import Literal
@@ -8,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.runs.figures import CellResult, watched
-from torchlap.schema.breakdown import Breakdown, LoaderRate, OperatorCost, Peaks
+from torchlap.schema.breakdown import ATTENTION_KERNELS, Breakdown, LoaderRate, OperatorCost, Peaks
 from torchlap.schema.events import Watched
 from torchlap.schema.recipe import Precision, Recipe
 from torchlap.schema.workload import StepPhase, is_own_file
@@ -71,6 +72,7 @@ class Bottleneck(Struct, frozen=True, kw_only=True):
         starved_seconds: how long the device waits for its batch in a step; None without a loader.
         flops: floating-point operations of a step; `bytes` are those that it moves.
         utilization: the rate of `flops` as a share of the device's peak; `bandwidth_utilization` is that of `bytes`.
+        attention: the kernels of scaled dot-product attention in a step, each with its number of calls.
         joules: of a step.
         no_energy: why no energy was measured.
         loader_items_per_second: by the number of workers, with nothing training.
@@ -96,6 +98,7 @@ class Bottleneck(Struct, frozen=True, kw_only=True):
     no_energy: str
     loader_items_per_second: dict[int, float]
     advice: tuple[Advice, ...]
+    attention: dict[str, int] = {}
 
 
 def bottleneck(cell: CellResult, peaks: Peaks | None) -> Bottleneck | None:
@@ -132,7 +135,7 @@ def bottleneck(cell: CellResult, peaks: Peaks | None) -> Bottleneck | None:
         operators=sum(operator.calls for operator in breakdown.operators),
         flops=flops,
         bytes=size,
-        utilization=flops / step / peak if peak else None,
+        utilization=flops / step / peak if peak and breakdown.operators else None,
         bandwidth_utilization=size / step / peaks.copy_bytes if peaks and peaks.copy_bytes else None,
         peak_memory_bytes=breakdown.peak_memory_bytes,
         joules=joules if per_joule else None,
@@ -141,7 +144,21 @@ def bottleneck(cell: CellResult, peaks: Peaks | None) -> Bottleneck | None:
         no_energy=breakdown.no_energy,
         loader_items_per_second={loader.workers: _rate(loader, batch) for loader in breakdown.loaders},
         advice=tuple(_advice(cell, kind, breakdown, peaks)) if kind else (),
+        attention=attention(breakdown),
     )
+
+
+def attention(breakdown: Breakdown | None) -> dict[str, int]:
+    """The kernels of scaled dot-product attention in a step, each with its number of calls, the most frequent first.
+
+    Older run files do not have them: there, the operators name the fused ones.
+    """
+    calls = Counter(breakdown.attention if breakdown else {})
+    if breakdown and not calls:
+        for operator in breakdown.operators:
+            if operator.operator in ATTENTION_KERNELS:
+                calls[ATTENTION_KERNELS[operator.operator]] += operator.calls
+    return dict(calls.most_common())
 
 
 def _spread(values: Iterable[float]) -> Spread | None:

@@ -182,7 +182,16 @@ class Context:
 def build_request(plan: Plan, slot: int, cell: Cell, threads: tuple[int, str]) -> Build:
     """The request to build a cell as the plan says, with this many threads, and why."""
     number, why = threads
-    return Build(slot=slot, cell=cell, data=plan.data, weights=plan.weights, threads=number, threads_reason=why)
+    return Build(
+        slot=slot,
+        cell=cell,
+        data=plan.data,
+        weights=plan.weights,
+        threads=number,
+        threads_reason=why,
+        items=plan.items,
+        unit=plan.unit,
+    )
 
 
 def hang_limit(cell: Cell, hang_seconds: float) -> float:

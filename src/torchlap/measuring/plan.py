@@ -35,6 +35,7 @@ HANG_SECONDS = 120.0
 LONGEST_NAME, MOST_GROUPS, MOST_CELLS = 500, 10_000, 1000
 """What a run file can hold: `torchlap.schema.base.Name`, `torchlap.schema.workload.Plan`."""
 LARGEST_BATCH = 65_536
+MOST_ITEMS, LONGEST_UNIT = 10**9, 30
 LONGEST_SECONDS = 7 * 24 * 3600
 """Of a budget or another time that a user gives."""
 
@@ -48,6 +49,8 @@ class Options(Struct, frozen=True, kw_only=True):
     devices: str = "all"
     batches: tuple[int, ...] | None = None
     seq: int | None = None
+    items: int | None = None
+    unit: str = ""
     phases: tuple[Phase, ...] | None = None
     recipes: tuple[Recipe, ...] = (Recipe(),)
     suite: str = "quick"
@@ -79,6 +82,7 @@ def plan_run(options: Options, description: Description) -> Plan:
             check_model(model, description.models)
     if options.seq is not None and not any(map(is_hugging_face, models)):
         raise UsageError("--seq sets the sequence length of hf: models: name one, such as hf:gpt2.")
+    check_counting(options)
     named = Suite("", models, suite.batches, suite.phases, suite.budget_seconds) if options.models else suite
     workloads = [
         Workload(model, batch, phase, seq=(options.seq or named.seq_of.get(model)) if is_hugging_face(model) else None)
@@ -99,6 +103,8 @@ def plan_run(options: Options, description: Description) -> Plan:
         verify=options.verify,
         explain=options.explain,
         arms=options.arms,
+        items=options.items,
+        unit=options.unit,
     )
 
 
@@ -208,6 +214,30 @@ def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[R
             raise UsageError(
                 f"--data-through loader works only with torchvision and timm models: {model} provides its own batch."
             )
+
+
+def check_counting(options: Options) -> None:
+    """Make sure that what a batch counts as can be meant, where the user says it beside the model.
+
+    Raises:
+        UsageError: for other models than the user's own, for a number that cannot be that of every batch, and for a
+            unit that is no word.
+    """
+    items, unit = options.items, options.unit
+    if items is None and not unit:
+        return
+    other = [model for model in options.models or (f"suite {options.suite}",) if not is_own_file(model)]
+    if other:
+        raise UsageError(f"--items and --unit are for your own models, but {other[0]} counts for itself: omit them.")
+    if items is not None and not 1 <= items <= MOST_ITEMS:
+        raise UsageError(f"Invalid number of items {items}: use a whole number from 1 to {MOST_ITEMS}.")
+    if items is not None and len(options.batches or ()) > 1:
+        raise UsageError(
+            f"--items {items} is the number in one batch, but --batch names {len(options.batches or ())} batch sizes: "
+            "use one batch size, or return the number from your function as {'items': ...}."
+        )
+    if not (unit.isprintable() and unit == unit.strip() and len(unit) <= LONGEST_UNIT):
+        raise UsageError(f"Invalid unit {unit!a:.80}: use a plural noun, such as tokens.")
 
 
 def groups(workloads: Sequence[Workload], recipes: Sequence[Recipe], devices: Sequence[str]) -> tuple[Group, ...]:

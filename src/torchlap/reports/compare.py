@@ -51,8 +51,19 @@ def _columns(changes: Sequence[Change], *, intervals: bool) -> Iterator[tuple[Co
     if {change.recipe for change in changes} != {"fp32"}:
         yield Column("recipe"), lambda change: change.recipe
     yield Column("device"), _device
-    yield Column("before"), lambda change: _figure(change.before, change.before_interval if intervals else None)
-    yield Column("after"), lambda change: _figure(change.after, change.after_interval if intervals else None)
+    mixed = len(_units(changes)) > 1
+    yield (
+        Column("before"),
+        lambda change: _figure(
+            change.before, change.before_interval if intervals else None, f" {change.before_unit}/s" if mixed else ""
+        ),
+    )
+    yield (
+        Column("after"),
+        lambda change: _figure(
+            change.after, change.after_interval if intervals else None, f" {change.unit}/s" if mixed else ""
+        ),
+    )
     yield Column("ratio"), _ratio
     yield Column("verdict"), lambda change: Field(_verdict(change), style=VERDICT_STYLES.get(change.verdict, UNCERTAIN))
 
@@ -67,10 +78,15 @@ def _device(change: Change) -> str:
     return change.device if same else f"{change.before_device}, {change.device}"
 
 
-def _figure(value: float | None, interval: Interval | None) -> str:
+def _units(changes: Sequence[Change]) -> set[str]:
+    """What the figures of these cells count."""
+    return {unit for change in changes for unit in (change.before_unit, change.unit)}
+
+
+def _figure(value: float | None, interval: Interval | None, unit: str) -> str:
     if interval is not None:
-        return with_interval(interval)
-    return number(value, 0.01 * value) if value else ""
+        return with_interval(interval, unit)
+    return f"{number(value, 0.01 * value)}{unit}" if value else ""
 
 
 def _ratio(change: Change) -> str:
@@ -102,7 +118,9 @@ def _parts(compared: Compared, width: int) -> Iterator[RenderableType]:
 
 
 def _caption(compared: Compared, label: str) -> str:
-    return clean(f"{label} (after) vs. {compared.columns[0].label} (before), items/s")
+    units = _units(_changes(compared, label))
+    rate = f"{units.pop()}/s" if len(units) == 1 else "items/s"
+    return clean(f"{label} (after) vs. {compared.columns[0].label} (before), {rate}")
 
 
 def _list(changes: Sequence[Change]) -> Iterator[RenderableType]:

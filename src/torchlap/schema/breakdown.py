@@ -8,6 +8,17 @@ from torchlap.schema.base import Count, Name, Positive, Rate, Seconds, Span, Tex
 from torchlap.schema.recipe import Precision
 from torchlap.schema.workload import StepPhase
 
+ATTENTION_KERNELS = {
+    "_scaled_dot_product_flash_attention": "flash",
+    "_scaled_dot_product_flash_attention_for_cpu": "flash",
+    "_scaled_dot_product_efficient_attention": "efficient",
+    "_scaled_dot_product_cudnn_attention": "cudnn",
+    "_scaled_dot_product_fused_attention_overrideable": "overrideable",
+    "_scaled_dot_product_attention_math_for_mps": "mps",
+    "_scaled_dot_product_attention_math": "math",
+}
+"""The kernels of torch.nn.functional.scaled_dot_product_attention, by their operators' names."""
+
 
 class OperatorCost(Struct, frozen=True, kw_only=True):
     """Calls of one operator that cost the same.
@@ -51,6 +62,7 @@ class Breakdown(Struct, frozen=True, kw_only=True):
         steps: seconds of whole steps, run in turns with those split into phases.
         by_events: the device timed the phases while steps ran back to back; otherwise each phase was synchronized.
         operators: the operators of one step.
+        attention: the kernels of scaled dot-product attention in one step, each with its number of calls.
         peak_memory_bytes: of the device; on the CPU, of the process.
         energy: empty where `no_energy` says why; `meter` names the instrument.
         left_out: what could not be analyzed, and why.
@@ -61,6 +73,7 @@ class Breakdown(Struct, frozen=True, kw_only=True):
     steps: tuple[Seconds, ...] = ()
     by_events: bool = False
     operators: tuple[OperatorCost, ...] = ()
+    attention: Annotated[dict[Name, Positive], Meta(max_length=100)] = {}
     peak_memory_bytes: Count | None = None
     energy: tuple[EnergyWindow, ...] = ()
     meter: Text = ""

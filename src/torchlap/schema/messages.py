@@ -39,6 +39,7 @@ class Check(Struct, frozen=True, tag="check"):
 
     Attributes:
         strict: refuse a batch of other rows than `batch`, because the user asked for it.
+        items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
     """
 
     model: str
@@ -47,6 +48,8 @@ class Check(Struct, frozen=True, tag="check"):
     data: DataName
     strict: bool = True
     seq: int | None = None
+    items: int | None = None
+    unit: str = ""
 
 
 class Build(Struct, frozen=True, tag="build", kw_only=True):
@@ -54,6 +57,7 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
 
     Attributes:
         slot: the number by which later requests name the cell; a cell that was in it is dropped.
+        items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
     """
 
     slot: int
@@ -62,6 +66,8 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
     weights: Weights
     threads: int
     threads_reason: str
+    items: int | None = None
+    unit: str = ""
 
 
 class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):

@@ -90,7 +90,11 @@ def changed(before: Identity, after: Identity) -> tuple[str, ...]:
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Everything that a run will measure, and how precisely. With `arms`, each group has a cell for each of them."""
+    """Everything that a run will measure, and how precisely. With `arms`, each group has a cell for each of them.
+
+    Attributes:
+        items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
+    """
 
     suite: Name
     groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=10_000)]
@@ -102,6 +106,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     verify: bool = True
     explain: bool = True
     identities: tuple[Identity, ...] = ()
+    items: Positive | None = None
+    unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
 
 

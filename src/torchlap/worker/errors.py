@@ -83,3 +83,11 @@ def first_line(error: BaseException, longest: int = 300) -> str:
     """The first line of an error's message, or the error's type if it has none."""
     lines = printable(error).splitlines()
     return lines[0][:longest] if lines else type(error).__name__
+
+
+def cannot_load(model: str, error: BaseException) -> ModelError:
+    """Why the pretrained weights of a model could not be loaded, and what to do."""
+    reason = first_line(error).rstrip(".")
+    return ModelError(
+        f"Cannot load the pretrained weights of {model} ({reason}): check the network, or omit --weights pretrained."
+    )

@@ -40,6 +40,12 @@ def test_the_lines_of_a_cell_say_where_its_time_goes() -> None:
     )
 
 
+def test_the_kernels_of_attention_are_named() -> None:
+    _, _, operators, kernels, *_ = lines_of(explained(0, attention={"math": 1, "flash": 12}))
+    assert operators == "81 operators."
+    assert kernels == "Attention kernels: flash (12 calls), math (1 call) per step."
+
+
 def test_a_step_in_which_no_part_is_large_is_bound_by_the_host() -> None:
     idle = explained(0, operators=(OperatorCost(phase="forward", operator="mm", calls=1, flops=10**9, bytes=10**6),))
     first, *_ = lines_of(idle, reached("cpu"))

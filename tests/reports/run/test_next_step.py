@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from making import CPU, MPS, cell, facts, failure, pair, plan, rounds, run
+from msgspec.structs import replace
 from reports.samples import CPU_ONLY, ENDED, FAST, SLOW, TYPICAL
 
 from torchlap.reports.run.next_step import command, next_step
@@ -9,7 +10,7 @@ from torchlap.reports.run.rows import judged
 from torchlap.schema.base import FailureKind
 from torchlap.schema.events import Event, Run, RunFinished
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Group, Plan
+from torchlap.schema.workload import Group, Plan, Workload
 
 INTERRUPTED = RunFinished(reason="interrupted", wall_seconds=1, start_up_seconds=0)
 
@@ -62,6 +63,13 @@ def test_an_interrupted_run_without_a_known_file_names_a_placeholder() -> None:
 )
 def test_a_command_plans_the_same_run_again(planned: Plan, words: str) -> None:
     assert command(run([], planned)) == words
+
+
+def test_the_next_step_keeps_what_a_batch_counts() -> None:
+    own = replace(cell(model="net.py:f"), workload=Workload("net.py:f", 4, unit="words"))
+    of = plan(Group((own,)), suite="own", items=96, unit="words")
+    assert "net.py:f --batch 4 --items 96 --unit words" in next_step(judged(run([], of, CPU_ONLY)))[1]
+    assert "--batch 4 --items 96 --unit words" in command(run([], of, CPU_ONLY))
 
 
 def late(group: int, seconds: float | None, *, number: int = 0) -> Event:

@@ -1,10 +1,11 @@
 import pytest
-from making import CPU, CUDA, FP32, MPS, cell, facts, failure, pair, plan, prepared, rounds, run
+from making import CPU, CUDA, FP32, MPS, cell, explained, facts, failure, pair, plan, prepared, reached, rounds, run
 from reports.samples import FAST, SLOW, measured, of_units
 
-from torchlap.reports.run.rows import judged
+from torchlap.reports.run.rows import Results, judged
 from torchlap.reports.run.table import failures, legend, table
-from torchlap.schema.events import NumericsChecked
+from torchlap.schema.breakdown import Peaks
+from torchlap.schema.events import Event, NumericsChecked, PeaksMeasured
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Precision, Recipe
@@ -43,6 +44,52 @@ def test_bottlenecks_and_verdicts_that_differ_have_columns() -> None:
     shown = table(judged(run([*rounds(SLOW, FAST, FAST), inexact], plan(Group(cells)))))
     assert shown.columns[-1].head == "numerics"
     assert [row[-1].text for row in shown.rows][:2] == ["", "inexact"]
+
+
+def of_one(*events: Event, recipe: Recipe | None = None) -> Results:
+    """A cell with these events, and the column of utilization."""
+    of = plan(Group((cell("cuda:0", recipe=recipe or Recipe()),)))
+    return judged(run([prepared(0), *rounds(SLOW), *events], of), ("utilization",))
+
+
+def test_utilization_is_a_column_on_request_and_a_ratio() -> None:
+    assert "utilization" not in [column.head for column in table(judged(measured())).columns]
+    results = judged(measured(), ("utilization",))
+    shown = table(results)
+    place = [column.head for column in shown.columns].index("utilization")
+    assert [row[place].text for row in shown.rows] == ["0.50", "2.5", "0.50", "2.5"]
+    assert float(shown.rows[0][place].sort_by or "") == pytest.approx(0.5)
+    assert "Utilization: FLOP/s of the matrix products over the measured peak" in legend(results)
+    assert "unknown" not in legend(results)
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ((), "out of time, or --no-why was used"),
+        (
+            (explained(0, reason="would take about 2 s; raise --budget"),),
+            "the analysis did not fit into the budget: raise --budget",
+        ),
+        ((explained(0, reason="the analysis failed (hang)"),), "the analysis failed (hang)"),
+        ((explained(0),), "the device's peak in bf16 was not measured (out of time)"),
+        (
+            (explained(0), PeaksMeasured(Peaks(device="cuda:0", refused={"bf16": "Not here."}))),
+            "the device's peak in bf16 was not measured (Not here)",
+        ),
+        ((explained(0, operators=(), left_out=("Counting failed.",)), reached("cuda:0")), "Counting failed"),
+    ],
+)
+def test_an_unknown_utilization_says_why(events: tuple[Event, ...], reason: str) -> None:
+    results = of_one(*events, recipe=Recipe("bf16"))
+    (row,) = table(results).rows
+    assert "unknown" in [field.text for field in row]
+    assert legend(results).count(f"Utilization unknown for resnet18, batch 4, cuda:0, bf16: {reason}.") == 1
+
+
+def test_cells_without_a_figure_need_no_utilization() -> None:
+    results = judged(run([failure(0)], plan(Group((cell(),)))), ("utilization",))
+    assert "unknown" not in legend(results)
 
 
 def test_the_column_header_names_the_unit() -> None:

@@ -50,6 +50,11 @@ def by_tokens(batch: int = 64):
     return Bag(), DataLoader(Sentences(), batch_sampler=ByTokens(), collate_fn=pad)
 
 
+def by_three(batch: int = 3):
+    """Batches of equal sizes."""
+    return Bag(), DataLoader(Sentences(), batch_size=batch, collate_fn=pad)
+
+
 class Named(Bag):
     def forward(self, batch):
         return super().forward(batch["words"])

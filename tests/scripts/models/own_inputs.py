@@ -163,3 +163,22 @@ def flattened_targets(batch: int = 8):
     words = torch.randint(30, (batch, 12))
     model = nn.Sequential(nn.Embedding(30, 16), nn.Linear(16, 30), nn.Flatten(0, 1))
     return model, (words, words.flatten())
+
+
+def states_its_items(batch: int = 8):
+    return Pair(), (torch.randn(batch, 6), torch.randn(batch, 5)), nn.MSELoss(), {"items": 3 * batch, "unit": "frames"}
+
+
+class Packed(nn.Module):
+    """Sequences one after the other, with where they begin: no dimension is the batch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.EmbeddingBag(30, 5)
+
+    def forward(self, words, starts):
+        return self.layer(words, starts).mean()
+
+
+def packed(batch: int = 8):
+    return Packed(), {"words": torch.randint(30, (3 * batch,)), "starts": torch.arange(0, 3 * batch, 3)}

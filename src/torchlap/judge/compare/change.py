@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from torchlap.judge.bottleneck import attention
 from torchlap.judge.compare.pairs import Item
 from torchlap.judge.measurement import disturbances
 from torchlap.stats import Interval, unpaired_ratio
@@ -31,6 +32,7 @@ class Change(Struct, frozen=True, kw_only=True):
         ratio: how many times as fast `after` is; None if a side has no result.
         interval: of the ratio; None if a side has no spread.
         reason: what the verdict is based on, if not on the interval alone.
+        unit: what `after` counts; `before_unit`, what `before` counts.
         codes: findings about a side that rule out a verdict.
         differences: how the two cells differ, although they are compared.
     """
@@ -49,6 +51,8 @@ class Change(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     before_interval: Interval | None = None
     after_interval: Interval | None = None
+    before_unit: str = "images"
+    unit: str = "images"
     reason: str = ""
     codes: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
@@ -83,6 +87,8 @@ def change_of(before: Item, after: Item, band: float) -> Change:
         recipe=recipe if before.row[3] else f"{recipe}, {replace(after.cell.cell.recipe, workers=None)}",
         before_device=cell.device,
         device=after.cell.cell.device,
+        before_unit=cell.workload.unit,
+        unit=after.cell.cell.workload.unit,
         before=before.cell.estimate,
         after=after.cell.estimate,
         before_interval=before.cell.throughput,
@@ -159,6 +165,9 @@ def _workload_differences(before: Item, after: Item) -> Iterator[str]:
     units = before.cell.cell.workload.unit, after.cell.cell.workload.unit
     if units[0] != units[1]:
         yield f"{units[0]} vs. {units[1]}"
+    items = _items(before), _items(after)
+    if before.named.run.header.plan.items != after.named.run.header.plan.items and items[0] != items[1]:
+        yield f"{items[0]:g} vs. {items[1]:g} {units[0]} in a batch"
     old, new = before.cell.prepared, after.cell.prepared
     if old is None or new is None or before.named.run.header.published or after.named.run.header.published:
         return
@@ -166,6 +175,12 @@ def _workload_differences(before: Item, after: Item) -> Iterator[str]:
         yield f"input {_shape(old.input_shape)} vs. {_shape(new.input_shape)}"
     if old.parameters != new.parameters:
         yield f"{old.parameters:,} vs. {new.parameters:,} parameters"
+
+
+def _items(item: Item) -> float:
+    """How many items a batch has."""
+    laps, batch = item.cell.laps, item.cell.cell.workload.batch
+    return (laps[-1].items or batch * laps[-1].steps) / laps[-1].steps if laps else batch
 
 
 def _shape(sizes: tuple[int, ...]) -> str:
@@ -181,6 +196,9 @@ def _setting_differences(before: Item, after: Item) -> Iterator[str]:
     plans = before.named.run.header.plan, after.named.run.header.plan
     yield from _named("data", *(plan.data for plan in plans))
     yield from _named("weights", *(plan.weights for plan in plans))
+    kernels = [" + ".join(sorted(attention(item.cell.breakdown))) for item in (before, after)]
+    if all(kernels):
+        yield from _named("attention kernels", *kernels)
     old, new = before.cell.prepared, after.cell.prepared
     if old is None or new is None or before.cell.cell.device != after.cell.cell.device:
         return

@@ -12,7 +12,7 @@ FEW_THREADS = Rule(
     "CPU limited to few threads",
     "Torch reads the number of its CPU threads from this variable. The CPU looks slow, and every speed-up over it is "
     'too large: a published "48 times as fast" came from OMP_NUM_THREADS=1.',
-    "Unset it.",
+    "Unset the variable.",
     "the documentation of OpenMP and oneMKL",
 )
 
@@ -129,7 +129,7 @@ BUSY = Rule(
     "warning",
     "machine is busy",
     "Other programs take cores and memory bandwidth from the measurement. CPU results are affected most.",
-    "Close them, or wait until they finish.",
+    "Close the other programs, or wait until they finish.",
     "the load average of the last minute",
 )
 

@@ -15,7 +15,7 @@ NUMERICS = Rule(
     "warning",
     "environment variable changes results",
     "It overrides what a program requests, so the precision is not what it seems to be.",
-    "Unset it, or state it with every result.",
+    "Unset the variable, or state it with every result.",
     "the documentation of torch, cuBLAS and oneDNN",
 )
 
@@ -49,7 +49,7 @@ SPEED = Rule(
     "warning",
     "environment variable slows torch down",
     "It is meant for debugging, or for another machine.",
-    "Unset it before measuring.",
+    "Unset the variable before measuring.",
     "the documentation of torch and oneMKL",
 )
 

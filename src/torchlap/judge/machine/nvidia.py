@@ -108,7 +108,7 @@ HIDDEN = Rule(
     "error",
     "GPU hidden by an environment variable",
     "The variable selects no GPU of this machine, or none that is usable, so torch finds none.",
-    "Unset it.",
+    "Unset the variable.",
     "NVIDIA, CUDA programming guide, environment variables; ROCm, GPU isolation; oneAPI, ZE_AFFINITY_MASK",
 )
 

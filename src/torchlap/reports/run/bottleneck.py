@@ -6,6 +6,7 @@ from torchlap.judge.bottleneck import LEAST, Bottleneck, Spread
 from torchlap.reports.kit.text import clean, counted, sentence
 from torchlap.reports.kit.units import binary, scaled, significant
 from torchlap.reports.run.rows import Results, Row
+from torchlap.reports.run.table import NOT_ANALYZED
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.recipe import Precision
 
@@ -23,7 +24,7 @@ def paragraphs(results: Results) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _lines(row: Row, reached: Peaks | None) -> Iterator[str]:
     analysis, breakdown = row.analysis, row.result.breakdown
     if analysis is None:
-        reason = breakdown.reason if breakdown else "out of time, or --no-why was used"
+        reason = breakdown.reason if breakdown else NOT_ANALYZED
         yield f"Not analyzed: {sentence(reason)}"
         return
     yield _bottleneck(analysis, reached, row.result.cell.recipe.precision)
@@ -67,6 +68,9 @@ def _with_range(spread: Spread, factor: float = 1.0) -> str:
 def _work(analysis: Bottleneck) -> Iterator[str]:
     host = f", enqueued by the host in {significant(1e3 * analysis.host_seconds)} ms" if analysis.host_seconds else ""
     yield f"{analysis.operators} operators{host}."
+    if analysis.attention:
+        kernels = ", ".join(f"{kernel} ({counted(calls, 'call')})" for kernel, calls in analysis.attention.items())
+        yield f"Attention kernels: {kernels} per step."
     of_peak = f", {analysis.utilization:.0%} of the measured peak" if analysis.utilization is not None else ""
     of_copy = (
         f", {analysis.bandwidth_utilization:.0%} of the copy bandwidth"

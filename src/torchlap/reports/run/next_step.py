@@ -48,7 +48,8 @@ def _other_settings(run: Run) -> str:
     workload = baseline(run).workload
     model = shlex.quote(clean(workload.model))
     batch = "" if run.header.plan.suite in SUITES else f" --batch {workload.batch}"
-    return f"torchlap run {model}{batch} --devices {shlex.quote(clean(device))} --recipe {recipes}"
+    counting = "".join(f" --{name} {shlex.quote(clean(value))}" for name, value in _counting(run.header.plan) if value)
+    return f"torchlap run {model}{batch}{counting} --devices {shlex.quote(clean(device))} --recipe {recipes}"
 
 
 def _missing(results: Results) -> str:
@@ -85,6 +86,7 @@ def command(run: Run) -> str:
         "devices": (_joined(cell.device for cell in cells), _joined(devices)),
         "batch": (_joined(cell.workload.batch for cell in cells), _batches(suite) if suite else ""),
         "seq": (_joined(cell.workload.seq for cell in cells if cell.workload.seq and not suite), ""),
+        **{name: (value, "") for name, value in _counting(plan)},
         "phase": (
             _joined(cell.workload.phase for cell in cells),
             _joined(suite.phases) if suite else "train",
@@ -98,6 +100,11 @@ def command(run: Run) -> str:
     models = () if suite else dict.fromkeys(clean(cell.workload.model) for cell in cells)
     chosen = [f"--{name} {shlex.quote(clean(value))}" for name, (value, usual) in options.items() if value != usual]
     return " ".join(["torchlap run", *map(shlex.quote, models), *chosen, *_arms(plan)])
+
+
+def _counting(plan: Plan) -> list[tuple[str, str]]:
+    """The options that say what a batch of the user's own model counts; empty where the user gave none."""
+    return [("items", str(plan.items or "")), ("unit", plan.unit)]
 
 
 def _arms(plan: Plan) -> list[str]:

@@ -25,7 +25,7 @@ from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import Results, Row, judged
+from torchlap.reports.run.rows import ExtraColumn, Results, Row, judged
 from torchlap.reports.run.side_by_side import side_by_side
 from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
 from torchlap.runs import file as runfile
@@ -93,9 +93,9 @@ class Linked(Struct, frozen=True):
     results: Results
 
 
-def as_html(runs: Sequence[Named], version: str) -> str:
-    """One page for one run or several, in their order, made by this version of torchlap."""
-    results = [(named, judged(named.run)) for named in runs]
+def as_html(runs: Sequence[Named], version: str, columns: tuple[ExtraColumn, ...] = ()) -> str:
+    """One page for one run or several, in their order, made by this version of torchlap; `columns` as in `judged`."""
+    results = [(named, judged(named.run, columns)) for named in runs]
     first_whole = 0 if len(results) <= MOST_WHOLE else len(results) - KEPT_WHOLE
     sections = [_section(f"run-{place}", *pair) for place, pair in enumerate(results, 1) if place > first_whole]
     linked = [
@@ -218,6 +218,8 @@ def _plan(plan: Plan, version: str) -> Iterator[tuple[str, str]]:
     yield "Measured by", f"torchlap {version}"
     yield "Suite", plan.suite
     yield "Data", f"{plan.data}, {plan.weights} weights"
+    if plan.items or plan.unit:
+        yield "Counted", f"{plan.items or ''} {plan.unit or 'items'}".strip() + " per batch" * bool(plan.items)
     yield "Precision target", f"{plan.confidence:.0%} intervals within ±{plan.precision_target:.1%}"
     yield "Budget", f"{significant(plan.budget_seconds)} s"
     yield "Numerics", "checked against float64" if plan.verify else "not checked"

@@ -16,7 +16,7 @@ from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.text import clean, escape, machine_line, markdown
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import Row, judged
+from torchlap.reports.run.rows import ExtraColumn, Row, judged
 from torchlap.reports.run.table import NO_RESULT, arms, failures, legend, published, table
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run, RunFinished
@@ -174,9 +174,15 @@ def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def as_markdown(run: Run, *, why: bool = False) -> str:
-    """The table with the machine and the findings, to paste into a page; `why` adds the bottleneck of each cell."""
-    results = judged(run)
+def as_markdown(run: Run, *, why: bool = False, columns: tuple[ExtraColumn, ...] = ()) -> str:
+    """The table with the machine and the findings, to paste into a page.
+
+    Args:
+        run: the run.
+        why: add the bottleneck of each cell.
+        columns: of the table, beside the usual ones.
+    """
+    results = judged(run, columns)
     lines = [markdown(machine_line(run.header.facts)), "", f"**{escape(headline(results))}**", ""]
     lines += [*markdown_table(table(results)), ""]
     if published(run):

@@ -1,6 +1,7 @@
 """What every format of a run's report shows: one row per cell, computed once. Text from a run file is not trusted."""
 
 from pathlib import PurePath
+from typing import Literal
 
 from msgspec import Struct
 
@@ -14,6 +15,9 @@ from torchlap.runs.figures import CellResult, figures, peaks
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run
 from torchlap.schema.workload import Cell
+
+ExtraColumn = Literal["utilization"]
+"""Columns that the table has only on request."""
 
 USUAL = {"phase": "train", "recipe": "fp32", "arm": ""}
 
@@ -48,11 +52,16 @@ class Row(Struct, frozen=True):
 
 
 class Results(Struct, frozen=True):
-    """A run as its reports show it: a row per cell in the plan's order, and the measured peaks of each device."""
+    """A run as its reports show it: a row per cell in the plan's order, and the measured peaks of each device.
+
+    Attributes:
+        columns: of the table, that were requested beside the usual ones.
+    """
 
     run: Run
     rows: tuple[Row, ...]
     peaks: dict[str, Peaks]
+    columns: tuple[ExtraColumn, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -66,8 +75,8 @@ class Results(Struct, frozen=True):
         return f"{units.pop()}/s" if len(units) == 1 else "items/s"
 
 
-def judged(run: Run) -> Results:
-    """Compute what every format shows of a run."""
+def judged(run: Run, columns: tuple[ExtraColumn, ...] = ()) -> Results:
+    """Compute what every format shows of a run, with these columns beside the usual ones."""
     names, reached = model_names(run), peaks(run)
     results = [result for group in figures(run) for result in group.cells]
     mixed = len({result.cell.workload.unit for result in results}) > 1
@@ -81,7 +90,7 @@ def judged(run: Run) -> Results:
         )
         for result in results
     )
-    return Results(run, rows, reached)
+    return Results(run, rows, reached, columns)
 
 
 def _row(result: CellResult, model: str, void: str, analysis: Bottleneck | None, *, mixed: bool) -> Row:

@@ -7,6 +7,7 @@ from torchlap.judge.arms import differences
 from torchlap.reports.kit.figures import FAILURE_WORDS
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, sentence
+from torchlap.reports.kit.units import significant
 from torchlap.reports.run.rows import Results, Row, baseline, varying
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run
@@ -15,6 +16,11 @@ from torchlap.stats import Interval
 
 NO_RESULT = "Cells without a result"
 """The heading above `failures`."""
+
+NOT_ANALYZED = "out of time, or --no-why was used"
+"""Why nothing is known about the step of a cell without a breakdown."""
+
+RAISE, NO_BUDGET = "raise --budget", "the analysis did not fit into the budget: raise --budget"
 
 
 def table(results: Results) -> Table:
@@ -36,6 +42,8 @@ def _columns(results: Results) -> Iterator[tuple[Column, Callable[[Row], Field |
     yield Column(results.rate), lambda row: _figure(row, row.throughput, row.result.throughput)
     if has_groups(results.run):
         yield Column("speed-up"), lambda row: _figure(row, row.speed_up, row.result.speed_up)
+    if "utilization" in results.columns:
+        yield Column("utilization", "right"), utilization
     yield Column("laps", "right", is_spare=True), lambda row: row.laps
     if has_bottlenecks(results):
         yield Column("bottleneck", is_spare=True), lambda row: row.bottleneck
@@ -45,6 +53,14 @@ def _columns(results: Results) -> Iterator[tuple[Column, Callable[[Row], Field |
 
 def _figure(row: Row, text: str, interval: Interval | None) -> Field:
     return Field(text, sort_by=repr(interval.value) if interval else "", is_void=bool(row.void))
+
+
+def utilization(row: Row) -> Field:
+    """The rate of the matrix products as a share of the device's peak."""
+    share = row.analysis.utilization if row.analysis else None
+    if share is None:
+        return Field("unknown" if row.result.throughput else "", sort_by="")
+    return Field(significant(share, 2), sort_by=repr(share), is_void=bool(row.void))
 
 
 def has_bottlenecks(results: Results) -> bool:
@@ -82,6 +98,7 @@ def _legend(results: Results) -> Iterator[str]:
     cells = [cell for group in plan.groups for cell in group.cells]
     if any(not has_own_batch(cell.workload.model) for cell in cells):
         yield f"Data: {plan.data} digits. Training: forward, backward and Adam."
+    yield from _about_utilization(results)
     verdicts = Counter(row.numerics for row in results.rows if row.numerics)
     if verdicts:
         yield f"Numerics (against float64): {', '.join(f'{count} {word}' for word, count in verdicts.items())}."
@@ -91,6 +108,35 @@ def _legend(results: Results) -> Iterator[str]:
         yield "fp32: TF32 off."
     if "tf32" in precisions and not all(cell.device.startswith("cuda") for cell in cells):
         yield "tf32: NVIDIA GPUs only."
+
+
+def _about_utilization(results: Results) -> Iterator[str]:
+    """What the column means, and why some of its fields are unknown."""
+    if "utilization" not in results.columns:
+        return
+    yield "Utilization: FLOP/s of the matrix products over the measured peak of the device in that precision."
+    unknown: dict[str, list[str]] = {}
+    for row in results.rows:
+        if row.result.throughput and not (row.analysis and row.analysis.utilization is not None):
+            unknown.setdefault(_why_unknown(row, results), []).append(str(row.result.cell))
+    for reason, cells in unknown.items():
+        count = len(cells)
+        which = cells[0] if count == 1 else f"{count} cells"
+        yield clean(f"Utilization unknown for {which}: {sentence(reason)}")
+
+
+def _why_unknown(row: Row, results: Results) -> str:
+    breakdown, precision = row.result.breakdown, row.result.cell.recipe.precision
+    if row.analysis is None or breakdown is None:
+        reason = (breakdown.reason if breakdown else "") or NOT_ANALYZED
+        return (
+            NO_BUDGET if reason.endswith(RAISE) else reason
+        )  # the seconds that it would take differ from cell to cell
+    if not breakdown.operators:
+        return "; ".join(breakdown.left_out) or "its operators were not counted"
+    reached = results.peaks.get(row.result.cell.device)
+    refused = reached.refused.get(precision) if reached else None
+    return f"the device's peak in {precision} was not measured ({clean(refused or 'out of time').rstrip('. ')})"
 
 
 def _compilation(results: Results) -> Iterator[str]:

@@ -15,7 +15,7 @@ from torchlap.reports.kit.text import clean, machine_line
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import next_step
-from torchlap.reports.run.rows import Results, baseline, judged, varying
+from torchlap.reports.run.rows import ExtraColumn, Results, baseline, judged, varying
 from torchlap.reports.run.table import (
     NO_RESULT,
     arms,
@@ -24,6 +24,7 @@ from torchlap.reports.run.table import (
     legend,
     published,
     table,
+    utilization,
 )
 from torchlap.runs.find import Named
 from torchlap.schema.events import Run
@@ -45,7 +46,15 @@ def _check_up(facts: Facts) -> Text:
     return labeled("Check-up", f"{titles}. Details: torchlap doctor." if titles else "no problems found.")
 
 
-def report(run: Run, path: Path | None, width: int, *, color: bool, why: bool = False) -> str:
+def report(
+    run: Run,
+    path: Path | None,
+    width: int,
+    *,
+    color: bool,
+    why: bool = False,
+    columns: tuple[ExtraColumn, ...] = (),
+) -> str:
     """Everything after the machine's line: figures, failures, findings, the file, what to try next, and the answer.
 
     Args:
@@ -54,8 +63,9 @@ def report(run: Run, path: Path | None, width: int, *, color: bool, why: bool = 
         width: columns of the terminal.
         color: whether to color.
         why: add the bottleneck of each cell.
+        columns: of the table, beside the usual ones.
     """
-    return rendered(_parts(judged(run), path, width, why=why), width, color=color)
+    return rendered(_parts(judged(run, columns), path, width, why=why), width, color=color)
 
 
 def so_far(run: Run, width: int, height: int) -> str:
@@ -130,4 +140,6 @@ def _list(results: Results) -> Iterator[RenderableType]:
         yield indented(f"{name}: {row.throughput}{unit}")
         if row.speed_up:
             yield indented(f"{row.speed_up} vs. {clean(first.arm or first.device)}")
+        if "utilization" in results.columns and row.result.throughput:
+            yield indented(f"utilization {utilization(row).text}")
     yield Text("")

@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from msgspec import Struct
+
 from torchlap.schema.breakdown import Breakdown, LoaderRate, OperatorCost
 from torchlap.schema.messages import Explain
 from torchlap.worker import devices
+from torchlap.worker.breakdown.attention import AttentionKernels
 from torchlap.worker.breakdown.costs import Costs
 from torchlap.worker.breakdown.energy import Energy, measure_energy
 from torchlap.worker.breakdown.phases import time_phases
@@ -20,6 +23,13 @@ PHASES_SHARE = 0.4
 LOADER_SECONDS, LEAST_BATCHES = 1.0, 2
 
 Result = TypeVar("Result")
+
+
+class Work(Struct, frozen=True):
+    """The operators of a step, and the calls of each kernel of attention."""
+
+    operators: tuple[OperatorCost, ...]
+    attention: dict[str, int]
 
 
 def break_down(bench: Bench, step: Step, request: Explain, report: Callable[[str], None]) -> Breakdown:
@@ -40,12 +50,13 @@ def break_down(bench: Bench, step: Step, request: Explain, report: Callable[[str
     report("measuring energy")
     energy = _attempt("Energy", lambda: measure_energy(bench, step, request.step_seconds, end), left_out) or Energy()
     report("counting operators")
-    operators = _attempt("Counting operators", lambda: _count_operators(bench, step), left_out) or ()
+    work = _attempt("Counting operators", lambda: _count_work(bench, step), left_out) or Work((), {})
     return Breakdown(
         phases=phases.phases,
         steps=phases.steps,
         by_events=phases.by_events,
-        operators=operators,
+        operators=work.operators,
+        attention=work.attention,
         peak_memory_bytes=peak_memory_bytes,
         energy=energy.windows,
         meter=energy.meter,
@@ -84,12 +95,16 @@ def _time_loaders(bench: Bench, end: float, report: Callable[[str], None], rates
         needed = 2 * (time.perf_counter() - started)
 
 
-def _count_operators(bench: Bench, step: Step) -> tuple[OperatorCost, ...]:
+def _count_work(bench: Bench, step: Step) -> Work:
+    """Of one step; of a compiled one, the operators before it was compiled, and the kernels of attention after."""
     plain = step
     if bench.cell.recipe.compile:
         plain = bench.step(bench.layout, compiled=False)
         plain.find_scale()
         plain()  # an optimizer's first step creates its state
-    with Costs("input") as costs:
+    with Costs("input") as costs, AttentionKernels() as kernels:
         plain.phased(costs.end_phase)
-    return costs.counted()
+    if plain is not step:
+        with AttentionKernels() as kernels:
+            step()
+    return Work(costs.counted(), kernels.calls)

@@ -9,7 +9,7 @@ from torchlap.schema.messages import Build
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.workload import DataName
 from torchlap.worker import devices
-from torchlap.worker.cell.check import check_rows
+from torchlap.worker.cell.check import check_rows, counted
 from torchlap.worker.cell.data import digits
 from torchlap.worker.cell.models import build
 from torchlap.worker.cell.sources import (
@@ -56,7 +56,8 @@ class Bench:
         if self.device.type == "cpu":
             self.choices.append(devices.keep_freed_memory())
         asked = workload.asked or workload.batch
-        self._subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
+        subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
+        self._subject = counted(workload.model, subject, request.items, request.unit)
         check_rows(self._subject, workload)
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
@@ -76,9 +77,11 @@ class Bench:
         subject, device = self._subject, self.device
         if subject.loader is not None:
             loader = subject.loader
-            source = Loaded(loader, self._loader_rows, torch.device("cpu"), torch.preserve_format)
+            pair = subject.pair
+            source = Loaded(loader, self._loader_rows, torch.device("cpu"), torch.preserve_format, pair)
             self._kept_batch = source.place(source.fetch())
-            return lambda _, layout: Loaded(loader, self._loader_rows, device, layout), self._shape_of(self._kept_batch)
+            shape = self._shape_of(self._kept_batch)
+            return lambda _, layout: Loaded(loader, self._loader_rows, device, layout, pair), shape
         if subject.batch is not None:
             own = subject.batch
             return lambda _, layout: Fixed(own, device, layout), self._shape_of(own)
@@ -123,7 +126,7 @@ class Bench:
             if self._pictures is None:
                 raise ValueError(f"{self.cell} has no loader")
             loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
-        return Loaded(loader, self._loader_rows, self.device, FORMATS[self.layout])
+        return Loaded(loader, self._loader_rows, self.device, FORMATS[self.layout], self._subject.pair)
 
     @property
     def _loader_rows(self) -> int | None:

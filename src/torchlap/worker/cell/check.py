@@ -1,11 +1,14 @@
-"""Whether a model can be built, and whether its batches have the requested number of rows."""
+"""Whether a model can be built, and whether its batches have the requested number of rows and of items."""
+
+from msgspec.structs import replace
 
 from torchlap.schema.messages import Check, Checked
 from torchlap.schema.workload import Workload, is_own_file
 from torchlap.worker.cell import own_file
 from torchlap.worker.cell.data import digits
 from torchlap.worker.cell.models import build
-from torchlap.worker.cell.subject import Subject, described, parameters
+from torchlap.worker.cell.returned import UNCOUNTED, first_pair
+from torchlap.worker.cell.subject import Subject, described, parameters, token_count
 from torchlap.worker.errors import ModelError
 
 
@@ -18,23 +21,68 @@ def check(request: Check) -> Checked:
     """
     model = request.model
     subject = build(model, request.batch, request.weights, seq=request.seq)
+    subject = counted(model, subject, request.items, request.unit)
     if subject.image_size is not None:
         digits(request.data)
         return Checked(parameters(subject.module))
-    if subject.rows is None:
+    rows = subject.rows or (request.batch if request.strict else subject.items)
+    if rows is None or (subject.rows is None and subject.items is None):
         raise ModelError(
             f"{model} returned tensors without a common number of rows ({', '.join(_shapes(subject))}): return one "
-            f"target per row, or return {{'items': ...}} after the batch.{_place(model)}"
+            f"target per row, or return {{'items': ...}} after the batch, or use --items.{_place(model)}"
         )
-    if request.strict and subject.rows != request.batch:
+    if request.strict and rows != request.batch:
         raise ModelError(_disagreement(model, subject, request.batch))
     return Checked(
         parameters=parameters(subject.module),
-        rows=subject.rows,
+        rows=rows,
         unit=subject.unit,
         sha256=own_file.content_hash(model) if is_own_file(model) else "",
         inputs=_shapes(subject),
     )
+
+
+def counted(model: str, subject: Subject, items: int | None, unit: str) -> Subject:
+    """The subject with the items and the unit that the user gave beside it; its own where the user gave none.
+
+    Raises:
+        ModelError: for a number or unit that contradicts the model's own, or that its batches cannot have.
+    """
+    if unit and subject.unit_is_own and unit != subject.unit:
+        raise ModelError(
+            f"{model} counts {subject.unit}, but --unit is {unit}: make them equal, or omit --unit.{_place(model)}"
+        )
+    if items is not None:
+        _check_items(model, subject, items)
+    if unit == "tokens" and items is None and subject.items is None and _tokens_of(subject) is None:
+        raise ModelError(UNCOUNTED.format(model=model))
+    return replace(subject, items=items or subject.items, unit=unit or subject.unit)
+
+
+def _check_items(model: str, subject: Subject, items: int) -> None:
+    """Make sure that a batch can have that many items."""
+    if subject.items not in (None, items):
+        raise ModelError(
+            f"{model} has {subject.items} items in a batch, but --items is {items}: make them equal, or omit --items."
+            f"{_place(model)}"
+        )
+    if subject.sizes is not None:
+        fewest, most = subject.sizes
+        raise ModelError(
+            f"{model} returned a loader with batches of {fewest} to {most} rows, which cannot all have {items} items: "
+            f"omit --items.{_place(model)}"
+        )
+    rows = subject.rows or items
+    if items % rows and rows % items:
+        raise ModelError(
+            f"{items} items in a batch of {rows} rows are not a whole number per row: correct --items, or return the "
+            f"number from your function as {{'items': {items}}}.{_place(model)}"
+        )
+
+
+def _tokens_of(subject: Subject) -> int | None:
+    inputs, _ = subject.batch or (first_pair(subject.loader) if subject.loader else (None, None))
+    return token_count(inputs)
 
 
 def check_rows(subject: Subject, workload: Workload) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torchlap.schema.workload import Weights
 from torchlap.worker.cell.calls import by_name, loss_of
 from torchlap.worker.cell.subject import Subject
-from torchlap.worker.errors import ModelError, first_line
+from torchlap.worker.errors import ModelError, cannot_load, first_line
 
 CLASSES = 10
 LONGEST_CAUSAL, LONGEST_OTHER = 1024, 128
@@ -159,11 +159,8 @@ def _module(
             with warnings.catch_warnings():  # that the new head is random
                 warnings.simplefilter("ignore")
                 module = made.from_pretrained(source, config=configuration, ignore_mismatched_sizes=True)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"Cannot load the pretrained weights of {source} ({first_line(error)}): check the network, or omit "
-                "--weights pretrained."
-            ) from None
+        except Exception as error:  # noqa: BLE001  a download fails in many ways, also with errors of its HTTP library
+            raise cannot_load(source, error) from None
     module.config.use_cache = False  # type: ignore[union-attr]  # keys and values for generating, unused in a step
     return module
 

@@ -13,7 +13,7 @@ from torchlap.schema.workload import Weights, is_hugging_face, is_own_file, is_t
 from torchlap.worker import devices
 from torchlap.worker.cell import hugging_face, own_file
 from torchlap.worker.cell.subject import Subject
-from torchlap.worker.errors import ModelError, first_line
+from torchlap.worker.errors import ModelError, cannot_load, first_line
 
 CLASSES = 10
 IMAGENET_CLASSES = 1000
@@ -61,8 +61,10 @@ def _timm(model: str, weights: Weights, device: torch.device) -> Subject:
     try:
         with devices.initialization(device):
             module: nn.Module = timm.create_model(name, pretrained=weights == "pretrained", num_classes=CLASSES)
-    except (OSError, RuntimeError) as error:
-        raise ModelError(f"timm cannot build {name}: {first_line(error)}.") from None
+    except Exception as error:  # noqa: BLE001  a download fails in many ways, also with errors of its HTTP library
+        if weights == "pretrained":
+            raise cannot_load(model, error) from None
+        raise ModelError(f"timm cannot build {name}: {first_line(error).rstrip('.')}.") from None
     size: tuple[int, ...] = module.pretrained_cfg["input_size"]  # type: ignore[index, assignment]  # timm's own attribute
     return Subject(module=module, loss=nn.functional.cross_entropy, image_size=int(size[-1]))
 
@@ -84,10 +86,7 @@ def _pretrained(model: str) -> nn.Module:
     try:
         module: nn.Module = get_model(model, weights="DEFAULT")
     except (OSError, RuntimeError) as error:
-        raise ModelError(
-            f"Cannot load the pretrained weights of {model} ({first_line(error)}): check the network, or omit "
-            "--weights pretrained."
-        ) from None
+        raise cannot_load(model, error) from None
     if model in WITH_AUXILIARY_HEADS:
         module.aux_logits = False  # type: ignore[assignment]  # a plain flag of these two models
         for name in ("AuxLogits", "aux1", "aux2"):

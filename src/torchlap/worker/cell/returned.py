@@ -22,6 +22,12 @@ MOST_BATCHES = 100_000
 SHAPE = "module, (inputs, targets)"
 """What the function must return; a DataLoader may replace the pair, and a loss may follow it."""
 
+UNCOUNTED = (
+    "{model} counts tokens, but no input is an integer tensor: add the number with --items, "
+    "or return it as {{'items': ...}}."
+)
+"""The message where the unit is tokens, and nothing says how many there are."""
+
 OPTIONS = ("loss", "optimizer", "scheduler", "clip", "step", "items", "unit")
 STEP_NAMES = ("step", "train_step", "training_step")
 
@@ -53,21 +59,14 @@ def subject_of(model: str, returned: object) -> Subject:
     if _is_lightning(module) and "step" not in given and "loss" not in given:
         given = _of_lightning(module) | given
         module = Lightning(module)
-        if isinstance(data, DataLoader):
-            raise ModelError(
-                f"{model} returned a Lightning module with a DataLoader, which is not supported: return the module "
-                "and one batch."
-            )
-        source["batch"] = (data, None)
+        source |= {"pair": whole} if isinstance(data, DataLoader) else {"batch": whole(data)}
     return _subject(model, module, inputs, targets, given | source)
 
 
 def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: dict[str, Any]) -> Subject:
     unit = given.get("unit") or unit_of(inputs)
     if unit == "tokens" and given.get("items") is None and token_count(inputs) is None:
-        raise ModelError(
-            f"{model} counts tokens, but no input is an integer tensor: add the number as 'items' to its options."
-        )
+        raise ModelError(UNCOUNTED.format(model=model))
     has_targets = targets is not None and not isinstance(module, Lightning)
     return Subject(
         module=module,
@@ -79,10 +78,12 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
         step=_own_step(module, given["step"]) if "step" in given else None,
         items=given.get("items"),
         unit=unit,
+        unit_is_own="unit" in given,
         batch=given.get("batch"),
         loader=given.get("loader"),
         rows=given.get("rows"),
         sizes=given.get("sizes"),
+        pair=given.get("pair"),
     )
 
 
@@ -224,6 +225,11 @@ def first_pair(loader: DataLoader[Any]) -> tuple[Any, Any]:
     if batch is None:
         raise DataError("The loader has no batches: its dataset is too small.")
     return pair_of(batch)
+
+
+def whole(batch: Any) -> tuple[Any, Any]:
+    """A batch as the only input: a lightning module takes it apart itself."""
+    return batch, None
 
 
 def pair_of(batch: Any) -> tuple[Any, Any]:

@@ -115,8 +115,14 @@ class Loaded:
     """Batches from a DataLoader, epoch after epoch without end."""
 
     def __init__(
-        self, loader: DataLoader[Any], rows: int | None, device: torch.device, memory_format: torch.memory_format
+        self,
+        loader: DataLoader[Any],
+        rows: int | None,
+        device: torch.device,
+        memory_format: torch.memory_format,
+        pair: Callable[[Batch], Pair] | None = None,
     ) -> None:
+        self._pair = pair or pair_of
         self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
         self._batches = _endless(loader, rows)
 
@@ -130,7 +136,7 @@ class Loaded:
         Raises:
             DataError: when the loader returns neither pairs nor dictionaries.
         """
-        inputs, targets = pair_of(batch)
+        inputs, targets = self._pair(batch)
         return self._move(inputs), self._move(targets)
 
 

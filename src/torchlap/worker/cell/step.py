@@ -33,6 +33,11 @@ def _ignore_phases(_: StepPhase) -> None:
     """For steps whose phases are not timed."""
 
 
+def _varies(subject: Subject) -> bool:
+    """Whether the batches of a loader may have different numbers of items."""
+    return subject.unit == "tokens" and subject.items is None
+
+
 class Step:
     """A step that is ready to run; calling it enqueues the work and does not wait for the device."""
 
@@ -51,10 +56,10 @@ class Step:
         self._targets: Values = None
         self._scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         fixed = subject.batch
-        self._items_per_step = None if fixed is None else subject.items_of(*fixed)
+        self._items_per_step = subject.items if fixed is None else subject.items_of(*fixed)
         self._subject, self._call, self._own_step = subject, subject.call, subject.step
         self._scheduler: Any = None
-        self._items: list[int] | None = [] if subject.sizes or (subject.loader and subject.unit == "tokens") else None
+        self._items: list[int] | None = [] if subject.sizes or (subject.loader and _varies(subject)) else None
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
             self._prepare_training(recipe)

@@ -22,6 +22,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         image_size: it is trained on square images of this size.
         batch: it is trained on this fixed batch of its own.
         loader: it is trained on the batches of its own loader.
+        pair: inputs and targets of a batch of that loader, if they are not the two halves of it.
         call: how the module takes the inputs of a batch.
         optimizer: makes the optimizer from the parameters; Adam if None.
         scheduler: makes a learning rate scheduler from the optimizer; it takes a step after each of the optimizer's.
@@ -30,7 +31,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         rows: how many rows a batch has; of a loader with batches of several sizes, their rounded mean.
         sizes: the fewest and most rows of such a loader's batches; None elsewhere.
         items: how many items a batch has, if they are not its rows.
-        unit: what an item is called, in the plural.
+        unit: what an item is called, in the plural; `unit_is_own` if the user's function returned it.
     """
 
     module: nn.Module
@@ -38,6 +39,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     image_size: int | None = None
     batch: tuple[Any, Any] | None = None
     loader: DataLoader[Any] | None = None
+    pair: Callable[[Any], tuple[Any, Any]] | None = None
     call: Call = one_argument
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None
     scheduler: Callable[[Optimizer], Any] | None = None
@@ -47,6 +49,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     sizes: tuple[int, int] | None = None
     items: int | None = None
     unit: str = "images"
+    unit_is_own: bool = False
 
     def items_of(self, inputs: object, targets: object) -> int | None:
         """How many items a batch has; None if its tensors do not say."""
