@@ -27,7 +27,7 @@ from torchlap.machine.facts import (
     without_torch,
 )
 from torchlap.machine.probes import ProbeError
-from torchlap.reports.kit.text import machine_line
+from torchlap.reports.kit.machine import machine_line
 from torchlap.schema.machine import Facts, Power, TorchFacts
 from torchlap.schema.messages import Description
 

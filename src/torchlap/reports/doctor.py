@@ -15,12 +15,13 @@ from rich.text import Text
 from torchlap.errors import EXIT_FINE, EXIT_UNUSABLE, EXIT_WARNINGS
 from torchlap.judge.findings import Finding
 from torchlap.judge.machine import CheckUp, exit_code
-from torchlap.reports.kit.findings import entry, in_markdown, in_terminal
+from torchlap.reports.kit.findings import entry, in_markdown
 from torchlap.reports.kit.json_format import as_ascii
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, build
 from torchlap.reports.kit.table import as_markdown as markdown_table
-from torchlap.reports.kit.terminal import rendered
-from torchlap.reports.kit.text import clean, escape, machine_line
+from torchlap.reports.kit.terminal import in_terminal, rendered
+from torchlap.reports.kit.text import clean, escape
 from torchlap.schema.machine import Facts, Trial
 
 SCHEMA = 2

@@ -11,12 +11,13 @@ from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED
 from torchlap.judge.findings import Finding
 from torchlap.judge.numerics import CellNumerics, Verification, verdict
 from torchlap.judge.numerics import findings as numerics_findings
-from torchlap.reports.kit.findings import brief_in_markdown, brief_in_terminal, entries
+from torchlap.reports.kit.findings import brief_in_markdown, entries
 from torchlap.reports.kit.json_format import as_ascii, cell_keys
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, Table, as_rich, build
 from torchlap.reports.kit.table import as_markdown as markdown_table
-from torchlap.reports.kit.terminal import heading, rendered
-from torchlap.reports.kit.text import clean, escape, machine_line, markdown
+from torchlap.reports.kit.terminal import brief_in_terminal, heading, rendered
+from torchlap.reports.kit.text import clean, escape, markdown
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import OperatorSuite
 

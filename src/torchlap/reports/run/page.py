@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from torchlap.judge.machine import diagnose
 from torchlap.reports.kit.drawing import Chart
 from torchlap.reports.kit.findings import Entry, entries
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.templates import markup, template
-from torchlap.reports.kit.text import clean, machine_line, sentence
+from torchlap.reports.kit.text import clean, sentence
 from torchlap.reports.kit.units import binary, significant
 from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
