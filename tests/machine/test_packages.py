@@ -1,11 +1,12 @@
 """What packages' own files say, with stub packages in a folder."""
 
+import platform
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from torchlap.machine import packages
 from torchlap.machine.packages import faults, installer, versions
 
 
@@ -32,7 +33,7 @@ def kinds(*path: Path, prefix: Path | None = None) -> list[tuple[str, str]]:
 
 
 def test_a_clean_install_has_no_faults(tmp_path: Path) -> None:
-    tag = f"cp3{sys.version_info[1]}-cp3{sys.version_info[1]}-{packages.platform.machine()}"
+    tag = f"cp3{sys.version_info[1]}-cp3{sys.version_info[1]}-{platform.machine()}"
     install(tmp_path, "torch", files=("torch/lib/libtorch.so",), tag=tag)
     install(tmp_path, "torchvision", "0.28.0", by="pip")
     install(tmp_path, "numpy", "2.3.0", by="uv")
@@ -88,8 +89,8 @@ def test_pip_over_conda_is_a_mixture(tmp_path: Path) -> None:
 
 
 def test_a_python_for_musl_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages.sys, "platform", "linux")
-    monkeypatch.setattr(packages.sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
     assert kinds(tmp_path) == [("musl", "torch")]
 
 

@@ -14,6 +14,17 @@ NEEDED = Rule(
     "Reinstall the package; if that does not help, create a new virtual environment.",
     "importing each package in a separate process",
 )
+WITHOUT = Rule(
+    "TL107",
+    "error",
+    "an environment variable breaks an import",
+    "The install is right: with the variable unset, the same Python imports the package. The variable puts another "
+    "library or module before its own, so reinstalling does not help.",
+    "Unset the variable, or remove the folder or library at fault from it.",
+    "importing torch again without each variable; pytorch/pytorch#157709, pytorch/pytorch#120186",
+)
+USER_SITE = "the user site"
+
 ELSEWHERE = Rule(
     "TL170",
     "warning",
@@ -109,6 +120,13 @@ def cannot_be_imported(package: str, reason: str, *, installer: str, python: str
     """The finding about a package that torchlap needs."""
     rule = NUMPY if package == "numpy" else NEEDED
     return rule.finding("", f"{package}: {reason}", command=repair(package, installer=installer, python=python))
+
+
+def by_variable(package: str, variable: str, reason: str) -> Finding:
+    """The finding about a variable without which a package can be imported; `variable` may be the user site."""
+    unset = "export PYTHONNOUSERSITE=1" if variable == USER_SITE else f"unset {variable}"
+    evidence = f"{package} can be imported without {variable}, and not with it: {reason}"
+    return WITHOUT.finding("", evidence, command=unset)
 
 
 def repair(package: str, *, installer: str, python: str, kind: str = "") -> str:

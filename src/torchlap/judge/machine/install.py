@@ -81,28 +81,11 @@ def import_fails(facts: Facts) -> Iterable[Finding]:
         yield IMPORT_FAILS.finding("", failure.reason, command=_command(facts, "reinstall"))
 
 
-WITHOUT = Rule(
-    "TL107",
-    "error",
-    "an environment variable breaks the import of torch",
-    "The install is right: with the variable unset, the same Python imports torch. The variable puts another library "
-    "or module before torch's own, so reinstalling does not help.",
-    "Unset the variable, or remove the folder or library at fault from it.",
-    "importing torch again without each variable; pytorch/pytorch#157709, pytorch/pytorch#120186",
-)
-USER_SITE = "the user site"
-
-
 def broken_by_variable(facts: Facts) -> Iterable[Finding]:
     """Without one variable, the import works."""
     failure = facts.import_failure
     if failure is not None and failure.without:
-        name = failure.without
-        unset = "export PYTHONNOUSERSITE=1" if name == USER_SITE else f"unset {name}"
-        evidence = (
-            f"torch can be imported without {name}, and not with it: {'; '.join([failure.reason, *facts.hiding])}"
-        )
-        yield WITHOUT.finding("", evidence, command=unset)
+        yield broken.by_variable("torch", failure.without, "; ".join([failure.reason, *facts.hiding]))
 
 
 HIDDEN = Rule(
