@@ -1,12 +1,23 @@
 """Broken installs, each with its one right sentence: a real doctor in an environment of stub packages."""
 
+import json
+import os
+import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installs import ANYTHING, BROKEN, Environment
-from support import ROOT
+from support import PATIENCE_SECONDS, ROOT
+
+from torchlap.api import doctor
+from torchlap.cli import first_aid
+from torchlap.machine.import_trials import SUSPECTS
+from torchlap.processes.start import Interpreter, launcher
+from torchlap.reports.doctor import as_json
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 ABI = "A module that was compiled using NumPy 1.x cannot be run in\\nNumPy 2.3.0 as it may crash."
@@ -31,13 +42,16 @@ class Broken:
     fix: str = "-m pip install"
     """A part of the command, or empty if there is none."""
 
+    starts: bool = True
+    """Whether torchlap itself can start."""
+
     words: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
 
 
-def torch(body: str, **details: str) -> Change:
+def torch(body: str, tag: str = "py3-none-any") -> Change:
     """Torch is the stub with this body."""
-    return lambda made: made.package("torch", details.pop("version", "2.13.0"), body, **details)
+    return lambda made: made.package("torch", "2.13.0", body, tag=tag)
 
 
 def stub(name: str, body: str) -> Change:
@@ -128,6 +142,31 @@ def other_build(made: Environment) -> None:
     made.package("torchvision", "0.28.0+cpu", needs="torch==2.13.0")
 
 
+def preloaded(made: Environment) -> None:
+    """A library with a telling name, which is the system's own."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    library = next((line.split()[-1] for line in lines if "/libc" in line), os.devnull)
+    (made.folder / "faulty").symlink_to(library)
+    made.package("torch", "2.13.0", IF_SET.format("LD_PRELOAD"))
+
+
+def half_removed_torchlap(made: Environment) -> None:
+    """Links to all of torchlap but the doctor's report."""
+    made.remove("torchlap")
+    lender = ROOT / "src" / "torchlap"
+    (made.site / "torchlap" / "reports").mkdir(parents=True)
+    for source in (*lender.iterdir(), *(lender / "reports").iterdir()):
+        if source.name not in ("reports", "__pycache__") and source != lender / "reports" / "doctor.py":
+            (made.site / "torchlap" / source.relative_to(lender)).symlink_to(source)
+
+
+def numpy_only_beside_a_broken_psutil(made: Environment) -> None:
+    made.remove("numpy")
+    numpy_from_elsewhere(made)
+    (made.folder / "path" / "psutil.py").write_text("raise ImportError('faulty')")
+
+
 def uv_environment(made: Environment) -> None:
     with (made.folder / "pyvenv.cfg").open("a") as settings:
         settings.write("uv = 0.9.1\n")
@@ -161,7 +200,7 @@ TABLE = (
         "the import hangs",
         torch("import time; time.sleep(600)"),
         "TL104",
-        "hangs: No answer for 0 s",
+        "hangs: No answer for 0.3 s",
         words=("--hang-limit", "0.3s"),
     ),
     Broken(
@@ -180,7 +219,7 @@ TABLE = (
     ),
     Broken(
         "LD_PRELOAD has another library",
-        torch(IF_SET.format("LD_PRELOAD")),
+        preloaded,
         "TL107",
         "torch can be imported without LD_PRELOAD, and not with it",
         "unset LD_PRELOAD",
@@ -239,7 +278,9 @@ TABLE = (
         "install --upgrade torch",
     ),
     Broken("two torches in one folder", two_torches, "TL171", "torch 2.12.0 in", ""),
-    Broken("NumPy from elsewhere", numpy_from_elsewhere, "TL170", "the metadata of numpy 2.3.0 is", "", (), ON_PATH),
+    Broken(
+        "NumPy from elsewhere", numpy_from_elsewhere, "TL170", "the metadata of numpy 2.3.0 is", "", variables=ON_PATH
+    ),
     Broken(
         "torch by conda, torchvision by pip", conda_and_pip, "TL177", "torch is installed by conda, torchvision", ""
     ),
@@ -250,44 +291,104 @@ TABLE = (
         "TL173",
         "numpy: ImportError: libopenblas.so: cannot open shared object file",
         "--force-reinstall numpy",
+        starts=False,
     ),
-    Broken("NumPy crashes", stub("numpy", SIGNAL.format("SIGSEGV")), "TL173", "numpy: the import is killed by SIGSEGV"),
-    Broken("NumPy is missing", removed("numpy"), "TL173", "numpy: ModuleNotFoundError: No module named 'numpy'"),
-    Broken("NumPy is half removed", half_removed_numpy, "TL174", "numpy/_core/umath.so of numpy 2.3.0 is missing"),
-    Broken("NumPy for another Python", numpy_of_another_python, "TL175", "numpy 2.3.0 was built for cp39-cp39"),
+    Broken(
+        "NumPy crashes",
+        stub("numpy", SIGNAL.format("SIGSEGV")),
+        "TL173",
+        "numpy: the import is killed by SIGSEGV",
+        starts=False,
+    ),
+    Broken(
+        "NumPy is missing",
+        removed("numpy"),
+        "TL173",
+        "numpy: ModuleNotFoundError: No module named 'numpy'",
+        starts=False,
+    ),
+    Broken(
+        "NumPy is half removed",
+        half_removed_numpy,
+        "TL174",
+        "numpy/_core/umath.so of numpy 2.3.0 is missing",
+        starts=False,
+    ),
+    Broken(
+        "NumPy for another Python",
+        numpy_of_another_python,
+        "TL175",
+        "numpy 2.3.0 was built for cp39-cp39",
+        starts=False,
+    ),
     Broken(
         "SciPy of another NumPy",
         stub("scipy", "raise AttributeError('module numpy has no attribute long')"),
         "TL109",
         "scipy: AttributeError: module numpy has no attribute long",
         "--force-reinstall scipy",
+        starts=False,
     ),
     Broken(
-        "msgspec is missing", removed("msgspec"), "TL109", "msgspec: ModuleNotFoundError: No module named 'msgspec'"
+        "msgspec is missing",
+        removed("msgspec"),
+        "TL109",
+        "msgspec: ModuleNotFoundError: No module named 'msgspec'",
+        starts=False,
     ),
-    Broken("typer is broken", stub("typer", "1 / 0"), "TL109", "typer: ZeroDivisionError: division by zero"),
-    Broken("a package of rich is missing", removed("markdown_it", "pygments"), "TL109", "No module named '"),
-    Broken("psutil exits", stub("psutil", "import os; os._exit(3)"), "TL109", "psutil: the import exits with status 3"),
+    Broken(
+        "typer is broken", stub("typer", "1 / 0"), "TL109", "typer: ZeroDivisionError: division by zero", starts=False
+    ),
+    Broken(
+        "a package of rich is missing",
+        stub("rich", "import no_markdown"),
+        "TL109",
+        "rich: ModuleNotFoundError: No module named 'no_markdown'",
+        "--force-reinstall rich",
+        starts=False,
+    ),
+    Broken(
+        "psutil exits",
+        stub("psutil", "import os; os._exit(3)"),
+        "TL109",
+        "psutil: the import exits with status 3",
+        starts=False,
+    ),
     Broken(
         "a broken psutil in PYTHONPATH, and NumPy only there",
-        lambda made: (
-            made.remove("numpy"),
-            numpy_from_elsewhere(made),
-            (made.folder / "path" / "psutil.py").write_text("raise ImportError('faulty')"),
-        ),
+        numpy_only_beside_a_broken_psutil,
         "TL107",
         "psutil can be imported without PYTHONPATH, and not with it: ImportError: faulty",
         "unset PYTHONPATH",
+        starts=False,
         variables=ON_PATH,
+    ),
+    Broken(
+        "torchlap is half removed",
+        half_removed_torchlap,
+        "TL109",
+        "torchlap: ModuleNotFoundError: No module named 'torchlap.reports.doctor'",
+        "--force-reinstall torchlap",
+        starts=False,
     ),
 )
 
 
-@pytest.mark.parametrize("case", TABLE, ids=lambda case: str(case.install))
-def test_a_broken_install_has_its_one_right_sentence(case: Broken, tmp_path: Path) -> None:
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """An environment that this process takes for its own, so that nothing of torchlap is imported anew."""
     made = Environment(tmp_path / "env")
-    case.change(made)
-    report = made.report(*case.words, **case.variables)
+    monkeypatch.setattr(sys, "executable", str(made.python))
+    monkeypatch.setattr(sys, "prefix", str(made.folder))
+    monkeypatch.setattr(sys, "path", [str(made.site)])
+    monkeypatch.setattr(doctor, "launcher", lambda limit: launcher(limit, Interpreter(str(made.python))))
+    for name in (*SUSPECTS, "POETRY_ACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def checked(report: dict[str, Any], case: Broken) -> None:
+    """Make sure that there is one error, and that it is the right one."""
     errors = [finding for finding in report["findings"] if finding["severity"] == "error"]
     assert [finding["code"] for finding in errors] == [case.code], errors
     (finding,) = errors
@@ -295,6 +396,31 @@ def test_a_broken_install_has_its_one_right_sentence(case: Broken, tmp_path: Pat
     assert case.fix in finding["command"]
     assert bool(finding["command"]) is bool(case.fix)
     assert (report["exit_code"], report["verdict"]) == (2, "unusable")
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: str(case.install))
+def test_a_broken_install_has_its_one_right_sentence(
+    case: Broken, here: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.change(here)
+    for name, value in case.variables.items():
+        monkeypatch.setenv(name, value.format(env=here.folder))
+    if case.change is alpine:
+        monkeypatch.setattr(sysconfig, "get_config_var", lambda _: "x86_64-linux-musl")
+    if case.starts:
+        limit = 0.3 if case.words else PATIENCE_SECONDS
+        checked(json.loads(as_json(doctor.check_up(limit))), case)
+    else:
+        reason = "ModuleNotFoundError: No module named 'torchlap.reports.doctor'"
+        checked(json.loads(first_aid.report(("--format=json",), reason)), case)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: str(case.install))
+def test_the_command_says_the_same(case: Broken, tmp_path: Path) -> None:
+    made = Environment(tmp_path / "env")
+    case.change(made)
+    checked(made.report(*case.words, **case.variables), case)
 
 
 def test_the_table_is_documented() -> None:

@@ -71,7 +71,9 @@ class Second:
         """Report that every package is imported; from here on, errors go to the standard error."""
         os.dup2(self._errors, 2)
         os.close(self._errors)
-        sys.stderr = open(2, "w", buffering=1, closefd=False)
+        sys.stderr = open(  # noqa: SIM115  the old one believes that it is a file
+            2, "w", buffering=1, errors="backslashreplace", closefd=False
+        )
         self._connection.send(READY)
 
     def failed(self, error: ImportError) -> None:
@@ -97,7 +99,7 @@ def doctor(words: Sequence[str]) -> int:
                 reason = attempt.reason
             if code is not None:
                 return code
-        return _write(_report(words, reason))
+        return _write(report(words, reason))
     except KeyboardInterrupt:
         _say("Interrupted: nothing was measured.")
         return EXIT_INTERRUPTED
@@ -207,8 +209,13 @@ class _Attempt:
         return os.pread(self._log.fileno(), LONGEST_LOG, max(0, size - LONGEST_LOG)).decode(errors="replace")
 
 
-def _report(words: Sequence[str], reason: str) -> str:
-    """The findings about the packages of torchlap, in the format that was asked for."""
+def report(words: Sequence[str], reason: str) -> str:
+    """The findings about the packages of torchlap, in the format that the arguments ask for.
+
+    Args:
+        words: the arguments.
+        reason: why the second process failed, for a package that is not `NEEDED`.
+    """
     facts: dict[str, object] = {
         "system": private(f"{platform.system()} {platform.release()}"),
         "architecture": platform.machine(),

@@ -38,12 +38,12 @@ for name in sys.argv[1:]:
 LONGEST_TRIAL_SECONDS = 60.0
 
 
-def broken(names: Sequence[str], python: str = sys.executable) -> dict[str, str]:
+def broken(names: Sequence[str], python: str = "") -> dict[str, str]:
     """Why packages cannot be imported, by their names; those that can be are left out.
 
     Args:
         names: of the packages.
-        python: which Python imports them, all in one process unless one of them ends it.
+        python: which Python imports them, all in one process unless one of them ends it; by default this one.
     """
     found: dict[str, str] = {}
     left = list(names)
@@ -62,7 +62,7 @@ def broken(names: Sequence[str], python: str = sys.executable) -> dict[str, str]
 
 def _imported_each(python: str, names: Sequence[str]) -> tuple[str, str]:
     """What `IMPORT_EACH` prints, and how its process ended, as a clause; empty if well."""
-    command = [python, "-P", "-c", IMPORT_EACH, *names]
+    command = [python or sys.executable, "-P", "-c", IMPORT_EACH, *names]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_TRIAL_SECONDS)
     except subprocess.TimeoutExpired as late:
@@ -75,11 +75,11 @@ def _imported_each(python: str, names: Sequence[str]) -> tuple[str, str]:
     return done.stdout, f"the import exits with status {done.returncode}" if done.returncode else ""
 
 
-def culprit(python: str = sys.executable, limit_seconds: float = LONGEST_TRIAL_SECONDS, statement: str = IMPORT) -> str:
+def culprit(python: str = "", limit_seconds: float = LONGEST_TRIAL_SECONDS, statement: str = IMPORT) -> str:
     """The variable without which torch can be imported, or `USER_SITE`; empty if there is none.
 
     Args:
-        python: which Python imports it, in a process of its own for every trial.
+        python: which Python imports it, in a process of its own for every trial; by default this one.
         limit_seconds: for all trials together.
         statement: what is tried.
     """
@@ -99,7 +99,7 @@ def _imports(
     python: str, environment: Mapping[str, str], end: float, *, safe_path: bool = True, statement: str = IMPORT
 ) -> bool:
     """Whether a statement, such as the import of torch, works with these variables, before the end."""
-    command = [python, *(["-P"] if safe_path else []), "-c", statement]
+    command = [python or sys.executable, *(["-P"] if safe_path else []), "-c", statement]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, check=False, timeout=max(0.0, end - time.monotonic())
@@ -109,7 +109,7 @@ def _imports(
     return done.returncode == 0
 
 
-def hidden_here(python: str = sys.executable, limit_seconds: float = LONGEST_TRIAL_SECONDS) -> tuple[str, ...]:
+def hidden_here(python: str = "", limit_seconds: float = LONGEST_TRIAL_SECONDS) -> tuple[str, ...]:
     """Clauses that name the working folder's files that hide a module, if importing torch fails because of them.
 
     Call it where torch can be imported without the working folder.
