@@ -367,7 +367,7 @@ TABLE = (
         "torchlap is half removed",
         half_removed_torchlap,
         "TL109",
-        "torchlap: ModuleNotFoundError: No module named 'torchlap.reports.doctor'",
+        "torchlap: ImportError: cannot import name 'doctor' from 'torchlap.reports'",
         "--force-reinstall torchlap",
         starts=False,
     ),
@@ -411,7 +411,7 @@ def test_a_broken_install_has_its_one_right_sentence(
         limit = 0.3 if case.words else PATIENCE_SECONDS
         checked(json.loads(as_json(doctor.check_up(limit))), case)
     else:
-        reason = "ModuleNotFoundError: No module named 'torchlap.reports.doctor'"
+        reason = "ImportError: cannot import name 'doctor' from 'torchlap.reports'"
         checked(json.loads(first_aid.report(("--format=json",), reason)), case)
 
 

@@ -9,7 +9,7 @@ from torchlap.judge import broken
 from torchlap.judge.findings import Finding
 from torchlap.judge.machine import CheckUp, diagnose
 from torchlap.reports import doctor
-from torchlap.reports.first_aid import as_commands, as_json, as_markdown, as_text
+from torchlap.reports.first_aid import SCHEMA, as_commands, as_json, as_markdown, as_text
 
 FINDING = broken.cannot_be_imported("rich", "ImportError: no such file", installer="uv", python="env/bin/python")
 
@@ -28,7 +28,7 @@ def test_a_finding_reads_as_in_the_full_report(name: str, width: int) -> None:
 def test_every_format_has_the_finding_and_its_command() -> None:
     command = "uv pip install --python env/bin/python --upgrade --reinstall rich"
     report = json.loads(as_json([FINDING], {"python": "3.12.1"}, "0.1.0"))
-    assert (report["schema"], report["verdict"], report["exit_code"]) == (doctor.SCHEMA, "unusable", 2)
+    assert (report["schema"], report["verdict"], report["exit_code"]) == (SCHEMA, "unusable", 2)
     assert set(report["findings"][0]) == set(vars(FINDING))
     for text in (as_text([FINDING], "a machine", 80), as_markdown([FINDING], "a machine", "0.1.0")):
         assert command in text

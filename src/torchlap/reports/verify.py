@@ -41,7 +41,7 @@ def exit_code(verification: Verification) -> int:
     if verification.interrupted:
         return EXIT_INTERRUPTED
     unchecked = any(checked.numerics.reason for checked in verification.cells)
-    unchecked = unchecked or any(not suite.calls for suite in verification.suites)
+    unchecked = unchecked or any(suite.left_out or not suite.calls for suite in verification.suites)
     wrong = any(finding.severity == "error" for finding in numerics_findings(verification))
     return EXIT_SOME_CELLS_FAILED if unchecked or wrong else EXIT_FINE
 
@@ -94,7 +94,9 @@ def _suite(suite: OperatorSuite) -> str:
         return f"Operator suite on {clean(suite.device)}: not run: {clean('; '.join(suite.skipped))}."
     faults = f"{suite.fault_count} wrong" if suite.fault_count else "all correct"
     skipped = f", {len(suite.skipped)} kinds of calls unsupported" if suite.skipped else ""
-    return f"Operator suite on {clean(suite.device)}: {suite.calls} calls, {faults}{skipped} ({suite.seconds:.1f} s)."
+    left_out = f"; the rest was left out: {clean(suite.left_out)}" if suite.left_out else ""
+    calls = f"{suite.calls} calls, {faults}{skipped}{left_out}"
+    return f"Operator suite on {clean(suite.device)}: {calls} ({suite.seconds:.1f} s)."
 
 
 def as_markdown(verification: Verification) -> str:
