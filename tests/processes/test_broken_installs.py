@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installs import ANYTHING, BROKEN, Environment
+from installs import ANYTHING, BROKEN, Environment, clean_environment
 from support import PATIENCE_SECONDS, ROOT
 
 from torchlap.api import doctor
@@ -23,6 +24,7 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 ABI = "A module that was compiled using NumPy 1.x cannot be run in\\nNumPy 2.3.0 as it may crash."
 SIGNAL = "import os, signal; os.kill(os.getpid(), signal.{})"
 HIDDEN = "import os\nif 'PYTHONPATH' in os.environ: import dis, {}"
+FAULTY = "raise ImportError('faulty')"
 IF_SET = "import os\nif 'faulty' in os.environ.get('{}', ''): raise ImportError('GLIBCXX_3.4.32 not found')"
 MUSL = "import sysconfig\nreal = sysconfig.get_config_var\nsysconfig.get_config_var = lambda name: 'x86_64-linux-musl'"
 
@@ -415,12 +417,40 @@ def test_a_broken_install_has_its_one_right_sentence(
         checked(json.loads(first_aid.report(("--format=json",), reason)), case)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("case", TABLE, ids=lambda case: str(case.install))
+BRIEFLY = ("a library of CUDA is missing", "a dis.py in PYTHONPATH", "NumPy crashes", "torchlap is half removed")
+"""Installs with which the command itself is tried in a short test run, too."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case.install in BRIEFLY else pytest.mark.long, id=case.install) for case in TABLE],
+)
 def test_the_command_says_the_same(case: Broken, tmp_path: Path) -> None:
     made = Environment(tmp_path / "env")
     case.change(made)
     checked(made.report(*case.words, **case.variables), case)
+
+
+@pytest.mark.parametrize(
+    ("words", "body", "code", "has_errors"),
+    [
+        ("--format yaml", ANYTHING, 2, True),
+        ("--hang-limit soon", ANYTHING, 2, True),
+        (">/dev/full", ANYTHING, 4, True),
+        (">/dev/full", FAULTY, 4, True),
+        (">&- 2>&-", ANYTHING, 2, False),
+        (">&- 2>&-", FAULTY, 2, False),
+    ],
+)
+def test_streams_and_arguments_are_handled_as_by_other_commands(
+    words: str, body: str, code: int, *, has_errors: bool, tmp_path: Path
+) -> None:
+    made = Environment(tmp_path / "env")
+    made.package("numpy", "2.3.0", body)
+    command = ["bash", "-c", f"{made.python} -m torchlap doctor {words}"]
+    here = clean_environment()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=here, timeout=PATIENCE_SECONDS)
+    assert (done.returncode, bool(done.stderr), "Traceback" in done.stderr) == (code, has_errors, False)
 
 
 def test_the_table_is_documented() -> None:

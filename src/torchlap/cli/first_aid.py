@@ -36,7 +36,9 @@ NEEDED = ("msgspec", "packaging", "psutil", "platformdirs", "numpy", "scipy", "t
 """What the doctor proper imports."""
 
 MISSING_MODULE = re.compile(r"No module named '(\w+)")
-IMPORT_SECONDS = 60.0
+IMPORT_SECONDS = 180.0
+"""On a cold network disk, importing takes minutes."""
+
 END_SECONDS = 10.0
 TEXT_WIDTH = 80
 LONGEST_LOG = 20_000
@@ -96,9 +98,9 @@ def doctor(words: Sequence[str]) -> int:
         for environment, python_path in _attempts():
             with _Attempt(words, environment, python_path=python_path) as attempt:
                 code = attempt.run()
-                reason = attempt.reason
-            if code is not None:
-                return code
+                if code is not None:
+                    return code
+                reason = attempt.reason()
         return _write(report(words, reason))
     except KeyboardInterrupt:
         _say("Interrupted: nothing was measured.")
@@ -156,26 +158,30 @@ class _Attempt:
 
     def __exit__(self, *_: object) -> None:
         self._ours.close()
+        self._ended()
+        self._log.close()
+
+    def _ended(self) -> int:
+        """The exit code; it is killed if it does not end."""
         try:
-            self._process.wait(END_SECONDS)
+            return self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._log.close()
+            return self._process.wait()
 
     def run(self) -> int | None:
         """Wait for its end; its exit code, or None if it could not import what it needs."""
         if not self._is_ready():
-            if self._process.wait(END_SECONDS) != EXIT_USAGE:
+            if self._ended() != EXIT_USAGE:
                 return None
-            sys.stderr.write(self._printed())
+            _say(self._printed().rstrip("\n"))
             return EXIT_USAGE
         try:
             code = self._process.wait()
         except KeyboardInterrupt:
             self._ours.close()  # it then reports the interrupt, after it has ended its workers
-            return self._process.wait(END_SECONDS)
-        if code == EXIT_INSTALL:
+            return self._ended()
+        if code == EXIT_INSTALL and FAILED in self._received():
             return None
         if code < 0:
             _say(f"torchlap: the doctor was killed by signal {-code}: run it again with --format json.")
@@ -194,12 +200,15 @@ class _Attempt:
             self._process.kill()
             raise
 
-    @property
-    def reason(self) -> str:
-        """Why it could not import what it needs: what it reported, or the last line that it printed."""
+    def _received(self) -> bytes:
+        """All that it reported; it has ended."""
         with suppress(OSError):
             self._heard += self._ours.recv(LONGEST_REASON)
-        reported = self._heard.partition(FAILED)[2].decode(errors="replace")
+        return self._heard
+
+    def reason(self) -> str:
+        """Why it could not import what it needs: what it reported, or the last line that it printed."""
+        reported = self._received().partition(FAILED)[2].decode(errors="replace")
         lines = [reported, *reversed(self._printed().splitlines())]
         return next((line.strip() for line in lines if line.strip()), "no output")
 
@@ -268,6 +277,8 @@ def _findings(python: str, installer: str, reason: str) -> list[Finding]:
 
 
 def _write(report: str) -> int:
+    if not sys.stdout:
+        return EXIT_UNUSABLE
     try:
         sys.stdout.write(report)
         sys.stdout.flush()
@@ -281,8 +292,7 @@ def _write(report: str) -> int:
 
 
 def _say(text: str) -> None:
-    try:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except OSError:
-        return
+    if sys.stderr:
+        with suppress(OSError):
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
