@@ -169,6 +169,17 @@ def numpy_only_beside_a_broken_psutil(made: Environment) -> None:
     (made.folder / "path" / "psutil.py").write_text("raise ImportError('faulty')")
 
 
+def numpy_and_torch_of_other_libraries(made: Environment) -> None:
+    made.package("numpy", "2.3.0", ANYTHING + IF_SET.format("LD_LIBRARY_PATH"))
+    made.package("torch", "2.13.0", IF_SET.format("LD_LIBRARY_PATH"))
+
+
+def numpy_only_in_python_path(made: Environment) -> None:
+    (made.folder / "path").mkdir()
+    (made.site / "numpy").rename(made.folder / "path" / "numpy")
+    made.remove("numpy")
+
+
 def uv_environment(made: Environment) -> None:
     with (made.folder / "pyvenv.cfg").open("a") as settings:
         settings.write("uv = 0.9.1\n")
@@ -218,6 +229,21 @@ TABLE = (
         "torch can be imported without LD_LIBRARY_PATH, and not with it",
         "unset LD_LIBRARY_PATH",
         variables={"LD_LIBRARY_PATH": "{env}/faulty"},
+    ),
+    Broken(
+        "LD_LIBRARY_PATH breaks NumPy, too",
+        numpy_and_torch_of_other_libraries,
+        "TL107",
+        "torch can be imported without LD_LIBRARY_PATH, and not with it",
+        "unset LD_LIBRARY_PATH",
+        variables={"LD_LIBRARY_PATH": "{env}/faulty"},
+    ),
+    Broken(
+        "NumPy is only in PYTHONPATH, and a library of CUDA is missing",
+        numpy_only_in_python_path,
+        "TL104",
+        "(ImportError: libcudart.so.13: cannot open",
+        variables=ON_PATH,
     ),
     Broken(
         "LD_PRELOAD has another library",
@@ -417,7 +443,14 @@ def test_a_broken_install_has_its_one_right_sentence(
         checked(json.loads(first_aid.report(("--format=json",), reason)), case)
 
 
-BRIEFLY = ("a library of CUDA is missing", "a dis.py in PYTHONPATH", "NumPy crashes", "torchlap is half removed")
+BRIEFLY = (
+    "a library of CUDA is missing",
+    "a dis.py in PYTHONPATH",
+    "LD_LIBRARY_PATH breaks NumPy, too",
+    "NumPy is only in PYTHONPATH, and a library of CUDA is missing",
+    "NumPy crashes",
+    "torchlap is half removed",
+)
 """Installs with which the command itself is tried in a short test run, too."""
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, ClassVar, NoReturn, Self
 
@@ -52,8 +52,8 @@ class Second:
     current: ClassVar["Second | None"] = None
     """Of this process, if it is the second one."""
 
-    def __init__(self, connection: socket.socket, errors: int) -> None:
-        self._connection, self._errors = connection, errors
+    def __init__(self, connection: socket.socket, errors: int, restored: Mapping[str, str]) -> None:
+        self._connection, self._errors, self._restored = connection, errors, restored
         threading.Thread(target=self._end_with_first, daemon=True).start()
 
     @classmethod
@@ -63,14 +63,17 @@ class Second:
         if not settings:
             return None
         known = json.loads(settings)
-        os.environ.update(known["restore"])
         if known["python_path"]:
             sys.path[:0] = taken
-        cls.current = cls(socket.socket(fileno=known["connection"]), known["errors"])
+        cls.current = cls(socket.socket(fileno=known["connection"]), known["errors"], known["restore"])
         return cls.current
 
     def ready(self) -> None:
-        """Report that every package is imported; from here on, errors go to the standard error."""
+        """Report that every package is imported.
+
+        From here on, errors go to the standard error, and what is started has the variables that this process lacked.
+        """
+        os.environ.update(self._restored)
         os.dup2(self._errors, 2)
         os.close(self._errors)
         sys.stderr = open(  # noqa: SIM115  the old one believes that it is a file
