@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -403,7 +403,7 @@ TABLE = (
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
     """An environment that this process takes for its own, so that nothing of torchlap is imported anew."""
     made = Environment(tmp_path / "env")
     monkeypatch.setattr(sys, "executable", str(made.python))
@@ -412,7 +412,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     monkeypatch.setattr(doctor, "launcher", lambda limit: launcher(limit, Interpreter(str(made.python))))
     for name in (*SUSPECTS, "POETRY_ACTIVE"):
         monkeypatch.delenv(name, raising=False)
-    return made
+    yield made
+    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    assert not [file for file in files if file.startswith(str(made.folder))]  # no stub reaches another test
 
 
 def checked(report: dict[str, Any], case: Broken) -> None:

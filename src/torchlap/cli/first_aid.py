@@ -62,10 +62,13 @@ class Second:
         settings = os.environ.pop(VARIABLE, "")
         if not settings:
             return None
-        known = json.loads(settings)
-        if known["python_path"]:
-            sys.path[:0] = taken
-        cls.current = cls(socket.socket(fileno=known["connection"]), known["errors"], known["restore"])
+        try:
+            known = json.loads(settings)
+            cls.current = cls(socket.socket(fileno=known["connection"]), known["errors"], known["restore"])
+            if known["python_path"]:
+                sys.path[:0] = taken
+        except (ValueError, KeyError, TypeError, OSError):
+            return None  # somebody else set the variable
         return cls.current
 
     def ready(self) -> None:
