@@ -39,9 +39,9 @@ def test_the_fixes_are_commands_and_comments_for_a_shell() -> None:
     note = Finding("TL101", "note", "", "nothing", "Do nothing.", "no accelerator")
     hidden = Finding("TL108", "error", "", "dis.py hides dis", "Rename the file.", "a file hides\na module")
     assert as_commands([FINDING, hidden, note]).splitlines() == [
-        "# TL109: a package that torchlap needs cannot be imported",
+        "# TL109: a package that torchlap needs cannot be imported: rich: ImportError: no such file",
         FINDING.command,
-        "# TL108: a file hides a module",
+        "# TL108: a file hides a module: dis.py hides dis",
         "# Rename the file.",
     ]
     assert as_commands([note]) == "# Nothing to fix.\n"

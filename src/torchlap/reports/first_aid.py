@@ -59,6 +59,6 @@ def as_commands(findings: Sequence[Finding]) -> str:
     lines: list[str] = []
     for finding in findings:
         if finding.severity != "note":
-            lines.append(f"# {finding.code}: {clean(finding.title)}")
+            lines.append(f"# {finding.code}: {clean(finding.title)}: {clean(finding.evidence)}")
             lines.append(clean(finding.command) if finding.command else f"# {clean(finding.remedy)}")
     return "\n".join(dict.fromkeys(lines) if lines else ["# Nothing to fix."]) + "\n"
