@@ -11,6 +11,7 @@ from torchlap.schema.machine import (
     ImportFailure,
     Nvidia,
     NvidiaGpu,
+    PackageFault,
     Power,
     TorchBuild,
     TorchFacts,
@@ -124,6 +125,12 @@ def laptop(**changes: Any) -> Facts:
     return server_without_cuda(**(without | changes))
 
 
+def broken_import(reason: str, *faults: PackageFault, output: str = "") -> Facts:
+    """A server on which importing torch fails."""
+    failure = ImportFailure("crash", reason, output)
+    return server(devices=(), trials=(), torch=None, import_failure=failure, package_faults=faults)
+
+
 RX = DeviceFacts("cuda:0", "cuda", "AMD Radeon RX 7900 XTX", 24 * GIB, "gfx1100")
 ROCM: dict[str, Any] = {
     "nvidia": None,
@@ -186,6 +193,27 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("TL142", "TL150"),
     ),
     "M5, one thread": (mac("M5", "26.4", "2.15.0", environment={"OMP_NUM_THREADS": "1"}), ("TL160",)),
+    "a virtual Mac whose MPS has no memory": (
+        mac(
+            "M4 (Virtual)",
+            "26.4",
+            "2.15.0",
+            virtual=True,
+            trials=(
+                Trial(device="mps", failed_at="allocating memory", kind="out_of_memory", reason="MPS out of memory"),
+            ),
+        ),
+        ("TL118",),
+    ),
+    "M2, no bfloat16": (
+        mac(
+            "M2",
+            "26.4",
+            "2.15.0",
+            trials=(Trial(device="mps", without_effect=("autocast in torch.bfloat16 computes in torch.float32",)),),
+        ),
+        ("TL143",),
+    ),
     "M5, MPS aborts": (
         mac(
             "M5",
@@ -301,6 +329,66 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("TL107",),
     ),
     "a file hides a module": (server(hiding=("dis.py hides Python's module dis",)), ("TL108",)),
+    "torch is half removed": (
+        laptop(
+            packages={"torchvision": "0.30.0"},
+            devices=(),
+            trials=(),
+            torch=None,
+            package_faults=(PackageFault("partial", "torch", "the folder torch has no __init__.py"),),
+        ),
+        ("TL174",),
+    ),
+    "a wheel for another Python": (
+        broken_import("no module _C", PackageFault("wheel", "torch", "torch was built for cp312, and this is 3.11")),
+        ("TL175",),
+    ),
+    "Alpine Linux": (
+        laptop(
+            packages={},
+            devices=(),
+            trials=(),
+            torch=None,
+            package_faults=(PackageFault("musl", "torch", "this Python is built for musl"),),
+        ),
+        ("TL176",),
+    ),
+    "NumPy 2 with an old torch": (
+        laptop(
+            packages={"torch": "2.2.0", "torchvision": "0.17.0", "numpy": "2.1.0"},
+            torchvision_needs="==2.2.0",
+            package_faults=(PackageFault("numpy_abi", "numpy", "NumPy 2.1.0 is installed, torch is for NumPy 1"),),
+        ),
+        ("TL172",),
+    ),
+    "a module for NumPy 1": (
+        broken_import("ImportError", output="A module that was compiled using NumPy 1.x cannot be run in NumPy 2.1"),
+        ("TL172",),
+    ),
+    "NumPy is broken": (
+        broken_import("ImportError", output="Importing the numpy C-extensions failed."),
+        ("TL173",),
+    ),
+    "two torches, and the import fails": (
+        broken_import("ImportError", PackageFault("twice", "torch", "torch 2.15.0 in a and torch 2.14.0 in b")),
+        ("TL171",),
+    ),
+    "two torches that work": (
+        server(package_faults=(PackageFault("twice", "torch", "torch 2.15.0 in a and torch 2.14.0 in b"),)),
+        ("TL171",),
+    ),
+    "NumPy from elsewhere": (
+        server(package_faults=(PackageFault("elsewhere", "numpy", "Python imports lib/numpy/__init__.py"),)),
+        ("TL170",),
+    ),
+    "conda and pip": (
+        server(package_faults=(PackageFault("mixture", "torch", "torch by conda, torchvision by pip"),)),
+        ("TL177",),
+    ),
+    "files that are missing, and torch works": (
+        server(package_faults=(PackageFault("partial", "torch", "libextra.so is missing"),)),
+        (),
+    ),
     "devices cannot be listed": (
         server(devices=(), trials=(), torch=None, unread=(Unread("torch's devices", "RuntimeError: CUDA"),)),
         ("TL105",),

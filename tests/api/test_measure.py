@@ -47,6 +47,13 @@ def test_keyword_arguments_are_those_of_the_command_line(tmp_path: Path) -> None
         (("resnet18", 4, nn.MSELoss()), {}, "Only a module"),
         (("resnet18", 4), {"items": "4"}, "Invalid items '4'"),
         (("resnet18", 4), {"unit": 4}, "Invalid unit 4"),
+        (("resnet18", 4), {"listener": 3}, "Invalid listener 3"),
+        (("resnet18", 4), {"listener": torchlap.Listener(event=3)}, "Invalid listener"),  # type: ignore[arg-type]
+        (("resnet18", 4), {"hang_seconds": -1.0}, "Invalid hang_seconds"),
+        (("resnet18", 4), {"hang_seconds": float("nan")}, "Invalid hang_seconds"),
+        (("hf:gpt2", 4), {"seq": 0}, "Invalid seq 0"),
+        (("resnet18", 4), {"isolate": None}, "Invalid isolate None"),
+        (("resnet18", 4), {"out": 3}, "Invalid out 3"),
         ((3.5, 4), {}, "Cannot measure an object of type float"),
         ((nn.Linear(2, 2), 4), {}, "A module needs its batch"),
         ((torchlap.Options(models=("resnet18",), batches=("4",)),), {}, "Invalid batches"),  # type: ignore[arg-type]
@@ -61,7 +68,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_written(
     out = tmp_path / "run.jsonl"
     with pytest.raises(UsageError, match=said):
         torchlap.measure(
-            *arguments, **options if isinstance(arguments[0], torchlap.Options) else options | {"out": out}
+            *arguments, **options if isinstance(arguments[0], torchlap.Options) else {"out": out} | options
         )
     assert not out.exists()
 

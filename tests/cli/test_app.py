@@ -77,6 +77,16 @@ def test_a_file_of_the_working_folder_hides_nothing_from_torchlap(tmp_path: Path
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_first_process_of_the_doctor_needs_only_the_standard_library() -> None:
+    script = "import sys, torchlap.cli.first_aid; print(*{name.partition('.')[0] for name in sys.modules})"
+    here = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-S", "-P", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=here)
+    assert set(done.stdout.split()) - set(sys.stdlib_module_names) == {"torchlap", "__main__"} - set(
+        sys.stdlib_module_names
+    )
+
+
 def test_a_package_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise ImportError('undefined symbol')")
     here = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}

@@ -25,6 +25,7 @@ def test_this_machine_is_checked(torchlap: Command) -> None:
         "wrong": "",
         "missing": [],
         "fallbacks": [],
+        "without_effect": [],
     }
     assert [trial["device"] for trial in report["facts"]["trials"]] == ["cpu", "sim:0", "sim:1"]
     assert result.stderr == ""
@@ -39,6 +40,20 @@ def test_a_broken_accelerator_gives_exit_code_2_and_its_findings(
     assert result.exit_code == 2, result.output
     assert "TL140 error" in result.stdout
     assert "No answer for 5 s" in result.stdout
+
+
+def test_the_fixes_are_printed_and_not_run(torchlap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("virtual.FAULT", "hang:aten.mm.default")
+    result = torchlap("doctor", "--hang-limit", "5s", "--fix")
+    assert result.exit_code == 2, result.output
+    assert "# TL140: device does not work: while " in result.stdout
+    assert "\n# Restart the machine" in result.stdout
+    assert all(line.startswith(("#", "unset ")) for line in result.stdout.splitlines())
+
+
+def test_the_fixes_have_no_other_format(torchlap: Command) -> None:
+    result = torchlap("doctor", "--fix", "--format", "json")
+    assert (result.exit_code, result.stderr) == (2, "torchlap: --fix prints commands for a shell: omit --format.\n")
 
 
 def test_bad_input_is_one_sentence(torchlap: Command) -> None:

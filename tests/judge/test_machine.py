@@ -7,6 +7,7 @@ from machines import IDLE_H100, MACHINES, ROCM, XPU, laptop, mac, mac_without_mp
 from making import FACTS, header, run
 from msgspec.structs import replace
 
+from torchlap.judge import broken
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.machine import CATALOGUE, CHAINS, diagnose, exit_code
 from torchlap.judge.measurement import CATALOGUE as MEASURING
@@ -27,7 +28,7 @@ def test_a_machine_has_the_expected_findings_and_no_others(name: str) -> None:
 def test_every_rule_has_a_machine() -> None:
     covered = {code for _, codes in MACHINES.values() for code in codes}
     assert len(MACHINES) >= 25
-    assert covered == {rule.code for rule in CATALOGUE}
+    assert covered == {rule.code for rule in CATALOGUE} - {broken.NEEDED.code}  # it leaves no facts
 
 
 def test_codes_are_sorted_and_unique() -> None:

@@ -27,7 +27,7 @@ from torchlap.machine.facts import (
     without_torch,
 )
 from torchlap.machine.probes import ProbeError
-from torchlap.reports.kit.text import machine_line
+from torchlap.reports.kit.machine import machine_line
 from torchlap.schema.machine import Facts, Power, TorchFacts
 from torchlap.schema.messages import Description
 
@@ -221,7 +221,11 @@ def test_the_end_of_a_long_output_is_kept() -> None:
 
 
 def test_an_intel_mac_has_no_performance_cores() -> None:
-    assert apple_fields({}) == {"performance_cores": None, "translated": False}
+    assert apple_fields({}) == {"performance_cores": None, "translated": False, "virtual": False}
+
+
+def test_a_virtual_mac_says_so() -> None:
+    assert apple_fields({"kern.hv_vmm_present": "1"})["virtual"] is True
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,3 +106,40 @@ def test_the_command_reports_how_a_script_ended(text: str, code: int, words: str
     assert result.exit_code == code, result.output
     assert words in " ".join(result.stdout.split())
     assert "3 training steps on cpu" in " ".join(result.stdout.split())
+
+
+RAISES = """
+trace = json.loads(Path(sys.argv[1]).read_text())
+Path(sys.argv[1]).write_text(json.dumps(trace | {"ending": "raised", "error": "%s", "exit_code": 1}))
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        ("ImportError: cannot import name 'nn' from 'torch'", True),
+        ("AttributeError: module 'numpy' has no attribute 'array'", True),
+        ("ValueError: too large", False),
+    ],
+)
+def test_a_file_that_hides_a_module_is_named_if_an_import_fails(
+    error: str, named: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracer = tmp_path / "tracer" / "start.py"
+    tracer.parent.mkdir()
+    start = (HELPERS / "stand_in_tracer.py").read_text().partition("    sys.argv = ")[0]
+    tracer.write_text(f"import json\n{start}{textwrap.indent(RAISES % error, '    ')}")
+    monkeypatch.setattr(scripts, "TRACER", tracer)
+    (tmp_path / "numpy.py").touch()
+    told = f"; {tmp_path / 'numpy.py'} hides the package numpy: rename it"
+    assert run("").trace.error == error + (told if named else "")
+
+
+def test_a_file_that_hides_a_module_is_named_if_nothing_was_recorded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "TRACER", tmp_path / "missing.py")
+    (tmp_path / "dis.py").touch()
+    with pytest.raises(InstallError, match=r"dis\.py hides Python's module dis: rename it\.$"):
+        run("")

@@ -8,7 +8,7 @@ from support import ROOT
 
 from torchlap.judge.machine import CheckUp, diagnose
 from torchlap.reports.doctor import as_json, as_markdown, as_text
-from torchlap.reports.kit.text import machine_line
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.run import plain, terminal
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts, ImportFailure, Unread

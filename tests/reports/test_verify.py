@@ -21,6 +21,7 @@ CELLS = (
     CellNumerics(cell("cuda:0", model="vgg16"), Numerics(reason="out of memory")),
     CellNumerics(cell("cuda:0", model="alexnet"), replace(GOOD, whole=True)),
 )
+CUT_OFF = OperatorSuite(device="mps", calls=9, faults=(), fault_count=0, left_out="out of time; raise --budget")
 VERIFICATION = Verification(torchlap="0.1.0", facts=FACTS, cells=CELLS, suites=SUITES)
 
 
@@ -49,6 +50,7 @@ def test_a_terminal_has_a_row_per_cell_the_suites_and_the_findings() -> None:
         (CELLS[2:3], (), False, 1),
         (CELLS[:1], SUITES[:1], False, 1),
         (CELLS[:1], SUITES[1:], False, 1),
+        (CELLS[:1], (CUT_OFF,), False, 1),
         (CELLS[:1], (), True, 130),
     ],
 )
@@ -56,6 +58,12 @@ def test_the_exit_code_is_0_only_if_everything_was_checked_and_is_correct(
     cells: tuple[CellNumerics, ...], suites: tuple[OperatorSuite, ...], interrupted: bool, code: int
 ) -> None:
     assert exit_code(replace(VERIFICATION, cells=cells, suites=suites, interrupted=interrupted)) == code
+
+
+def test_a_suite_that_was_cut_off_says_so() -> None:
+    text = as_text(replace(VERIFICATION, suites=(CUT_OFF,)), 200, color=False)
+    line = "Operator suite on mps: 9 calls, all correct; the rest was left out: out of time; raise --budget (0.0 s)."
+    assert line in text.splitlines()
 
 
 def test_markdown_has_the_same_table_and_words() -> None:

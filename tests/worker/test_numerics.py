@@ -37,6 +37,13 @@ def test_the_suite_finds_no_fault_in_a_right_device(clock: Clock, monkeypatch: p
     assert found.calls > 800
 
 
+def test_the_suite_ends_with_its_time(clock: Clock) -> None:
+    with clock.ticking():
+        request = CheckSuite(device="sim:0", limit_seconds=0.0)
+        found = Here(clock).start().ask(request, SuiteChecked, PATIENCE_SECONDS).found
+    assert (found.calls, found.left_out) == (0, "out of time; raise --budget")
+
+
 @pytest.mark.parametrize(
     ("fault", "named"),
     [

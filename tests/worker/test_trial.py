@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+import torch
 from support import HELPERS, PATIENCE_SECONDS, SIMULATED, Shared, own
 from virtual import Clock, Here
 
@@ -16,6 +18,7 @@ from torchlap.processes.worker import Worker
 from torchlap.schema.machine import Facts
 from torchlap.schema.messages import Check, Checked, Tried, TryOut
 from torchlap.schema.suites import SUITES
+from torchlap.worker import trial
 
 
 def examined(processes: Launcher, hang_seconds: float = PATIENCE_SECONDS) -> tuple[Facts, list[str]]:
@@ -126,3 +129,21 @@ def test_the_layers_that_are_tried_have_every_operator_of_the_suites_models() ->
     script = HELPERS / "operators.py"
     done = subprocess.run([sys.executable, script, *models], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {model: [] for model in models}
+
+
+def test_a_request_for_mixed_precision_without_effect_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trial._ignored(torch.bfloat16, torch.device("cpu")) == ""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    assert trial._ignored(torch.bfloat16, torch.device("cpu")) == (
+        "torch.autocast('cpu', torch.bfloat16) computes in torch.float32"
+    )
+
+
+def test_a_request_for_mixed_precision_that_is_refused_is_not_one_without_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("unsupported")
+
+    monkeypatch.setattr(torch, "autocast", refuse)
+    assert trial._ignored(torch.float16, torch.device("cpu")) == ""

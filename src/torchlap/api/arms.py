@@ -20,8 +20,9 @@ from torchlap.processes.failures import ImportFailedError
 from torchlap.processes.revision import checked_out
 from torchlap.processes.start import START_LIMIT_SECONDS, Interpreter, Launcher, launcher
 from torchlap.schema.arm import LONGEST_NAME, Arm, check_arms
+from torchlap.schema.commands import BOTH, command
 from torchlap.schema.machine import Facts
-from torchlap.schema.packages import TORCH, misfit, missing, reinstall
+from torchlap.schema.packages import misfit, missing
 from torchlap.schema.workload import Plan, is_own_file
 
 OLDEST_TORCH = "2.10"
@@ -116,7 +117,7 @@ def _check_packages(arm: Arm, python: str, packages: dict[str, str], needs: str)
     Raises:
         UsageError: when one is missing or too old, or they do not match.
     """
-    install = f"{python} -m pip install torch torchvision"
+    install = command("pip", python)
     if absent := missing(packages):
         raise UsageError(f"Arm {arm.name!r}: {absent} not installed: {install}.")
     if wrong := misfit(packages, needs):
@@ -136,7 +137,9 @@ def _named(arm: Arm) -> Iterator[None]:
         yield
     except ImportFailedError as error:
         python = arm.interpreter or sys.executable
-        raise InstallError(f"Arm {arm.name!r}: {error.cause} Reinstall: {reinstall(python)}.") from None
+        raise InstallError(
+            f"Arm {arm.name!r}: {error.cause} Reinstall: {command('pip', python, 'reinstall')}."
+        ) from None
     except UsageError as error:
         raise UsageError(f"Arm {arm.name!r}: {error}") from None
 
@@ -150,7 +153,7 @@ def _machine(machine: Facts, arm: Arm) -> Facts:
         machine,
         python=arm.python,
         interpreter=arm.interpreter,
-        packages={name: arm.packages[name] for name in (*TORCH, "numpy", "triton") if name in arm.packages},
+        packages={name: arm.packages[name] for name in (*BOTH, "numpy", "triton") if name in arm.packages},
         environment=machine.environment | known,
         torch_build=None,
         torchvision_needs="",

@@ -60,6 +60,10 @@ def checked(options: Options) -> Options:
             raise UsageError(f"Invalid batch size {batch}: use whole numbers from 1 to {LARGEST_BATCH}.")
     if options.budget_seconds is not None and not 0 < options.budget_seconds <= LONGEST_SECONDS:
         raise UsageError(f"Invalid budget {options.budget_seconds}: use a positive time of at most a week.")
+    if not 0 < options.hang_seconds <= LONGEST_SECONDS:
+        raise UsageError(f"Invalid hang_seconds {options.hang_seconds}: use a positive time of at most a week.")
+    if options.seq is not None and options.seq < 1:
+        raise UsageError(f"Invalid seq {options.seq}: use a positive whole number.")
     if not 0 < options.precision_target < 1:
         raise UsageError(f"Invalid precision_target {options.precision_target}: use a fraction such as 0.02 (2%).")
     return options

@@ -72,6 +72,10 @@ def _are_names(model: object) -> bool:
 
 
 def _run(options: Options, listener: Listener | None, *, progress: bool) -> result.Run:
+    """Measure, once the listener is known to be one: it is called when the run file exists already."""
+    callbacks = () if listener is None else (getattr(listener, name, None) for name in Listener.__struct_fields__)
+    if not all(map(callable, callbacks)):
+        raise UsageError(f"Invalid listener {listener!r:.80}: use torchlap.Listener with functions.")
     if listener is not None or not progress:
         return result.of(run.measure(options, listener))
     with shown() as watched:

@@ -21,6 +21,7 @@ from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.workload import Cell, Plan
 
 VERIFY_SECONDS = 3600.0
+OUT_OF_TIME = "out of time; raise --budget"
 
 
 def verify(
@@ -52,9 +53,9 @@ def verify(
     """
     options = options or Options()
     with workbench() as bench:
+        end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
         plan = plan_run(_of_accelerators(options, bench.description), bench.description)
         plan = check_models(bench, plan, options.hang_seconds, strict=options.batches is not None)
-        end = time.monotonic() + (options.budget_seconds or VERIFY_SECONDS)
         checks = Checks(bench, plan, options.hang_seconds, end, watch, thorough, seed)
         cells = [cell for group in plan.groups for cell in group.cells]
         return run_checks(bench.machine, cells, checks.numerics, checks.suite if suite else None)
@@ -123,16 +124,19 @@ class Checks(Struct, frozen=True):
     def _check_of(self, cell: Cell, *, alone: bool) -> Check:
         left = self.end - time.monotonic()
         if left <= 0:
-            return lambda _crew, _build: Numerics(reason="out of time; raise --budget")
+            return lambda _crew, _build: Numerics(reason=OUT_OF_TIME)
         self.watch(f"{cell}: building")
         request = Verify(slot=SLOT, limit_seconds=left, sampled=not self.thorough, seed=self.seed)
         report = (lambda doing: self.watch(f"{cell}: {doing}")) if alone else lambda _: None
         return lambda crew, build: check_numerics(crew, build, request, self.hang_seconds, report)
 
     def suite(self, device: str) -> OperatorSuite:
-        """Run the operator suite on a device."""
+        """Run the operator suite on a device, as far as the time allows."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            return OperatorSuite(device=device, calls=0, faults=(), fault_count=0, skipped=(OUT_OF_TIME,))
         worker = self.bench.processes.start()
-        request = CheckSuite(device=device, thorough=self.thorough)
+        request = CheckSuite(device=device, thorough=self.thorough, limit_seconds=left)
         try:
             reply = worker.ask(request, SuiteChecked, self.hang_seconds, lambda doing: self.watch(f"{device}: {doing}"))
         except CellFailedError as failure:

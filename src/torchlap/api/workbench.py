@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from torchlap.errors import InstallError, UsageError
-from torchlap.machine import facts, installation
+from torchlap.machine import facts, installation, packages
 from torchlap.measuring.plan import as_answered
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher, launcher
 from torchlap.schema.arm import Arm
+from torchlap.schema.commands import BOTH, command
 from torchlap.schema.machine import DeviceFacts, Facts
 from torchlap.schema.messages import Check, Checked, Describe, Description
-from torchlap.schema.packages import TORCH, misfit, missing, reinstall
+from torchlap.schema.packages import misfit, missing
 from torchlap.schema.workload import Plan, Workload, has_own_batch, is_own_file
 
 DESCRIBE_SECONDS = 180.0
@@ -76,13 +77,13 @@ def check_installation() -> None:
     Raises:
         InstallError: when one is missing, or they come from different builds.
     """
-    packages = installation.versions(TORCH)
-    absent = missing(packages)
+    versions = installation.versions(BOTH)
+    absent = missing(versions)
     if absent:
-        raise InstallError(f"{absent} not installed: {sys.executable} -m pip install torch torchvision.")
-    wrong = misfit(packages, installation.torchvision_needs())
+        raise InstallError(f"{absent} not installed: {command(packages.installer(), sys.executable)}.")
+    wrong = misfit(versions, installation.torchvision_needs())
     if wrong:
-        raise InstallError(f"{wrong}: {reinstall(sys.executable)}.")
+        raise InstallError(f"{wrong}: {command(packages.installer(), sys.executable, 'reinstall')}.")
 
 
 def describe(processes: Launcher) -> Description:

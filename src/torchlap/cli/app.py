@@ -1,7 +1,6 @@
 """The commands, put together. What a command needs is imported inside it, so that `--help` answers at once."""
 
 import io
-import os
 import re
 import shlex
 import sys
@@ -12,7 +11,8 @@ from typer.core import TyperGroup
 
 from torchlap import __version__
 from torchlap.cli import audit, compare, doctor, explain, report, run, upgrade, verify
-from torchlap.cli.console import drop_output, say
+from torchlap.cli.console import say
+from torchlap.cli.streams import drop_output, open_closed_streams
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -76,18 +76,9 @@ app.command(
 )(audit.audit)
 
 
-def _open_closed_streams() -> None:
-    """Give a closed standard stream the null device: otherwise its number would go to a socket of ours."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-
-
 def main() -> None:
     """Run the command line; a reader that stops reading (`| head`) is not an error, and any text can be printed."""
-    _open_closed_streams()
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

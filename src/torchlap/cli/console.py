@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
+from torchlap.cli.streams import drop_output
 from torchlap.errors import EXIT_INTERRUPTED, EXIT_RUN_FILE, TorchlapError
 
 if TYPE_CHECKING:
@@ -67,11 +68,6 @@ def write_out(text: str, lost: str = "the results are in the run file") -> bool:
             say(f"Cannot write to the standard output ({error.strerror}): {lost}.")
             return False
     return True
-
-
-def drop_output() -> None:
-    """Send the standard output, with what is still buffered, to the null device."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(report: str, code: int) -> NoReturn:

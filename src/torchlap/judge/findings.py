@@ -1,16 +1,19 @@
-"""A finding: a code, a severity, what was observed, why it matters and how to fix it."""
+"""A finding: a code, a severity, what was observed, why it matters and how to fix it.
 
+Needs only the standard library, because the doctor has findings even where no other package can be imported.
+"""
+
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
-
-from msgspec import Struct
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """Worst first."""
 
 
-class Finding(Struct, frozen=True):
+@dataclass(frozen=True)
+class Finding:
     """A rule that applies.
 
     Attributes:
@@ -31,7 +34,8 @@ class Finding(Struct, frozen=True):
     source: str = ""
 
 
-class Rule(Struct, frozen=True):
+@dataclass(frozen=True)
+class Rule:
     """An entry of the catalogue: what all findings with one code have in common."""
 
     code: str

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 from msgspec.structs import replace
 
-from torchlap.machine import installation, nvidia, probes
+from torchlap.machine import installation, nvidia, packages, probes
 from torchlap.machine.import_trials import culprit, hidden_by_python_path, hidden_here
 from torchlap.machine.privacy import LONGEST, private
 from torchlap.machine.probes import ProbeError
@@ -64,6 +64,7 @@ LONGEST_VARIABLE = 1000
 APPLE_NAMES = (
     "machdep.cpu.brand_string",
     "hw.perflevel0.physicalcpu",
+    "kern.hv_vmm_present",
     "sysctl.proc_translated",
 )
 AMD_DRIVER = Path("/dev/kfd")
@@ -191,6 +192,8 @@ def _installation() -> dict[str, object]:
         "packages": installation.versions(),
         "torchvision_needs": installation.torchvision_needs(),
         "torch_build": installation.torch_build(),
+        "package_faults": installation.faults(),
+        "installer": packages.installer(),
     }
 
 
@@ -204,6 +207,7 @@ def apple_fields(values: Mapping[str, str]) -> dict[str, object]:
         **({"cpu": values["machdep.cpu.brand_string"]} if values.get("machdep.cpu.brand_string") else {}),
         "performance_cores": whole(values.get("hw.perflevel0.physicalcpu")),
         "translated": values.get("sysctl.proc_translated") == "1",
+        "virtual": values.get("kern.hv_vmm_present") == "1",
     }
 
 

@@ -4,10 +4,11 @@ Needs only the standard library, because it is also used where NumPy cannot be i
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 SUSPECTS = (
@@ -23,31 +24,82 @@ SUSPECTS = (
 USER_SITE = "the user site"
 THEIRS = ("torch", "torchvision", "numpy")
 IMPORT = "import numpy, torch, torchvision"
+MARK = "torchlap: "
+IMPORT_EACH = f"""
+import importlib, sys
+for name in sys.argv[1:]:
+    print({MARK!r} + name, flush=True)
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        text = " ".join(f"{{type(error).__name__}}: {{error}}".split())
+        print({MARK!r} + name, text[:300], flush=True)
+"""
 LONGEST_TRIAL_SECONDS = 60.0
 
 
-def culprit(python: str = sys.executable, limit_seconds: float = LONGEST_TRIAL_SECONDS) -> str:
+def broken(names: Sequence[str], python: str = "") -> dict[str, str]:
+    """Why packages cannot be imported, by their names; those that can be are left out.
+
+    Args:
+        names: of the packages.
+        python: which Python imports them, all in one process unless one of them ends it; by default this one.
+    """
+    found: dict[str, str] = {}
+    left = list(names)
+    while left:
+        printed, ending = _imported_each(python, left)
+        lines = [line.removeprefix(MARK) for line in printed.splitlines() if line.startswith(MARK)]
+        begun = [line for line in lines if line in left]
+        found |= dict(line.split(" ", 1) for line in lines if " " in line)
+        last = begun[-1] if begun else left[0]
+        if not ending and len(begun) == len(left):
+            break
+        found.setdefault(last, ending or "ends the process")
+        left = left[left.index(last) + 1 :]
+    return found
+
+
+def _imported_each(python: str, names: Sequence[str]) -> tuple[str, str]:
+    """What `IMPORT_EACH` prints, and how its process ended, as a clause; empty if well."""
+    command = [python or sys.executable, "-P", "-c", IMPORT_EACH, *names]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_TRIAL_SECONDS)
+    except subprocess.TimeoutExpired as late:
+        printed = late.stdout or b""
+        return printed.decode(errors="replace") if isinstance(printed, bytes) else printed, "the import hangs"
+    except (OSError, UnicodeDecodeError) as error:
+        return "", f"{type(error).__name__}: {error}"
+    if done.returncode < 0:
+        return done.stdout, f"the import is killed by {signal.Signals(-done.returncode).name}"
+    return done.stdout, f"the import exits with status {done.returncode}" if done.returncode else ""
+
+
+def culprit(python: str = "", limit_seconds: float = LONGEST_TRIAL_SECONDS, statement: str = IMPORT) -> str:
     """The variable without which torch can be imported, or `USER_SITE`; empty if there is none.
 
     Args:
-        python: which Python imports it, in a process of its own for every trial.
+        python: which Python imports it, in a process of its own for every trial; by default this one.
         limit_seconds: for all trials together.
+        statement: what is tried.
     """
     end = time.monotonic() + limit_seconds
     for name in SUSPECTS:
         if os.environ.get(name):
             without = {key: value for key, value in os.environ.items() if key != name}
-            if _imports(python, without, end):
+            if _imports(python, without, end, statement=statement):
                 return name
     uses_user_site = sys.prefix == sys.base_prefix and not os.environ.get("PYTHONNOUSERSITE")
-    if uses_user_site and _imports(python, os.environ | {"PYTHONNOUSERSITE": "1"}, end):
+    if uses_user_site and _imports(python, os.environ | {"PYTHONNOUSERSITE": "1"}, end, statement=statement):
         return USER_SITE
     return ""
 
 
-def _imports(python: str, environment: Mapping[str, str], end: float, *, safe_path: bool = True) -> bool:
-    """Whether torch can be imported with these variables, before the end."""
-    command = [python, *(["-P"] if safe_path else []), "-c", IMPORT]
+def _imports(
+    python: str, environment: Mapping[str, str], end: float, *, safe_path: bool = True, statement: str = IMPORT
+) -> bool:
+    """Whether a statement, such as the import of torch, works with these variables, before the end."""
+    command = [python or sys.executable, *(["-P"] if safe_path else []), "-c", statement]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, check=False, timeout=max(0.0, end - time.monotonic())
@@ -57,7 +109,7 @@ def _imports(python: str, environment: Mapping[str, str], end: float, *, safe_pa
     return done.returncode == 0
 
 
-def hidden_here(python: str = sys.executable, limit_seconds: float = LONGEST_TRIAL_SECONDS) -> tuple[str, ...]:
+def hidden_here(python: str = "", limit_seconds: float = LONGEST_TRIAL_SECONDS) -> tuple[str, ...]:
     """Clauses that name the working folder's files that hide a module, if importing torch fails because of them.
 
     Call it where torch can be imported without the working folder.

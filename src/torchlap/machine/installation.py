@@ -3,19 +3,19 @@
 import ast
 import sys
 from collections.abc import Sequence
-from importlib import metadata
+from importlib.metadata import Distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from torchlap.machine.privacy import shell_path
-from torchlap.schema.machine import TorchBuild
-from torchlap.schema.packages import TORCH
+from torchlap.machine import packages
+from torchlap.machine.packages import SearchPath
+from torchlap.machine.packages import distribution as _distribution
+from torchlap.machine.privacy import private, shell_path
+from torchlap.schema.commands import BOTH
+from torchlap.schema.machine import PackageFault, TorchBuild
 
-PACKAGES = (*TORCH, "numpy", "triton")
-
-SearchPath = Sequence[str] | None
-"""Where packages are looked for, such as another interpreter's `sys.path`; None for this one's."""
+PACKAGES = (*BOTH, "numpy", "triton")
 
 
 def interpreter() -> str:
@@ -27,6 +27,11 @@ def versions(packages: Sequence[str] = PACKAGES, path: SearchPath = None) -> dic
     """The versions of the packages that are installed."""
     found = {name: _distribution(name, path) for name in packages}
     return {name: distribution.version or "" for name, distribution in found.items() if distribution}
+
+
+def faults() -> tuple[PackageFault, ...]:
+    """What is wrong with the packages' files; paths in it are private."""
+    return tuple(PackageFault(fault.kind, fault.package, private(fault.clause)) for fault in packages.faults())
 
 
 def torchvision_needs(path: SearchPath = None) -> str:
@@ -52,12 +57,6 @@ def torch_build(path: SearchPath = None) -> TorchBuild | None:
     return TorchBuild(**built_for, wheel=_wheel_tag(distribution))
 
 
-def _distribution(name: str, path: SearchPath) -> metadata.Distribution | None:
-    """An installed package, by its metadata: nothing of it is imported."""
-    where = sys.path if path is None else list(path)
-    return next(iter(metadata.Distribution.discover(name=name, path=where)), None)
-
-
 def _assignments(path: Path) -> dict[str, str]:
     """The module's string constants by name, without running it."""
     try:
@@ -73,7 +72,7 @@ def _assignments(path: Path) -> dict[str, str]:
     return found
 
 
-def _wheel_tag(distribution: metadata.Distribution) -> str:
+def _wheel_tag(distribution: Distribution) -> str:
     text = distribution.read_text("WHEEL") or ""
     tags = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Tag:")]
     return ", ".join(tags)[:500]

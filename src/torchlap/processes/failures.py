@@ -6,8 +6,9 @@ import sys
 
 from torchlap.errors import InstallError
 from torchlap.machine.import_trials import hidden_by_python_path
+from torchlap.machine.packages import installer
 from torchlap.schema.base import FailureKind
-from torchlap.schema.packages import reinstall
+from torchlap.schema.commands import command
 
 LONGEST_CAUSE = 300
 ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
@@ -32,7 +33,8 @@ class ImportFailedError(InstallError):
             f" {clause}: rename it." for clause in hidden_by_python_path() if clause.split(" hides ")[0] in output
         )
         super().__init__(
-            f"{self.cause}{hidden} Run torchlap doctor for details, or reinstall: {reinstall(sys.executable)}."
+            f"{self.cause}{hidden} Run torchlap doctor for details, or reinstall: "
+            f"{command(installer(), sys.executable, 'reinstall')}."
         )
 
 

@@ -13,7 +13,11 @@ import msgspec
 from msgspec.structs import replace
 
 from torchlap.errors import InstallError, UsageError
+from torchlap.machine.import_trials import hidden_by_python_path, hiding_files
 from torchlap.schema.trace import ScriptRun, Trace
+
+IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "AttributeError")
+"""How a script ends whose own file, such as numpy.py, replaces a module: the file lacks what the module has."""
 
 GRACE_SECONDS = 10.0
 """How long an interrupted script has to end by itself."""
@@ -45,7 +49,8 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
         command = [sys.executable, str(TRACER), str(trace), script, *arguments]
         with subprocess.Popen(command, stdout=sys.stderr if quiet else None) as process:
             stopped, interrupted = _watched(process, stop_after)
-        return _read(trace, process.returncode, stopped=stopped, interrupted=interrupted)
+        hidden = _hidden(path.parent)
+        return _read(trace, process.returncode, hidden, stopped=stopped, interrupted=interrupted)
 
 
 def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
@@ -95,15 +100,19 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _read(path: Path, code: int, *, stopped: bool, interrupted: bool) -> ScriptRun:
-    """The trace; of a script that was killed, the last one that was written."""
+def _hidden(folder: Path) -> str:
+    """The files beside a script, or in PYTHONPATH, that hide a module: a clause for each, which begins with `; `."""
+    clauses = dict.fromkeys((*hiding_files([folder]), *hidden_by_python_path()))
+    return "".join(f"; {clause}: rename it" for clause in clauses)
+
+
+def _read(path: Path, code: int, hidden: str, *, stopped: bool, interrupted: bool) -> ScriptRun:
+    """The trace; of a script that was killed, the last one that was written. `hidden` may explain a failed import."""
     if not path.exists():
         if interrupted or stopped:
             raise UsageError("The script was stopped before anything was recorded: raise --stop-after.")
-        raise InstallError(
-            f"The script ended ({_how(code)}) before anything was recorded: run it by itself, and check torch with "
-            "torchlap doctor."
-        )
+        remedy = hidden or ": run it by itself, and check torch with torchlap doctor"
+        raise InstallError(f"The script ended ({_how(code)}) before anything was recorded{remedy}.")
     if path.stat().st_size > LARGEST_TRACE:
         raise UsageError("The script's trace is too large: stop it earlier with --stop-after.")
     trace = msgspec.json.decode(path.read_bytes(), type=Trace)
@@ -111,6 +120,8 @@ def _read(path: Path, code: int, *, stopped: bool, interrupted: bool) -> ScriptR
     status = 128 - code if code < 0 else code
     if trace.ending == "under way":
         trace = replace(trace, exit_code=status)
+    if trace.ending == "raised" and trace.error.startswith(IMPORT_ERRORS):
+        trace = replace(trace, error=f"{trace.error}{hidden}")
     return ScriptRun(trace, status, killed, stopped, interrupted)
 
 

@@ -192,7 +192,7 @@ class ForkLauncher:
         else:
             if not self._process.has_ended():
                 ask_where(self._process.pid)
-                raise ImportFailedError("hang", f"No answer for {limit_seconds:.0f} s.", self._closed()[1])
+                raise ImportFailedError("hang", f"No answer for {limit_seconds:g} s.", self._closed()[1])
         status, output = self._closed()
         raise ImportFailedError("crash", how_it_ended(status, DOING[Hello]), output)
 

@@ -5,27 +5,25 @@ It identifies neither the user nor the machine, because the facts do not.
 
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 from rich.console import RenderableType
 from rich.text import Text
 
-from torchlap.errors import EXIT_FINE, EXIT_UNUSABLE, EXIT_WARNINGS
+from torchlap.errors import EXIT_UNUSABLE, EXIT_WARNINGS
 from torchlap.judge.findings import Finding
 from torchlap.judge.machine import CheckUp, exit_code
-from torchlap.reports.kit.findings import entry, in_markdown, in_terminal
+from torchlap.reports.first_aid import SCHEMA, VERDICTS, Verdict
+from torchlap.reports.kit.findings import entry, in_markdown
 from torchlap.reports.kit.json_format import as_ascii
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, build
 from torchlap.reports.kit.table import as_markdown as markdown_table
-from torchlap.reports.kit.terminal import rendered
-from torchlap.reports.kit.text import clean, escape, machine_line
+from torchlap.reports.kit.terminal import in_terminal, rendered
+from torchlap.reports.kit.text import clean, escape
 from torchlap.schema.machine import Facts, Trial
 
-SCHEMA = 2
-Verdict = Literal["fine", "warnings", "unusable"]
-VERDICTS: dict[int, Verdict] = {EXIT_FINE: "fine", EXIT_WARNINGS: "warnings", EXIT_UNUSABLE: "unusable"}
 LONGEST_OUTPUT = 4000
 
 

@@ -10,11 +10,12 @@ from rich.text import Text
 from torchlap.judge.measurement import voided
 from torchlap.reports.kit.figures import speed_up_text, throughput_text
 from torchlap.reports.kit.json_format import as_ascii
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.script import as_lines, as_object, in_full
 from torchlap.reports.kit.table import Column, Field, Table, as_rich
 from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import heading, rendered
-from torchlap.reports.kit.text import clean, escape, machine_line, markdown
+from torchlap.reports.kit.text import clean, escape, markdown
 from torchlap.reports.kit.units import number
 from torchlap.runs.figures import CellResult, cells, figures
 from torchlap.schema.ladder import BATCHES, CPU_IMAGES, IMAGES, Figure, Ladder, Rung

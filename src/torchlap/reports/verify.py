@@ -11,12 +11,13 @@ from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_SOME_CELLS_FAILED
 from torchlap.judge.findings import Finding
 from torchlap.judge.numerics import CellNumerics, Verification, verdict
 from torchlap.judge.numerics import findings as numerics_findings
-from torchlap.reports.kit.findings import brief_in_markdown, brief_in_terminal, entries
+from torchlap.reports.kit.findings import brief_in_markdown, entries
 from torchlap.reports.kit.json_format import as_ascii, cell_keys
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, Table, as_rich, build
 from torchlap.reports.kit.table import as_markdown as markdown_table
-from torchlap.reports.kit.terminal import heading, rendered
-from torchlap.reports.kit.text import clean, escape, machine_line, markdown
+from torchlap.reports.kit.terminal import brief_in_terminal, heading, rendered
+from torchlap.reports.kit.text import clean, escape, markdown
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import OperatorSuite
 
@@ -40,7 +41,7 @@ def exit_code(verification: Verification) -> int:
     if verification.interrupted:
         return EXIT_INTERRUPTED
     unchecked = any(checked.numerics.reason for checked in verification.cells)
-    unchecked = unchecked or any(not suite.calls for suite in verification.suites)
+    unchecked = unchecked or any(suite.left_out or not suite.calls for suite in verification.suites)
     wrong = any(finding.severity == "error" for finding in numerics_findings(verification))
     return EXIT_SOME_CELLS_FAILED if unchecked or wrong else EXIT_FINE
 
@@ -93,7 +94,9 @@ def _suite(suite: OperatorSuite) -> str:
         return f"Operator suite on {clean(suite.device)}: not run: {clean('; '.join(suite.skipped))}."
     faults = f"{suite.fault_count} wrong" if suite.fault_count else "all correct"
     skipped = f", {len(suite.skipped)} kinds of calls unsupported" if suite.skipped else ""
-    return f"Operator suite on {clean(suite.device)}: {suite.calls} calls, {faults}{skipped} ({suite.seconds:.1f} s)."
+    left_out = f"; the rest was left out: {clean(suite.left_out)}" if suite.left_out else ""
+    calls = f"{suite.calls} calls, {faults}{skipped}{left_out}"
+    return f"Operator suite on {clean(suite.device)}: {calls} ({suite.seconds:.1f} s)."
 
 
 def as_markdown(verification: Verification) -> str:

@@ -61,6 +61,14 @@ class ImportFailure(Struct, frozen=True):
     without: Text = ""
 
 
+class PackageFault(Struct, frozen=True):
+    """Something in a package's files that is not as an installer leaves it; `kind` is a key of `judge.broken.RULES`."""
+
+    kind: Name
+    package: Name
+    clause: Text
+
+
 class Trial(Struct, frozen=True, kw_only=True):
     """The result of a device's live probe.
 
@@ -69,6 +77,7 @@ class Trial(Struct, frozen=True, kw_only=True):
         wrong: which results were wrong; empty if none.
         missing: operators that the device does not implement.
         fallbacks: operators that the device leaves to the CPU.
+        without_effect: requests for mixed precision that the device ignores.
     """
 
     device: Name
@@ -79,6 +88,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     wrong: Text = ""
     missing: tuple[Text, ...] = ()
     fallbacks: tuple[Text, ...] = ()
+    without_effect: tuple[Text, ...] = ()
 
 
 class Power(Struct, frozen=True, kw_only=True):
@@ -127,8 +137,10 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     Attributes:
         interpreter: how a shell calls this Python.
+        installer: what installs packages in it: pip, uv, conda or poetry.
         looked_for: which accelerators torch was asked for, in words.
         translated: the process runs under Rosetta.
+        virtual: macOS runs in a virtual machine.
     """
 
     cpu: Text
@@ -145,7 +157,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     os_version: Text = ""
     os_build: Text = ""
     interpreter: Text = "python"
+    installer: Text = "pip"
     translated: bool = False
+    virtual: bool = False
     logical_cores: Count | None = None
     affinity_cores: Count | None = None
     performance_cores: Count | None = None
@@ -163,5 +177,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     import_failure: ImportFailure | None = None
     hiding: tuple[Text, ...] = ()
     """Clauses that name files that hide a module, where importing torch fails because of them."""
+    package_faults: tuple[PackageFault, ...] = ()
     trials: tuple[Trial, ...] = ()
     unread: tuple[Unread, ...] = ()

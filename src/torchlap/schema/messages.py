@@ -5,7 +5,7 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import FailureKind, Finite, Positive, Span
+from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
@@ -97,10 +97,15 @@ class Verify(Struct, frozen=True, tag="verify", kw_only=True):
 
 
 class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):
-    """Ask to run the operator suite on a device; `thorough` adds the large sizes."""
+    """Ask to run the operator suite on a device; `thorough` adds the large sizes.
+
+    Attributes:
+        limit_seconds: calls that would begin later are left out.
+    """
 
     device: str
     thorough: bool = False
+    limit_seconds: Seconds = 1e9
 
 
 class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):

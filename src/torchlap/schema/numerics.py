@@ -71,11 +71,16 @@ class Numerics(Struct, frozen=True, kw_only=True):
 
 
 class OperatorSuite(Struct, frozen=True, kw_only=True):
-    """What the operator suite found on a device: the first faults, how many there are, and what it could not call."""
+    """What the operator suite found on a device: the first faults, how many there are, and what it could not call.
+
+    Attributes:
+        left_out: why calls were not made although the device may implement them; empty if all were.
+    """
 
     device: Name
     calls: Count
     faults: tuple[NumericsFault, ...]
     fault_count: Count
     skipped: tuple[Text, ...] = ()
+    left_out: Text = ""
     seconds: Seconds = 0.0

@@ -1,23 +1,19 @@
-"""Whether the versions of torch and torchvision match, and the command that reinstalls them."""
+"""Whether the versions of torch and torchvision match."""
 
 import re
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-TORCH = ("torch", "torchvision")
+from torchlap.schema.commands import BOTH
+
 BUILD = re.compile(r"cpu|cu[0-9]+|rocm[0-9]+(\.[0-9]+)*|xpu")
 """The build, as the local part of a version names it; the local part of a build from source names none."""
 
 
-def reinstall(python: str) -> str:
-    """The command that reinstalls torch and torchvision in matching versions."""
-    return f"{python} -m pip install --upgrade --force-reinstall torch torchvision"
-
-
 def missing(packages: dict[str, str]) -> str:
     """Which of the two are not installed, in words; empty if both are."""
-    return " and ".join(name for name in TORCH if name not in packages)
+    return " and ".join(name for name in BOTH if name not in packages)
 
 
 def misfit(packages: dict[str, str], needs: str) -> str:

@@ -163,8 +163,8 @@ class CellServer:
                 return Description(devices.list_devices(), known_models(), devices.accelerator_support(), facts)
             case TryOut(device=device):
                 return Tried(try_out(device, self._report))
-            case CheckSuite(device=device, thorough=thorough):
-                return SuiteChecked(check_operators(device, self._report, thorough=thorough))
+            case CheckSuite(device=device, thorough=thorough, limit_seconds=limit):
+                return SuiteChecked(check_operators(device, self._report, thorough=thorough, limit_seconds=limit))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
         bench = held.bench

@@ -80,12 +80,15 @@ def try_out(name: str, report: Callable[[str], None]) -> Trial:
     with devices.recorded_warnings() as recorded:
         missing = [_missing_operator(kind, device) for kind in LAYERS]
         synchronize()
+    report("trying mixed precision")
+    without_effect = tuple(filter(None, (_ignored(dtype, device) for dtype in (torch.bfloat16, torch.float16))))
     return Trial(
         device=name,
         seconds=time.perf_counter() - begun,
         wrong="; ".join(filter(None, wrong)),
         missing=tuple(dict.fromkeys(filter(None, missing))),
         fallbacks=devices.fallbacks(recorded),
+        without_effect=without_effect,
     )
 
 
@@ -164,3 +167,14 @@ def _missing_operator(kind: str, device: torch.device) -> str:
     except NotImplementedError as error:
         return f"{kind}: {first_line(error, LONGEST_REASON)}"
     return ""
+
+
+def _ignored(dtype: torch.dtype, device: torch.device) -> str:
+    """The call of autocast, if torch accepts it and multiplies in another precision all the same; otherwise empty."""
+    ones = torch.ones(2, 2, device=device)
+    try:
+        with devices.recorded_warnings(), torch.autocast(device.type, dtype=dtype):
+            found = (ones @ ones).dtype
+    except (RuntimeError, AssertionError, NotImplementedError):
+        return ""  # refused, so no script can miss it
+    return "" if found == dtype else f"torch.autocast({device.type!r}, {dtype}) computes in {found}"

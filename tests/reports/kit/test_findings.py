@@ -1,19 +1,11 @@
+from dataclasses import replace
+
 import pytest
-from msgspec.structs import replace
 
 from torchlap.judge.findings import Finding, Severity
-from torchlap.reports.kit.findings import (
-    brief_in_markdown,
-    brief_in_terminal,
-    by_severity,
-    entries,
-    entry,
-    in_markdown,
-    in_terminal,
-    note_in_terminal,
-)
+from torchlap.reports.kit.findings import brief_in_markdown, by_severity, entries, entry, in_markdown
 from torchlap.reports.kit.templates import template
-from torchlap.reports.kit.terminal import rendered
+from torchlap.reports.kit.terminal import brief_in_terminal, in_terminal, note_in_terminal, rendered
 
 BUSY = Finding(
     code="TL900",

@@ -9,32 +9,39 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from torchlap.errors import EXIT_FINE, EXIT_UNUSABLE, EXIT_WARNINGS
+from torchlap.judge import broken
 from torchlap.judge.findings import SEVERITIES, Finding, catalogue
 from torchlap.judge.machine import amd_intel, apple, cpu, devices, environment, install, nvidia
 from torchlap.schema.machine import Facts
 
 Check = Callable[[Facts], Iterable[Finding]]
 
-CATALOGUE = catalogue(amd_intel, apple, cpu, devices, environment, install, nvidia)
+CATALOGUE = catalogue(broken, amd_intel, apple, cpu, devices, environment, install, nvidia)
 
 CHAINS: tuple[tuple[Check, ...], ...] = (
     (
-        install.missing,
-        install.mismatch,
         install.broken_by_variable,
         install.hidden_module,
+        install.broken_files,
+        install.missing,
+        install.mismatch,
+        install.numpy_abi,
+        install.numpy_fails,
+        install.suspicious_files_break,
         install.import_fails,
         install.too_old,
         install.no_devices,
     ),
+    (install.suspicious_files_work,),
     (apple.rosetta, apple.without_mps, apple.macos_too_old, apple.unavailable),
     (nvidia.no_driver, nvidia.driver_fails, nvidia.cpu_wheel, nvidia.hidden, nvidia.driver_too_old, nvidia.unavailable),
     (amd_intel.amd_hidden, amd_intel.amd_wheel, amd_intel.amd_unavailable),
     (amd_intel.intel_hidden, amd_intel.intel_unavailable, amd_intel.intel_wheel),
-    (nvidia.no_kernels, devices.fails),
+    (nvidia.no_kernels, apple.cannot_allocate, devices.fails),
     (devices.wrong_results,),
     (apple.watermarks,),
     (devices.not_implemented,),
+    (devices.without_effect,),
     (apple.lost_updates,),
     (apple.known_wrong,),
     (apple.settings_ignored,),

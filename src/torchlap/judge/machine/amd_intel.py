@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.machine.nvidia import HIDDEN
+from torchlap.schema.commands import command
 from torchlap.schema.machine import Facts
 
 AMD_VARIABLES = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
@@ -78,8 +79,8 @@ def amd_unavailable(facts: Facts) -> Iterable[Finding]:
         return
     state = DRIVER_STATES[facts.amd_driver]
     evidence = f"torch {facts.packages.get('torch')} for ROCm {build.hip}; {state}"
-    command = "sudo usermod -a -G render,video $USER" if facts.amd_driver is False else ""
-    yield AMD_UNAVAILABLE.finding("cuda", evidence, command=command)
+    join_groups = "sudo usermod -a -G render,video $USER" if facts.amd_driver is False else ""
+    yield AMD_UNAVAILABLE.finding("cuda", evidence, command=join_groups)
 
 
 INTEL_UNAVAILABLE = Rule(
@@ -115,6 +116,6 @@ INTEL_WHEEL = Rule(
 def intel_wheel(facts: Facts) -> Iterable[Finding]:
     """An Intel GPU, a torch without XPU, and no other accelerator."""
     if "Intel" in facts.display_adapters and facts.torch and not facts.torch.xpu_built and not _accelerated(facts):
-        command = f"{facts.interpreter} -m pip install --upgrade torch torchvision --index-url {XPU_INDEX}"
+        upgrade = command(facts.installer, facts.interpreter, "upgrade", index=XPU_INDEX)
         evidence = "an Intel GPU on the PCI bus, and a torch without XPU"
-        yield INTEL_WHEEL.finding("xpu", evidence, command=command)
+        yield INTEL_WHEEL.finding("xpu", evidence, command=upgrade)

@@ -10,8 +10,8 @@ from packaging.version import Version
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.machine.versions import macos_version, parsed, torch_version
+from torchlap.schema.commands import command
 from torchlap.schema.machine import Facts
-from torchlap.schema.packages import reinstall
 
 OLDEST_MACOS = (("2.15", "15"), ("2.9", "14"), ("2.5", "13"), ("1.12", "12.3"))
 """From which torch on MPS requires which macOS, as in the published wheels; torch's own message is wrong for 2.5."""
@@ -65,7 +65,7 @@ def without_mps(facts: Facts) -> Iterable[Finding]:
         return
     if version < Version(OLDEST_MACOS[-1][0]) or (facts.torch and not facts.torch.mps_built):
         evidence = f"{facts.cpu}, torch {facts.packages['torch']}"
-        yield WITHOUT_MPS.finding("", evidence, command=reinstall(facts.interpreter))
+        yield WITHOUT_MPS.finding("", evidence, command=command(facts.installer, facts.interpreter, "reinstall"))
 
 
 MACOS_TOO_OLD = Rule(
@@ -262,6 +262,25 @@ def settings_ignored(facts: Facts) -> Iterable[Finding]:
         return
     for below, below_macos, what, source in LACKING:
         if _within(facts, ("", below), ("", below_macos)):
-            command = f"{facts.interpreter} -m pip install --upgrade torch torchvision"
+            upgrade = command(facts.installer, facts.interpreter, "upgrade")
             evidence = f"{what}: supported since torch {below}, this is torch {facts.packages['torch']}"
-            yield SETTINGS_IGNORED.finding("mps", evidence, command=command, source=source)
+            yield SETTINGS_IGNORED.finding("mps", evidence, command=upgrade, source=source)
+
+
+CANNOT_ALLOCATE = Rule(
+    "TL118",
+    "error",
+    "MPS is reported, but cannot allocate memory",
+    "Torch lists the GPU, but the first tensor fails. This is usual for macOS in a virtual machine, whose GPU has no "
+    "memory of its own, for example on hosted CI runners.",
+    "Use the CPU in this machine (--devices cpu), and let scripts allocate a tensor before they choose MPS.",
+    "the live probe; actions/runner-images#9918, actions/runner-images#11899",
+)
+
+
+def cannot_allocate(facts: Facts) -> Iterable[Finding]:
+    """The live probe of MPS fails at its first allocation."""
+    for trial in facts.trials:
+        if trial.device == "mps" and trial.failed_at == "allocating memory":
+            where = "; this macOS runs in a virtual machine" if facts.virtual else ""
+            yield CANNOT_ALLOCATE.finding("mps", f"while allocating memory: {trial.reason}{where}")

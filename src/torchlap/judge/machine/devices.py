@@ -77,3 +77,22 @@ def not_implemented(facts: Facts) -> Iterable[Finding]:
     for trial in facts.trials:
         if trial.missing or trial.fallbacks:
             yield NOT_IMPLEMENTED.finding(trial.device, "; ".join([*trial.missing, *trial.fallbacks]))
+
+
+WITHOUT_EFFECT = Rule(
+    "TL143",
+    "note",
+    "mixed precision has no effect on the device",
+    "Torch accepts the request and computes as if it had not been made, with a warning at most. A script that asks for "
+    "it is no faster, and its results are those of float32.",
+    "Do not use these calls on this device, and do not expect a speed-up from them; a newer torch or system may "
+    "implement them.",
+    "the live probe",
+)
+
+
+def without_effect(facts: Facts) -> Iterable[Finding]:
+    """Calls of torch.amp that do nothing on a device."""
+    for trial in facts.trials:
+        if trial.without_effect:
+            yield WITHOUT_EFFECT.finding(trial.device, "; ".join(trial.without_effect))

@@ -1,16 +1,32 @@
 """Is torch installed, does it match torchvision, can it be imported?"""
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from packaging.version import Version
 
+from torchlap.judge import broken
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.machine.versions import torch_version
 from torchlap.schema import packages
-from torchlap.schema.machine import Facts
+from torchlap.schema.commands import Action, command
+from torchlap.schema.machine import Facts, PackageFault
 
 OLDEST_TORCH = Version("2.10")
 """As pyproject.toml requires."""
+
+NUMPY_1_OR_2 = re.compile(r"compiled using NumPy 1|numpy\.dtype size changed|_ARRAY_API not found")
+"""What NumPy and Cython print where a module is compiled for another major version of NumPy."""
+
+NUMPY_FAILS = re.compile(r"Error importing numpy|No module named 'numpy[.']|Importing the numpy C-extensions failed")
+BREAK_THE_IMPORT = ("partial", "wheel", "musl")
+SUSPICIOUS = ("elsewhere", "twice", "mixture")
+
+
+def _command(facts: Facts, action: Action) -> str:
+    return command(facts.installer, facts.interpreter, action)
+
 
 MISSING = Rule(
     "TL102",
@@ -26,8 +42,7 @@ def missing(facts: Facts) -> Iterable[Finding]:
     """A package is not installed."""
     absent = packages.missing(facts.packages)
     if absent and not any(unread.what == "the installation" for unread in facts.unread):
-        command = f"{facts.interpreter} -m pip install torch torchvision"
-        yield MISSING.finding("", f"{absent} not found for {facts.interpreter}", command=command)
+        yield MISSING.finding("", f"{absent} not found for {facts.interpreter}", command=_command(facts, "install"))
 
 
 MISMATCH = Rule(
@@ -45,7 +60,7 @@ def mismatch(facts: Facts) -> Iterable[Finding]:
     """By their metadata, the two come from different builds."""
     evidence = packages.misfit(facts.packages, facts.torchvision_needs)
     if evidence:
-        yield MISMATCH.finding("", evidence, command=packages.reinstall(facts.interpreter))
+        yield MISMATCH.finding("", evidence, command=_command(facts, "reinstall"))
 
 
 IMPORT_FAILS = Rule(
@@ -63,31 +78,14 @@ def import_fails(facts: Facts) -> Iterable[Finding]:
     """The import fails, crashes or hangs."""
     failure = facts.import_failure
     if failure is not None:
-        yield IMPORT_FAILS.finding("", failure.reason, command=packages.reinstall(facts.interpreter))
-
-
-WITHOUT = Rule(
-    "TL107",
-    "error",
-    "an environment variable breaks the import of torch",
-    "The install is right: with the variable unset, the same Python imports torch. The variable puts another library "
-    "or module before torch's own, so reinstalling does not help.",
-    "Unset the variable, or remove the folder or library at fault from it.",
-    "importing torch again without each variable; pytorch/pytorch#157709, pytorch/pytorch#120186",
-)
-USER_SITE = "the user site"
+        yield IMPORT_FAILS.finding("", failure.reason, command=_command(facts, "reinstall"))
 
 
 def broken_by_variable(facts: Facts) -> Iterable[Finding]:
     """Without one variable, the import works."""
     failure = facts.import_failure
     if failure is not None and failure.without:
-        name = failure.without
-        command = "export PYTHONNOUSERSITE=1" if name == USER_SITE else f"unset {name}"
-        evidence = (
-            f"torch can be imported without {name}, and not with it: {'; '.join([failure.reason, *facts.hiding])}"
-        )
-        yield WITHOUT.finding("", evidence, command=command)
+        yield broken.by_variable("torch", failure.without, "; ".join([failure.reason, *facts.hiding]))
 
 
 HIDDEN = Rule(
@@ -139,6 +137,59 @@ def too_old(facts: Facts) -> Iterable[Finding]:
     """Torch is older than torchlap requires."""
     torch = torch_version(facts)
     if torch is not None and torch < OLDEST_TORCH:
-        command = f"{facts.interpreter} -m pip install --upgrade torch torchvision"
         evidence = f"torch {torch} is installed, {OLDEST_TORCH} or newer is required"
-        yield TOO_OLD.finding("", evidence, command=command)
+        yield TOO_OLD.finding("", evidence, command=_command(facts, "upgrade"))
+
+
+def broken_files(facts: Facts) -> Iterable[Finding]:
+    """The import fails, or a package is not found, because of what is wrong with its files."""
+    for fault in facts.package_faults:
+        absent = fault.package not in facts.packages
+        if fault.kind in BREAK_THE_IMPORT and (absent or _crashes(facts)):
+            yield _of_fault(facts, fault)
+
+
+def suspicious_files(facts: Facts) -> Iterable[Finding]:
+    """What is wrong with the packages' files although torch can be imported; an error if it cannot."""
+    failure = facts.import_failure
+    for fault in facts.package_faults:
+        if fault.kind in SUSPICIOUS:
+            found = _of_fault(facts, fault)
+            yield replace(found, severity="error", evidence=f"{fault.clause}; {failure.reason}") if failure else found
+
+
+def suspicious_files_break(facts: Facts) -> Iterable[Finding]:
+    """The same, where the import fails."""
+    return suspicious_files(facts) if _crashes(facts) else ()
+
+
+def suspicious_files_work(facts: Facts) -> Iterable[Finding]:
+    """The same, where the import works."""
+    return suspicious_files(facts) if facts.import_failure is None else ()
+
+
+def numpy_abi(facts: Facts) -> Iterable[Finding]:
+    """By their versions or by what the import printed, torch and NumPy do not fit."""
+    for fault in facts.package_faults:
+        if fault.kind == "numpy_abi":
+            yield _of_fault(facts, fault)
+            return
+    failure = facts.import_failure
+    if failure and NUMPY_1_OR_2.search(failure.output):
+        yield broken.NUMPY_ABI.finding("", failure.reason, command=_command(facts, "upgrade"))
+
+
+def numpy_fails(facts: Facts) -> Iterable[Finding]:
+    """The import fails in NumPy."""
+    failure = facts.import_failure
+    if failure and NUMPY_FAILS.search(failure.output):
+        repair = broken.repair("numpy", installer=facts.installer, python=facts.interpreter)
+        yield broken.NUMPY.finding("", failure.reason, command=repair)
+
+
+def _crashes(facts: Facts) -> bool:
+    return facts.import_failure is not None and facts.import_failure.kind == "crash"
+
+
+def _of_fault(facts: Facts, fault: PackageFault) -> Finding:
+    return broken.finding(fault.kind, fault.package, fault.clause, installer=facts.installer, python=facts.interpreter)

@@ -8,8 +8,8 @@ from packaging.version import Version
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.machine.versions import parsed
 from torchlap.schema.base import whole
+from torchlap.schema.commands import command
 from torchlap.schema.machine import Facts, NvidiaGpu
-from torchlap.schema.packages import reinstall
 
 OLDEST_DRIVER = {13: "580", 12: "525", 11: "450"}
 """For a CUDA of this major version, on Linux (NVIDIA, CUDA compatibility, minor version compatibility, table 1)."""
@@ -99,7 +99,8 @@ def _install(facts: Facts) -> str:
     for wheel, oldest, least, most in WHEELS:
         runs = all(least <= capability <= most for capability in capabilities)
         if driver is not None and driver >= Version(oldest) and runs:
-            return f"{reinstall(facts.interpreter)} --index-url https://download.pytorch.org/whl/{wheel}"
+            index = f"https://download.pytorch.org/whl/{wheel}"
+            return command(facts.installer, facts.interpreter, "reinstall", index=index)
     return ""
 
 

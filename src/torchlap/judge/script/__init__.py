@@ -1,6 +1,6 @@
 """Is a training script's timing sound? A trace in, findings out: pure functions, each rule above its function."""
 
-from msgspec.structs import replace
+from dataclasses import replace
 
 from torchlap.judge.findings import SEVERITIES, Finding, catalogue
 from torchlap.judge.script import learning, settings, timing, trust

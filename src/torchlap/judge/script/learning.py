@@ -1,10 +1,9 @@
 """Whether the script's training can work: rules about losses, gradients and optimizers."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import log
 from statistics import median
-
-from msgspec.structs import replace
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.script.timing import times

@@ -1,8 +1,7 @@
 """Whether the script's clock times its training: rules about timed spans, and about what the script makes of them."""
 
 from collections.abc import Iterable
-
-from msgspec.structs import replace
+from dataclasses import replace
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.schema.trace import Line, Quotient, Spans, Trace

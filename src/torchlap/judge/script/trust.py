@@ -1,10 +1,9 @@
 """Whether the spans of a line can be trusted as a series: growing time and memory, and torch.compile inside."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
-
-from msgspec.structs import replace
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.script.timing import counted, duration

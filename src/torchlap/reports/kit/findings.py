@@ -1,23 +1,20 @@
 """How a finding becomes lines: the same words in the same order in a terminal, in Markdown and on a page.
 
 In full: a head, what was observed, why it matters, how to fix it, the source. In brief, below a table: one paragraph.
+Needs only the standard library, because the doctor reports findings even where no other package can be imported.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-
-from msgspec import Struct
-from rich.console import RenderableType
-from rich.text import Text
+from dataclasses import dataclass
 
 from torchlap.judge.findings import SEVERITIES, Finding, Severity
-from torchlap.reports.kit.terminal import indented, labeled
 from torchlap.reports.kit.text import clean, escape, sentence
 
 MOST_EXAMPLES = 3
-SEVERITY_STYLES: dict[Severity, str] = {"note": "cyan", "warning": "yellow", "error": "red"}
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Entry:
     """Findings of one code as one entry; every text is clean.
 
     Attributes:
@@ -96,47 +93,23 @@ def entries(findings: Sequence[Finding]) -> list[Entry]:
     return [entry([finding for finding in findings if finding.code == code]) for code in codes]
 
 
-def in_terminal(shown: Entry) -> Iterator[RenderableType]:
-    """The entry in full, for a terminal; a command stays in one line."""
-    code, _, title = shown.head.partition(": ")
-    yield Text(f"{code}: ", style=SEVERITY_STYLES[shown.severity]).append(title, style="bold default")
-    for label, text in _flat(shown):
-        if label == "Command":
-            yield Text(f"      {text}", no_wrap=True)
-        else:
-            yield indented(labeled(label, text, "dim"))
-
-
 def in_markdown(shown: Entry) -> list[str]:
     """The entry in full, as lines of Markdown."""
     lines = [
         f"- `{text.replace('`', '')}`" if label == "Command" else f"- {label}: {escape(text)}"
-        for label, text in _flat(shown)
+        for label, text in flat(shown)
     ]
     return [f"**{escape(shown.head)}**", "", *lines]
 
 
-def _flat(shown: Entry) -> Iterator[tuple[str, str]]:
+def flat(shown: Entry) -> Iterator[tuple[str, str]]:
+    """What stands below the head: each text with its label."""
     return ((label, text) for label, texts in shown.lines for text in texts)
 
 
 def by_severity(shown: Sequence[Entry]) -> list[Entry]:
     """The most severe first."""
     return sorted(shown, key=lambda entry: SEVERITIES.index(entry.severity))
-
-
-def note_in_terminal(shown: Entry) -> RenderableType:
-    """A note in one line, for a terminal: its title, and where it applies or how often."""
-    count = len(shown.observed)
-    where = f"{count} cases" if count > 1 else shown.where or shown.observed[0].rstrip(".")
-    return indented(
-        Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(f"{shown.title} ({where})", "default")
-    )
-
-
-def brief_in_terminal(shown: Entry) -> RenderableType:
-    """The entry as one paragraph, for a terminal."""
-    return indented(Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(shown.brief, "default"))
 
 
 def brief_in_markdown(shown: Entry) -> str:

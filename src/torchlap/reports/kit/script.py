@@ -14,8 +14,8 @@ from torchlap.judge.script import examine
 from torchlap.judge.script.coverage import limits, nothing_audited
 from torchlap.judge.script.fixes import edits
 from torchlap.judge.script.timing import duration, millions
-from torchlap.reports.kit.findings import brief_in_markdown, entry, in_markdown, in_terminal, note_in_terminal
-from torchlap.reports.kit.terminal import indented
+from torchlap.reports.kit.findings import brief_in_markdown, entry, in_markdown
+from torchlap.reports.kit.terminal import in_terminal, indented, note_in_terminal
 from torchlap.reports.kit.text import clean, counted, escape
 from torchlap.schema.trace import ScriptRun, Spans
 

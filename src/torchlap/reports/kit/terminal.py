@@ -1,13 +1,17 @@
 """Parts of a report as text for a terminal."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from torchlap.judge.findings import Severity
+from torchlap.reports.kit.findings import Entry, flat
+
 NARROWEST = 20
+SEVERITY_STYLES: dict[Severity, str] = {"note": "cyan", "warning": "yellow", "error": "red"}
 
 
 def rendered(parts: Iterable[RenderableType], width: int, *, color: bool) -> str:
@@ -39,3 +43,28 @@ def heading(text: str) -> Text:
 def labeled(label: str, text: str, style: str = "bold") -> Text:
     """A label in this style, a colon, and plain text."""
     return Text(f"{label}: ", style=style).append(text, style=f"not {style}")
+
+
+def in_terminal(shown: Entry) -> Iterator[RenderableType]:
+    """The entry in full, for a terminal; a command stays in one line."""
+    code, _, title = shown.head.partition(": ")
+    yield Text(f"{code}: ", style=SEVERITY_STYLES[shown.severity]).append(title, style="bold default")
+    for label, text in flat(shown):
+        if label == "Command":
+            yield Text(f"      {text}", no_wrap=True)
+        else:
+            yield indented(labeled(label, text, "dim"))
+
+
+def note_in_terminal(shown: Entry) -> RenderableType:
+    """A note in one line, for a terminal: its title, and where it applies or how often."""
+    count = len(shown.observed)
+    where = f"{count} cases" if count > 1 else shown.where or shown.observed[0].rstrip(".")
+    return indented(
+        Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(f"{shown.title} ({where})", "default")
+    )
+
+
+def brief_in_terminal(shown: Entry) -> RenderableType:
+    """The entry as one paragraph, for a terminal."""
+    return indented(Text(f"{shown.code} ", style=SEVERITY_STYLES[shown.severity]).append(shown.brief, "default"))

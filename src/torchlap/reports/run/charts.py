@@ -18,7 +18,8 @@ from torchlap.reports.kit.drawing import (
     sheet,
     styled,
 )
-from torchlap.reports.kit.text import clean, counted, date, machine_line
+from torchlap.reports.kit.machine import machine_line
+from torchlap.reports.kit.text import clean, counted, date
 from torchlap.reports.kit.units import number, with_interval
 from torchlap.reports.run.batch_chart import by_batch
 from torchlap.reports.run.hardware import hardware_names

@@ -17,9 +17,10 @@ from torchlap.judge.findings import SEVERITIES
 from torchlap.judge.machine import diagnose
 from torchlap.reports.kit.drawing import Chart
 from torchlap.reports.kit.findings import Entry, by_severity, entries
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.templates import markup, template
-from torchlap.reports.kit.text import clean, counted, date, machine_line, sentence
+from torchlap.reports.kit.text import clean, counted, date, sentence
 from torchlap.reports.kit.units import binary, significant
 from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs

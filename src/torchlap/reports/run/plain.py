@@ -12,8 +12,9 @@ from torchlap.judge.findings import Finding
 from torchlap.judge.machine import diagnose
 from torchlap.reports.kit.findings import brief_in_markdown, entries
 from torchlap.reports.kit.json_format import as_ascii, cell_keys
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import as_markdown as markdown_table
-from torchlap.reports.kit.text import clean, escape, machine_line, markdown
+from torchlap.reports.kit.text import clean, escape, markdown
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import ExtraColumn, Row, judged

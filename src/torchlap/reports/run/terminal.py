@@ -8,10 +8,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from torchlap.judge.machine import diagnose
-from torchlap.reports.kit.findings import brief_in_terminal, by_severity, entries, note_in_terminal
+from torchlap.reports.kit.findings import by_severity, entries
+from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import fitting
-from torchlap.reports.kit.terminal import heading, indented, labeled, rendered
-from torchlap.reports.kit.text import clean, machine_line
+from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, labeled, note_in_terminal, rendered
+from torchlap.reports.kit.text import clean
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import next_step
