@@ -95,8 +95,8 @@ def test_a_name_is_not_interpreted_as_markdown() -> None:
 )
 def test_json_keeps_the_text_but_escapes_what_controls_a_terminal(text: str) -> None:
     run = everywhere(text)
-    shown = as_json(run, None) + as_bencher(run) + as_github_action_benchmark(run) + as_pytorch_oss(run)
-    assert not steering(shown)
+    shown = as_json(run, None)
+    assert not steering(shown + as_bencher(run) + as_github_action_benchmark(run) + as_pytorch_oss(run))
     assert json.loads(shown)["cells"][0]["model"] == text
 
 
