@@ -40,9 +40,9 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
     """Compare runs with the first of them, cell by cell.
 
     Args:
-        runs: at least two, or one across its devices or recipes. If a column has several results for a cell, the one
+        runs: at least two, or one across its devices, recipes or arms. If a column has several results for a cell, the one
             that was measured last counts.
-        across: what each column stands for: a file, a device, a version of torch, a machine, or a recipe.
+        across: what each column stands for: a file, a device, a version of torch, a machine, a recipe, or an arm.
         band: a ratio counts as the same if its whole interval is within this much of 1.
     """
     sides = columns(runs, across)
