@@ -4,7 +4,7 @@
 
 Prints a Markdown table: on simulated machines, how many of the pairs were called slower, where the second side has
 1.00x, 0.96x, 0.92x and 0.85x the speed of the first. Live: both sides are arms of one run, which take turns. Repeated:
-as `torchlap gate` does it, the run is repeated before the gate fails. Files: two runs of different hours, compared by
+as `torchlap gate` does it, the run is repeated unless it passes. Files: two runs of different hours, compared by
 `torchlap compare`. With --real, so many pairs of equal arms are then measured on this machine beside a random load;
 each is compared live, and with the run before it as files.
 
@@ -33,7 +33,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 import torchlap
-from torchlap.judge.compare import Compared, compare, gate
+from torchlap.judge.compare import Compared, compare, gate, repeated
 from torchlap.judge.compare import Gate as Outcome
 from torchlap.runs.find import Named
 from torchlap.schema.arm import Arm
@@ -100,13 +100,13 @@ def called(machine: int, way: Way, speed: float, limit: float, seed: int) -> Out
     if way == "files":
         sides = [_alone(MACHINES[machine], factor, generator) for factor in (1.0, speed)]
         return gate(compare([Named("before", sides[0]), Named("after", sides[1])]), limit)
-    first = _live(MACHINES[machine], speed, limit, generator)
-    if way == "live" or first != "slower":
-        return first
-    return "slower" if _live(MACHINES[machine], speed, limit, generator) == "slower" else "inconclusive"
+    first = _live(MACHINES[machine], speed, generator)
+    if way == "live" or gate(first, limit) == "pass":
+        return gate(first, limit)
+    return repeated(first, _live(MACHINES[machine], speed, generator), limit)
 
 
-def _live(machine: Machine, speed: float, limit: float, generator: Generator) -> Outcome:
+def _live(machine: Machine, speed: float, generator: Generator) -> Compared:
     first, second = machine.draw(generator, MOST_ROUNDS)
     starts = machine.between_starts * generator.standard_normal(2)
     sides = [
@@ -114,7 +114,7 @@ def _live(machine: Machine, speed: float, limit: float, generator: Generator) ->
         for values, start, factor in zip((first, second), starts, (1.0, speed), strict=True)
     ]
     run = _run(sides, ("before", "after"), machine.load(generator))
-    return gate(compare([Named("run", run)], across="arm"), limit)
+    return compare([Named("run", run)], across="arm")
 
 
 def _alone(machine: Machine, speed: float, generator: Generator) -> Run:

@@ -111,7 +111,11 @@ def test_a_disturbance_that_does_not_cancel_rules_out_a_verdict(conditions: Cond
 def test_what_slows_down_both_arms_alike_rules_out_nothing() -> None:
     cells = tuple(replace(cell(), arm=arm) for arm in "ab")
     slower_and_slower = [0.1 * 1.05**number for number in range(20)]
-    events = [prepared(0), prepared(1), *rounds(slower_and_slower, [2 * value for value in slower_and_slower])]
+    events: list[Event] = [
+        prepared(0),
+        prepared(1),
+        *rounds(slower_and_slower, [2 * value for value in slower_and_slower]),
+    ]
     drifting = run(events, replace(plan(Group(cells)), arms=(Arm("a"), Arm("b"))))
     assert "TL204" in {finding.code for finding in findings(drifting)}
     assert between(drifting).verdict == "slower"

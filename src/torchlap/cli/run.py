@@ -92,6 +92,11 @@ def _check_resume(options: "Options") -> None:
 
 def measured(options: "Options", output: given.Format, *, why: bool) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
+    raise typer.Exit(shown(options, output, why=why)[0])
+
+
+def shown(options: "Options", output: given.Format, *, why: bool) -> "tuple[int, Run | None]":
+    """Measure with a live display, and print the figures: the code that says how it went, and the run."""
     from torchlap.api.run import measure
 
     _check_resume(options)
@@ -108,7 +113,7 @@ def measured(options: "Options", output: given.Format, *, why: bool) -> None:
             display.show_figures()
             raise
         display.show_figures()
-    raise typer.Exit(_exit_code(display.run) if display.printed else EXIT_RUN_FILE)
+    return _exit_code(display.run) if display.printed else EXIT_RUN_FILE, display.run
 
 
 def _remedy(options: "Options", path: "Path | None") -> str:
