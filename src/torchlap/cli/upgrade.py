@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from torchlap.cli import options as given
-from torchlap.cli.console import errors_in_one_sentence, interrupt_on, spinner
-from torchlap.cli.run import measured
+from torchlap.cli.console import errors_in_one_sentence, interrupt_on, spinner, write_out
+from torchlap.cli.run import shown
+from torchlap.errors import EXIT_RUN_FILE
 
 EPILOG = (
     "Exit codes: 0 every cell has a result, or was too slow for the budget; 1 some cells failed or are void; 2 invalid "
@@ -50,6 +51,7 @@ def upgrade(
     from msgspec.structs import replace
 
     from torchlap.api.upgrade import releases
+    from torchlap.reports import upgrade as reports
 
     with errors_in_one_sentence():
         options = given.workload_options(
@@ -68,4 +70,8 @@ def upgrade(
         interrupt_on(signal.SIGTERM)
         with spinner() as report:
             arms = releases(to, before, python or (), report)
-        measured(replace(options, arms=arms, out=out), output, why=False)
+        code, run = shown(replace(options, arms=arms, out=out), output, why=False)
+        writers = {given.Format.table: reports.as_text, given.Format.markdown: reports.as_markdown}
+        if run is not None and output in writers and not write_out(writers[output](run)):
+            raise typer.Exit(EXIT_RUN_FILE)
+        raise typer.Exit(code)
