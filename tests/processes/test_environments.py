@@ -8,7 +8,7 @@ import pytest
 
 from torchlap.errors import InstallError, UsageError
 from torchlap.processes import environments
-from torchlap.processes.environments import environment, folder, requirement
+from torchlap.processes.environments import environment, folder, releases, requirement
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,17 @@ def test_venv_and_pip_are_used_without_uv(tools: Path, monkeypatch: pytest.Monke
 
 def test_they_are_in_the_cache_folder() -> None:
     assert folder().name == "environments"
+
+
+def test_the_releases_that_pip_finds_are_listed(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "torch (2.14.0)\nAvailable versions: 2.14.0, 2.13.1+cpu, 2.13.0, 2.12.0rc1, x, 2.12.0\n  INSTALLED: 2.12.0"
+    write(tools / "python", f"printf '{lines}'")
+    monkeypatch.setattr(sys, "executable", str(tools / "python"))
+    assert [str(version) for version in releases()] == ["2.12.0", "2.13.0", "2.13.1", "2.14.0"]
+
+
+def test_a_pip_that_cannot_list_releases_is_one_sentence(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tools / "python", "echo 'ERROR: no index' >&2; exit 1")
+    monkeypatch.setattr(sys, "executable", str(tools / "python"))
+    with pytest.raises(InstallError, match="Cannot list the releases of torch: check that"):
+        releases()

@@ -19,7 +19,11 @@ OLD, NEW = Arm("torch 2.13.0"), Arm("torch 2.14.0")
 def upgraded(*, device: str = "cpu", slower: float = 1.0, recipe: Recipe | None = None, **new: Any) -> Run:
     """Two releases, the newer of which takes this many times as long a step."""
     cells = tuple(replace(cell(device, recipe=recipe or Recipe()), arm=arm.name) for arm in (OLD, NEW))
-    events: list[Event] = [prepared(0), prepared(1, **new), *rounds(SECONDS, [slower * seconds for seconds in reversed(SECONDS)])]
+    events: list[Event] = [
+        prepared(0),
+        prepared(1, **new),
+        *rounds(SECONDS, [slower * seconds for seconds in reversed(SECONDS)]),
+    ]
     return run(events, plan(Group(cells), arms=(OLD, NEW)))
 
 

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
 from torchlap.errors import InstallError, UsageError
 
@@ -45,6 +47,26 @@ def requirement(text: str) -> str:
 def folder() -> Path:
     """Where the environments are."""
     return Path(platformdirs.user_cache_dir("torchlap")) / "environments"
+
+
+def releases() -> list[Version]:
+    """The final releases of torch that pip finds for this Python, the oldest first.
+
+    Raises:
+        InstallError: when pip cannot list them.
+    """
+    command = [sys.executable, "-m", "pip", "index", "versions", "--disable-pip-version-check", "--no-input", "torch"]
+    known = re.search(r"^Available versions: (.*)$", _run(command).stdout, re.MULTILINE)
+    if known is None:
+        raise InstallError(
+            "Cannot list the releases of torch: check that python -m pip index versions torch works, or name existing "
+            "Pythons with --python."
+        )
+    found = set()
+    for text in known[1].split(","):
+        with suppress(InvalidVersion):
+            found.add(Version(Version(text.strip()).public))
+    return sorted(version for version in found if not version.is_prerelease and not version.is_devrelease)
 
 
 def environment(wanted: str, report: Callable[[str], None]) -> Path:
@@ -93,9 +115,7 @@ def _make(place: Path, wanted: str) -> None:
 def _failure(command: Sequence[str]) -> str:
     """Run a command; empty if it succeeds, otherwise the line of its errors that says most."""
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-        )
+        done = _run(command)
     except OSError as error:
         return str(error.strerror)
     if not done.returncode:
@@ -104,3 +124,9 @@ def _failure(command: Sequence[str]) -> str:
     errors = [line for line in lines if line.startswith("ERROR: ") and "ResolutionImpossible" not in line]
     reason = (errors or lines or [f"exit code {done.returncode}"])[-1]
     return reason.removeprefix("ERROR: ")[:LONGEST_REASON].rstrip(".")
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
