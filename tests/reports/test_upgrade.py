@@ -66,7 +66,7 @@ def test_numerics_that_changed_are_named() -> None:
 
 def test_a_model_that_failed_is_named_and_the_sentence_has_no_result() -> None:
     nothing = run([], plan(Group(tuple(replace(cell(), arm=arm.name) for arm in (OLD, NEW))), arms=(OLD, NEW)))
-    assert "inconclusive (run: not measured)" in lines(nothing)[0]
+    assert "inconclusive (this run: not measured)" in lines(nothing)[0]
     assert sentence(nothing).endswith("no result.")
 
 

@@ -114,7 +114,7 @@ def bisect(options: Options, found: Sequence[Candidate], measure: Measure) -> Bi
 
 
 def _compared(run: Run) -> Compared:
-    return compare([Named("run", run)], across="arm")
+    return compare([Named("this run", run)], across="arm")
 
 
 def _only(options: Options, change: Change) -> Options:

@@ -113,4 +113,4 @@ def _measured(options: "Options") -> "tuple[int, tuple[Run, Compared]]":
     code, run = shown(options, given.Format.table, why=False)
     if run is None:
         raise typer.Exit(code)
-    return code, (run, compare([Named("run", run)], across="arm"))
+    return code, (run, compare([Named("this run", run)], across="arm"))

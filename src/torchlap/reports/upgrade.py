@@ -26,7 +26,7 @@ WORDS = {"faster": "faster", "slower": "slower", "same": "the same", "inconclusi
 
 def lines(run: Run) -> tuple[str, ...]:
     """A line for every cell of a run of two arms."""
-    found = compare([Named("run", run)], across="arm").changes
+    found = compare([Named("this run", run)], across="arm").changes
     by_arm = {(cell.cell.arm, _place(cell)): cell for group in figures(run) for cell in group.cells}
     first = run.header.plan.arms[0].name
     texts = []
@@ -97,7 +97,7 @@ def _times(old: Preparation, new: Preparation, *, compiled: bool) -> Iterator[st
 
 def sentence(run: Run) -> str:
     """One sentence to paste into an issue: the releases, the ratios, and where they were measured."""
-    changes = compare([Named("run", run)], across="arm").changes
+    changes = compare([Named("this run", run)], across="arm").changes
     first, last = (arm.name for arm in run.header.plan.arms)
     known = [change for change in changes if change.interval]
     words = [f"{cell_name(run, change)}: {_speed(change)}" for change in known] or ["no result"]
