@@ -90,6 +90,7 @@ def environment(wanted: str, report: Callable[[str], None]) -> Path:
             raise InstallError(f"Cannot write to {folder()} ({error.strerror}): free disk space.") from None
         try:
             _make(part, wanted)
+            _check(part, wanted)
             part.rename(place)  # in one step, so that an environment that exists is complete
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -110,6 +111,15 @@ def _make(place: Path, wanted: str) -> None:
             raise InstallError(
                 f"Cannot install {wanted} ({reason}): check the release, the network and the disk space."
             )
+
+
+def _check(place: Path, wanted: str) -> None:
+    """Import what was installed: where several indexes are mixed, torch and torchvision can be of different builds."""
+    if reason := _failure([str(place / "bin" / "python"), "-c", "import torchvision"]):
+        raise InstallError(
+            f"{wanted} was installed, but cannot be imported with torchvision ({reason}): name the build, as in "
+            "torch===2.15.0, or make an environment and name its Python with --python."
+        )
 
 
 def _failure(command: Sequence[str]) -> str:
