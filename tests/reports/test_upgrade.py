@@ -76,6 +76,8 @@ def test_the_sentence_names_releases_machine_and_ratios() -> None:
         "torch 2.14.0 vs. torch 2.13.0 on NVIDIA H200, Fast Processor 9, 8 cores, Linux 6.8, by torchlap"
     )
     assert "resnet18, batch 4, cpu: slower, 0.80" in text
-    assert as_text(upgraded()).splitlines()[1] == "What changed"
-    assert as_text(upgraded()).splitlines()[-1].startswith("To paste: torch 2.14.0 vs.")
+    shown = as_text(upgraded(), 60, color=False).splitlines()
+    assert shown[1] == "What changed"
+    assert "To paste: torch 2.14.0 vs. torch 2.13.0 on NVIDIA H200, Fast" in shown
+    assert max(map(len, shown)) <= 60
     assert as_markdown(upgraded()).splitlines()[3].startswith("- resnet18, batch 4, cpu: the same")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from torchlap.cli import options as given
-from torchlap.cli.console import errors_in_one_sentence, interrupt_on, spinner, write_out
+from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, spinner, width, write_out
 from torchlap.cli.run import shown
 from torchlap.errors import EXIT_FINE, EXIT_INCONCLUSIVE, EXIT_RUN_FILE, UsageError
 
@@ -85,10 +85,12 @@ def upgrade(
         with spinner() as report:
             arms = releases(to, before, python or (), report)
         code, run = shown(replace(options, arms=arms), output, why=False)
-        writers = {given.Format.table: reports.as_text, given.Format.markdown: reports.as_markdown}
-        if run is not None and output in writers and not write_out(writers[output](run)):
-            raise typer.Exit(EXIT_RUN_FILE)
-        raise typer.Exit(code)
+        text = ""
+        if run is not None and output is given.Format.table:
+            text = reports.as_text(run, width(), color=color())
+        elif run is not None and output is given.Format.markdown:
+            text = reports.as_markdown(run)
+        raise typer.Exit(code if write_out(text) else EXIT_RUN_FILE)
 
 
 def _bisect(options: "Options", to: str, before: str, pythons: list[str], output: given.Format) -> NoReturn:

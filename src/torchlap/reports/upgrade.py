@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 from math import isclose, log
 
+from rich.text import Text
+
 from torchlap.judge.arms import LOSS_TOLERANCE
 from torchlap.judge.compare import Change, compare
 from torchlap.judge.numerics import verdict
+from torchlap.reports.kit.terminal import heading, indented, labeled, rendered
 from torchlap.reports.kit.text import clean, markdown
 from torchlap.reports.kit.units import significant, with_interval
 from torchlap.reports.run.rows import model_names
@@ -110,9 +113,10 @@ def _machine(facts: Facts) -> str:
     return ", ".join([*dict.fromkeys(devices), facts.cpu, f"{facts.physical_cores} cores", facts.system])
 
 
-def as_text(run: Run) -> str:
+def as_text(run: Run, width: int, *, color: bool) -> str:
     """For a terminal, below the run's report."""
-    return "\n".join([f"\n{HEADING}", *(f"  {line}" for line in lines(run)), "", f"To paste: {sentence(run)}"]) + "\n"
+    paste = [Text(""), labeled("To paste", sentence(run))]
+    return rendered([heading(HEADING), *map(indented, lines(run)), *paste], width, color=color)
 
 
 def as_markdown(run: Run) -> str:
