@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: bench test test-all test-long check clean
@@ -8,12 +9,13 @@ bench: .venv/.run  ## install, then the default run
 	$(BIN)/torchlap
 
 test: .venv/.test check  ## install with the test tools, then all checks that take minutes
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-all: test test-long  ## the long tests, too
 
 test-long: .venv/.test  ## real time, real models, compiled steps, every audited script; on a GPU its tests
-	$(BIN)/pytest -m 'long or gpu' -rs
+	$(BIN)/pytest -m 'long and not alone' -rs $(SIDE_BY_SIDE)
+	$(BIN)/pytest -m '(long and alone) or gpu' -rs
 
 check: .venv/.test
 	$(BIN)/ruff format --check src tests benchmarks examples docs

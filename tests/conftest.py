@@ -56,6 +56,14 @@ def _torch_here() -> None:
     import virtual  # noqa: PLC0415  it imports torch, which most tests do without
 
     virtual.freeze_garbage()
+    virtual.use_one_thread()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread(request: pytest.FixtureRequest) -> None:
+    """A test module that imports torch gets one thread, too."""
+    if "torch" in sys.modules:
+        request.getfixturevalue("_torch_here")
 
 
 @pytest.fixture

@@ -210,6 +210,7 @@ def test_another_python_reads_the_file_of_its_own_folder(two_folders: tuple[str,
     assert plan.identities[0].sha256 != plan.identities[1].sha256
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_the_faster_of_two_folders_is_faster(two_folders: tuple[str, ...], out: Path) -> None:
     sides = [option for words in two_folders for option in ("--arm", words)]

@@ -188,6 +188,7 @@ def test_a_script_that_cannot_be_audited_is_refused_in_one_sentence(words: tuple
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.models
 def test_the_2022_experiment_has_its_known_faults() -> None:

@@ -13,7 +13,7 @@ from support import HELPERS, OWN, SIMULATED, Command, environment, only_cell, ow
 
 from torchlap import figures, load
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 EVALUATES = ("--devices", "cpu", "--batch", 4, "--phase", "eval", "--no-why", "--budget", "60s")
 
 

@@ -68,6 +68,7 @@ def test_floating_point_operations_are_those_that_torchvision_publishes() -> Non
     assert {name: pair for name, pair in flops.items() if pair[0] != pytest.approx(pair[1], rel=0.02)} == {}
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.parametrize("known", WORKLOADS, ids=lambda known: known.model)
 def test_a_known_bottleneck_is_reported(known: Known) -> None:
