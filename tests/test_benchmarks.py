@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from attacks import ATTACKS, WRONG, attack
 from fuzz_run_files import EVENTS, hostile, outcome
+from gate import MACHINES, called
 from injected import CAUSES, quiet, told
 from make_findings import FOLDER, pages
 from noise import MODELS, compare
@@ -31,6 +32,18 @@ def test_the_interval_contains_the_truth_or_the_finding_is_reported(place: int) 
         assert all(MODELS[place].finding in one.findings for one in outcomes)
     else:
         assert sum(one.interval.low <= one.truth <= one.interval.high for one in outcomes) >= LEAST * COMPARISONS
+
+
+@pytest.mark.parametrize("machine", range(len(MACHINES)), ids=[machine.name for machine in MACHINES])
+def test_equal_arms_are_not_called_slower(machine: int) -> None:
+    assert "slower" not in [called(machine, "live, repeated", 1.0, 0.05, seed) for seed in range(12)]
+
+
+@pytest.mark.parametrize("machine", range(4), ids=[machine.name for machine in MACHINES[:4]])
+def test_a_clear_slow_down_is_seen_live_where_files_may_miss_it(machine: int) -> None:
+    live = [called(machine, "live", 0.85, 0.05, seed) for seed in range(12)]
+    files = [called(machine, "files", 0.85, 0.05, seed) for seed in range(12)]
+    assert live.count("slower") >= max(11, files.count("slower") - 1)
 
 
 @pytest.mark.parametrize("cause", CAUSES)

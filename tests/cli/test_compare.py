@@ -53,6 +53,7 @@ def test_the_gate_has_three_outcomes(tmp_path: Path) -> None:
         (["m1", "experiment-2022"], "No run file or reference 'm1': check the path, or choose one of "),
         (["experiment-2022"], "There is only one run: name another"),
         (["experiment-2022", "experiment-2022", "--across", "torch"], "All runs have the same torch"),
+        (["experiment-2022", "--across", "arm"], "All runs have the same arm"),
         (
             ["experiment-2022", "experiment-2022-h100", "--band", "70"],
             "Invalid band '70%': use a share from 0.1% to 50%",

@@ -7,9 +7,12 @@ from making import cell, plan, prepared, rounds, run
 from msgspec.structs import replace
 
 from torchlap.judge.arms import differences
+from torchlap.judge.compare import Change, compare
+from torchlap.judge.measurement import findings
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import command, next_step
 from torchlap.reports.run.rows import judged
+from torchlap.runs.find import Named
 from torchlap.schema.arm import Arm
 from torchlap.schema.events import Conditions, Event, Run, RunFinished
 from torchlap.schema.recipe import Recipe
@@ -76,6 +79,55 @@ def test_an_answer_from_a_disturbed_run_says_so() -> None:
     busy = Conditions(group=0, seconds=10.0, others_cpu_share=0.8)
     text = headline(judged(replace(found, events=(*found.events, busy))))
     assert "but this was disturbed (TL208): measure again." in text
+
+
+def between(found: Run, *events: Event) -> Change:
+    """The arms of a run, compared."""
+    (change,) = compare([Named("a", replace(found, events=(*found.events, *events)))], across="arm").changes
+    return change
+
+
+def test_two_arms_are_compared_by_the_rounds_of_their_run() -> None:
+    change = between(compared(Arm("a"), Arm("b", recipe=Recipe("bf16"))))
+    assert (change.column, change.reason, change.verdict) == ("b", "paired", "slower")
+    assert change.ratio == pytest.approx(0.5)
+    assert change.recipe == "fp32, bf16"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "codes"),
+    [
+        (Conditions(group=0, seconds=10.0, others_cpu_share=0.8), ("TL208",)),
+        (Conditions(group=0, seconds=10.0, swap_grown_bytes=1 << 30), ("TL212",)),
+        (Conditions(group=0, seconds=10.0, others_cpu_share=0.01), ()),
+    ],
+)
+def test_a_disturbance_that_does_not_cancel_rules_out_a_verdict(conditions: Conditions, codes: tuple[str, ...]) -> None:
+    change = between(compared(Arm("a"), Arm("b")), conditions)
+    assert (change.codes, change.verdict) == (codes, "inconclusive" if codes else "slower")
+    assert (change.ground is None) == bool(codes)
+
+
+def test_what_slows_down_both_arms_alike_rules_out_nothing() -> None:
+    cells = tuple(replace(cell(), arm=arm) for arm in "ab")
+    slower_and_slower = [0.1 * 1.05**number for number in range(20)]
+    events: list[Event] = [
+        prepared(0),
+        prepared(1),
+        *rounds(slower_and_slower, [2 * value for value in slower_and_slower]),
+    ]
+    drifting = run(events, replace(plan(Group(cells)), arms=(Arm("a"), Arm("b"))))
+    assert "TL204" in {finding.code for finding in findings(drifting)}
+    assert between(drifting).verdict == "slower"
+    assert "disturbed" not in headline(judged(drifting))
+
+
+def test_arms_with_another_model_are_not_the_same_workload() -> None:
+    change = between(compared(Arm("a"), Arm("b"), parameters=7))
+    assert (change.verdict, change.reason) == (
+        "inconclusive",
+        "not the same workload: 11,689,512 vs. 7 parameters",
+    )
 
 
 def test_the_answer_and_the_next_step_name_the_arms() -> None:

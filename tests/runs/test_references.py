@@ -4,6 +4,7 @@ from torchlap import figures, findings, reference
 from torchlap.errors import UsageError
 from torchlap.judge.bottleneck import bottleneck
 from torchlap.judge.measurement import void
+from torchlap.reports.upgrade import lines
 from torchlap.runs.figures import peaks
 from torchlap.schema.events import RunFinished
 from torchlap.schema.suites import SIX
@@ -31,7 +32,9 @@ def test_a_reference_agrees_with_another_program_within_5_percent() -> None:
 
 
 def test_an_unknown_reference_is_refused_with_the_available_names() -> None:
-    with pytest.raises(UsageError, match=r"'m1': check the path, or choose one of .*experiment-2022, .*-h100\."):
+    with pytest.raises(
+        UsageError, match=r"'m1': check the path, or choose one of .*experiment-2022, .*-h100, upgrade-cpu\."
+    ):
         reference("m1")
 
 
@@ -47,3 +50,11 @@ def test_the_2022_protocol_on_an_h100_was_bound_by_its_loader_at_batch_64_and_by
         "resnet18, batch 4": "launch",
         "resnet18, batch 64": "input",
     }
+
+
+def test_an_upgrade_on_a_busy_machine_is_inconclusive_and_says_why() -> None:
+    run = reference("upgrade-cpu")
+    assert [arm.packages["torch"] for arm in run.header.plan.arms] == ["2.13.0", "2.14.1"]
+    assert run.remarks == ()
+    (line,) = lines(run)
+    assert line.startswith("resnet18, batch 4, cpu: inconclusive, 0.98x (0.78 to 1.31) (TL208); first loss unchanged;")

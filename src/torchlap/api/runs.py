@@ -41,9 +41,9 @@ def compare(
     """Compare runs with the first of them.
 
     Args:
-        runs: run files, folders of run files, or names of references; at least two runs, or one across its devices
-            or recipes.
-        across: what each column stands for: a file, a device, a version of torch, a machine, or a recipe.
+        runs: run files, folders of run files, or names of references; at least two runs, or one across its devices,
+            recipes or arms.
+        across: what each column stands for: a file, a device, a version of torch, a machine, a recipe, or an arm.
         band: a ratio counts as the same if its whole interval is within this much of 1.
         warn: called with one sentence for each unreadable file in a folder; the file is skipped.
 
@@ -54,7 +54,7 @@ def compare(
     named = find_runs(*map(str, runs), warn=warn)
     if across == "files" and len({run.name for run in named}) < len(named):
         raise UsageError("The same run is named twice: name another run to compare it with.")
-    if len(named) == 1 and across not in ("devices", "recipe"):
+    if len(named) == 1 and across not in ("devices", "recipe", "arm"):
         raise UsageError(
             "There is only one run: name another to compare it with, or a reference such as experiment-2022."
         )

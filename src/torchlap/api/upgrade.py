@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from torchlap.errors import UsageError
 from torchlap.machine import installation
 from torchlap.processes import interpreters
@@ -37,15 +39,23 @@ def releases(
         wanted, earlier = requirement(to), requirement(before) if before else ""
         old = str(environment(earlier, report)) if earlier else ""
         new = str(environment(wanted, report))
-    names = [_name(python, place) for python, place in ((old, "old"), (new, "new"))]
-    if names[0] == names[1]:
-        names = [f"{names[0]} (old)", f"{names[1]} (new)"]
-    return Arm(names[0], interpreter=old), Arm(names[1], interpreter=new)
+    first, second = arm_of(old, "old"), arm_of(new, "new")
+    if first.name == second.name:
+        return replace(first, name=f"{first.name} (old)"), replace(second, name=f"{second.name} (new)")
+    return first, second
 
 
-def _name(python: str, place: str) -> str:
-    """What an arm is called: its torch."""
+def arm_of(python: str, place: str) -> Arm:
+    """The arm of a Python, named after its torch.
+
+    Args:
+        python: its interpreter; empty for this one.
+        place: what to call it where it has no torch.
+
+    Raises:
+        UsageError: when the Python cannot be used.
+    """
     arm = Arm(place, interpreter=python)
     path = interpreters.ask(arm, interpreters.find(arm)).path
     version = installation.versions(("torch",), path).get("torch")
-    return f"torch {version}" if version else place
+    return replace(arm, name=f"torch {version}") if version else arm

@@ -25,6 +25,7 @@ class Pivot(StrEnum):
     torch = "torch"
     machine = "machine"
     recipe = "recipe"
+    arm = "arm"
 
 
 class OnInconclusive(StrEnum):
@@ -47,7 +48,7 @@ Inconclusive = Annotated[
     ),
 ]
 Across = Annotated[
-    Pivot, typer.Option("--across", help="Compare by file, device model, torch version, machine or recipe.")
+    Pivot, typer.Option("--across", help="Compare by file, device model, torch version, machine, recipe or arm.")
 ]
 
 

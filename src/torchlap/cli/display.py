@@ -117,6 +117,22 @@ def formatted(
             return plain.as_csv(run)
         case Format.json:
             return plain.as_json(run, path)
+        case _:
+            return _exported(run, output)
+
+
+def _exported(run: "Run", output: Format) -> str:
+    """A run for a history that is kept elsewhere; what that cannot hold is named on the standard error."""
+    from torchlap.reports.run import exports
+
+    if missing := exports.left_out(run):
+        say(missing)
+    writers = {
+        Format.bencher: exports.as_bencher,
+        Format.github_action_benchmark: exports.as_github_action_benchmark,
+        Format.pytorch_oss: exports.as_pytorch_oss,
+    }
+    return writers[output](run)
 
 
 def progress_line(run: "Run", number: int) -> str:

@@ -23,6 +23,13 @@ class Format(StrEnum):
     markdown = "markdown"
     csv = "csv"
     json = "json"
+    bencher = "bencher"
+    github_action_benchmark = "github-action-benchmark"
+    pytorch_oss = "pytorch-oss"
+
+
+OF_ONE_RUN = tuple(form for form in Format if form not in (Format.table, Format.markdown))
+"""Formats for programs, which cannot hold several runs one after the other."""
 
 
 class ReportFormat(StrEnum):

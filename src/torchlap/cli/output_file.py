@@ -16,7 +16,8 @@ from torchlap.errors import RunFileError
 PAGE_MARK = b'<meta name="generator" content="torchlap '
 PNG_MARK = b"tEXtSoftware\x00torchlap"
 SCRIPT_MARK = b"Needs torch alone: runs the same call on the device and, in float64, on the CPU."
-MARKS = (PAGE_MARK, PNG_MARK, SCRIPT_MARK)
+COMMENT_MARK = b"<!-- torchlap gate -->"
+MARKS = (PAGE_MARK, PNG_MARK, SCRIPT_MARK, COMMENT_MARK)
 """How a file that torchlap wrote is recognized; another is replaced only on request."""
 
 RUN_START = b'{"event":"run"'

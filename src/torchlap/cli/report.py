@@ -58,7 +58,7 @@ def report(
             if path is not None:
                 check_target(path, inputs=map(Path, runs), force=force)
         found = find_runs(*runs, warn=say)
-        if len(found) > 1 and (png or output in (given.Format.csv, given.Format.json)):
+        if len(found) > 1 and (png or output in given.OF_ONE_RUN):
             what = "--png" if png else f"--format {output}"
             raise UsageError(f"{what} shows only one run: name one, or use --html or torchlap compare.")
         if html or png:

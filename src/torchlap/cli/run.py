@@ -100,6 +100,13 @@ def _check_resume(options: "Options") -> None:
 
 def measured(options: "Options", output: given.Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
+    raise typer.Exit(shown(options, output, why=why, columns=columns)[0])
+
+
+def shown(
+    options: "Options", output: given.Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()
+) -> "tuple[int, Run | None]":
+    """Measure with a live display, and print the figures: the code that says how it went, and the run."""
     from torchlap.api.run import measure
 
     _check_resume(options)
@@ -116,7 +123,7 @@ def measured(options: "Options", output: given.Format, *, why: bool, columns: "t
             display.show_figures()
             raise
         display.show_figures()
-    raise typer.Exit(_exit_code(display.run) if display.printed else EXIT_RUN_FILE)
+    return _exit_code(display.run) if display.printed else EXIT_RUN_FILE, display.run
 
 
 def _remedy(options: "Options", path: "Path | None") -> str:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
 from torchlap.errors import InstallError, UsageError
 
@@ -47,6 +49,26 @@ def folder() -> Path:
     return Path(platformdirs.user_cache_dir("torchlap")) / "environments"
 
 
+def releases() -> list[Version]:
+    """The final releases of torch that pip finds for this Python, the oldest first.
+
+    Raises:
+        InstallError: when pip cannot list them.
+    """
+    command = [sys.executable, "-m", "pip", "index", "versions", "--disable-pip-version-check", "--no-input", "torch"]
+    known = re.search(r"^Available versions: (.*)$", _run(command).stdout, re.MULTILINE)
+    if known is None:
+        raise InstallError(
+            "Cannot list the releases of torch: check that python -m pip index versions torch works, or name existing "
+            "Pythons with --python."
+        )
+    found = set()
+    for text in known[1].split(","):
+        with suppress(InvalidVersion):
+            found.add(Version(Version(text.strip()).public))
+    return sorted(version for version in found if not version.is_prerelease and not version.is_devrelease)
+
+
 def environment(wanted: str, report: Callable[[str], None]) -> Path:
     """The Python of an environment that has a release of torch; it is made if there is none yet.
 
@@ -68,6 +90,7 @@ def environment(wanted: str, report: Callable[[str], None]) -> Path:
             raise InstallError(f"Cannot write to {folder()} ({error.strerror}): free disk space.") from None
         try:
             _make(part, wanted)
+            _check(part, wanted)
             part.rename(place)  # in one step, so that an environment that exists is complete
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -90,12 +113,19 @@ def _make(place: Path, wanted: str) -> None:
             )
 
 
+def _check(place: Path, wanted: str) -> None:
+    """Import what was installed: where several indexes are mixed, torch and torchvision can be of different builds."""
+    if reason := _failure([str(place / "bin" / "python"), "-c", "import torchvision"]):
+        raise InstallError(
+            f"{wanted} was installed, but cannot be imported with torchvision ({reason}): name the build, as in "
+            "torch===2.15.0, or make an environment and name its Python with --python."
+        )
+
+
 def _failure(command: Sequence[str]) -> str:
     """Run a command; empty if it succeeds, otherwise the line of its errors that says most."""
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-        )
+        done = _run(command)
     except OSError as error:
         return str(error.strerror)
     if not done.returncode:
@@ -104,3 +134,9 @@ def _failure(command: Sequence[str]) -> str:
     errors = [line for line in lines if line.startswith("ERROR: ") and "ResolutionImpossible" not in line]
     reason = (errors or lines or [f"exit code {done.returncode}"])[-1]
     return reason.removeprefix("ERROR: ")[:LONGEST_REASON].rstrip(".")
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )

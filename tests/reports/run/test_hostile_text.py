@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from reports.samples import everywhere, steering, table
 
 from torchlap.reports.run import terminal
+from torchlap.reports.run.exports import as_bencher, as_github_action_benchmark, as_pytorch_oss
 from torchlap.reports.run.page import as_html
 from torchlap.reports.run.plain import CSV_COLUMNS, as_csv, as_json, as_markdown
 from torchlap.runs.find import Named
@@ -93,8 +94,9 @@ def test_a_name_is_not_interpreted_as_markdown() -> None:
     "text", ["\x1b[31mred", "a\nb", "a\x00b", "a\x07b", "\x9b2J", "\x7f", "\u202egnp.exe"], ids=ascii
 )
 def test_json_keeps_the_text_but_escapes_what_controls_a_terminal(text: str) -> None:
-    shown = as_json(everywhere(text), None)
-    assert not steering(shown)
+    run = everywhere(text)
+    shown = as_json(run, None)
+    assert not steering(shown + as_bencher(run) + as_github_action_benchmark(run) + as_pytorch_oss(run))
     assert json.loads(shown)["cells"][0]["model"] == text
 
 

@@ -10,9 +10,12 @@ from rich.cells import cell_len
 from torchlap.judge.measurement import findings
 from torchlap.reports.run import terminal
 from torchlap.reports.run.headline import headline
+from torchlap.reports.run.labels import cell_label, variant
 from torchlap.reports.run.rows import judged
 from torchlap.runs.find import Named
+from torchlap.schema.arm import Arm
 from torchlap.schema.events import Event, Run
+from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group
 
 LEGEND = (
@@ -289,3 +292,14 @@ def test_an_overview_has_a_line_for_each_run() -> None:
         "\n"
         "Name one run to see it in full, or use --html to write a page of all runs.\n"
     )
+
+
+def test_an_arm_that_is_named_after_its_recipe_is_named_once() -> None:
+    arms = Arm("fp32"), Arm("bf16", recipe=Recipe("bf16"))
+    cells = tuple(replace(cell(recipe=arm.recipe or Recipe()), arm=arm.name) for arm in arms)
+    named = run([prepared(0), prepared(1), *rounds(SLOW, FAST)], plan(Group(cells), arms=arms))
+    lines = [line.strip() for line in table(named, 30).splitlines()]
+    assert any(line.startswith("cpu fp32: 40.0") for line in lines)
+    assert any(line.startswith("cpu bf16: 200.0") for line in lines)
+    assert [variant(row) for row in judged(named).rows] == ["cpu fp32", "cpu bf16"]
+    assert cell_label(judged(named).rows[0], judged(named).rows) == "resnet18, batch 4, fp32"

@@ -10,7 +10,19 @@ from torchlap.judge.compare.pairs import Across, Item, columns, pairs
 from torchlap.judge.machine.differences import differences
 from torchlap.runs.find import Named
 
-__all__ = ["SAME_BAND", "Across", "Change", "Column", "Compared", "Gate", "Verdict", "compare", "gate", "slower_by"]
+__all__ = [
+    "SAME_BAND",
+    "Across",
+    "Change",
+    "Column",
+    "Compared",
+    "Gate",
+    "Verdict",
+    "compare",
+    "gate",
+    "repeated",
+    "slower_by",
+]
 
 Gate = Literal["pass", "slower", "inconclusive"]
 
@@ -40,9 +52,9 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
     """Compare runs with the first of them, cell by cell.
 
     Args:
-        runs: at least two, or one across its devices or recipes. If a column has several results for a cell, the one
-            that was measured last counts.
-        across: what each column stands for: a file, a device, a version of torch, a machine, or a recipe.
+        runs: at least two, or one across its devices, recipes or arms. If a column has several results for a cell,
+            the one that was measured last counts.
+        across: what each column stands for: a file, a device, a version of torch, a machine, a recipe, or an arm.
         band: a ratio counts as the same if its whole interval is within this much of 1.
     """
     sides = columns(runs, across)
@@ -84,3 +96,19 @@ def gate(compared: Compared, share: float) -> Gate:
         return "slower"
     certain = all(change.ground is not None and change.ground.low >= 1 - share for change in compared.changes)
     return "pass" if certain else "inconclusive"
+
+
+def repeated(first: Compared, second: Compared, share: float) -> Gate:
+    """The gate after a run was repeated: `slower` only if a cell is certainly slower in both.
+
+    If the first is inconclusive, the second decides whether the gate passes.
+    """
+    slower = [{_place(change) for change in slower_by(compared, share)} for compared in (first, second)]
+    if slower[0] & slower[1]:
+        return "slower"
+    return "pass" if not slower[0] and gate(second, share) == "pass" else "inconclusive"
+
+
+def _place(change: Change) -> tuple[str, ...]:
+    """What makes it the same cell in another run."""
+    return change.column, change.model, str(change.batch), change.phase, change.recipe, change.device

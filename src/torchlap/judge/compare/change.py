@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from torchlap.judge.bottleneck import attention
 from torchlap.judge.compare.pairs import Item
-from torchlap.judge.measurement import disturbances
+from torchlap.judge.measurement import disturbances, pair_disturbances
 from torchlap.stats import Interval, unpaired_ratio
 
 Verdict = Literal["faster", "slower", "same", "inconclusive"]
@@ -112,7 +112,7 @@ def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) 
             return Outcome(reason=f"{item.named.name}: {kind}")
     old, new = before.cell, after.cell
     if before.named is after.named and old.is_baseline and new.speed_up:
-        return Outcome(new.speed_up.value, new.speed_up, PAIRED, verdict=_verdict(new.speed_up, band))
+        return _of_turns(after, new.speed_up, workload, band)
     if not (old.throughput and new.throughput):
         return _without_spread(before, after)
     between = 0.0 if before.named is after.named else BETWEEN_RUNS
@@ -121,6 +121,17 @@ def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) 
         return Outcome(interval.value, interval, f"not the same workload: {'; '.join(workload)}")
     reason, codes = _disturbed(before, after)
     return Outcome(interval.value, interval, reason, codes, "inconclusive" if reason else _verdict(interval, band))
+
+
+def _of_turns(after: Item, speed_up: Interval, workload: tuple[str, ...], band: float) -> Outcome:
+    """Two cells that took turns in one run; the arms of a run are the two sides of a change, so they must be alike."""
+    if workload and after.cell.cell.arm:
+        return Outcome(speed_up.value, speed_up, f"not the same workload: {'; '.join(workload)}")
+    disturbed = list(pair_disturbances(after.cell, after.conditions)) if after.cell.cell.arm else []
+    if disturbed:
+        reason = "; ".join(f"{finding.title} ({finding.code}: {finding.evidence})" for finding in disturbed)
+        return Outcome(speed_up.value, speed_up, reason, tuple(dict.fromkeys(one.code for one in disturbed)))
+    return Outcome(speed_up.value, speed_up, PAIRED, verdict=_verdict(speed_up, band))
 
 
 def _without_spread(before: Item, after: Item) -> Outcome:

@@ -12,7 +12,7 @@ from torchlap.runs.find import Named
 from torchlap.schema.events import Conditions
 from torchlap.schema.machine import Facts
 
-Across = Literal["files", "devices", "torch", "machine", "recipe"]
+Across = Literal["files", "devices", "torch", "machine", "recipe", "arm"]
 
 Row = tuple[str, int, str, str, str, str]
 """Model, batch, phase, recipe, which device of its machine, and arm."""
@@ -47,12 +47,15 @@ def _started(item: Item) -> str:
 
 def _items(named: Named, across: Across) -> Iterator[Item]:
     run = named.run
+    own_recipes = any(arm.recipe for arm in run.header.plan.arms)
+    free_of_recipe = ("recipe", "arm") if own_recipes else ("recipe",)
     for group in figures(run):
         for cell in group.cells:
             workload, device = cell.cell.workload, cell.cell.device
             slot = "" if across == "devices" else _slot(run.header.facts, device)
-            recipe = "" if across == "recipe" else str(cell.cell.recipe)
-            row = (workload.model, workload.batch, workload.phase, recipe, slot, cell.cell.arm)
+            recipe = "" if across in free_of_recipe else str(cell.cell.recipe)
+            arm = "" if across == "arm" else cell.cell.arm
+            row = (workload.model, workload.batch, workload.phase, recipe, slot, arm)
             yield Item(_LABELS[across](named, cell), row, named, cell, voided(cell), group.conditions)
 
 
@@ -62,6 +65,7 @@ _LABELS: dict[Across, Callable[[Named, CellResult], str]] = {
     "torch": lambda named, _: f"torch {named.run.header.facts.packages.get('torch', 'unknown')}",
     "machine": lambda named, _: _machine(named.run.header.facts),
     "recipe": lambda _, cell: str(cell.cell.recipe),
+    "arm": lambda _, cell: cell.cell.arm,
 }
 
 

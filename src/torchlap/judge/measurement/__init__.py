@@ -63,14 +63,31 @@ def disturbances(cell: CellResult, group: Conditions | None, facts: Facts) -> It
     yield from laps.two_speeds(cell)
     yield from laps.speed_up_drifts(cell)
     yield from conditions.fewer_threads(cell, facts)
-    if group is None:
-        return
+    if group is not None:
+        yield from _of_conditions(cell, group)
+
+
+def _of_conditions(cell: CellResult, group: Conditions) -> Iterable[Finding]:
     where = str(cell.cell)
     yield from conditions.others_on_cpu(group, where)
     for gpu in group.gpus:
         if gpu.device == cell.cell.device:
             yield from conditions.throttled(gpu, where)
     yield from conditions.swapped(group, where)
+
+
+def pair_disturbances(cell: CellResult, group: Conditions | None) -> Iterable[Finding]:
+    """What leaves no ground for the ratio of two cells that took turns.
+
+    Less than for `disturbances`: what changes the speed of both sides alike cancels in the ratio of every round.
+
+    Args:
+        cell: the one that is not the baseline.
+        group: the conditions of its group.
+    """
+    yield from laps.speed_up_drifts(cell)
+    if group is not None:
+        yield from _of_conditions(cell, group)
 
 
 def void(all_findings: Iterable[Finding]) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""The report of a run: terminal, Markdown, CSV, JSON, HTML page, charts."""
+"""The report of a run: terminal, Markdown, CSV, JSON, exports, HTML page, charts."""

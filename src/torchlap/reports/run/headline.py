@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from torchlap.judge.compare import SAME_BAND
-from torchlap.judge.measurement import disturbances
+from torchlap.judge.measurement import pair_disturbances
 from torchlap.reports.kit.text import clean
 from torchlap.reports.kit.units import is_vague, number, with_interval
 from torchlap.reports.run.rows import Results, Row
@@ -59,20 +59,19 @@ def _by_arm(results: Results, names: Mapping[str, str]) -> Iterator[str]:
         ratio = _range_of_ratios(compared)
         if len(compared) == 1 and compared[0].result.speed_up:
             ratio = with_interval(compared[0].result.speed_up, "x")
-        codes = _disturbed(results, {first, arm}, device)
+        codes = _disturbed(results, arm, device)
         but = f", but this was disturbed ({', '.join(codes)}): measure again" if codes else ""
         yield f"{arm} is {ratio} as fast as {first}{where}{_certainty(compared)}{but}."
 
 
-def _disturbed(results: Results, arms: set[str], device: str) -> tuple[str, ...]:
-    """The codes of what disturbed the cells of two arms on a device."""
-    facts = results.run.header.facts
+def _disturbed(results: Results, arm: str, device: str) -> tuple[str, ...]:
+    """The codes of what disturbed the ratio of an arm on a device."""
     found = [
         finding.code
         for group in figures(results.run)
         for cell in group.cells
-        if clean(cell.cell.arm) in arms and clean(cell.cell.device) == device
-        for finding in disturbances(cell, group.conditions, facts)
+        if clean(cell.cell.arm) == arm and clean(cell.cell.device) == device
+        for finding in pair_disturbances(cell, group.conditions)
     ]
     return tuple(dict.fromkeys(found))
 

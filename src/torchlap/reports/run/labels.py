@@ -12,12 +12,13 @@ def cell_label(row: Row, rows: Sequence[Row]) -> str:
     varying = [
         name for name in ("phase", "device", "recipe", "arm") if len({getattr(other, name) for other in rows}) > 1
     ]
-    return short(", ".join([row.model, f"batch {row.batch}", *(getattr(row, name) for name in varying)]), LONGEST_LABEL)
+    words = dict.fromkeys(getattr(row, name) for name in varying)  # an arm may be named after its recipe
+    return short(", ".join([row.model, f"batch {row.batch}", *words]), LONGEST_LABEL)
 
 
 def variant(row: Row) -> str:
-    """The device, recipe and arm, which share a color."""
-    return f"{row.device} {row.recipe} {row.arm}".rstrip()
+    """The device, recipe and arm, which share a color; an arm that is named after its recipe is named once."""
+    return " ".join(dict.fromkeys([row.device, row.recipe, row.arm])).rstrip()
 
 
 def is_drawable(interval: Interval) -> bool:

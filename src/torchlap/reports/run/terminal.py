@@ -136,7 +136,7 @@ def _list(results: Results) -> Iterator[RenderableType]:
         if title != above:
             yield Text(title, style="bold")
         above = title
-        name = " ".join([row.device, *(getattr(row, field) for field in extra)])
+        name = " ".join(dict.fromkeys([row.device, *(getattr(row, field) for field in extra)]))  # an arm named fp32
         unit = f" {results.rate}" if row.result.throughput and results.rate != "items/s" else ""
         yield indented(f"{name}: {row.throughput}{unit}")
         if row.speed_up:
