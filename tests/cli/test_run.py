@@ -12,6 +12,7 @@ from support import Command, known, only_cell, own, step_seconds
 from virtual import Clock
 
 from torchlap import figures, findings, load
+from torchlap.reports.kit.units import with_interval
 from torchlap.reports.run.plain import as_markdown
 from torchlap.schema.events import BreakdownMeasured, CellPrepared, Failure, PeaksMeasured, Round, RunFinished
 
@@ -68,7 +69,7 @@ def test_a_speed_up_over_the_cpu_is_shown_with_its_interval(torchlap: Command, o
     assert cpu.throughput is not None
     assert sim.speed_up is not None
     assert sim.speed_up.low <= sim.speed_up.value <= sim.speed_up.high < 1
-    assert f"({sim.speed_up.low:.4f} to {sim.speed_up.high:.4f})" in result.stdout
+    assert with_interval(sim.speed_up, "x") in result.stdout
 
 
 @pytest.mark.parametrize(

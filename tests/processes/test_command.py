@@ -83,6 +83,7 @@ def test_the_parent_of_a_run_is_small_and_survives_an_odd_environment(tmp_path: 
     assert is_complete(out)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_a_record_and_the_next_cell_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     done = run(own("killed"), own("paced"), *BRIEFLY, "--out", out)
@@ -139,15 +140,8 @@ def test_a_hung_worker_ends_with_its_parent(tmp_path: Path) -> None:
     assert all(has_ended(child.pid) for child in children)
 
 
-@pytest.mark.parametrize(
-    "streams",
-    [
-        "<&- >&- 2>&-",
-        pytest.param(">/dev/full", marks=pytest.mark.long),
-        pytest.param("2>/dev/full", marks=pytest.mark.long),
-        pytest.param("| true", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "| true"])
 def test_output_that_cannot_be_written_does_not_stop_a_run(streams: str, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     words = " ".join([*COMMAND, "run", own("paced"), *BRIEFLY, "--out", str(out), streams])

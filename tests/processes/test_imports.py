@@ -69,15 +69,20 @@ def test_a_run_finds_a_mismatched_torchvision_before_anything_is_imported(tmp_pa
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
-        ("import os; os.abort()", "SIGABRT"),
+        pytest.param("import os; os.abort()", "SIGABRT", marks=pytest.mark.long),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("raise ImportError('libcudart.so.13: cannot open')", "(ImportError: libcudart.so.13: cannot open)"),
-        ("raise RuntimeError('one line\\nand another')", "(RuntimeError: one line and another)"),
-        (
+        pytest.param(
+            "raise RuntimeError('one line\\nand another')",
+            "(RuntimeError: one line and another)",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
             "import os, time\nif os.fork() == 0:\n os.setsid(); time.sleep(20)\nraise ImportError('why')",
             "ImportError: why",
+            marks=pytest.mark.long,
         ),
-        ("raise SystemExit(7)", "status 7"),
+        pytest.param("raise SystemExit(7)", "status 7", marks=pytest.mark.long),
     ],
 )
 def test_the_doctor_diagnoses_an_import_that_fails(body: str, cause: str, tmp_path: Path) -> None:
@@ -103,17 +108,20 @@ def test_the_doctor_finds_a_mismatch_without_importing_anything(tmp_path: Path) 
     assert "torchvision 0.29.2 needs torch>=2.14.0, but torch 2.13.0" in done.stdout
 
 
-def test_no_report_names_the_user_the_host_or_the_home(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    ["text", pytest.param("markdown", marks=pytest.mark.long), pytest.param("json", marks=pytest.mark.long)],
+)
+def test_no_report_names_the_user_the_host_or_the_home(kind: str, tmp_path: Path) -> None:
     """The user and the home folder have a unique name; torch is in that folder, and importing it prints the name."""
     home = tmp_path / "zaphod"
     home.mkdir()
     fake_torch(home, f"raise ImportError('{home}/libtorch.so of zaphod')")
     words = {"HOME": str(home), "LOGNAME": "zaphod", "USER": "zaphod", "PYTHONPATH": str(home), "LD_PRELOAD": ""}
-    for kind in ("text", "markdown", "json"):
-        done = torchlap("doctor", "--format", kind, **words)
-        assert done.returncode == 2, done.stderr
-        assert "~/libtorch.so of <user>" in " ".join(done.stdout.replace("\\", "").split())
-        assert "zaphod" not in done.stdout
+    done = torchlap("doctor", "--format", kind, **words)
+    assert done.returncode == 2, done.stderr
+    assert "~/libtorch.so of <user>" in " ".join(done.stdout.replace("\\", "").split())
+    assert "zaphod" not in done.stdout
 
 
 def test_a_launcher_that_spawns_diagnoses_an_import_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

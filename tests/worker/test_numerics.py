@@ -47,7 +47,7 @@ def test_the_suite_ends_with_its_time(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
-        ("does_nothing_on_transposed:aten.addcdiv_.default", "Adam"),
+        pytest.param("does_nothing_on_transposed:aten.addcdiv_.default", "Adam", marks=pytest.mark.long),
         ("half_more_of_sliced:aten.convolution_backward.default", "conv2d, sliced weight"),
         pytest.param("half_more:aten.tanh_backward.default", "tanh", marks=pytest.mark.long),
         pytest.param("all_ones:aten.bernoulli_.float", "bernoulli_", marks=pytest.mark.long),
