@@ -17,9 +17,9 @@ from support import own
 
 from torchlap.reports.explain import CATALOGUE
 
-COMPARISONS = 60
-LEAST = 0.85
-"""If 93 of 100 intervals contain the truth, fewer than 51 of 60 do so in one of 100 tries."""
+COMPARISONS = 30
+LEAST = 0.8
+"""If 93 of 100 intervals contain the truth, fewer than 24 of 30 do so in one of 100 tries."""
 
 MOSTLY = {"TL206": 0.2}
 """In few laps, correlation does not always show."""

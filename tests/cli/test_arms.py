@@ -199,6 +199,7 @@ def two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, .
     return ("old=path:old", f"new=path:new,python:python,env:PYTHONPATH={site}")
 
 
+@pytest.mark.long
 def test_another_python_reads_the_file_of_its_own_folder(two_folders: tuple[str, ...]) -> None:
     options = Options(models=("net.py:make",), devices="cpu", batches=(4,), arms=parse_arms(two_folders))
     with api_arms.bench_of(options.arms) as bench:

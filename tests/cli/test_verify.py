@@ -58,7 +58,7 @@ def test_each_planted_fault_is_found_and_its_operator_is_named(name: str, torchl
 
 
 @pytest.mark.parametrize("model", ["layered", "layered_bfloat16", "layered_float16"])
-@pytest.mark.parametrize("recipe", ["fp32", "channels_last"])
+@pytest.mark.parametrize("recipe", ["fp32", pytest.param("channels_last", marks=pytest.mark.long)])
 def test_an_accelerator_without_a_fault_is_correct(model: str, recipe: str, torchlap: Command) -> None:
     (cell,) = cells(torchlap, own(model), *SIM, "--batch", 16, "--recipe", recipe)
     assert cell["verdict"] == "correct", cell

@@ -54,6 +54,7 @@ def is_complete(out: Path) -> bool:
     return isinstance(load(out).events[-1], RunFinished) and only_cell(load(out)).throughput is not None
 
 
+@pytest.mark.long
 def test_the_parent_of_a_run_is_small_and_survives_an_odd_environment(tmp_path: Path) -> None:
     script = (
         "import sys; from torchlap.cli.app import app\n"

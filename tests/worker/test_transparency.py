@@ -4,7 +4,7 @@ import pytest
 from audit_transparency import differences, run
 from audited_scripts import SCRIPTS
 
-QUICK = ("environment", "checkpoint")
+QUICK = ("environment",)
 """What most scripts do; `make test-all` runs the others, too, and benchmarks/audit_transparency.py many more."""
 
 
