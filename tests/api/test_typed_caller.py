@@ -97,7 +97,6 @@ def test_a_script_is_audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (run.exit_code, run.trace.steps, codes) == (0, 3, [])
 
 
-@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.models
 def test_the_2022_experiment_is_repaired_step_by_step(tmp_path: Path) -> None:

@@ -70,5 +70,5 @@ def audited(script: Path) -> tuple[torchlap.ScriptRun, list[str]]:
 
 def experiment(out: Path) -> torchlap.Ladder:
     """The 2022 experiment; it takes minutes."""
-    ladder: torchlap.Ladder = torchlap.audit_experiment(("alexnet",), budget_seconds=60.0, images=32, out=out)
+    ladder: torchlap.Ladder = torchlap.audit_experiment(("alexnet",), budget_seconds=30.0, images=16, out=out)
     return ladder

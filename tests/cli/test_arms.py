@@ -215,7 +215,7 @@ def test_another_python_reads_the_file_of_its_own_folder(two_folders: tuple[str,
 @pytest.mark.long
 def test_the_faster_of_two_folders_is_faster(two_folders: tuple[str, ...], out: Path) -> None:
     sides = [option for words in two_folders for option in ("--arm", words)]
-    result = invoke("run", "net.py:make", *CPU, *sides, "--budget", "60s", "--out", out)
+    result = invoke("run", "net.py:make", *CPU, *sides, "--budget", "30s", "--out", out)
     assert result.exit_code == 0, result.output
     speed_up = figures(load(out))[0].cells[1].speed_up
     assert speed_up is not None
