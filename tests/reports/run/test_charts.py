@@ -15,7 +15,7 @@ from torchlap.schema.workload import Group
 
 def drawn(shown: Run) -> dict[str, Chart]:
     """The charts of a run, by their titles."""
-    return {chart.title: chart for chart in charts.of_run(judged(shown), "a")}
+    return {chart.title: chart for chart in charts.of_run(judged(shown), "a").values()}
 
 
 def test_a_run_has_every_chart_that_it_has_data_for_with_a_summary() -> None:
@@ -75,7 +75,7 @@ def test_a_chart_says_how_many_cells_it_has_no_room_for() -> None:
     count = MOST_ROWS + 2
     laps = [event for place in range(count) for event in rounds(SLOW, FAST, group=place)]
     many = run(laps, plan(*(pair(model=f"net{place}") for place in range(count))))
-    speed_ups = next(charts.of_run(judged(many), "a"))
+    speed_ups = charts.of_run(judged(many), "a")["speed-ups"]
     assert speed_ups.summary.startswith(f"{count} cells")
     assert f"The first {MOST_ROWS} are drawn." in speed_ups.summary
 

@@ -56,8 +56,8 @@ def headline_png(results: Results) -> bytes:
     return encoded(drawn.figure, "png")
 
 
-def of_run(results: Results, prefix: str) -> Iterator[Chart]:
-    """The charts that a run has data for."""
+def of_run(results: Results, prefix: str) -> dict[str, Chart]:
+    """The charts that a run has data for, by their kind."""
     drawers: dict[str, Callable[[Results], Drawn | None]] = {
         "speed-ups": speed_ups,
         "throughput": throughputs,
@@ -66,10 +66,8 @@ def of_run(results: Results, prefix: str) -> Iterator[Chart]:
         "breakdown": breakdown,
         "roofline": roofline,
     }
-    for name, draw in drawers.items():
-        drawn = draw(results)
-        if drawn:
-            yield as_chart(drawn, f"{prefix}-{name}")
+    drawn = {kind: draw(results) for kind, draw in drawers.items()}
+    return {kind: as_chart(figure, f"{prefix}-{kind}") for kind, figure in drawn.items() if figure}
 
 
 def of_runs(runs: Sequence[tuple[Named, Results]], prefix: str) -> Iterator[Chart]:

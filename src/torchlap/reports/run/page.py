@@ -38,14 +38,6 @@ MOST_WHOLE = 10
 """Up to this many runs are shown in full; of more, the newest `KEPT_WHOLE`, and one line for each."""
 
 KEPT_WHOLE = 3
-PLACES = {
-    "hero": ("speed-ups", "throughput"),
-    "why": ("breakdown", "roofline"),
-    "charts": ("batches",),
-    "laps": ("laps",),
-}
-"""Where each chart of a run stands on its page."""
-
 LARGEST_DOWNLOAD = 16 << 20
 """The most bytes of a run file that a page contains."""
 
@@ -57,7 +49,10 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """Everything that the page shows of one run; every text is clean, and the template escapes it."""
+    """Everything that the page shows of one run; every text is clean, and the template escapes it.
+
+    `charts` are by their kind, as `charts.of_run` calls it: the template places each.
+    """
 
     anchor: str
     name: str
@@ -69,10 +64,7 @@ class Section(Struct, frozen=True, kw_only=True):
     table: Table
     legend: str
     failures: tuple[str, ...]
-    hero: tuple[Chart, ...]
-    why: tuple[Chart, ...]
-    charts: tuple[Chart, ...]
-    laps: tuple[Chart, ...]
+    charts: dict[str, Chart]
     findings: tuple[Entry, ...]
     severities: str
     check_up: tuple[Entry, ...]
@@ -153,11 +145,7 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
     run, facts = results.run, results.run.header.facts
     content = runfile.content(run)
     name = clean(named.name).rpartition("/")[2].removesuffix(".jsonl") or "run"
-    names, drawn = hardware_names(facts), charts.of_run(results, anchor)
-    placed: dict[str, list[Chart]] = {place: [] for place in PLACES}
-    for chart in map(_with_markup, drawn):
-        kind = chart.name.removeprefix(f"{anchor}-")
-        placed[next(place for place, kinds in PLACES.items() if kind in kinds)].append(chart)
+    names = hardware_names(facts)
     found = by_severity(entries(results.findings))
     return Section(
         anchor=anchor,
@@ -170,10 +158,7 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
         table=table(results),
         legend=" ".join([legend(results), *arms(results.run)]),
         failures=failures(results),
-        hero=tuple(placed["hero"]),
-        why=tuple(placed["why"]),
-        charts=tuple(placed["charts"]),
-        laps=tuple(placed["laps"]),
+        charts={kind: _with_markup(chart) for kind, chart in charts.of_run(results, anchor).items()},
         findings=tuple(found),
         severities=_severities(found),
         check_up=() if run.header.published else tuple(entries(diagnose(facts))),
