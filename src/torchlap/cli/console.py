@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
-from torchlap.cli.streams import drop_output
+from torchlap.cli.streams import try_write
 from torchlap.errors import EXIT_INTERRUPTED, EXIT_RUN_FILE, TorchlapError
 
 if TYPE_CHECKING:
@@ -57,17 +57,11 @@ def write_out(text: str, lost: str = "the results are in the run file") -> bool:
 
     A reader that stopped reading is not an error. A full disk is reported, with what became of the text.
     """
-    if not sys.stdout:
+    error = try_write(text)
+    if error is None or isinstance(error, BrokenPipeError):
         return True
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        drop_output()
-        if not isinstance(error, BrokenPipeError):
-            say(f"Cannot write to the standard output ({error.strerror}): {lost}.")
-            return False
-    return True
+    say(f"Cannot write to the standard output ({error.strerror}): {lost}.")
+    return False
 
 
 def show(report: str, code: int) -> NoReturn:

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import IO, ClassVar, NoReturn, Self
 
 from torchlap import __version__
-from torchlap.cli.streams import drop_output, open_closed_streams
+from torchlap.cli.streams import open_closed_streams, try_write
 from torchlap.errors import EXIT_FINE, EXIT_INSTALL, EXIT_INTERRUPTED, EXIT_RUN_FILE, EXIT_UNUSABLE, EXIT_USAGE
 from torchlap.judge import broken
 from torchlap.judge.findings import Finding
@@ -283,18 +283,13 @@ def _findings(python: str, installer: str, reason: str) -> list[Finding]:
 
 
 def _write(report: str) -> int:
-    if not sys.stdout:
+    error = try_write(report)
+    if error is None:
         return EXIT_UNUSABLE
-    try:
-        sys.stdout.write(report)
-        sys.stdout.flush()
-    except OSError as error:
-        drop_output()
-        if isinstance(error, BrokenPipeError):
-            return EXIT_FINE
-        _say(f"Cannot write to the standard output ({error.strerror}): the report is lost.")
-        return EXIT_RUN_FILE
-    return EXIT_UNUSABLE
+    if isinstance(error, BrokenPipeError):
+        return EXIT_FINE
+    _say(f"Cannot write to the standard output ({error.strerror}): the report is lost.")
+    return EXIT_RUN_FILE
 
 
 def _say(text: str) -> None:

@@ -61,8 +61,6 @@ def gate(
             seq=seq,
             phase=phase,
             recipe=recipe,
-            data=given.Data.mnist_1k,
-            weights=given.Weights.random,
             budget=budget,
             hang_limit=hang_limit,
         )

@@ -16,3 +16,16 @@ def open_closed_streams() -> None:
 def drop_output() -> None:
     """Send the standard output, with what is still buffered, to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def try_write(text: str) -> OSError | None:
+    """Write to the standard output, if it is open; the error, after which nothing more is written there."""
+    if not sys.stdout:
+        return None
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        drop_output()
+        return error
+    return None

@@ -72,8 +72,6 @@ def upgrade(
             seq=seq,
             phase=phase,
             recipe=recipe,
-            data=given.Data.mnist_1k,
-            weights=given.Weights.random,
             budget=budget,
             hang_limit=hang_limit,
             precision_target=precision_target,
