@@ -37,8 +37,8 @@ from torchlap.judge.compare import Compared, compare, gate, repeated
 from torchlap.judge.compare import Gate as Outcome
 from torchlap.runs.find import Named
 from torchlap.schema.arm import Arm
-from torchlap.schema.events import SCHEMA, Conditions, Header, Lap, Round, Run
-from torchlap.schema.machine import DeviceFacts, Facts
+from torchlap.schema.events import Conditions, Lap, Round, Run
+from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 from torchlap.stats import verdict
@@ -129,16 +129,6 @@ def _run(sides: Sequence[Sequence[float]], arms: Sequence[str], load: float) -> 
     rounds = next(look for look in LOOKS if look == MOST_ROUNDS or _decided([side[:look] for side in sides]))
     device = DeviceFacts("cpu", "cpu")
     cells = tuple(Cell(Workload("simulated", 1), Recipe(), device.name, arm) for arm in arms)
-    facts = Facts(
-        cpu="simulated",
-        physical_cores=1,
-        usable_cores=1,
-        memory_bytes=0,
-        system="",
-        architecture="",
-        python="",
-        devices=(device,),
-    )
     named = tuple(Arm(arm) for arm in arms if arm)
     plan = Plan(suite="own", groups=(Group(cells),), precision_target=TARGET, arms=named)
     events = [
@@ -146,7 +136,7 @@ def _run(sides: Sequence[Sequence[float]], arms: Sequence[str], load: float) -> 
         for turns in zip(*(side[:rounds] for side in sides), strict=True)
     ]
     conditions = Conditions(group=0, seconds=10.0, others_cpu_share=load)
-    return Run(Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan), (*events, conditions))
+    return Run(noise.header_of((device,), plan), (*events, conditions))
 
 
 def _decided(sides: Sequence[Sequence[float]]) -> bool:

@@ -188,10 +188,8 @@ def _decided(slow: list[list[float]], fast: list[list[float]]) -> bool:
     return verdict([*speeds, ratios], TARGET) is not None
 
 
-def as_run(slow: list[list[float]], fast: list[list[float]]) -> Run:
-    """A run file with these laps, turn by turn."""
-    devices = DeviceFacts("cpu", "cpu"), DeviceFacts("sim:0", "sim")
-    cells = tuple(Cell(Workload("simulated", 1), Recipe(), device.name) for device in devices)
+def header_of(devices: tuple[DeviceFacts, ...], plan: Plan) -> Header:
+    """The header of a run file of a simulated machine."""
     facts = Facts(
         cpu="simulated",
         physical_cores=1,
@@ -202,8 +200,14 @@ def as_run(slow: list[list[float]], fast: list[list[float]]) -> Run:
         python="",
         devices=devices,
     )
-    plan = Plan(suite="own", groups=(Group(cells),), precision_target=TARGET)
-    header = Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan)
+    return Header(schema=SCHEMA, torchlap="", started="", facts=facts, plan=plan)
+
+
+def as_run(slow: list[list[float]], fast: list[list[float]]) -> Run:
+    """A run file with these laps, turn by turn."""
+    devices = DeviceFacts("cpu", "cpu"), DeviceFacts("sim:0", "sim")
+    cells = tuple(Cell(Workload("simulated", 1), Recipe(), device.name) for device in devices)
+    header = header_of(devices, Plan(suite="own", groups=(Group(cells),), precision_target=TARGET))
     rounds = []
     for turns in zip(slow, fast, strict=True):
         laps = [Lap(cell, 1, seconds, 1.0) for cell, turn in enumerate(turns) for seconds in turn]

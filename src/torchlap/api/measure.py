@@ -47,13 +47,13 @@ def measure(
         if batch is not None or others or options:
             raise UsageError("Options cannot be combined with other arguments: set them in the Options instead.")
         return _run(checked(model), listener, progress=progress)
-    if model is None or isinstance(model, str) or _are_names(model):
+    names = _names(model)
+    if names is not None:
         if others:
             raise UsageError(
                 "Only a module can be followed by a batch and a loss: pass the other arguments by keyword, like "
                 'devices="cuda:0".'
             )
-        names = () if model is None else (model,) if isinstance(model, str) else tuple(model)  # type: ignore[arg-type]  # names
         return _run(options_of(names, batch, options), listener, progress=progress)
     if not callable(getattr(model, "state_dict", None)):
         raise UsageError(
@@ -67,8 +67,13 @@ def measure(
         return _run(options_of((name,), None, options), listener, progress=progress)
 
 
-def _are_names(model: object) -> bool:
-    return isinstance(model, list | tuple) and all(isinstance(name, str) for name in model)
+def _names(model: object) -> tuple[str, ...] | None:
+    """The names of models; empty if nothing is given, None if it is something else."""
+    if model is None:
+        return ()
+    if isinstance(model, str):
+        return (model,)
+    return tuple(model) if isinstance(model, list | tuple) and all(isinstance(name, str) for name in model) else None
 
 
 def _run(options: Options, listener: Listener | None, *, progress: bool) -> result.Run:
