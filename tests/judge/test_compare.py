@@ -83,7 +83,7 @@ def test_accelerators_belong_together_whatever_their_names() -> None:
 
 def test_cells_whose_data_arrives_differently_are_compared_and_the_difference_is_named() -> None:
     (change,) = compared_with(at(100.0), at(50.0, recipe=Recipe(workers=4))).changes
-    assert change.differences == ("data resident vs. loader(4)",)
+    assert change.differences == ("data resident vs. workers:4",)
     compared = compared_with(at(100.0), at(50.0, recipe=Recipe("bf16")))
     assert compared.changes == ()
     assert compared.unmatched == ("before: resnet18, batch 4, cpu", "after: resnet18, batch 4, cpu, bf16")

@@ -304,8 +304,8 @@ def test_an_arm_may_have_a_recipe_of_its_own_where_every_arm_can_run() -> None:
     arms = (Arm("a"), Arm("b", recipe=Recipe("tf32")))
     (only,) = arm_groups([RESNET], [Recipe(workers=2)], ("cpu", "cuda:0"), arms)
     assert [(cell.device, str(cell.recipe)) for cell in only.cells] == [
-        ("cuda:0", "fp32+loader(2)"),
-        ("cuda:0", "tf32+loader(2)"),
+        ("cuda:0", "fp32+workers:2"),
+        ("cuda:0", "tf32+workers:2"),
     ]
     with pytest.raises(UsageError, match="No device supports the recipe of every arm"):
         arm_groups([RESNET], [Recipe()], ("cpu",), (Arm("a"), Arm("b", recipe=Recipe("bf16")), arms[1]))

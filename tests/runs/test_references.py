@@ -43,7 +43,7 @@ def test_the_2022_protocol_on_an_h100_was_bound_by_its_loader_at_batch_64_and_by
     cells = [cell for group in figures(run) for cell in group.cells]
     found = {str(cell.cell): bottleneck(cell, peaks(run)[cell.cell.device]) for cell in cells}
     assert {
-        name.removesuffix(", cuda:0, fp32+loader(4)"): analysis.kind for name, analysis in found.items() if analysis
+        name.removesuffix(", cuda:0, fp32+workers:4"): analysis.kind for name, analysis in found.items() if analysis
     } == {
         "alexnet, batch 4": "launch",
         "alexnet, batch 64": "input",

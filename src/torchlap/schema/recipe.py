@@ -1,34 +1,65 @@
 """How a workload is run: the recipe, and the words of `--recipe`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
 from torchlap.errors import UsageError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+Workers = Annotated[int, Meta(ge=0, le=1024)]
+Some = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class Recipe(Struct, frozen=True, omit_defaults=True):
-    """How a workload is run. `workers` counts DataLoader processes; None keeps the data resident on the device."""
+    """How a workload is run.
+
+    Attributes:
+        compile_mode: of torch.compile; only with `compile`.
+        workers: DataLoader processes; None keeps the data resident on the device.
+        graph: the whole step is captured once and replayed.
+        cudnn_benchmark: cuDNN tries its convolution algorithms and keeps the fastest.
+        foreach: the optimizer updates all parameters in a few calls.
+        layout_opt_off: inductor leaves the memory format of convolutions as it is.
+        threads: of an operator on the CPU; None for as many as there are cores.
+        pinned: the loader's batches are in page-locked memory, and are copied without waiting.
+        persistent: the loader's processes live on from epoch to epoch.
+        prefetch: batches that each of the loader's processes keeps ready; None for torch's default.
+    """
 
     precision: Precision = "fp32"
     memory_format: MemoryFormat = "auto"
     compile: bool = False
     fused: bool = False
-    workers: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    workers: Workers | None = None
+    compile_mode: CompileMode = "default"
+    graph: bool = False
+    cudnn_benchmark: bool = False
+    foreach: bool = False
+    layout_opt_off: bool = False
+    threads: Some | None = None
+    pinned: bool = False
+    persistent: bool = False
+    prefetch: Some | None = None
 
     def __str__(self) -> str:
-        """The words that `--recipe` takes, joined by plus signs, then how the data arrives."""
+        """The words that `--recipe` takes, joined by plus signs."""
         usual = Recipe()
         words: list[str] = [self.precision]
         for word, (field, value) in RECIPE_WORDS.items():
             if getattr(self, field) == value and getattr(usual, field) != value and word not in words:
                 words.append(word)
-        if self.workers is not None:
-            words.append(f"loader({self.workers})")
+        for word, field in VALUED_WORDS.items():
+            value = getattr(self, field)
+            if value == getattr(usual, field):
+                continue
+            if word in words:  # compile:MODE instead of compile
+                words.remove(word)
+            words.append(f"{word}:{value}")
         return "+".join(words)
 
 
@@ -40,31 +71,78 @@ RECIPE_WORDS: dict[str, tuple[str, object]] = {
     "contiguous": ("memory_format", "contiguous"),
     "channels_last": ("memory_format", "channels_last"),
     "compile": ("compile", True),
+    "layout_opt_off": ("layout_opt_off", True),
+    "graph": ("graph", True),
     "fused": ("fused", True),
+    "foreach": ("foreach", True),
+    "cudnn_benchmark": ("cudnn_benchmark", True),
+    "pinned": ("pinned", True),
+    "persistent": ("persistent", True),
 }
 """Each word of a recipe: the field that it sets, and to what. A new word is a row here and a field above."""
 
+VALUED_WORDS = {"compile": "compile_mode", "threads": "threads", "workers": "workers", "prefetch": "prefetch"}
+"""Words that take a value after a colon, like `threads:4`: the field that it sets."""
+
+REQUIRES = {
+    "layout_opt_off": ("compile", "compile"),
+    "pinned": ("workers", "workers:N"),
+    "persistent": ("workers", "workers:N"),
+    "prefetch": ("workers", "workers:N"),
+}
+"""Fields that mean nothing without another one: its name, and the word that sets it."""
+
 
 def parse_recipe(text: str, workers: int | None = None) -> Recipe:
-    """A recipe from its words, joined by plus signs, like `bf16+channels_last+fused`.
+    """A recipe from its words, joined by plus signs, like `bf16+channels_last+fused` or `compile:max-autotune+graph`.
 
     Args:
         text: the words; what is not named keeps its default.
-        workers: DataLoader processes; None keeps the data resident on the device.
+        workers: DataLoader processes, if no word says how many; None keeps the data resident on the device.
 
     Raises:
-        UsageError: for an unknown word, or two that exclude each other.
+        UsageError: for an unknown word, two that exclude each other, or one that another one is missing for.
     """
     settings: dict[str, object] = {}
     words: dict[str, str] = {}
     for word in text.split("+"):
-        if word not in RECIPE_WORDS:
-            raise UsageError(f"Unknown recipe term {word!r}: join any of {', '.join(RECIPE_WORDS)} with +.")
-        field, value = RECIPE_WORDS[word]
-        if settings.setdefault(field, value) != value:
-            raise UsageError(
-                f"The recipe {text!r} names both {words[field]} and {word}: choose one, or give two recipes separated "
-                "by a comma."
-            )
-        words[field] = word
-    return msgspec.convert(settings | {"workers": workers}, Recipe)
+        for field, value in _settings(word).items():
+            if settings.setdefault(field, value) != value:
+                raise UsageError(
+                    f"The recipe {text!r} names both {words[field]} and {word}: choose one, or give two recipes "
+                    "separated by a comma."
+                )
+            words[field] = word
+    recipe = msgspec.convert({"workers": workers} | settings, Recipe)
+    _check_together(text, recipe)
+    return recipe
+
+
+def _settings(word: str) -> dict[str, object]:
+    """The fields that one word sets, and to what."""
+    name, colon, value = word.partition(":")
+    if not colon and name in RECIPE_WORDS:
+        return dict([RECIPE_WORDS[name]])
+    if not colon or name not in VALUED_WORDS:
+        known = (*RECIPE_WORDS, "compile:MODE", *(f"{each}:N" for each in VALUED_WORDS if each != "compile"))
+        raise UsageError(f"Unknown recipe term {word!r}: join any of {', '.join(known)} with +.")
+    if name == "compile":
+        if value not in get_args(CompileMode):
+            raise UsageError(f"Unknown compile mode {value!r}: choose from {', '.join(get_args(CompileMode))}.")
+        return {"compile": True, "compile_mode": value}
+    least = 0 if name == "workers" else 1
+    if not (value.isascii() and value.isdecimal() and least <= int(value) <= 1024):  # noqa: PLR2004  as in Recipe
+        raise UsageError(f"Invalid recipe term {word!r}: use {name}:N with a whole number from {least} to 1024.")
+    return {VALUED_WORDS[name]: int(value)}
+
+
+def _check_together(text: str, recipe: Recipe) -> None:
+    """Check that words which need another one have it, and that no two contradict each other."""
+    usual = {field.name: field.default for field in fields(Recipe)}
+    for field, (needed, word) in REQUIRES.items():
+        if getattr(recipe, field) != usual[field] and getattr(recipe, needed) == usual[needed]:
+            raise UsageError(f"The recipe {text!r} has {field} without {word}: add it.")
+    if recipe.fused and recipe.foreach:
+        raise UsageError(f"The recipe {text!r} has both fused and foreach: an optimizer uses one of them.")
+    if (recipe.persistent or recipe.prefetch) and not recipe.workers:
+        raise UsageError(f"The recipe {text!r} needs at least one process of the loader: use workers:1 or more.")

@@ -158,7 +158,7 @@ def test_a_custom_model_in_eval_with_a_recipe_in_80_columns() -> None:
         table(OWN, 80)
         == f"""
 net.py:build, batch 4
-  cpu eval bf16+channels_last+fused+loader(2): 40.0 (39.6 to 40.4) images/s
+  cpu eval bf16+channels_last+fused+workers:2: 40.0 (39.6 to 40.4) images/s
 
 In parentheses: the 95% interval.
 

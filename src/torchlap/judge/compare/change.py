@@ -201,7 +201,7 @@ def _shape(sizes: tuple[int, ...]) -> str:
 def _setting_differences(before: Item, after: Item) -> Iterator[str]:
     """What else may have changed the speed."""
     recipes = before.cell.cell.recipe, after.cell.cell.recipe
-    ways = ["resident" if recipe.workers is None else f"loader({recipe.workers})" for recipe in recipes]
+    ways = ["resident" if recipe.workers is None else f"workers:{recipe.workers}" for recipe in recipes]
     yield from _named("data", *ways)
     yield from _named("model file", *(_file_hash(item) for item in (before, after)))
     plans = before.named.run.header.plan, after.named.run.header.plan
