@@ -640,6 +640,15 @@ def test_figures_leave_time_for_what_follows_them() -> None:
     assert world.now < 105
 
 
+def test_the_last_figure_comes_before_what_follows_the_figures() -> None:
+    slow = {(name, "cpu"): 7.5 for name in "abcd"}
+    world = World(lambda cell: slow.get((cell.workload.model, cell.device), 0.02))
+    session, events = measured(world, plan_of(*(group(name, 4, ("cpu", "cuda:0")) for name in "abcd")))
+    assert failures(events) == []
+    assert all(len(tally.laps(0)) >= 2 for tally in session.tallies)
+    assert 77 < max(event.at_seconds for event in events if isinstance(event, Round)) < 100
+
+
 def test_a_slow_step_is_not_run_again_for_its_breakdown() -> None:
     _, events = measured(World(lambda _: 8.0), plan_of(group("vgg16", 64, ("cpu",))))
     assert [event.reason for event in breakdowns(events)] == ["the analysis would take about 32 s; raise --budget"]
