@@ -327,9 +327,11 @@ def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:
     world = World(fast)
     recipes = (Recipe(), Recipe(compile=True))
     groups = [Group(tuple(Cell(Workload(name, 4), recipe, "cuda:0") for recipe in recipes)) for name in "ab"]
-    measured(world, plan_of(*groups))
+    _, events = measured(world, replace(plan_of(*groups), precision_target=1e-9))
     prepared = [cell for what, cell in world.order if what == "prepare"]
     assert [name.endswith("compile") for name in prepared[:3]] == [False, False, True]
+    first = {event.group: event.at_seconds for event in reversed(events) if isinstance(event, Round)}
+    assert max(first.values()) < 5
 
 
 @pytest.mark.parametrize("breaks", [False, True])

@@ -211,9 +211,10 @@ class Session:
         chosen = next_up(candidates)
         self._borrow(chosen)
         seconds = share(chosen, candidates, self._context.left())
-        if any(cell.recipe.compile for cell in self._context.plan.groups[chosen.number].cells):
+        positions, cells = positions_of(chosen.number), self._context.plan.groups[chosen.number].cells
+        if any(cells[position].recipe.compile for position in positions):
             most_seconds = inf  # another visit would have to compile again
-        self._measure_group(chosen.number, positions_of(chosen.number), seconds, most_seconds)
+        self._measure_group(chosen.number, positions, seconds, most_seconds)
         return chosen.number
 
     def _borrow(self, chosen: Pending) -> None:
