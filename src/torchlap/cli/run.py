@@ -111,7 +111,7 @@ def shown(
     from torchlap.api.run import measure
 
     _check_resume(options)
-    interrupt_on(signal.SIGTERM)
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
     with Display(output, why=why, columns=columns) as display:
         try:
             measure(options, display.listener())

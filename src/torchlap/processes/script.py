@@ -1,5 +1,6 @@
 """Run a script in a process of its own, under the tracer or without it, and survive it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +15,14 @@ from msgspec.structs import replace
 
 from torchlap.errors import InstallError, UsageError
 from torchlap.machine.import_trials import hidden_by_python_path, hiding_files
+from torchlap.processes.system import descendants, kill_process
 from torchlap.schema.trace import ScriptRun, Trace
 
 IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "AttributeError")
 """How a script ends whose own file, such as numpy.py, replaces a module: the file lacks what the module has."""
+
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+"""A script gets SIGINT instead: Python ends at once on these."""
 
 GRACE_SECONDS = 10.0
 """How long an interrupted script has to end by itself."""
@@ -46,11 +51,28 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
         raise UsageError(f"The script {script} {reason}: choose a Python file.")
     with TemporaryDirectory(prefix="torchlap-") as folder:
         trace = Path(folder) / "trace.json"
-        command = [sys.executable, str(TRACER), str(trace), script, *arguments]
-        with subprocess.Popen(command, stdout=sys.stderr if quiet else None) as process:
+        with _lifeline() as line, _started(line, trace, script, arguments, quiet=quiet) as process:
             stopped, interrupted = _watched(process, stop_after)
         hidden = _hidden(path.parent)
         return _read(trace, process.returncode, hidden, stopped=stopped, interrupted=interrupted)
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """A pipe that the script's process reads from: when this process is gone, however it ended, the pipe is, too."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def _started(
+    lifeline: int, trace: Path, script: str, arguments: Sequence[str], *, quiet: bool
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, str(TRACER), str(lifeline), str(trace), script, *arguments]
+    return subprocess.Popen(command, stdout=sys.stderr if quiet else None, pass_fds=(lifeline,))
 
 
 def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
@@ -61,22 +83,24 @@ def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tu
         signals.append(number)
         process.send_signal(signal.SIGINT)
 
-    with _on_sigterm(pass_on):
+    with _on_signals(pass_on):
         stopped, interrupted = _waited(process, stop_after)
     return stopped, interrupted or bool(signals)
 
 
 @contextmanager
-def _on_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Let SIGTERM end the script before this process; only the main thread can handle signals."""
+def _on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the script before this process; only the main thread can handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    handled = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _waited(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
@@ -96,6 +120,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(GRACE_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        for child in descendants(process.pid):
+            kill_process(child)
         process.kill()
         process.wait()
 

@@ -5,13 +5,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import IO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import psutil
 
 from torchlap.processes.failures import CellFailedError, how_it_ended
-from torchlap.processes.system import ask_where, descendants, kill_group, kill_process, out_of_memory_kills, tail
+from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process, out_of_memory_kills
 from torchlap.schema.messages import (
     LONGEST_LINE,
     Build,
@@ -65,7 +65,7 @@ class Process(Protocol):
 class Worker:
     """One process that holds cells."""
 
-    def __init__(self, process: Process, connection: socket.socket, log: IO[bytes]) -> None:
+    def __init__(self, process: Process, connection: socket.socket, log: Log) -> None:
         self._process = process
         self._connection = connection
         self._log = log
@@ -188,6 +188,5 @@ class Worker:
                 kill_group(self.pid)  # with all that the worker started
                 status = self._process.reap()
                 self._connection.close()
-                with self._log:
-                    self._ended = status, tail(self._log)
+                self._ended = status, self._log.tail()
             return self._ended

@@ -10,6 +10,7 @@ from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import (
     BreakdownMeasured,
     CellPrepared,
+    ClockJumped,
     Conditions,
     Event,
     Failure,
@@ -59,6 +60,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
         prepared: how it was warmed up the first time; a cell may be built more than once in a run.
         builds: its laps, by the builds that ran them; each build restarts the training.
         slow_steps: how many times as fast the steps are without the rare slow ones; 1.0 if those do not matter.
+        clock_jumps: turns in which the machine slept or its clock was set; their laps are not among `laps`.
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.
         speed_up: over the group's baseline.
@@ -76,6 +78,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
     breakdown: Breakdown | None = None
     builds: tuple[Build, ...] = ()
     slow_steps: float = 1.0
+    clock_jumps: tuple[ClockJumped, ...] = ()
 
     @property
     def estimate(self) -> float | None:
@@ -109,6 +112,7 @@ class Tally:
         self.failures: dict[int, Failure] = {}
         self.numerics: dict[int, Numerics] = {}
         self.breakdowns: dict[int, Breakdown] = {}
+        self.clock_jumps: list[ClockJumped] = []
         self.rounds: list[dict[int, list[Lap]]] = []
         """The laps of each cell in each round."""
         self.stopped: StopReason | None = None
@@ -131,6 +135,8 @@ class Tally:
                 self.failures[cell] = event
             case Round(laps=laps):
                 self._add_round(laps)
+            case ClockJumped():
+                self.clock_jumps.append(event)
             case Conditions():
                 self.conditions = event
             case GroupFinished(reason=reason):
@@ -205,6 +211,7 @@ class Tally:
             breakdown=self.breakdowns.get(number),
             builds=tuple(self._builds(number, laps)),
             slow_steps=slow_steps,
+            clock_jumps=tuple(jump for jump in self.clock_jumps if jump.cell == number),
         )
 
     def _builds(self, number: int, laps: list[Lap]) -> Iterator[Build]:

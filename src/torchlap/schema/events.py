@@ -156,6 +156,22 @@ class Round(Struct, frozen=True, tag="round", tag_field="event"):
     laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
 
 
+class ClockJumped(Struct, frozen=True, tag="clock_jumped", tag_field="event", kw_only=True):
+    """The machine slept during a cell's turn, or its clock was set: the turn's laps are kept here, and count for nothing.
+
+    Attributes:
+        asleep_seconds: how long the machine slept.
+        wall_seconds: by how much its clock was set; also what a virtual machine missed while it was paused.
+    """
+
+    group: Count
+    cell: Count
+    at_seconds: Seconds
+    asleep_seconds: Seconds
+    wall_seconds: Finite
+    laps: Annotated[tuple[Lap, ...], Meta(max_length=1000)] = ()
+
+
 class Failure(Struct, frozen=True, tag="failure", tag_field="event", kw_only=True):
     """Why a cell has no figure. `estimate_seconds` is the expected time of a step, where one could be estimated."""
 
@@ -216,6 +232,7 @@ Event = (
     | NumericsChecked
     | CellPrepared
     | Round
+    | ClockJumped
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured

@@ -37,6 +37,7 @@ def _of_cell(cell: CellResult, cells: list[CellResult], run: Run) -> Iterable[Fi
     yield from laps.speed_up_drifts(cell)
     yield from conditions.fewer_threads(cell, run.header.facts)
     yield from conditions.fell_back(cell)
+    yield from conditions.clock_jumped(cell)
     yield from training.not_finite(cell)
     yield from training.does_not_learn(cell)
     yield from training.no_loss(cell)
