@@ -1,6 +1,9 @@
 """From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from statistics import median
 
 from msgspec import Struct
@@ -113,8 +116,10 @@ class Tally:
         self.numerics: dict[int, Numerics] = {}
         self.breakdowns: dict[int, Breakdown] = {}
         self.clock_jumps: list[ClockJumped] = []
-        self.rounds: list[dict[int, list[Lap]]] = []
-        """The laps of each cell in each round."""
+        self.rounds = 0
+        self.turns: dict[int, dict[int, tuple[Lap, ...]]] = {}
+        """The laps of each cell, by the number of the round in which they ran."""
+        self.lap_counts: Counter[int] = Counter()
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
 
@@ -126,7 +131,7 @@ class Tally:
                     self._reset()
             case CellPrepared(cell=cell, preparation=preparation):
                 self.prepared.setdefault(cell, preparation)
-                self.builds.setdefault(cell, []).append((preparation, len(self.laps(cell))))
+                self.builds.setdefault(cell, []).append((preparation, self.lap_counts[cell]))
             case NumericsChecked(cell=cell, numerics=numerics):
                 self.numerics[cell] = numerics
             case BreakdownMeasured(cell=cell, breakdown=breakdown):
@@ -145,10 +150,11 @@ class Tally:
                 pass
 
     def _add_round(self, laps: Iterable[Lap]) -> None:
-        turns: dict[int, list[Lap]] = {}
-        for lap in laps:
-            turns.setdefault(lap.cell, []).append(lap)
-        self.rounds.append(turns)
+        for cell, turn in groupby(sorted(laps, key=attrgetter("cell")), key=attrgetter("cell")):
+            turns = self.turns.setdefault(cell, {})
+            turns[self.rounds] = tuple(turn)
+            self.lap_counts[cell] += len(turns[self.rounds])
+        self.rounds += 1
 
     def living(self) -> list[int]:
         """The cells that are prepared and have not failed, in the plan's order."""
@@ -156,20 +162,21 @@ class Tally:
 
     def laps(self, cell: int) -> list[Lap]:
         """The cell's laps, in the order of time."""
-        return [lap for turns in self.rounds for lap in turns.get(cell, ())]
+        return [lap for turn in self.turns.get(cell, {}).values() for lap in turn]
 
     def throughputs(self, cell: int) -> list[list[float]]:
         """Items a second of the cell's laps, turn by turn."""
         batch = self.group.cells[cell].workload.batch
-        return [[items_per_second(lap, batch) for lap in turns[cell]] for turns in self.rounds if cell in turns]
+        return [[items_per_second(lap, batch) for lap in turn] for turn in self.turns.get(cell, {}).values()]
 
     def ratios(self, cell: int) -> list[float]:
         """The cell's throughput divided by the baseline's, one value for each round in which both have a turn."""
         batch, baseline = self.group.cells[cell].workload.batch, self.group.cells[0].workload.batch
+        firsts = self.turns.get(0, {})
         return [
-            turn_items_per_second(turns[cell], batch) / turn_items_per_second(turns[0], baseline)
-            for turns in self.rounds
-            if cell in turns and 0 in turns
+            turn_items_per_second(turn, batch) / turn_items_per_second(firsts[number], baseline)
+            for number, turn in self.turns.get(cell, {}).items()
+            if number in firsts
         ]
 
     def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:
@@ -185,7 +192,7 @@ class Tally:
     def result(self, confidence: float) -> GroupResult:
         """The figures, with intervals at `confidence`."""
         cells = tuple(self._cell(number, confidence) for number in range(len(self.group.cells)))
-        return GroupResult(cells, len(self.rounds), self.stopped, self.conditions)
+        return GroupResult(cells, self.rounds, self.stopped, self.conditions)
 
     def _cell(self, number: int, confidence: float) -> CellResult:
         failure = self.failures.get(number)

@@ -130,7 +130,7 @@ class PeaksMeasured(Struct, frozen=True, tag="peaks", tag_field="event"):
     peaks: Peaks
 
 
-class Lap(Struct, frozen=True):
+class Lap(Struct, frozen=True, gc=False):
     """A timed block of steps, closed by one device synchronization.
 
     Attributes:

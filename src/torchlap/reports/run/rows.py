@@ -1,5 +1,6 @@
 """What every format of a run's report shows: one row per cell, computed once. Text from a run file is not trusted."""
 
+from collections import Counter
 from pathlib import PurePath
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torchlap.judge.measurement import findings, voided
 from torchlap.judge.numerics import verdict
 from torchlap.reports.kit.figures import speed_up_text, throughput_text
 from torchlap.reports.kit.text import clean
-from torchlap.runs.figures import CellResult, figures, peaks
+from torchlap.runs.figures import CellResult, GroupResult, figures, peaks
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run
 from torchlap.schema.workload import Cell
@@ -59,6 +60,7 @@ class Results(Struct, frozen=True):
     """
 
     run: Run
+    groups: tuple[GroupResult, ...]
     rows: tuple[Row, ...]
     peaks: dict[str, Peaks]
     columns: tuple[ExtraColumn, ...] = ()
@@ -66,7 +68,7 @@ class Results(Struct, frozen=True):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What to know before believing the figures; computed on demand, because a list of many runs needs none."""
-        return findings(self.run)
+        return findings(self.run, self.groups)
 
     @property
     def rate(self) -> str:
@@ -78,7 +80,8 @@ class Results(Struct, frozen=True):
 def judged(run: Run, columns: tuple[ExtraColumn, ...] = ()) -> Results:
     """Compute what every format shows of a run, with these columns beside the usual ones."""
     names, reached = model_names(run), peaks(run)
-    results = [result for group in figures(run) for result in group.cells]
+    groups = figures(run)
+    results = [result for group in groups for result in group.cells]
     mixed = len({result.cell.workload.unit for result in results}) > 1
     rows = tuple(
         _row(
@@ -90,7 +93,7 @@ def judged(run: Run, columns: tuple[ExtraColumn, ...] = ()) -> Results:
         )
         for result in results
     )
-    return Results(run, rows, reached, columns)
+    return Results(run, groups, rows, reached, columns)
 
 
 def _row(result: CellResult, model: str, void: str, analysis: Bottleneck | None, *, mixed: bool) -> Row:
@@ -119,8 +122,8 @@ def model_names(run: Run) -> dict[str, str]:
     """A name for each model of a run; a user's file without its folders, unless two files have the same name."""
     models = dict.fromkeys(cell.workload.model for group in run.header.plan.groups for cell in group.cells)
     short = {model: _without_folders(model) for model in models}
-    names = list(short.values())
-    return {model: clean(name if names.count(name) == 1 else model) for model, name in short.items()}
+    names = Counter(short.values())
+    return {model: clean(name if names[name] == 1 else model) for model, name in short.items()}
 
 
 def _without_folders(model: str) -> str:
