@@ -171,7 +171,9 @@ def print_rows(name: str, words: Sequence[str], source: random.Random, moments: 
         longest = max(result.seconds for result in results)
         resumed = sum(result.resumed for result in results)
         wrong = sum(bool(result.wrong) for result in results)
-        print(f"| {name} | {number.name} | {len(results)} | {quick} | {longest:.2f} s | {resumed} | {wrong} |", flush=True)
+        print(
+            f"| {name} | {number.name} | {len(results)} | {quick} | {longest:.2f} s | {resumed} | {wrong} |", flush=True
+        )
 
 
 def with_file(name: str, words: Sequence[str], path: Path) -> tuple[str, ...]:

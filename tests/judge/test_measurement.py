@@ -357,7 +357,10 @@ def test_a_run_without_events_is_judged_too() -> None:
 
 @pytest.mark.parametrize(
     ("asleep", "wall", "evidence"),
-    [(40.0, 0.0, "asleep for 40 s; 1 turn was left out"), (0.0, -3600.0, "clock moved by -3600 s; 1 turn was left out")],
+    [
+        (40.0, 0.0, "asleep for 40 s; 1 turn was left out"),
+        (0.0, -3600.0, "clock moved by -3600 s; 1 turn was left out"),
+    ],
 )
 def test_a_turn_in_which_the_machine_slept_is_reported_and_counts_for_nothing(
     asleep: float, wall: float, evidence: str

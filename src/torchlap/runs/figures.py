@@ -1,6 +1,6 @@
 """From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
 
-from collections import Counter
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -41,11 +41,13 @@ LEAST_LAPS = 2
 
 def items_per_second(lap: Lap, batch: int) -> float:
     """The throughput of a lap of steps of that batch."""
-    return turn_items_per_second((lap,), batch)
+    return (lap.items or batch * lap.steps) / lap.seconds
 
 
 def turn_items_per_second(laps: Sequence[Lap], batch: int) -> float:
     """The throughput of several laps together: all items over all seconds."""
+    if len(laps) == 1:
+        return items_per_second(laps[0], batch)
     return sum(lap.items or batch * lap.steps for lap in laps) / sum(lap.seconds for lap in laps)
 
 
@@ -63,6 +65,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
         prepared: how it was warmed up the first time; a cell may be built more than once in a run.
         builds: its laps, by the builds that ran them; each build restarts the training.
         slow_steps: how many times as fast the steps are without the rare slow ones; 1.0 if those do not matter.
+        speeds: items a second of each lap.
         clock_jumps: turns in which the machine slept or its clock was set; their laps are not among `laps`.
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.
@@ -81,6 +84,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
     breakdown: Breakdown | None = None
     builds: tuple[Build, ...] = ()
     slow_steps: float = 1.0
+    speeds: tuple[float, ...] = ()
     clock_jumps: tuple[ClockJumped, ...] = ()
 
     @property
@@ -88,8 +92,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
         """Items a second, also where a single lap leaves it without an interval; None for a cell without a figure."""
         if self.throughput is not None:
             return self.throughput.value
-        speeds = [items_per_second(lap, self.cell.workload.batch) for lap in self.laps]
-        return median(speeds) if speeds and self.failure is None else None
+        return median(self.speeds) if self.speeds and self.failure is None else None
 
 
 class GroupResult(Struct, frozen=True):
@@ -99,6 +102,31 @@ class GroupResult(Struct, frozen=True):
     rounds: int
     stopped: StopReason | None
     conditions: Conditions | None = None
+
+
+class Turns:
+    """The turns of one cell, as compactly as a file of a million rounds needs."""
+
+    def __init__(self) -> None:
+        self.of_round: list[tuple[Lap, ...]] = []
+        """The laps of each turn, in the order of time."""
+        self.numbers = array("q")
+        """The round of each turn."""
+        self.laps = 0
+
+    def add(self, number: int, laps: tuple[Lap, ...]) -> None:
+        """Take in the turn of a round."""
+        self.numbers.append(number)
+        self.of_round.append(laps)
+        self.laps += len(laps)
+
+    def beside(self, others: "Turns") -> Iterable[tuple[tuple[Lap, ...], tuple[Lap, ...]]]:
+        """The turns of the rounds in which another cell had a turn, too, each with the other's."""
+        if self.numbers == others.numbers:
+            return zip(self.of_round, others.of_round, strict=True)
+        known = dict(zip(others.numbers, others.of_round, strict=True))
+        own = zip(self.numbers, self.of_round, strict=True)
+        return ((turn, known[number]) for number, turn in own if number in known)
 
 
 class Tally:
@@ -117,9 +145,8 @@ class Tally:
         self.breakdowns: dict[int, Breakdown] = {}
         self.clock_jumps: list[ClockJumped] = []
         self.rounds = 0
-        self.turns: dict[int, dict[int, tuple[Lap, ...]]] = {}
-        """The laps of each cell, by the number of the round in which they ran."""
-        self.lap_counts: Counter[int] = Counter()
+        self.turns: dict[int, Turns] = {}
+        """Those of each cell."""
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
 
@@ -131,13 +158,19 @@ class Tally:
                     self._reset()
             case CellPrepared(cell=cell, preparation=preparation):
                 self.prepared.setdefault(cell, preparation)
-                self.builds.setdefault(cell, []).append((preparation, self.lap_counts[cell]))
+                self.builds.setdefault(cell, []).append((preparation, self._turns(cell).laps))
             case NumericsChecked(cell=cell, numerics=numerics):
                 self.numerics[cell] = numerics
             case BreakdownMeasured(cell=cell, breakdown=breakdown):
                 self.breakdowns[cell] = breakdown
             case Failure(cell=cell):
                 self.failures[cell] = event
+            case _:
+                self._add_of_group(event)
+
+    def _add_of_group(self, event: Event) -> None:
+        """Take in one event about several cells, or about when they ran."""
+        match event:
             case Round(laps=laps):
                 self._add_round(laps)
             case ClockJumped():
@@ -151,10 +184,13 @@ class Tally:
 
     def _add_round(self, laps: Iterable[Lap]) -> None:
         for cell, turn in groupby(sorted(laps, key=attrgetter("cell")), key=attrgetter("cell")):
-            turns = self.turns.setdefault(cell, {})
-            turns[self.rounds] = tuple(turn)
-            self.lap_counts[cell] += len(turns[self.rounds])
+            if cell not in self.turns:
+                self.turns[cell] = Turns()
+            self.turns[cell].add(self.rounds, tuple(turn))
         self.rounds += 1
+
+    def _turns(self, cell: int) -> "Turns":
+        return self.turns.get(cell) or Turns()
 
     def living(self) -> list[int]:
         """The cells that are prepared and have not failed, in the plan's order."""
@@ -162,21 +198,19 @@ class Tally:
 
     def laps(self, cell: int) -> list[Lap]:
         """The cell's laps, in the order of time."""
-        return [lap for turn in self.turns.get(cell, {}).values() for lap in turn]
+        return [lap for turn in self._turns(cell).of_round for lap in turn]
 
     def throughputs(self, cell: int) -> list[list[float]]:
         """Items a second of the cell's laps, turn by turn."""
         batch = self.group.cells[cell].workload.batch
-        return [[items_per_second(lap, batch) for lap in turn] for turn in self.turns.get(cell, {}).values()]
+        return [[items_per_second(lap, batch) for lap in turn] for turn in self._turns(cell).of_round]
 
     def ratios(self, cell: int) -> list[float]:
         """The cell's throughput divided by the baseline's, one value for each round in which both have a turn."""
         batch, baseline = self.group.cells[cell].workload.batch, self.group.cells[0].workload.batch
-        firsts = self.turns.get(0, {})
         return [
-            turn_items_per_second(turn, batch) / turn_items_per_second(firsts[number], baseline)
-            for number, turn in self.turns.get(cell, {}).items()
-            if number in firsts
+            turn_items_per_second(turn, batch) / turn_items_per_second(first, baseline)
+            for turn, first in self._turns(cell).beside(self._turns(0))
         ]
 
     def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:
@@ -218,6 +252,7 @@ class Tally:
             breakdown=self.breakdowns.get(number),
             builds=tuple(self._builds(number, laps)),
             slow_steps=slow_steps,
+            speeds=tuple(speed for turn in turns for speed in turn),
             clock_jumps=tuple(jump for jump in self.clock_jumps if jump.cell == number),
         )
 

@@ -145,7 +145,7 @@ class Lap(Struct, frozen=True, gc=False):
     items: Positive | None = None
 
 
-class Round(Struct, frozen=True, tag="round", tag_field="event"):
+class Round(Struct, frozen=True, tag="round", tag_field="event", gc=False):
     """The laps of one round of a group, in the order in which they ran; `at_seconds` is since the start.
 
     Each living cell has a turn, in which a fast cell may lap several times in a row.
@@ -157,7 +157,7 @@ class Round(Struct, frozen=True, tag="round", tag_field="event"):
 
 
 class ClockJumped(Struct, frozen=True, tag="clock_jumped", tag_field="event", kw_only=True):
-    """The machine slept during a cell's turn, or its clock was set: the turn's laps are kept here, and count for nothing.
+    """The machine slept during a cell's turn, or its clock was set: the laps are kept here, and count for nothing.
 
     Attributes:
         asleep_seconds: how long the machine slept.

@@ -154,8 +154,8 @@ CLOCK_JUMPED = Rule(
     "TL225",
     "warning",
     "the machine slept, or its clock was set",
-    "A lap in which the machine slept, a virtual machine was paused, or the clock was set cannot be trusted. The laps of "
-    "these turns are in the run file, and are not part of the result.",
+    "A lap in which the machine slept, a virtual machine was paused, or the clock was set cannot be trusted. The laps "
+    "of these turns are in the run file, and are not part of the result.",
     "Keep the machine awake while it measures (systemd-inhibit or caffeinate), and measure again if laps are few.",
 )
 

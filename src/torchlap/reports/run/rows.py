@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from torchlap.judge.bottleneck import Bottleneck, bottleneck
 from torchlap.judge.findings import Finding
@@ -19,6 +20,9 @@ from torchlap.schema.workload import Cell
 
 ExtraColumn = Literal["utilization"]
 """Columns that the table has only on request."""
+
+MOST_CELLS = 1000
+"""More rows take a terminal or a page many seconds, and nobody reads them."""
 
 USUAL = {"phase": "train", "recipe": "fp32", "arm": ""}
 
@@ -64,6 +68,11 @@ class Results(Struct, frozen=True):
     rows: tuple[Row, ...]
     peaks: dict[str, Peaks]
     columns: tuple[ExtraColumn, ...] = ()
+
+    @property
+    def first(self) -> "Results":
+        """The cells that a terminal and a page show one by one; a file may have any number."""
+        return replace(self, rows=self.rows[:MOST_CELLS])
 
     @property
     def findings(self) -> tuple[Finding, ...]:
