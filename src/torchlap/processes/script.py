@@ -139,9 +139,7 @@ def _read(path: Path, code: int, hidden: str, *, stopped: bool, interrupted: boo
             raise UsageError("The script was stopped before anything was recorded: raise --stop-after.")
         remedy = hidden or ": run it by itself, and check torch with torchlap doctor"
         raise InstallError(f"The script ended ({_how(code)}) before anything was recorded{remedy}.")
-    if path.stat().st_size > LARGEST_TRACE:
-        raise UsageError("The script's trace is too large: stop it earlier with --stop-after.")
-    trace = msgspec.json.decode(path.read_bytes(), type=Trace)
+    trace = read_trace(path)
     killed = signal.Signals(-code).name if code < 0 else ""
     status = 128 - code if code < 0 else code
     if trace.ending == "under way":
@@ -149,6 +147,22 @@ def _read(path: Path, code: int, hidden: str, *, stopped: bool, interrupted: boo
     if trace.ending == "raised" and trace.error.startswith(IMPORT_ERRORS):
         trace = replace(trace, error=f"{trace.error}{hidden}")
     return ScriptRun(trace, status, killed, stopped, interrupted)
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace. A script shares its process with the tracer, so its trace may hold anything.
+
+    Raises:
+        UsageError: if it is too large, or no valid trace.
+    """
+    if path.stat().st_size > LARGEST_TRACE:
+        raise UsageError("The script's trace is too large: stop it earlier with --stop-after.")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Trace)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"The script's trace cannot be read ({error}): run the script by itself, and report this to torchlap."
+        ) from None
 
 
 def run_untraced(script: Path, arguments: Sequence[str]) -> str:
