@@ -26,6 +26,7 @@ from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import (
+    INVALID,
     Checked,
     Description,
     Explained,
@@ -144,7 +145,7 @@ def of_messages(source: random.Random) -> str:
     content = broken(json.dumps(changed(reply, known, source)).encode(), source).replace(b"\n", b"")
     try:
         decoded = decode_reply(content)
-    except msgspec.DecodeError:
+    except INVALID:
         return "invalid"
     assert isinstance(decoded, get_args(Reply))
     return "decoded"

@@ -110,10 +110,21 @@ def _waited(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tup
         process.send_signal(signal.SIGINT)
         _end(process)
         return True, False
-    except KeyboardInterrupt:  # the terminal sends it to the script, too
+    except KeyboardInterrupt:
+        if not _is_in_a_terminal():  # which sends it to the script, too
+            process.send_signal(signal.SIGINT)
         _end(process)
         return False, True
     return False, False
+
+
+def _is_in_a_terminal() -> bool:
+    """Whether this process, with the script, is what a terminal's Ctrl-C ends."""
+    try:
+        with Path("/dev/tty").open("rb") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -133,9 +144,15 @@ def _hidden(folder: Path) -> str:
 
 
 def _read(path: Path, code: int, hidden: str, *, stopped: bool, interrupted: bool) -> ScriptRun:
-    """The trace; of a script that was killed, the last one that was written. `hidden` may explain a failed import."""
+    """The trace; of a script that was killed, the last one that was written. `hidden` may explain a failed import.
+
+    Raises:
+        KeyboardInterrupt: if it was interrupted before anything was recorded.
+    """
     if not path.exists():
-        if interrupted or stopped:
+        if interrupted:
+            raise KeyboardInterrupt
+        if stopped:
             raise UsageError("The script was stopped before anything was recorded: raise --stop-after.")
         remedy = hidden or ": run it by itself, and check torch with torchlap doctor"
         raise InstallError(f"The script ended ({_how(code)}) before anything was recorded{remedy}.")

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-import msgspec
 import psutil
 
 from torchlap.processes.failures import CellFailedError, how_it_ended
 from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process, out_of_memory_kills
 from torchlap.schema.messages import (
+    INVALID,
     LONGEST_LINE,
     Build,
     Check,
@@ -155,7 +155,7 @@ class Worker:
             raise self._death(doing)
         try:
             return decode_reply(line)
-        except msgspec.DecodeError as error:
+        except INVALID as error:
             output = self.kill()
             raise CellFailedError("error", f"The worker's answer is invalid ({error}).", output) from None
 

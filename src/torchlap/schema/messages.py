@@ -2,7 +2,7 @@
 
 import signal
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
 from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
@@ -15,6 +15,9 @@ from torchlap.schema.workload import Cell, DataName, Weights
 
 WHERE_SIGNAL = signal.SIGUSR1
 """Asks a hung worker to print its stack into its log."""
+
+INVALID = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a message may raise."""
 
 LONGEST_LINE = 1 << 20
 """Bytes. No message is longer."""
