@@ -377,3 +377,22 @@ def test_a_damaged_file_is_loaded_or_refused(changes: list[tuple[int, int, bytes
 def test_the_fuzzed_file_is_valid_before_it_is_damaged(path: Path) -> None:
     path.write_bytes(VALID)
     assert load(path) == Run(HEADER, tuple(EVENTS))
+
+
+@pytest.mark.parametrize(("bound", "limit"), [("MOST_LINES", 2), ("LARGEST_FILE", 10_000)])
+def test_a_file_never_grows_beyond_what_can_be_read(
+    bound: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runfile, bound, limit)
+    path = tmp_path / "run.jsonl"
+    file = RunFile.create(path)
+
+    def fill() -> None:
+        for _ in range(1000):
+            file.append(header())
+
+    with pytest.raises(RunFileError, match="is full"):
+        fill()
+    file.close()
+    assert path.stat().st_size <= 10_000 + limit
+    assert path.read_bytes().count(b"\n") <= max(limit, 2)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from torchlap.cli import options as given
-from torchlap.cli.console import color, errors_in_one_sentence, say, show_as, width
+from torchlap.cli.console import color, errors_in_one_sentence, say, show_as, width, without_collections
 from torchlap.errors import EXIT_FINE, EXIT_INCONCLUSIVE, EXIT_SOME_CELLS_FAILED
 
 EPILOG = (
@@ -66,7 +66,7 @@ def compare(
     from torchlap.judge.compare import gate
     from torchlap.reports import compare as reports
 
-    with errors_in_one_sentence():
+    with errors_in_one_sentence(), without_collections():
         limit = words.parse_share(fail_if_slower, "limit") if fail_if_slower is not None else None
         compared = compare_runs(*runs, across=across.value, band=words.parse_share(band, "band"), warn=say)
         code = EXIT_CODES[gate(compared, limit) if limit is not None else "pass"]

@@ -3,6 +3,7 @@
 Nothing outside `torchlap.cli` prints or exits.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -98,6 +99,18 @@ def errors_in_one_sentence() -> Iterator[None]:
             raise typer.Exit(EXIT_RUN_FILE) from None
         say(f"torchlap: a system resource is unavailable ({error}): free memory or disk space, or close open files.")
         raise typer.Exit(EXIT_RUN_FILE) from None
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Pause the search for garbage: among the millions of objects of a large file it takes as long as the rest."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def interrupt_on(*signals: signal.Signals) -> None:

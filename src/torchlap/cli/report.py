@@ -14,6 +14,7 @@ from torchlap.cli.console import (
     say,
     show,
     width,
+    without_collections,
     write_out,
 )
 from torchlap.cli.display import formatted
@@ -48,7 +49,7 @@ def report(
     from torchlap.reports.run import terminal
     from torchlap.runs.find import find_runs
 
-    with errors_in_one_sentence():
+    with errors_in_one_sentence(), without_collections():
         if (html or png) and (output is not given.Format.table or why):
             raise UsageError("--html and --png write complete files: omit --format and --why.")
         extra = given.extra_columns(columns, output)

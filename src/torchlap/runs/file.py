@@ -25,11 +25,11 @@ from torchlap.schema.events import SCHEMA, Event, Header, Run
 LONGEST_LINE = 4 << 20
 """Bytes. A header with 10,000 comparisons takes about 3 MiB."""
 
-LARGEST_FILE = 192 << 20
+LARGEST_FILE = 128 << 20
 """Bytes. A day of laps takes about 100 MiB."""
 
-MOST_LINES = 1_100_000
-"""A report of so many takes less than 1 GiB."""
+MOST_LINES = 600_000
+"""A report of so many takes less than 10 s and 1 GiB."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The errors of a disk, a quota or a file that is full."""
@@ -62,9 +62,9 @@ _kind_decoder = msgspec.json.Decoder(_Kind)
 class RunFile:
     """A run file open for appending. Use `create` or `reopen`."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, lines: int = 0) -> None:
         self.path = path
-        self._file = file
+        self._file, self._lines = file, lines
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -106,7 +106,7 @@ class RunFile:
             file.seek(0, os.SEEK_END)
         except OSError as error:
             raise _unwritable(path, error) from None
-        return cls(path, file)
+        return cls(path, file, text.count(b"\n"))
 
     def append(self, event: Event) -> None:
         """Write one line and flush it to the disk.
@@ -124,8 +124,10 @@ class RunFile:
                 f"--resume {shlex.quote(str(self.path))}."
             ) from None
         before = self._file.tell()
-        if before + len(line) > LARGEST_FILE:
-            raise RunFileError(f"The run file {self.path} is full ({LARGEST_FILE >> 20} MiB): start a new run.")
+        if before + len(line) > LARGEST_FILE or self._lines >= MOST_LINES:
+            limit = f"{LARGEST_FILE >> 20} MiB or {MOST_LINES} lines"
+            raise RunFileError(f"The run file {self.path} is full ({limit}): start a new run.")
+        self._lines += 1
         try:
             self._file.write(line)
             self._file.flush()

@@ -55,6 +55,9 @@ LONGEST_NAME = 30
 LONGEST_LABEL = 38
 MOST_ROWS = 48
 MOST_PANELS = 12
+MOST_SERIES = 2 * len(SERIES)
+"""In a panel."""
+
 MOST_POINTS = 300
 """More laps of a cell than this are drawn as the medians of this many groups."""
 

@@ -7,7 +7,7 @@ from matplotlib.ticker import NullFormatter
 
 from torchlap.reports.kit.drawing import (
     MOST_PANELS,
-    MOST_ROWS,
+    MOST_SERIES,
     SERIES,
     Drawn,
     line_legend,
@@ -46,7 +46,7 @@ def by_batch(results: Results) -> Drawn | None:
     rows = [row for row in rows if row.model in models[:MOST_PANELS]]
     with styled():
         figure, panels = side_by_side(len(models[:MOST_PANELS]), 1.75)
-        lines = list(dict.fromkeys(_line(row) for row in rows))[:MOST_ROWS]
+        lines = list(dict.fromkeys(_line(row) for row in rows))[:MOST_SERIES]
         for axes, model in zip(panels, models, strict=False):
             points = [row for row in rows if row.model == model]
             for place, line in enumerate(lines):
@@ -97,7 +97,7 @@ def _style_panel(axes: Axes, title: str, batches: Sequence[int]) -> None:
 def _gains(rows: Sequence[Row], model: str) -> str:
     """The throughput at the smallest batch and at the largest, of each device and recipe."""
     words = []
-    for name in list(dict.fromkeys(variant(row) for row in rows))[:MOST_ROWS]:
+    for name in list(dict.fromkeys(variant(row) for row in rows))[:MOST_SERIES]:
         points = [row for row in rows if row.model == model and variant(row) == name and row.result.throughput]
         points.sort(key=lambda row: row.result.cell.workload.batch)
         if len(points) >= LEAST_POINTS:

@@ -11,7 +11,7 @@ from torchlap.reports.kit.drawing import (
     FAINT,
     MOST_PANELS,
     MOST_POINTS,
-    MOST_ROWS,
+    MOST_SERIES,
     SERIES,
     Drawn,
     dot_legend,
@@ -62,7 +62,7 @@ def laps(results: Results) -> Drawn | None:
 def _draw_group(axes: Axes, group: Group, laps_of: dict[int, Points], names: list[str]) -> list[str]:
     """Draw a group; the range of each cell in words. `names` collects the devices and recipes, which share a color."""
     ranges = []
-    for position, cell in enumerate(group.cells[:MOST_ROWS]):
+    for position, cell in enumerate(group.cells[:MOST_SERIES]):
         drawable = [(at, speed) for at, speed in laps_of.get(position, ()) if DRAWABLE[0] < speed < DRAWABLE[1]]
         if len(drawable) < LEAST_LAPS:
             continue
