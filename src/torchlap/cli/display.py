@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torchlap.api.run import Listener
     from torchlap.measuring.context import Status
     from torchlap.reports.run.rows import ExtraColumn
+    from torchlap.runs.energy import Prices
     from torchlap.schema.events import Event, Header, Run
 
 
@@ -20,8 +21,15 @@ SPARE_LINES = 3
 class Display:
     """A live view of one run."""
 
-    def __init__(self, output: Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()) -> None:
-        self._output, self._why, self._columns = output, why, columns
+    def __init__(
+        self,
+        output: Format,
+        *,
+        why: bool,
+        columns: "tuple[ExtraColumn, ...]" = (),
+        prices: "Prices | None" = None,
+    ) -> None:
+        self._output, self._why, self._columns, self._prices = output, why, columns, prices
         self._header: Header | None = None
         self._events: list[Event] = []
         self._said: set[int] = set()
@@ -98,25 +106,35 @@ class Display:
         """Print the figures that there are, in the requested format."""
         self._live.stop()
         if self.run is not None:
-            text = formatted(self.run, self._output, why=self._why, path=self.path, columns=self._columns)
+            text = formatted(
+                self.run, self._output, why=self._why, path=self.path, columns=self._columns, prices=self._prices
+            )
             self.printed &= write_out(text)
 
 
 def formatted(
-    run: "Run", output: Format, *, why: bool, path: Path | None = None, columns: "tuple[ExtraColumn, ...]" = ()
+    run: "Run",
+    output: Format,
+    *,
+    why: bool,
+    path: Path | None = None,
+    columns: "tuple[ExtraColumn, ...]" = (),
+    prices: "Prices | None" = None,
 ) -> str:
     """A run in a format; of the table, the part below the machine."""
     from torchlap.reports.run import plain, terminal
+    from torchlap.runs.energy import Prices
 
+    paid = prices or Prices()
     match output:
         case Format.table:
-            return terminal.report(run, path, width(), color=color(), why=why, columns=columns)
+            return terminal.report(run, path, width(), color=color(), why=why, columns=columns, prices=paid)
         case Format.markdown:
-            return plain.as_markdown(run, why=why, columns=columns)
+            return plain.as_markdown(run, why=why, columns=columns, prices=paid)
         case Format.csv:
-            return plain.as_csv(run)
+            return plain.as_csv(run, paid)
         case Format.json:
-            return plain.as_json(run, path)
+            return plain.as_json(run, path, paid)
         case _:
             return _exported(run, output)
 

@@ -8,6 +8,7 @@ from torchlap.measuring.plan import LARGEST_BATCH, LONGEST_SECONDS, seconds_of
 from torchlap.reports.run.rows import ExtraColumn
 from torchlap.schema.workload import Phase
 
+MOST_PRICE = 1e6
 LEAST_SHARE, MOST_SHARE = 0.001, 0.5
 """Below is the clock's own noise; above, a figure means nothing."""
 
@@ -69,6 +70,18 @@ def parse_seconds(text: str, what: str) -> float:
     if not 0 < seconds <= LONGEST_SECONDS:
         raise UsageError(f"Invalid {what} {text!r}: use a positive time of at most a week, like 90s, 5m or 1h.")
     return seconds
+
+
+def parse_price(text: str, what: str) -> float:
+    """A price such as `0.30`, in any currency; `what` it is the price of.
+
+    Raises:
+        UsageError: for anything but a number above 0 and up to a million.
+    """
+    price = float(text) if re.fullmatch(r"[0-9]{0,7}\.?[0-9]{1,9}", text.strip()) else 0.0
+    if not 0 < price <= MOST_PRICE:
+        raise UsageError(f"Invalid price per {what} {text!r}: use a positive number, like 0.30.")
+    return price
 
 
 def parse_target(text: str, what: str = "precision target") -> float:

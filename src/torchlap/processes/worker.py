@@ -21,6 +21,7 @@ from torchlap.schema.messages import (
     Explain,
     Failed,
     Hello,
+    MeasureIdle,
     MeasurePeaks,
     Progress,
     Release,
@@ -46,6 +47,7 @@ DOING: dict[type[Request], str] = {
     RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
+    MeasureIdle: "measuring idle power",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

@@ -7,6 +7,7 @@ from msgspec.json import Decoder, Encoder
 
 from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
 from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.energy import IdlePower, Joules
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
@@ -114,6 +115,8 @@ class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
     Attributes:
         seconds: after so many no further lap begins; it matters where steps become slower.
         settle_seconds: how long the worker may wait afterwards until its threads are idle, for another worker's turn.
+        metered: read the device's energy meter before the first lap and after the last.
+        wait_seconds: before the lead-in, chosen by chance: turns must not keep in step with the meter's counter.
     """
 
     slot: int
@@ -122,6 +125,8 @@ class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
     laps: int = 1
     seconds: float = 1e9
     settle_seconds: float = 0.0
+    metered: bool = False
+    wait_seconds: float = 0.0
 
 
 class Explain(Struct, frozen=True, tag="explain", kw_only=True):
@@ -138,6 +143,12 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     slot: int
     limit_seconds: float
     known: tuple[Precision, ...] = ()
+
+
+class MeasureIdle(Struct, frozen=True, tag="measure_idle"):
+    """Ask what the energy meter of a device counts while torch is loaded there and nothing runs."""
+
+    device: str
 
 
 class Release(Struct, frozen=True, tag="release"):
@@ -161,6 +172,7 @@ Request = (
     | RunLaps
     | Explain
     | MeasurePeaks
+    | MeasureIdle
     | Release
 )
 
@@ -244,11 +256,23 @@ class Failed(Struct, frozen=True, tag="failed"):
     detail: str
 
 
+class Used(Struct, frozen=True):
+    """The energy that a device used from before the first lap of a turn until after its last, and how long that was."""
+
+    joules: Joules
+    seconds: Span
+
+
 class LapsDone(Struct, frozen=True, tag="laps_done"):
-    """The laps of a turn, in order; `failed` is why it ended early, if it did."""
+    """The laps of a turn, in order; `failed` is why it ended early, if it did.
+
+    Attributes:
+        used: only if it was requested, the device has a meter, and the turn did not fail.
+    """
 
     laps: tuple[LapTime, ...]
     failed: Failed | None = None
+    used: Used | None = None
 
 
 class Released(Struct, frozen=True, tag="released"):
@@ -259,6 +283,12 @@ class Explained(Struct, frozen=True, tag="explained"):
     """Where the step spends its time."""
 
     breakdown: Breakdown
+
+
+class IdleRead(Struct, frozen=True, tag="idle_read"):
+    """What the meter counted, or why it could not be read."""
+
+    idle: IdlePower
 
 
 class PeaksReached(Struct, frozen=True, tag="peaks"):
@@ -281,6 +311,7 @@ Reply = (
     | Released
     | Explained
     | PeaksReached
+    | IdleRead
     | Failed
 )
 

@@ -94,6 +94,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
+        energy: read the devices' energy meters during turns.
     """
 
     suite: Name
@@ -109,6 +110,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     items: Positive | None = None
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
+    energy: bool = False
 
 
 def is_own_file(model: str) -> bool:

@@ -1,6 +1,7 @@
 """Answer requests about cells: build one, check its results, warm it up, run laps, break its step down."""
 
 import gc
+import time
 from math import ceil
 from typing import BinaryIO
 
@@ -18,8 +19,10 @@ from torchlap.schema.messages import (
     Explain,
     Explained,
     Hello,
+    IdleRead,
     LapsDone,
     LapTime,
+    MeasureIdle,
     MeasurePeaks,
     PeaksReached,
     Prepared,
@@ -33,13 +36,14 @@ from torchlap.schema.messages import (
     SuiteChecked,
     Tried,
     TryOut,
+    Used,
     Verified,
     Verify,
     WarmUp,
     decode_request,
     encode,
 )
-from torchlap.worker import devices
+from torchlap.worker import devices, meters
 from torchlap.worker.breakdown import peaks
 from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
@@ -61,6 +65,17 @@ class Held:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.step: Step | None = None
+        self._meter: meters.Meter | None = None
+        self._has_meter = True
+
+    def read_meter(self) -> meters.Reading | None:
+        """The device's energy meter now; None if it has none, which `meters.measure_idle` explains."""
+        if self._meter is None and self._has_meter:
+            try:
+                self._meter = meters.meter(self.bench.device)
+            except meters.NoMeterError:
+                self._has_meter = False
+        return meters.read(self._meter) if self._meter else None
 
     def prepared(self) -> Step:
         """The step.
@@ -100,7 +115,7 @@ class CellServer:
 
     def _handle(self, request: Request) -> Reply:
         match request:
-            case Hello() | Describe() | TryOut() | CheckSuite():
+            case Hello() | Describe() | TryOut() | CheckSuite() | MeasureIdle():
                 return self._about_devices(request)
             case Check():
                 return check(request)
@@ -153,7 +168,7 @@ class CellServer:
         if trim:
             devices.release_cached_memory(torch.device("cpu"))
 
-    def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
+    def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite | MeasureIdle) -> Reply:
         """Requests that need no cell."""
         match request:
             case Hello():
@@ -165,6 +180,8 @@ class CellServer:
                 return Tried(try_out(device, self._report))
             case CheckSuite(device=device, thorough=thorough, limit_seconds=limit):
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough, limit_seconds=limit))
+            case MeasureIdle(device=device):
+                return IdleRead(meters.measure_idle(device))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
         bench = held.bench
@@ -207,7 +224,8 @@ class CellServer:
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
-        step, laps = held.prepared(), list[LapTime]()
+        step, laps, before = held.prepared(), list[LapTime](), list[meters.Reading | None]()
+        time.sleep(request.wait_seconds)
         try:
             timing.turn(
                 step,
@@ -217,14 +235,24 @@ class CellServer:
                 lead_in=request.lead_in,
                 after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps))),
                 seconds=request.seconds,
+                before_laps=lambda: before.append(held.read_meter() if request.metered else None),
             )
+            used = _used(before[0], held)
         except BaseException as error:
             if not laps:
                 raise
             return LapsDone(tuple(laps), failure(error))
         if request.settle_seconds:
             timing.settle(request.settle_seconds)
-        return LapsDone(tuple(laps))
+        return LapsDone(tuple(laps), used=used)
+
+
+def _used(before: meters.Reading | None, held: Held) -> Used | None:
+    """The energy since a reading; None without one."""
+    after = held.read_meter() if before else None
+    if before is None or after is None:
+        return None
+    return Used(max(0.0, after.joules - before.joules), after.seconds - before.seconds)
 
 
 def _watch(bench: Bench, step: Step, step_seconds: float) -> Watched | None:

@@ -26,10 +26,11 @@ from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import ExtraColumn, Results, Row, judged
+from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, Row, judged
 from torchlap.reports.run.side_by_side import side_by_side
 from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
 from torchlap.runs import file as runfile
+from torchlap.runs.energy import Prices
 from torchlap.runs.find import Named
 from torchlap.schema.machine import Facts
 from torchlap.schema.workload import Plan
@@ -86,9 +87,11 @@ class Linked(Struct, frozen=True):
     results: Results
 
 
-def as_html(runs: Sequence[Named], version: str, columns: tuple[ExtraColumn, ...] = ()) -> str:
-    """One page for one run or several, in their order, made by this version of torchlap; `columns` as in `judged`."""
-    results = [(named, judged(named.run, columns)) for named in runs]
+def as_html(
+    runs: Sequence[Named], version: str, columns: tuple[ExtraColumn, ...] = (), prices: Prices = NO_PRICES
+) -> str:
+    """One page for one run or several, in their order, made by this version of torchlap; the rest as in `judged`."""
+    results = [(named, judged(named.run, columns, prices)) for named in runs]
     first_whole = 0 if len(results) <= MOST_WHOLE else len(results) - KEPT_WHOLE
     sections = [_section(f"run-{place}", *pair) for place, pair in enumerate(results, 1) if place > first_whole]
     linked = [
