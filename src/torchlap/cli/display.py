@@ -77,6 +77,11 @@ class Display:
             self._said.add(event.group)  # later visits make its figures more precise: the table has them
             say(progress_line(self.run, event.group))
 
+    def log(self, line: str) -> None:
+        """Print a line where the output is no terminal."""
+        if not self._console.is_terminal:
+            say(line)
+
     def _fill_in(self) -> None:
         """Compute the table so far."""
         from torchlap.reports.run import terminal
@@ -125,6 +130,8 @@ def formatted(
     from torchlap.reports.run import plain, terminal
     from torchlap.runs.energy import Prices
 
+    if run.header.plan.training and (text := _of_training(run, output, path)) is not None:
+        return text
     paid = prices or Prices()
     match output:
         case Format.table:
@@ -137,6 +144,23 @@ def formatted(
             return plain.as_json(run, path, paid)
         case _:
             return _exported(run, output)
+
+
+def _of_training(run: "Run", output: Format, path: Path | None) -> str | None:
+    """A run of `torchlap train` in a format; None for one that has no place for it."""
+    from torchlap.reports.training import formats
+
+    match output:
+        case Format.table:
+            return formats.as_text(run, path, width(), color=color())
+        case Format.markdown:
+            return formats.as_markdown(run)
+        case Format.csv:
+            return formats.as_csv(run)
+        case Format.json:
+            return formats.as_json(run, path)
+        case _:
+            return None
 
 
 def _exported(run: "Run", output: Format) -> str:

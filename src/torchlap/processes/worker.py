@@ -14,6 +14,7 @@ from torchlap.processes.failures import CellFailedError, how_it_ended
 from torchlap.processes.system import ask_where, descendants, kill_group, kill_process, out_of_memory_kills, tail
 from torchlap.schema.messages import (
     LONGEST_LINE,
+    BeginTraining,
     Build,
     Check,
     CheckSuite,
@@ -28,6 +29,7 @@ from torchlap.schema.messages import (
     Reply,
     Request,
     RunLaps,
+    TrainOn,
     TryOut,
     Verify,
     WarmUp,
@@ -47,6 +49,8 @@ DOING: dict[type[Request], str] = {
     RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
+    BeginTraining: "warming up",
+    TrainOn: "training",
     MeasureIdle: "measuring idle power",
     Release: "releasing cells",
 }

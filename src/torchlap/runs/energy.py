@@ -54,6 +54,7 @@ def energy_of(turns: Sequence[MeteredTurn], confidence: float) -> Energy | None:
 
     Never from a single turn, because a driver's counter stands still between its updates.
     """
+    turns = [turn for turn in turns if turn.items]
     if not turns:
         return None
     seconds = sum(turn.seconds for turn in turns)

@@ -272,6 +272,7 @@ class _Events:
             return
         if group >= len(self._groups):
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a group that is not in the plan.")
-        cells = [lap.cell for lap in getattr(event, "laps", ())] + [getattr(event, "cell", 0)]
+        parts = (*getattr(event, "laps", ()), *getattr(event, "energy", ()))
+        cells = [part.cell for part in parts] + [getattr(event, "cell", 0)]
         if max(cells) >= len(self._groups[group].cells):
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a cell that is not in the plan.")

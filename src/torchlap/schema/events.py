@@ -13,6 +13,7 @@ from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.training import Evaluated, TrainingEnded, TrainingStarted
 from torchlap.schema.workload import Plan
 
 SCHEMA = 2
@@ -217,6 +218,9 @@ Event = (
     | BreakdownMeasured
     | PeaksMeasured
     | IdleMeasured
+    | TrainingStarted
+    | Evaluated
+    | TrainingEnded
     | Failure
     | GroupFinished
     | RunFinished

@@ -5,7 +5,7 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
+from torchlap.schema.base import Count, FailureKind, Finite, Positive, Seconds, Span
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.energy import IdlePower, Joules
 from torchlap.schema.events import Preparation
@@ -59,6 +59,7 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
     Attributes:
         slot: the number by which later requests name the cell; a cell that was in it is dropped.
         items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
+        seed: of the initial weights.
     """
 
     slot: int
@@ -69,6 +70,7 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
     threads_reason: str
     items: int | None = None
     unit: str = ""
+    seed: int = 1
 
 
 class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
@@ -145,6 +147,22 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     known: tuple[Precision, ...] = ()
 
 
+class BeginTraining(Struct, frozen=True, tag="begin_training", kw_only=True):
+    """Ask to begin a training of a cell that was just built, from a seed: a warm-up, which is then undone."""
+
+    slot: int
+    seed: int
+    learning_rate: float
+    data: DataName
+
+
+class TrainOn(Struct, frozen=True, tag="train_on"):
+    """Ask to train for so many more steps, and then to evaluate on held-out data."""
+
+    slot: int
+    steps: Positive
+
+
 class MeasureIdle(Struct, frozen=True, tag="measure_idle"):
     """Ask what the energy meter of a device counts while torch is loaded there and nothing runs."""
 
@@ -173,6 +191,8 @@ Request = (
     | Explain
     | MeasurePeaks
     | MeasureIdle
+    | BeginTraining
+    | TrainOn
     | Release
 )
 
@@ -285,6 +305,27 @@ class Explained(Struct, frozen=True, tag="explained"):
     breakdown: Breakdown
 
 
+class TrainingBegun(Struct, frozen=True, tag="training_begun", kw_only=True):
+    """The training is ready; the fields are those of the event `TrainingStarted`."""
+
+    warm_up_seconds: Seconds
+    epoch_steps: Positive
+    train_items: Count | None
+    held_out: Positive
+    parameters: Count
+
+
+class TrainedOn(Struct, frozen=True, tag="trained_on", kw_only=True):
+    """Steps were trained, and their result was evaluated; the fields are those of the event `Evaluated`."""
+
+    seconds: Span
+    items: Count
+    loss: Finite
+    correct: Count
+    of: Positive
+    evaluation_seconds: Seconds
+
+
 class IdleRead(Struct, frozen=True, tag="idle_read"):
     """What the meter counted, or why it could not be read."""
 
@@ -312,6 +353,8 @@ Reply = (
     | Explained
     | PeaksReached
     | IdleRead
+    | TrainingBegun
+    | TrainedOn
     | Failed
 )
 

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.training import TrainingPlan
 
 Phase = Literal["train", "eval"]
 StepPhase = Literal["input", "transfer", "forward", "backward", "optimizer"]
@@ -95,6 +96,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
         energy: read the devices' energy meters during turns.
+        training: set where cells train until they reach an accuracy.
     """
 
     suite: Name
@@ -111,6 +113,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
     energy: bool = False
+    training: TrainingPlan | None = None
 
 
 def is_own_file(model: str) -> bool:

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from torchlap.schema.events import Preparation, Watched
 from torchlap.schema.messages import (
+    BeginTraining,
     Build,
     Built,
     Check,
@@ -34,6 +35,7 @@ from torchlap.schema.messages import (
     Request,
     RunLaps,
     SuiteChecked,
+    TrainOn,
     Tried,
     TryOut,
     Used,
@@ -56,6 +58,7 @@ from torchlap.worker.cell.subject import parameters
 from torchlap.worker.errors import ModelError, failure
 from torchlap.worker.numerics.operators import check_operators
 from torchlap.worker.numerics.step import verify
+from torchlap.worker.training import Training
 from torchlap.worker.trial import try_out
 
 
@@ -65,8 +68,19 @@ class Held:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.step: Step | None = None
+        self.training: Training | None = None
         self._meter: meters.Meter | None = None
         self._has_meter = True
+
+    def trained(self) -> Training:
+        """The training.
+
+        Raises:
+            ModelError: when none has begun.
+        """
+        if self.training is None:
+            raise ModelError("No training has begun yet: send BeginTraining first.")
+        return self.training
 
     def read_meter(self) -> meters.Reading | None:
         """The device's energy meter now; None if it has none, which `meters.measure_idle` explains."""
@@ -126,6 +140,12 @@ class CellServer:
             case Release(trim=trim):
                 self._release(trim=trim)
                 return Released()
+            case BeginTraining(slot=slot):
+                held = self._held(slot)
+                held.training = Training(held.bench, request, self._report)
+                return held.training.begun()
+            case TrainOn(slot=slot):
+                return self._held(slot).trained().train_on(request)
             case _:
                 return self._about_cell(self._held(request.slot), request)
 

@@ -25,6 +25,7 @@ from torchlap.worker.cell.sources import (
     picture_loader,
 )
 from torchlap.worker.cell.step import Step
+from torchlap.worker.cell.subject import Subject
 
 SEED = 1
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -41,6 +42,7 @@ class Bench:
     Attributes:
         choices: settings that were chosen, in words, each with its reason.
         input_shape: of the inputs at the cell's batch size.
+        digit_count: how many digits it is trained on; 0 for other data.
     """
 
     def __init__(self, request: Build) -> None:
@@ -48,7 +50,7 @@ class Bench:
         recipe, workload = self.cell.recipe, self.cell.workload
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
-        torch.manual_seed(SEED)
+        torch.manual_seed(request.seed)
         self.choices = [
             devices.set_threads(request.threads, request.threads_reason),
             devices.set_precision(recipe.precision, self.device),
@@ -62,6 +64,7 @@ class Bench:
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self.digit_count = 0
         self._pictures: Pictures | None = None
         self._kept_batch: Pair | None = None
         """The first batch of a user's own loader, which may begin with another one each time."""
@@ -94,6 +97,7 @@ class Bench:
     def _digits(self, data: DataName, size: int) -> tuple[MakeSource, tuple[int, ...]]:
         """Digits resized to the model's input: resident on the device, or through a DataLoader."""
         images, labels = digits(data)
+        self.digit_count = len(images)
         batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
         shape = (batch, CHANNELS, size, size)
         if workers is None:
@@ -147,6 +151,10 @@ class Bench:
         workers = self.cell.recipe.workers or 0
         return workers * PREFETCH_FACTOR
 
+    def source(self) -> Source:
+        """A fresh source of the cell's batches, in the memory format of the recipe."""
+        return self._make_source(self.cell.workload.batch, FORMATS[self.layout])
+
     def step(
         self,
         memory_format: MemoryFormat,
@@ -171,6 +179,11 @@ class Bench:
             source = self._make_source(batch or self.cell.workload.batch, layout)
         recipe = self.cell.recipe if compiled is None else replace(self.cell.recipe, compile=compiled)
         return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
+
+    @property
+    def subject(self) -> Subject:
+        """What is trained."""
+        return self._subject
 
     @property
     def layout(self) -> MemoryFormat:

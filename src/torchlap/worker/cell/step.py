@@ -41,7 +41,15 @@ def _varies(subject: Subject) -> bool:
 class Step:
     """A step that is ready to run; calling it enqueues the work and does not wait for the device."""
 
-    def __init__(self, subject: Subject, source: Source, recipe: Recipe, device: torch.device, phase: str) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        source: Source,
+        recipe: Recipe,
+        device: torch.device,
+        phase: str,
+        learning_rate: float = LEARNING_RATE,
+    ) -> None:
         self._source, self._loss_function = source, subject.loss
         self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         if recipe.precision in AUTOCAST:
@@ -62,9 +70,9 @@ class Step:
         self._items: list[int] | None = [] if subject.sizes or (subject.loader and _varies(subject)) else None
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
-            self._prepare_training(recipe)
+            self._prepare_training(recipe, learning_rate)
 
-    def _prepare_training(self, recipe: Recipe) -> None:
+    def _prepare_training(self, recipe: Recipe, learning_rate: float) -> None:
         """Make the optimizer and the scheduler.
 
         Raises:
@@ -82,11 +90,16 @@ class Step:
                 "The recipe term fused sets Adam, but the file sets its own optimizer: use fused=True there."
             )
         if subject.optimizer is None:
-            self._optimizer: Any = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=recipe.fused or None)
+            self._optimizer: Any = torch.optim.Adam(parameters, lr=learning_rate, fused=recipe.fused or None)
         else:
             self._optimizer = subject.optimizer(parameters)
         if subject.scheduler is not None:
             self._scheduler = subject.scheduler(self._optimizer)
+
+    @property
+    def stateful(self) -> tuple[Any, ...]:
+        """What a training step changes beside the module: the optimizer, the loss scaler and the scheduler."""
+        return tuple(part for part in (self._optimizer, self._scaler, self._scheduler) if part is not None)
 
     def __call__(self) -> None:
         """Enqueue one step."""
