@@ -421,10 +421,9 @@ def median_of(quantities: Sequence[Quantity], confidence: float = 0.95) -> Media
 
     The limits are the k-th smallest and the k-th largest value, where k is the largest number with 2 P(B < k) <= 1 -
     confidence, and B is binomial with n trials and probability 1/2: exact whatever the distribution (Conover: Practical
-    Nonparametric Statistics, 3rd edition, 1999, section 3.2). A trial that was stopped counts with its smallest possible
-    value in the lower limit, and with its largest in the upper one, so that the interval holds wherever the trial would
-    have ended (for survival times: Brookmeyer, Crowley: Biometrics 38, 1982, page 29, which is the same if all trials
-    were stopped at one time).
+    Nonparametric Statistics, 3rd edition, 1999, section 3.2). A trial that was stopped counts with its smallest
+    possible value in the lower limit, and with its largest in the upper one, so that the interval holds wherever the
+    trial would have ended (for survival times: Brookmeyer, Crowley: Biometrics 38, 1982, page 29).
 
     Raises:
         ValueError: without any trial.

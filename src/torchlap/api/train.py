@@ -1,7 +1,6 @@
 """Train models until they reach an accuracy, and write a run file."""
 
 import time
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,8 +17,11 @@ from torchlap.schema.training import MOST_SEEDS, TrainingPlan
 from torchlap.schema.workload import Plan, is_hugging_face
 
 DEFAULT_MODEL, DEFAULT_BATCH = "digits_cnn", 50
-DEFAULT_TARGET, DEFAULT_SEEDS, DEFAULT_EPOCHS, DEFAULT_LEARNING_RATE = 0.95, 6, 30, 2e-3
+DEFAULT_TARGET, DEFAULT_SEEDS, DEFAULT_EPOCHS = 0.95, 6, 30
 """The interval of the median exists from six seeds on."""
+
+OWN_RATE, USUAL_RATE = 2e-3, 1e-4
+"""Learning rates of `digits_cnn`, and of other models: at 1e-3, some of torchvision's do not start to learn."""
 
 BUDGET_SECONDS = 60.0
 """For each recipe on each device."""
@@ -30,13 +32,14 @@ class Training(Struct, frozen=True, kw_only=True):
 
     Attributes:
         seeds: that many, from 0 on.
+        learning_rate: of Adam; None for one that suits the model.
         evaluate_steps: training steps between evaluations; None for an epoch.
     """
 
     target: float = DEFAULT_TARGET
     seeds: int = DEFAULT_SEEDS
     epochs: int = DEFAULT_EPOCHS
-    learning_rate: float = DEFAULT_LEARNING_RATE
+    learning_rate: float | None = None
     evaluate_steps: int | None = None
 
 
@@ -70,26 +73,22 @@ def train(options: Options, training: Training | None = None, listener: Listener
             plan = checked
         if earlier and options.budget_seconds:
             plan = replace(plan, budget_seconds=options.budget_seconds)
-        return _trained(plan, earlier or Run(header_of(bench.machine, plan)), path, bench, options, listener)
+        before = earlier or Run(header_of(bench.machine, plan))
+        with Record(before, path, listener, resumed=earlier is not None) as record:
+            _session(plan, bench, record, options, listener).train(before.events)
+        return record.run
 
 
-def _trained(plan: Plan, before: Run, path: Path, bench: Workbench, options: Options, listener: Listener) -> Run:
-    if plan.training is None:
-        raise UsageError("--resume continues a run of torchlap train, but this file is another run.")
-    with Record(before, path, listener, resumed=options.resume is not None) as record:
-        session = TrainingSession(
-            plan,
-            plan.training,
-            bench.processes,
-            emit=record.add,
-            watch=listener.status,
-            clock=time.monotonic,
-            started=bench.started,
-            hang_seconds=options.hang_seconds,
-        )
-        session.replay(before.events)
-        session.train()
-    return record.run
+def _session(plan: Plan, bench: Workbench, record: Record, options: Options, listener: Listener) -> TrainingSession:
+    return TrainingSession(
+        plan,
+        bench.processes,
+        emit=record.add,
+        watch=listener.status,
+        clock=time.monotonic,
+        started=bench.started,
+        hang_seconds=options.hang_seconds,
+    )
 
 
 def _again(earlier: Run, bench: Workbench) -> Plan:
@@ -130,7 +129,7 @@ def _plan(options: Options, training: Training, bench: Workbench) -> Plan:
         training=TrainingPlan(
             target=training.target,
             seeds=tuple(range(training.seeds)),
-            learning_rate=training.learning_rate,
+            learning_rate=training.learning_rate or (OWN_RATE if models[0] == DEFAULT_MODEL else USUAL_RATE),
             epochs=training.epochs,
             evaluate_steps=training.evaluate_steps,
         ),

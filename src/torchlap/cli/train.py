@@ -2,7 +2,7 @@
 
 import shlex
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from torchlap.schema.events import Event, Run
 
 EPILOG = (
-    "Exit codes: 0 every training reached the accuracy; 1 a training failed; 2 invalid arguments; 3 torch or torchvision "
-    "is unusable; 4 the run file cannot be written or read, or the standard output cannot be written; 7 a training did "
-    "not reach the accuracy, or did not fit into the budget; 130 interrupted."
+    "Exit codes: 0 every training reached the accuracy; 1 a training failed; 2 invalid arguments; 3 torch or "
+    "torchvision is unusable; 4 the run file cannot be written or read, or the standard output cannot be written; 7 a "
+    "training did not reach the accuracy, or did not fit into the budget; 130 interrupted."
 )
 Model = Annotated[
     str | None,
@@ -45,7 +45,8 @@ Until = Annotated[str | None, typer.Option(help="Accuracy on held-out data that 
 Seeds = Annotated[int | None, typer.Option(help="Train from this many seeds, 0 on. [default: 6]")]
 Epochs = Annotated[int | None, typer.Option(min=1, max=10**6, help="Give up after this many epochs. [default: 30]")]
 Rate = Annotated[
-    str | None, typer.Option("--lr", metavar="RATE", help="Learning rate of Adam. [default: 0.002 for digits_cnn]")
+    str | None,
+    typer.Option("--lr", metavar="RATE", help="Learning rate of Adam. [default: 0.002 for digits_cnn, or else 0.0001]"),
 ]
 Every = Annotated[
     int | None,
@@ -105,14 +106,14 @@ def _training(
     from torchlap.api.train import Training
     from torchlap.cli.words import parse_accuracy, parse_rate
 
-    chosen = {
+    chosen: dict[str, Any] = {
         "target": parse_accuracy(until) if until is not None else None,
         "seeds": seeds,
         "epochs": epochs,
         "learning_rate": parse_rate(lr) if lr is not None else None,
         "evaluate_steps": evaluate_every,
     }
-    return Training(**{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]  # each of its own type
+    return Training(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _check(options: "Options", training: "Training", output: given.Format) -> None:

@@ -15,10 +15,10 @@ NOT_SOONER = Rule(
     "TL701",
     "warning",
     "faster steps, but not sooner at the accuracy",
-    "A recipe is worth its throughput only if it needs about as many steps. Lower precision, another optimizer or a "
-    "larger batch can make each step faster and each training longer.",
-    "Compare recipes by their time to accuracy. Train from more seeds (--seeds) if the ratio of times is uncertain; try "
-    "another learning rate (--lr) for this recipe, with the same effort for the baseline.",
+    "A recipe is worth its throughput only if it needs about as many steps. Lower precision can make each step faster "
+    "and each training longer.",
+    "Compare recipes by their time to accuracy. If the ratio of times is uncertain, train from more seeds (--seeds). "
+    "Try another learning rate (--lr), for the baseline, too.",
     "Coleman et al., Analysis of DAWNBench, a Time-to-Accuracy Machine Learning Performance Benchmark, 2019 "
     "(arXiv:1806.01427)",
 )
@@ -27,7 +27,7 @@ NOT_REACHED = Rule(
     "warning",
     "accuracy not always reached",
     "A median over only the trainings that got there would flatter a recipe that often fails. Trainings that stopped "
-    "early count as longer than the time that they had.",
+    "early therefore count as longer than the time that they had.",
     "Raise --epochs or --budget if accuracy was still rising; otherwise lower --until, or change the model, --lr or "
     "the recipe.",
 )
@@ -35,8 +35,8 @@ FEW_SEEDS = Rule(
     "TL703",
     "note",
     "too few seeds for an interval",
-    "The time to accuracy varies from seed to seed by tens of percent. Below six seeds, no interval of the median holds "
-    "with 95% certainty.",
+    "The time to accuracy varies from seed to seed. Below six seeds, no interval of the median holds with 95% "
+    "certainty.",
     "Use at least --seeds 6, and a --budget in which they fit.",
     "Conover, Practical Nonparametric Statistics, 3rd edition, 1999, section 3.2",
 )

@@ -14,7 +14,7 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.events import Event, RunFinished
 from torchlap.schema.messages import BeginTraining, TrainedOn, TrainingBegun, TrainOn
-from torchlap.schema.training import Evaluated, Outcome, TrainingEnded, TrainingPlan, TrainingStarted
+from torchlap.schema.training import Evaluated, Outcome, TrainingEnded, TrainingStarted
 from torchlap.schema.workload import Plan
 
 GROUP = 0
@@ -24,12 +24,15 @@ SETTLED: tuple[Outcome, ...] = ("reached", "epochs", "not_finite", "failed")
 
 
 class TrainingSession:
-    """Trains the cells of a plan. Every event goes to `emit` at once; what is being done goes to `watch`."""
+    """Trains the cells of a plan. Every event goes to `emit` at once; what is being done goes to `watch`.
+
+    Raises:
+        ValueError: for a plan that trains nothing to an accuracy.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        training: TrainingPlan,
         launcher: Launcher,
         *,
         emit: Callable[[Event], None],
@@ -38,7 +41,9 @@ class TrainingSession:
         started: float,
         hang_seconds: float = HANG_SECONDS,
     ) -> None:
-        self._plan, self._training = plan, training
+        if plan.training is None:
+            raise ValueError("the plan trains nothing to an accuracy")
+        self._plan, self._training = plan, plan.training
         self._crew, self._emit, self._watch, self._clock = Crew(launcher), emit, watch, clock
         self._started, self._end = started, started + plan.budget_seconds
         self._hang_seconds = hang_seconds
@@ -48,19 +53,19 @@ class TrainingSession:
         self._longest: dict[int, float] = {}
         """Of each cell: the longest training of this session, with all that belongs to it."""
 
-    def replay(self, events: tuple[Event, ...]) -> None:
-        """Take in what an earlier session has trained: a training that it settled is not repeated."""
-        for event in events:
-            if isinstance(event, TrainingEnded) and event.outcome in SETTLED:
-                self._settled.add((event.cell, event.seed))
-
-    def train(self) -> None:
+    def train(self, events: tuple[Event, ...] = ()) -> None:
         """Train what is left to train, as far as it fits into the budget.
+
+        Args:
+            events: of earlier sessions, whose settled trainings are not repeated.
 
         Raises:
             KeyboardInterrupt: when interrupted; every event up to then was emitted, and no worker is left.
             RunFileError: when an event could not be written.
         """
+        for event in events:
+            if isinstance(event, TrainingEnded) and event.outcome in SETTLED:
+                self._settled.add((event.cell, event.seed))
         try:
             for number, seed in enumerate(self._training.seeds):
                 for cell in turn_order(range(len(self._cells)), number):

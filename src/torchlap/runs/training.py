@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import inf
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.events import Run
@@ -13,10 +14,15 @@ from torchlap.stats import Interval, Median, Quantity, lap_interval, median_of
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One training: of a cell, from a seed. `ended` is None while it goes on, and after an interruption."""
+    """One training: of a cell, from a seed.
+
+    Attributes:
+        started: None if it failed before.
+        ended: None while it goes on, and after an interruption.
+    """
 
     seed: int
-    started: TrainingStarted
+    started: TrainingStarted | None
     evaluations: tuple[Evaluated, ...]
     ended: TrainingEnded | None
 
@@ -43,7 +49,12 @@ class Attempt(Struct, frozen=True, kw_only=True):
     @property
     def epochs(self) -> float:
         """How often the training went through its data."""
-        return self.steps / self.started.epoch_steps
+        return self.steps / self.started.epoch_steps if self.started else 0.0
+
+    @property
+    def warm_up_seconds(self) -> float | None:
+        """Of the steps that were undone."""
+        return self.started.warm_up_seconds if self.started else None
 
     @property
     def accuracy(self) -> float | None:
@@ -120,13 +131,12 @@ def attempts_of(run: Run) -> dict[tuple[int, int], Attempt]:
             case TrainingStarted(cell=cell, seed=seed):
                 found[cell, seed] = Attempt(seed=seed, started=event, evaluations=(), ended=None)
             case Evaluated(cell=cell, seed=seed) if known := found.get((cell, seed)):
-                found[cell, seed] = Attempt(
-                    seed=seed, started=known.started, evaluations=(*known.evaluations, event), ended=None
-                )
-            case TrainingEnded(cell=cell, seed=seed) if known := found.get((cell, seed)):
-                found[cell, seed] = Attempt(
-                    seed=seed, started=known.started, evaluations=known.evaluations, ended=event
-                )
+                found[cell, seed] = replace(known, evaluations=(*known.evaluations, event))
+            case TrainingEnded(cell=cell, seed=seed):
+                known = found.get((cell, seed))
+                if known is None or known.ended:  # it failed before it started
+                    known = Attempt(seed=seed, started=None, evaluations=(), ended=None)
+                found[cell, seed] = replace(known, ended=event)
             case _:
                 pass
     return found

@@ -41,6 +41,7 @@ class Check(Struct, frozen=True, tag="check"):
     Attributes:
         strict: refuse a batch of other rows than `batch`, because the user asked for it.
         items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
+        held_out: it needs data to measure its accuracy on.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Check(Struct, frozen=True, tag="check"):
     seq: int | None = None
     items: int | None = None
     unit: str = ""
+    held_out: bool = False
 
 
 class Build(Struct, frozen=True, tag="build", kw_only=True):

@@ -140,12 +140,8 @@ class CellServer:
             case Release(trim=trim):
                 self._release(trim=trim)
                 return Released()
-            case BeginTraining(slot=slot):
-                held = self._held(slot)
-                held.training = Training(held.bench, request, self._report)
-                return held.training.begun()
-            case TrainOn(slot=slot):
-                return self._held(slot).trained().train_on(request)
+            case BeginTraining() | TrainOn():
+                return self._train(self._held(request.slot), request)
             case _:
                 return self._about_cell(self._held(request.slot), request)
 
@@ -165,6 +161,15 @@ class CellServer:
             case MeasurePeaks(limit_seconds=limit, known=known):
                 first = held.bench.cell.recipe.precision
                 return PeaksReached(peaks.measure(held.bench.cell.device, first, known, limit, self._report))
+
+    def _train(self, held: Held, request: BeginTraining | TrainOn) -> Reply:
+        """Begin a training, or go on with it."""
+        match request:
+            case BeginTraining():
+                held.training = Training(held.bench, request, self._report)
+                return held.training.begun()
+            case TrainOn():
+                return held.trained().train_on(request)
 
     def _held(self, slot: int) -> Held:
         """The cell in a slot, with its settings made the current ones."""

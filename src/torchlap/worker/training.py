@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from torchlap.schema.messages import BeginTraining, TrainedOn, TrainingBegun, TrainOn
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import FORMATS, Bench
+from torchlap.worker.cell.check import check_held_out
 from torchlap.worker.cell.data import held_out
 from torchlap.worker.cell.returned import pair_of
 from torchlap.worker.cell.sources import Shuffled, Source, mover, pictures
@@ -32,13 +34,16 @@ class Training:
     def __init__(self, bench: Bench, request: BeginTraining, report: Callable[[str], None]) -> None:
         self._bench, self._report = bench, report
         subject = bench.subject
+        check_held_out(bench.cell.workload.model, subject, request.data)
         self._epoch_steps, self._train_items = _epoch(bench)
         self._layout = FORMATS[bench.layout]
         self._held_out = _held_out(bench, request)
         bench.module.to(memory_format=self._layout)
         torch.manual_seed(request.seed)
         source = self._source(request.seed)
-        self._step = Step(subject, source, bench.cell.recipe, bench.device, "train", request.learning_rate)
+        self._step = Step(
+            subject, source, bench.cell.recipe, bench.device, "train", learning_rate=request.learning_rate
+        )
         self._warm_up_seconds = self._warm_up() if subject.step is None else 0.0
         if isinstance(source, Shuffled):
             source.restart()
@@ -107,9 +112,9 @@ class Training:
         beat = timing.Beat(lambda count: self._report(f"evaluating, {count} batches"))
         bench.module.eval()
         right, examples = torch.zeros((), dtype=torch.int64, device=bench.device), 0
-        autocast = torch.autocast(
-            bench.device.type, dtype=AUTOCAST.get(precision, torch.bfloat16), enabled=precision in AUTOCAST
-        )
+        autocast: AbstractContextManager[Any] = nullcontext()
+        if precision in AUTOCAST:
+            autocast = torch.autocast(bench.device.type, dtype=AUTOCAST[precision])
         with torch.no_grad(), autocast:
             for count, (inputs, targets) in enumerate(self._held_out(), start=1):
                 scores = class_scores(subject.call(bench.module, inputs), targets)
@@ -145,35 +150,14 @@ def class_scores(outputs: Any, targets: Tensor) -> Tensor:
 
 
 def _epoch(bench: Bench) -> tuple[int, int | None]:
-    """Steps of an epoch, and its examples if they are known.
-
-    Raises:
-        ModelError: for a user's single batch, which has no epochs.
-    """
-    subject, batch = bench.subject, bench.cell.workload.batch
-    if subject.batch is not None:
-        raise ModelError(
-            f"{bench.cell.workload.model} returned a single batch: training to an accuracy needs a DataLoader, and "
-            "{'validation': loader} after it."
-        )
-    if subject.loader is not None:
-        try:
-            return max(1, len(subject.loader)), None
-        except TypeError:
-            raise ModelError(
-                "The length of the loader is unknown, so an epoch is unknown: give its dataset a length."
-            ) from None
-    count = bench.digit_count
-    return max(1, count // batch), count
+    """Steps of an epoch, and its examples if they are known."""
+    if bench.subject.loader is not None:
+        return max(1, len(bench.subject.loader)), None
+    return max(1, bench.digit_count // bench.cell.workload.batch), bench.digit_count
 
 
 def _held_out(bench: Bench, request: BeginTraining) -> Callable[[], Iterator[tuple[Any, Tensor]]]:
-    """A function that goes through the held-out batches, on the device.
-
-    Raises:
-        ModelError: when there are none.
-        DataError: when they cannot be loaded.
-    """
+    """A function that goes through the held-out batches, on the device."""
     subject, layout = bench.subject, FORMATS[bench.layout]
     if subject.image_size is not None:
         size = subject.image_size
@@ -185,11 +169,7 @@ def _held_out(bench: Bench, request: BeginTraining) -> Callable[[], Iterator[tup
                 yield pictures(images[part], size).contiguous(memory_format=layout), labels[part]
 
         return digits
-    validation = subject.validation
-    if validation is None:
-        raise ModelError(
-            f"{bench.cell.workload.model} has no held-out data: return {{'validation': loader}} after its DataLoader."
-        )
+    validation = subject.validation or ()
     move = mover(bench.device, layout)
     return lambda: _own_batches(validation, move, subject.pair or pair_of)
 

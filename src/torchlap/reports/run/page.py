@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from torchlap.judge.findings import SEVERITIES
 from torchlap.judge.machine import diagnose
+from torchlap.judge.training import findings as training_findings
 from torchlap.reports.kit.drawing import Chart
 from torchlap.reports.kit.findings import Entry, by_severity, entries
 from torchlap.reports.kit.machine import machine_line
@@ -29,9 +30,11 @@ from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, Row, judged
 from torchlap.reports.run.side_by_side import side_by_side
 from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
+from torchlap.reports.training import words as training
 from torchlap.runs import file as runfile
 from torchlap.runs.energy import Prices
 from torchlap.runs.find import Named
+from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 from torchlap.schema.workload import Plan
 
@@ -73,6 +76,7 @@ class Section(Struct, frozen=True, kw_only=True):
     facts: Pairs
     plan: Pairs
     cells: Lines
+    details: str
     remarks: tuple[str, ...]
     file_name: str
     download: str
@@ -145,6 +149,29 @@ def _hardware(facts: Facts) -> str:
 
 
 def _section(anchor: str, named: Named, results: Results) -> Section:
+    section = _of_run(anchor, named, results)
+    return _of_training(section, named.run) if named.run.header.plan.training else section
+
+
+def _of_training(section: Section, run: Run) -> Section:
+    """The section of a run of `torchlap train`, which has times to accuracy instead of laps."""
+    found = by_severity(entries(training_findings(run)))
+    return replace(
+        section,
+        headline=training.headline(run),
+        compact=training.table(run),
+        table=training.each_training(run),
+        legend=training.legend(run),
+        failures=training.failures(run),
+        charts={},
+        findings=tuple(found),
+        severities=_severities(found),
+        cells=(),
+        details="Each training",
+    )
+
+
+def _of_run(anchor: str, named: Named, results: Results) -> Section:
     run, facts = results.run, results.run.header.facts
     content = runfile.content(run)
     name = clean(named.name).rpartition("/")[2].removesuffix(".jsonl") or "run"
@@ -168,6 +195,7 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
         bottlenecks=tuple(paragraphs(results)) if has_bottlenecks(results) else (),
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
         plan=tuple((label, clean(text)) for label, text in _plan(run.header.plan, run.header.torchlap)),
+        details="Each cell with its laps",
         cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in results.rows),
         remarks=tuple(map(clean, run.remarks)),
         file_name=f"{name}.jsonl",

@@ -14,8 +14,8 @@ from torchlap.judge.training import findings
 from torchlap.reports.kit.findings import brief_in_markdown, by_severity, entries
 from torchlap.reports.kit.json_format import as_ascii, cell_keys
 from torchlap.reports.kit.machine import machine_line
+from torchlap.reports.kit.table import Table, fitting
 from torchlap.reports.kit.table import as_markdown as markdown_table
-from torchlap.reports.kit.table import fitting
 from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, labeled, note_in_terminal, rendered
 from torchlap.reports.kit.text import clean, escape, markdown
 from torchlap.reports.training import words
@@ -23,7 +23,6 @@ from torchlap.runs.training import Attempt, CellTraining, trainings
 from torchlap.schema.events import Run, RunFinished
 
 FAILED = "Trainings that failed"
-UNLIMITED_WIDTH = 10_000
 
 
 def as_text(run: Run, path: Path | None, width: int, *, color: bool) -> str:
@@ -34,7 +33,8 @@ def as_text(run: Run, path: Path | None, width: int, *, color: bool) -> str:
 def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     yield Text(f"{words.workload(run)}, until {words.target(run)} of held-out examples are right", style="bold")
     for table in (words.table(run), words.each_training(run)):
-        yield fitting(table, width) or fitting(table, UNLIMITED_WIDTH) or ""
+        in_columns = fitting(table, width)
+        yield from [in_columns] if in_columns else map(Text, _list(table))
     yield Text(words.legend(run))
     failed = words.failures(run)
     if failed:
@@ -51,6 +51,13 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
         yield Text("")
         yield labeled("Run file", clean(str(path)))
     yield Text(f"\n{words.headline(run)}", style="bold")
+
+
+def _list(table: Table) -> Iterator[str]:
+    """The table for a narrow terminal: a line per row."""
+    for row in table.rows:
+        fields = zip(table.columns, row, strict=True)
+        yield ", ".join(f"{column.head} {field.text}" for column, field in fields if field.text)
 
 
 def as_markdown(run: Run) -> str:
@@ -107,7 +114,7 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
         "outcome": attempt.outcome,
         "seconds": attempt.seconds,
         "evaluation_seconds": attempt.evaluation_seconds,
-        "warm_up_seconds": attempt.started.warm_up_seconds,
+        "warm_up_seconds": attempt.warm_up_seconds,
         "steps": attempt.steps,
         "epochs": attempt.epochs,
         "accuracy": attempt.accuracy,

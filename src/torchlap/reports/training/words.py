@@ -98,9 +98,14 @@ def each_training(run: Run) -> Table:
         (Column("epochs", "right"), lambda row: significant(row[1].epochs)),
         (Column("accuracy", "right"), lambda row: "" if row[1].accuracy is None else f"{row[1].accuracy:.1%}"),
         (Column("evaluation", "right", is_spare=True), lambda row: f"{significant(row[1].evaluation_seconds)} s"),
-        (Column("warm-up", "right", is_spare=True), lambda row: f"{significant(row[1].started.warm_up_seconds)} s"),
+        (Column("warm-up", "right", is_spare=True), _warm_up),
     ]
     return build(rows, columns, grouped_columns=2)
+
+
+def _warm_up(row: tuple[CellTraining, Attempt]) -> str:
+    seconds = row[1].warm_up_seconds
+    return "" if seconds is None else f"{significant(seconds)} s"
 
 
 def headline(run: Run) -> str:
@@ -135,7 +140,7 @@ def _legend(run: Run) -> Iterator[str]:
     plan, cells = training_plan(run), trainings(run)
     yield f"Seconds: the median over seeds {_seeds(plan.seeds)}, in parentheses its {run.header.plan.confidence:.0%}"
     yield "interval; warm-up and evaluations do not count."
-    started = [attempt.started for cell in cells for attempt in cell.attempts]
+    started = [attempt.started for cell in cells for attempt in cell.attempts if attempt.started]
     if started:
         every = "every epoch" if plan.evaluate_steps is None else f"every {counted(plan.evaluate_steps, 'step')}"
         yield f"Accuracy: on {started[0].held_out:,} held-out examples, {every}."

@@ -48,6 +48,7 @@ class Step:
         recipe: Recipe,
         device: torch.device,
         phase: str,
+        *,
         learning_rate: float = LEARNING_RATE,
     ) -> None:
         self._source, self._loss_function = source, subject.loss
