@@ -99,7 +99,7 @@ def test_two_recipes_take_turns_from_seed_to_seed(torchlap: Command, out: Path) 
 
 
 def test_a_resumed_run_trains_only_what_is_missing(torchlap: Command, out: Path) -> None:
-    cut = torchlap(*small(out, "--until", "90%", "--epochs", 100, "--budget", "5s"))
+    cut = torchlap(*small(out, "--until", "90%", "--epochs", 100, "--budget", "1s"))
     assert cut.exit_code == 7
     before = len(of(load(out), TrainingEnded))
     result = torchlap("train", "--resume", out, "--budget", "10m")
