@@ -2,27 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from torchlap.schema.messages import BeginTraining, TrainedOn, TrainingBegun, TrainOn
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import FORMATS, Bench
+from torchlap.worker.cell.captured import STEPS_BEFORE
 from torchlap.worker.cell.check import check_held_out
 from torchlap.worker.cell.data import held_out
+from torchlap.worker.cell.engaged import autocast
 from torchlap.worker.cell.returned import pair_of
 from torchlap.worker.cell.sources import Shuffled, Source, mover, pictures
-from torchlap.worker.cell.step import AUTOCAST, Step
+from torchlap.worker.cell.step import Step
 from torchlap.worker.cell.subject import parameters
 from torchlap.worker.errors import ModelError
 
-WARM_UP_STEPS = 3
-"""They compile, choose algorithms and fill caches; then the model is set back."""
+WARM_UP_STEPS = STEPS_BEFORE + 2
+"""They compile, choose algorithms, record a graph and fill caches; then the model is set back."""
 
 EVALUATION_BATCH = 250
 CLASS_DIMENSION = 1
@@ -74,7 +76,10 @@ class Training:
         before = [deepcopy(part.state_dict()) for part in (module, *self._step.stateful)]
         seconds = timing.lap(self._step, self._bench.synchronize, WARM_UP_STEPS)
         for part, state in zip((module, *self._step.stateful), before, strict=True):
-            part.load_state_dict(state)
+            if self._step.captured and isinstance(part, Optimizer):
+                _clear(part)
+            else:
+                part.load_state_dict(state)
         self._step.items_of_lap(WARM_UP_STEPS)
         return seconds
 
@@ -108,14 +113,11 @@ class Training:
     def _evaluate(self, *, one_batch: bool = False) -> tuple[int, int]:
         """Correct predictions, and how many there were, in the recipe's precision; the module is in its eval mode."""
         bench = self._bench
-        subject, precision = bench.subject, bench.cell.recipe.precision
+        subject = bench.subject
         beat = timing.Beat(lambda count: self._report(f"evaluating, {count} batches"))
         bench.module.eval()
         right, examples = torch.zeros((), dtype=torch.int64, device=bench.device), 0
-        autocast: AbstractContextManager[Any] = nullcontext()
-        if precision in AUTOCAST:
-            autocast = torch.autocast(bench.device.type, dtype=AUTOCAST[precision])
-        with torch.no_grad(), autocast:
+        with torch.no_grad(), autocast(bench.cell.recipe.precision, bench.device)():
             for count, (inputs, targets) in enumerate(self._held_out(), start=1):
                 scores = class_scores(subject.call(bench.module, inputs), targets)
                 right += (scores.argmax(CLASS_DIMENSION) == targets).sum()
@@ -124,6 +126,14 @@ class Training:
                 if one_batch:
                     break
         return int(right), examples
+
+
+def _clear(optimizer: Optimizer) -> None:
+    """Set the state of an optimizer to zero, which is how it begins, in the memory that a recorded graph works on."""
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
 
 
 def class_scores(outputs: Any, targets: Tensor) -> Tensor:
