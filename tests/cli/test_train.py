@@ -185,3 +185,13 @@ def test_an_interrupted_run_keeps_what_was_trained_and_can_be_resumed(
     assert len(of(load(out), TrainingEnded)) == 2
     assert torchlap("train", "--resume", out).exit_code == 0
     assert trainings(load(out))[0].reached == 6
+
+
+def test_a_captured_step_trains_like_the_plain_one(torchlap: Command, out: Path) -> None:
+    options = ("--devices", "sim:0", "--recipe", "fp32,fp32+graph", "--seeds", 1, "--epochs", 2, "--until", "100%")
+    result = torchlap("train", own("learns"), "--batch", 32, "--lr", "0.05", "--out", out, *options)
+    assert result.exit_code == 7, result.output
+    plain, graph = ([event.loss for event in attempt.evaluations] for cell in trainings(load(out))
+                    for attempt in cell.attempts)  # fmt: skip
+    assert len(plain) == 2
+    assert graph == pytest.approx(plain, rel=1e-4)

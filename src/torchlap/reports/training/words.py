@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from statistics import median
 
+from msgspec.structs import replace
+
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, counted, sentence
 from torchlap.reports.kit.units import number, significant, with_interval
+from torchlap.reports.run.rows import model_names
 from torchlap.runs.training import Attempt, CellTraining, attempts_of, training_plan, trainings
 from torchlap.schema.events import Run
 from torchlap.schema.training import TrainingEnded
@@ -48,16 +51,22 @@ def target(run: Run) -> str:
 
 
 def workload(run: Run) -> str:
-    """The model and its batch."""
-    known = run.header.plan.groups[0].cells[0].workload
-    return clean(f"{known.model}, batch {known.batch}")
+    """The model and its batch, and the device if there is only one."""
+    cells = run.header.plan.groups[0].cells
+    known = cells[0].workload
+    device = "" if has_devices(run) else f", {cells[0].device}"
+    return clean(f"{model_names(run)[known.model]}, batch {known.batch}{device}")
+
+
+def has_devices(run: Run) -> bool:
+    """Whether several devices take part."""
+    return len({cell.device for cell in run.header.plan.groups[0].cells}) > 1
 
 
 def variant(run: Run, cell: CellTraining) -> str:
     """The recipe, and the device if several take part."""
-    cells = run.header.plan.groups[0].cells
     name = str(cell.cell.recipe)
-    return clean(f"{name} on {cell.cell.device}" if len({each.device for each in cells}) > 1 else name)
+    return clean(f"{name} on {cell.cell.device}" if has_devices(run) else name)
 
 
 def table(run: Run) -> Table:
@@ -66,17 +75,23 @@ def table(run: Run) -> Table:
     unit = clean(cells[0].cell.workload.unit)
     seeds = len(training_plan(run).seeds)
     columns: Columns = [
-        (Column("recipe"), lambda cell: clean(str(cell.cell.recipe))),
-        (Column("device"), lambda cell: clean(cell.cell.device)),
+        (Column("recipe"), lambda cell: variant(run, cell)),
         (Column("reached", "right"), lambda cell: f"{cell.reached} of {seeds}"),
         (Column(f"seconds to {target(run)}"), lambda cell: median_text(cell.time)),
     ]
     several = len(cells) > 1
     if several:
         columns.append((Column("sooner"), lambda cell: median_text(cell.sooner, "x") if cell.sooner else ""))
-    columns.append((Column(f"{unit}/s"), lambda cell: with_interval(cell.throughput) if cell.throughput else UNKNOWN))
+    columns.append(
+        (
+            Column(f"{unit}/s", is_spare=True),
+            lambda cell: with_interval(cell.throughput) if cell.throughput else UNKNOWN,
+        )
+    )
     if several:
-        columns.append((Column("speed-up"), lambda cell: with_interval(cell.speed_up, "x") if cell.speed_up else ""))
+        columns.append(
+            (Column("speed-up", is_spare=True), lambda cell: with_interval(cell.speed_up, "x") if cell.speed_up else "")
+        )
     columns.append((Column("epochs", "right", is_spare=True), _epochs))
     return build(cells, columns)
 
@@ -90,8 +105,7 @@ def each_training(run: Run) -> Table:
     """A row per training."""
     rows = [(cell, attempt) for cell in trainings(run) for attempt in cell.attempts]
     columns: list[tuple[Column, Callable[[tuple[CellTraining, Attempt]], Field | str]]] = [
-        (Column("recipe"), lambda row: clean(str(row[0].cell.recipe))),
-        (Column("device"), lambda row: clean(row[0].cell.device)),
+        (Column("recipe"), lambda row: variant(run, row[0])),
         (Column("seed", "right"), lambda row: str(row[1].seed)),
         (Column("outcome"), lambda row: OUTCOMES[row[1].outcome]),
         (Column("seconds", "right"), lambda row: significant(row[1].seconds)),
@@ -100,7 +114,7 @@ def each_training(run: Run) -> Table:
         (Column("evaluation", "right", is_spare=True), lambda row: f"{significant(row[1].evaluation_seconds)} s"),
         (Column("warm-up", "right", is_spare=True), _warm_up),
     ]
-    return build(rows, columns, grouped_columns=2)
+    return build(rows, columns, grouped_columns=1)
 
 
 def _warm_up(row: tuple[CellTraining, Attempt]) -> str:
@@ -162,6 +176,7 @@ def ended_line(run: Run, ended: TrainingEnded) -> str:
     """A training that has ended, in one line, for a log."""
     attempt = attempts_of(run)[ended.cell, ended.seed]
     cell = run.header.plan.groups[0].cells[ended.cell]
+    cell = replace(cell, workload=replace(cell.workload, model=model_names(run)[cell.workload.model]))
     accuracy = "" if attempt.accuracy is None else f", accuracy {attempt.accuracy:.1%}"
     spent = f"{significant(attempt.seconds)} s, {significant(attempt.epochs)} epochs{accuracy}"
     return clean(f"{cell}, seed {ended.seed}: {OUTCOMES[ended.outcome]} ({spent})")
