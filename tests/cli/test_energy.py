@@ -115,7 +115,9 @@ def test_a_device_without_a_meter_says_why_and_is_measured_anyway(torchlap: Comm
     result = torchlap("run", own("small"), "--devices", "sim:0", "--batch", BATCH, "--no-why", "--energy", "--out", out)
     assert result.exit_code == 0, result.output
     assert "Energy: no supported energy meter for sim (sim:0)." in " ".join(result.output.split())
-    assert "unknown" in result.output
+    cost = torchlap("report", out, "--price-kwh", "0.3").output
+    assert "unknown" in cost
+    assert "J/image" not in result.output
     assert only_cell(load(out)).energy is None
 
 

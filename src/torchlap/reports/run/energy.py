@@ -15,8 +15,8 @@ UNKNOWN = "unknown"
 
 
 def columns(results: Results) -> Iterator[tuple[Column, Callable[[Row], Field | str]]]:
-    """Joules an item and watts if they were requested, and the cost of a million items if there is a price."""
-    if results.run.header.plan.energy:
+    """Joules an item and watts if any device has a meter, and the cost of a million items if there is a price."""
+    if any(known.meter for known in idle(results.run).values()):
         yield Column(f"J/{_item(results)}"), lambda row: _figure(row, joules(row))
         yield Column("W"), lambda row: _figure(row, watts(row))
     if results.prices:

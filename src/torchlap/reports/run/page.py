@@ -42,6 +42,16 @@ MOST_WHOLE = 10
 """Up to this many runs are shown in full; of more, the newest `KEPT_WHOLE`, and one line for each."""
 
 KEPT_WHOLE = 3
+METHOD = (
+    "One worker process per device held the cells of a group. After warm-up, the cells of a group took turns. A lap is "
+    "a block of steps that takes about 50 ms and ends with one device synchronization. A throughput is estimated from "
+    "all laps of a cell; a speed-up is estimated from the ratios of laps of the same round."
+)
+TRAINING_METHOD = (
+    "Each recipe trained from each seed, in turns, until its accuracy on held-out data reached the target. Training is "
+    "timed from an idle device to an idle device between evaluations; the time of a training is the sum. Its warm-up "
+    "was undone before it began, and the evaluations do not count."
+)
 LARGEST_DOWNLOAD = 16 << 20
 """The most bytes of a run file that a page contains."""
 
@@ -77,6 +87,7 @@ class Section(Struct, frozen=True, kw_only=True):
     plan: Pairs
     cells: Lines
     details: str
+    method: str
     remarks: tuple[str, ...]
     file_name: str
     download: str
@@ -168,6 +179,7 @@ def _of_training(section: Section, run: Run) -> Section:
         severities=_severities(found),
         cells=(),
         details="Each training",
+        method=TRAINING_METHOD,
     )
 
 
@@ -196,6 +208,7 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
         plan=tuple((label, clean(text)) for label, text in _plan(run.header.plan, run.header.torchlap)),
         details="Each cell with its laps",
+        method=METHOD,
         cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in results.rows),
         remarks=tuple(map(clean, run.remarks)),
         file_name=f"{name}.jsonl",
