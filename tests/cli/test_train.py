@@ -110,6 +110,7 @@ def test_a_resumed_run_trains_only_what_is_missing(torchlap: Command, out: Path)
     reached = [event.seed for event in of(run, TrainingEnded) if event.outcome == "reached"]  # type: ignore[attr-defined]
     assert sorted(reached) == [0, 1, 2, 3, 4, 5]
     assert torchlap("train", "--resume", out, "--seeds", 3).exit_code == 2
+    assert "torchlap train --resume" in torchlap("run", "--resume", out).output
 
 
 def test_every_format_has_the_same_figures(torchlap: Command, out: Path) -> None:

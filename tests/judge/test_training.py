@@ -8,6 +8,10 @@ from making import cell, header, plan
 from msgspec.structs import replace
 
 from torchlap.judge.training import findings, has_failed, is_reached
+from torchlap.reports.run.page import as_html
+from torchlap.reports.training.formats import as_csv, as_json, as_markdown, as_text
+from torchlap.reports.training.words import headline
+from torchlap.runs.find import Named
 from torchlap.runs.training import trainings
 from torchlap.schema.events import Event, Run
 from torchlap.schema.recipe import Recipe
@@ -124,3 +128,22 @@ def test_a_training_that_began_again_counts_once() -> None:
     (known,) = trainings(run)
     assert known.attempts[0].seconds == pytest.approx(7.0)
     assert known.counted == SEEDS
+
+
+def test_a_file_whose_trainings_end_without_an_evaluation_has_no_times() -> None:
+    ends = [
+        [TrainingEnded(group=0, cell=place, seed=seed, outcome="reached") for seed in range(SEEDS)] for place in (0, 1)
+    ]
+    run = run_of([ends[0]], [ends[1]])
+    assert [cell.time for cell in trainings(run)] == [None, None]
+    assert [cell.sooner for cell in trainings(run)] == [None, None]
+    assert "no training has ended yet" in headline(run)
+
+
+def test_text_of_a_run_file_cannot_control_a_terminal_or_a_page() -> None:
+    hostile = "\x1b[31m<script>alert(1)</script>\u202e"
+    run = run_of([*BASE[:5], [TrainingEnded(group=0, cell=0, seed=5, outcome="failed", reason=hostile)]])
+    for text in (as_text(run, None, 80, color=False), as_markdown(run), as_csv(run), as_json(run, None)):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert "<script>alert" not in as_html([Named("a", run)], "1")

@@ -74,12 +74,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
         longer it would have taken is not known, perhaps forever.
         """
         match self.outcome:
+            case "not_finite":
+                return Quantity(inf, inf)
+            case _ if not self.evaluations:
+                return None
             case "reached":
                 return Quantity(self.seconds, self.seconds)
             case "epochs" | "budget":
                 return Quantity(self.seconds, inf)
-            case "not_finite":
-                return Quantity(inf, inf)
             case _:
                 return None
 
