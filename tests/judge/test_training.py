@@ -131,7 +131,7 @@ def test_a_training_that_began_again_counts_once() -> None:
 
 
 def test_a_file_whose_trainings_end_without_an_evaluation_has_no_times() -> None:
-    ends = [
+    ends: list[list[Event]] = [
         [TrainingEnded(group=0, cell=place, seed=seed, outcome="reached") for seed in range(SEEDS)] for place in (0, 1)
     ]
     run = run_of([ends[0]], [ends[1]])
