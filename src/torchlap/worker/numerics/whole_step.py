@@ -134,7 +134,7 @@ def _own_deviations(bench: Bench, untouched: State, plain: State) -> dict[str, D
     own = dict.fromkeys(plain, EXACT)
     for seed in range(PERTURBATIONS):
         step = fresh_step(bench, untouched, compiled=False)
-        _perturb(bench, size, seed)
+        perturb(bench, size, seed)
         for name, value in results_of(bench, step):
             if name in plain:
                 deviation = deviation_of(value.cpu(), plain[name])
@@ -142,7 +142,7 @@ def _own_deviations(bench: Bench, untouched: State, plain: State) -> dict[str, D
     return own
 
 
-def _perturb(bench: Bench, size: float, seed: int) -> None:
+def perturb(bench: Bench, size: float, seed: int) -> None:
     """Change each parameter by a random fraction of itself, at most `size`."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
