@@ -43,12 +43,10 @@ NOTICED = 2
 Standing = Literal["faster", "slower", "tie", "open"]
 
 
-def standing(ratios: Sequence[float], *, ended: bool = True) -> Standing:
-    """How a candidate stands in the race with its partner.
+def standing(ratios: Sequence[float]) -> Standing:
+    """How a candidate stands in the race with its partner, by the ratios of their throughputs in each round.
 
-    Args:
-        ratios: of its throughput to the partner's, by rounds.
-        ended: no more rounds follow: what is still open is a tie, because nothing was shown.
+    What is open when the time is up was not shown to be faster, so it counts as a tie.
     """
     if len(ratios) < NOTICED:
         return "open"
@@ -59,7 +57,7 @@ def standing(ratios: Sequence[float], *, ended: bool = True) -> Standing:
         return "slower"
     if 1 / LEAST_GAIN < ratio.low and ratio.high < LEAST_GAIN:
         return "tie"
-    return "tie" if ended else "open"
+    return "open"
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
@@ -178,7 +176,7 @@ def best(group: Tally, tier: Tier, start: int = 0) -> int:
             continue
         if standing(group.ratios_over(number, candidate.over)) != "faster":
             continue
-        if leader == start or _speed(group, number, start) > _speed(group, leader, start):
+        if leader == start or _speed(group, number) > _speed(group, leader):
             leader = number
     return leader
 
@@ -188,17 +186,18 @@ def _stands_on(group: Tally, candidate: CandidateAdded, tier: Tier, start: int) 
     if candidate.over == start:
         return True
     under = group.candidates.get(candidate.over)
-    return under is not None and under.tier == tier and not out_of_race(group, candidate.over)
+    if under is None or under.tier != tier or out_of_race(group, candidate.over):
+        return False
+    return _stands_on(group, under, tier, start)
 
 
-def _speed(group: Tally, number: int, over: int) -> float:
-    """A candidate's throughput relative to another's, in the rounds that both have; otherwise from their own laps."""
-    ratios = group.ratios_over(number, over)
+def _speed(group: Tally, number: int) -> float:
+    """A candidate's speed-up over plain, in the rounds that both have; where memory kept them apart, of all laps."""
+    ratios = group.ratios(number)
     if len(ratios) >= NOTICED:
         return lap_interval(ratios).value
-    rates = [value for turn in group.throughputs(number) for value in turn]
-    others = [value for turn in group.throughputs(over) for value in turn]
-    return lap_interval(rates).value / lap_interval(others).value if min(len(rates), len(others)) >= NOTICED else 0.0
+    rates, plain = ([value for turn in group.throughputs(cell) for value in turn] for cell in (number, 0))
+    return lap_interval(rates).value / lap_interval(plain).value if min(len(rates), len(plain)) >= NOTICED else 0.0
 
 
 def tuned(run: Run) -> TunedRun | None:
@@ -249,7 +248,7 @@ def _ties(group: Tally, number: int, winner: int) -> bool:
     """Whether a candidate cannot be told from the winner: by their rounds, or else by their speed-ups over plain."""
     ratios = group.ratios_over(number, winner)
     if len(ratios) >= NOTICED:
-        return standing(ratios) == "tie"
+        return standing(ratios) in ("tie", "open")
     own, its = group.ratios(number), group.ratios(winner)
     if min(len(own), len(its)) < NOTICED:
         return False

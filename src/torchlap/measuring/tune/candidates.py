@@ -10,8 +10,7 @@ from torchlap.schema.recipe import Recipe, parse_recipe
 from torchlap.schema.tuning import Tier
 
 IMAGE_DIMENSIONS = 4
-KINDS_WITH_CUDNN = ("cuda",)
-NOT_MPS = "inductor has no CUDA graphs on this device"
+KINDS_WITH_GRAPHS = KINDS_WITH_CUDNN = ("cuda",)
 
 USUAL_ORDER = (
     "graph",
@@ -82,12 +81,12 @@ def words_of(place: Place, plain: Recipe, effort: Effort, kind: str | None) -> l
     found = [Word(text, why_not=_why_not(text, place)) for text in texts]
     if effort == "quick":
         found += [Word(f"compile:{mode}", why_not="only with --effort full: it compiles for minutes") for mode in MODES]
-    return [word for word in found if word.why_not != NOT_MPS]
+    return found
 
 
 def modes_of(place: Place) -> list[Word]:
     """Other modes of torch.compile; those with CUDA graphs only where there are any."""
-    graphs = place.kind in KINDS_WITH_CUDNN
+    graphs = place.kind in KINDS_WITH_GRAPHS
     return [
         Word(f"compile:{mode}", why_not="" if graphs or mode.endswith("no-cudagraphs") else "it needs CUDA graphs")
         for mode in MODES
@@ -130,7 +129,7 @@ def _loader_words(plain: Recipe) -> Iterator[str]:
 def _why_not(text: str, place: Place) -> str:
     """Why a word is not tried here; empty if it is."""
     stem = _stem(text)
-    if stem == "graph" and place.kind != "cuda":
+    if stem == "graph" and place.kind not in KINDS_WITH_GRAPHS:
         return f"graph capture needs CUDA graphs, which {place.kind} does not have"
     if stem == "cudnn_benchmark" and place.kind not in KINDS_WITH_CUDNN:
         return f"cuDNN is NVIDIA's, and this device is {place.kind}"

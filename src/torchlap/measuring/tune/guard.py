@@ -7,7 +7,10 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.runs.tuning import LOWER_ROUNDING, ROUNDING, out_of_race
 from torchlap.schema.events import NumericsChecked
 from torchlap.schema.messages import Follow, Followed, Verify
-from torchlap.schema.tuning import Tier, Trajectory, TrajectoryFollowed
+from torchlap.schema.tuning import TRAJECTORY_STEPS, Tier, Trajectory, TrajectoryFollowed
+
+LEAST_SHARE = 0.1
+"""Of the budget, that following the loss may take even where the part of the search is over."""
 
 PLAIN_RUNS: tuple[tuple[int, float], ...] = ((0, 0.0), (1, ROUNDING), (2, ROUNDING))
 LOWER_RUNS: tuple[tuple[int, float], ...] = ((3, LOWER_ROUNDING), (4, LOWER_ROUNDING))
@@ -30,13 +33,22 @@ class Guard:
         """Check a candidate, once, within about `seconds`: why it is out, or empty."""
         tally = self._context.ledger.tallies[GROUP]
         end = self._context.clock() + seconds
-        if tier != "training":
+        if tier != "training" and self._is_time(number, tier, seconds):
             for seed, perturbation in PLAIN_RUNS + (LOWER_RUNS if tier == "lower" else ()):
                 self._follow_once(PLAIN, seed, perturbation)
             self._follow_once(number, 0, 0.0)
         if self._verify and number not in tally.numerics and not out_of_race(tally, number):
             self._check(number, max(1.0, end - self._context.clock()))
         return out_of_race(tally, number)
+
+    def _is_time(self, number: int, tier: Tier, seconds: float) -> bool:
+        """Whether following the loss of all runs that are missing fits, or takes little of the budget anyway."""
+        context, tally = self._context, self._context.ledger.tallies[GROUP]
+        runs = len(PLAIN_RUNS) + (len(LOWER_RUNS) if tier == "lower" else 0) - len(tally.trajectories.get(PLAIN, ()))
+        step = {cell: known.seconds for cell, known in context.ledger.steps.items()}
+        cells = tally.group.cells
+        expected = TRAJECTORY_STEPS * (max(0, runs) * step[cells[PLAIN]] + step[cells[number]])
+        return expected <= max(seconds, LEAST_SHARE * context.plan.budget_seconds)
 
     def close(self) -> None:
         """End its workers."""

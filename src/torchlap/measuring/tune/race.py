@@ -45,8 +45,8 @@ class Races:
 
     def solo(self, number: int, seconds: float, rounds: int) -> None:
         """Let a cell lap alone, for its throughput."""
-        end = self._context.clock() + seconds
         group = self._prepared([number], seconds)
+        end = self._context.clock() + seconds
         for _ in range(rounds):
             if not group.living() or self._context.clock() > end:
                 return
@@ -54,22 +54,21 @@ class Races:
             self._watch.glance()
 
     def race(self, number: int, over: int, seconds: float) -> Standing:
-        """Race a candidate over another cell within about `seconds`, as far as it is not decided yet."""
+        """Race a candidate over another cell, as far as it is not decided yet, in about `seconds` of turns."""
         tally, context = self.tally, self._context
-        known = standing(tally.ratios_over(number, over), ended=False)
+        known = standing(tally.ratios_over(number, over))
         if number in tally.failures or known != "open":
             return known
         partners = list(dict.fromkeys([PLAIN, over, number] if self.together > len({PLAIN, over}) else [over, number]))
-        end = context.clock() + seconds
         group = self._prepared(partners, seconds)
-        rounds = 0
+        end, rounds = context.clock() + seconds, 0
         while {over, number} <= set(group.living()):
             context.say(f"{tally.group.cells[number]}: round {rounds + 1}")
             group.round(turn_order(group.living(), rounds))
             self._watch.glance()
             rounds += 1
             count = len(tally.ratios_over(number, over))
-            if count in LOOKS and standing(tally.ratios_over(number, over), ended=False) != "open":
+            if count in LOOKS and standing(tally.ratios_over(number, over)) != "open":
                 break
             if count >= LOOKS[-1] or (count >= LOOKS[0] and context.clock() > end):
                 break

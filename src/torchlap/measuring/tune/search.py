@@ -17,7 +17,7 @@ from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
-from torchlap.runs.tuning import best, out_of_race
+from torchlap.runs.tuning import best, out_of_race, standing
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
@@ -258,6 +258,7 @@ class Search:
         leader = best(self.tally, tier, start)
         if leader == start:
             return
+        leader = self._join(tier, start, leader, tried)
         improved = True
         while improved and self._context.left() > 0:
             improved = False
@@ -272,12 +273,34 @@ class Search:
                 if self._context.left() <= 0:
                     break
 
+    def _join(self, tier: Tier, start: int, leader: int, tried: list[Recipe]) -> int:
+        """Race the leader with all words added at once that are faster alone: most add up. The leader then."""
+        recipe, added = self._cell(leader).recipe, []
+        for word in self._order:
+            changed = with_word(recipe, word) if self._is_faster_alone(word) else None
+            if changed is not None:
+                recipe, added = changed, [*added, word]
+        if len(added) < 2 or recipe in tried:  # noqa: PLR2004  one is raced by itself
+            return leader
+        tried.append(recipe)
+        number = self._add(replace(self._cell(leader), recipe=recipe), tier, "+".join(added), leader)
+        self._race(number, leader, len(self._order))
+        return best(self.tally, tier, start)
+
+    def _is_faster_alone(self, word: str) -> bool:
+        return any(
+            candidate.word == word and candidate.over == PLAIN and standing(self.tally.ratios(number)) == "faster"
+            for number, candidate in self.tally.candidates.items()
+        )
+
     def _guarded(self, tier: Tier, start: int) -> int:
         """The fastest candidate of a tier that passes the guard, or `start`."""
         self._races.drop_all_but()
         while (leader := best(self.tally, tier, start)) != start:
             if not self._guard.why_out(leader, tier, max(0.0, self._context.left())):
                 return leader
+            self._combine(tier, start)  # what was added to it may be faster without it, too
+            self._races.drop_all_but()
         return start
 
     def _grow(self, start: int) -> int:

@@ -128,7 +128,7 @@ def _gain(found: TunedRun, rung: Rung) -> str:
     """What the word alone adds to the recipe under it."""
     if rung.gain is None:
         return ""
-    words = {"faster": "", "slower": " slower", "tie": " tie", "open": ""}[rung.standing]
+    words = {"faster": "", "slower": " slower", "tie": " tie", "open": " undecided"}[rung.standing]
     over = found.rung(rung.over)
     under = f", over {over.word}" if over and over.tier != rung.tier else ""
     return f"{rung.word} {with_interval(rung.gain, 'x')}{words}{under}"
