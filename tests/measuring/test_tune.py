@@ -236,3 +236,257 @@ def test_where_nothing_helps_no_word_wins(seed: int) -> None:
     assert found.winners == {}
     assert {rung.standing for rung in found.rungs} <= {"tie", "open"}
     assert not any(rung.wins or rung.ties for rung in found.rungs)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_processes_that_differ_by_chance_are_no_gain(seed: int) -> None:
+    """Where a process puts its memory changes its speed by a fraction of a percent, in all of its laps."""
+    chance = Random(seed)
+    speeds: dict[Recipe, float] = {}
+    _, found = searched(World(lambda cell: STEP * speeds.setdefault(cell.recipe, chance.uniform(0.997, 1.003))))
+    assert found.winners == {}
+
+
+def test_a_race_ends_as_soon_as_the_candidate_is_clearly_slower() -> None:
+    run, found = searched(World(lambda cell: STEP * (2 if "graph" in words(cell.recipe) else 1), noise=0.001))
+    assert next(rung.standing for rung in found.rungs if rung.word == "graph") == "slower"
+    rounds = [event for event in run.events if isinstance(event, Round) and 1 in {lap.cell for lap in event.laps}]
+    assert len(rounds) == LOOKS[0]
+
+
+def test_a_candidate_takes_turns_with_the_best_and_with_the_plain_step() -> None:
+    run, _ = searched(World())
+    racers = [{lap.cell for lap in event.laps} for event in run.events if isinstance(event, Round)]
+    assert {0, 1} in racers
+    assert any(0 in cells and len(cells) == 3 for cells in racers)
+
+
+def test_a_candidate_that_hangs_takes_no_more_than_its_part_of_the_search() -> None:
+    world = World()
+    world.fails = {"graph": ("hang", "No answer for 74 s.")}
+    _, found = searched(world)
+    failed = next(rung for rung in found.rungs if rung.word == "graph")
+    assert failed.out.startswith("too slow: No step finished within")
+    assert winner(found) == {"fp32", "compile", "channels_last", "fused"}
+
+
+@pytest.mark.parametrize("kind", ["crash", "out_of_memory", "error", "refused"])
+def test_a_candidate_that_fails_is_a_row_with_its_reason_and_the_others_go_on(kind: FailureKind) -> None:
+    world = World()
+    world.fails = {"graph": (kind, "It did not work.")}
+    _, found = searched(world)
+    failed = next(rung for rung in found.rungs if rung.word == "graph")
+    assert failed.out == f"{kind.replace('_', ' ')}: It did not work."
+    assert winner(found) == {"fp32", "compile", "channels_last", "fused"}
+
+
+def test_a_plain_step_that_fails_ends_the_search() -> None:
+    world = World()
+    world.fails = {"contiguous": ("out_of_memory", "It does not fit.")}
+    run, found = searched(world)
+    assert found.plain.failure is not None
+    assert not found.rungs
+    assert isinstance(run.events[-1], RunFinished)
+
+
+def test_a_winner_whose_loss_goes_astray_is_out_and_the_next_one_wins() -> None:
+    world = World()
+    world.diverges = {"graph"}
+    _, found = searched(world)
+    assert winner(found) == {"fp32", "compile", "channels_last", "fused"}
+    assert any("its loss is off" in rung.out for rung in found.rungs)
+
+
+def test_a_winner_that_does_not_move_all_parameters_is_out() -> None:
+    world = World()
+    world.freezes = {"fused"}
+    _, found = searched(world)
+    assert "fused" not in winner(found)
+    assert any(rung.out == "1 of 10 parameters do not change, such as layer.weight" for rung in found.rungs)
+
+
+def test_lower_precision_never_becomes_the_answer_of_the_same_arithmetic() -> None:
+    _, found = searched(World(lambda cell: STEP / (3 if "bf16" in words(cell.recipe) else 1)))
+    assert set(found.winners) == {"lower"}
+
+
+def test_every_winner_is_followed_and_checked() -> None:
+    run, found = searched(World())
+    group = tally(run)[0]
+    for number in found.winners.values():
+        assert number in group.trajectories
+        assert number in group.numerics
+        assert number in group.codes
+
+
+def test_the_batch_changes_only_if_that_is_allowed_and_grows_up_to_the_knee() -> None:
+    def knee(cell: Cell) -> float:
+        return STEP * max(1.0, cell.workload.batch / 256)
+
+    _, found = searched(World(knee))
+    assert {rung.result.cell.workload.batch for rung in found.rungs} == {64}
+    _, found = searched(World(knee), plan_of(tuning=Tuning(allow=("batch",))))
+    rung = found.rung(found.winners["training"])
+    assert rung is not None
+    assert rung.result.cell.workload.batch == 256
+    assert max(rung.result.cell.workload.batch for rung in found.rungs) > 512, "the largest that fits"
+
+
+@pytest.mark.parametrize("turn", [1, 30, 60, 200])
+def test_an_interrupted_search_keeps_its_ladder_and_goes_on(turn: int) -> None:
+    world = World(seed=3)
+    world.interrupt_at = turn
+    first, _ = searched(world)
+    assert cast("RunFinished", first.events[-1]).reason == "interrupted"
+    raced = [event.added for event in first.events if isinstance(event, CandidateAdded)]
+    world.interrupt_at = 0
+    second, found = searched(world, earlier=first.events)
+    assert winner(found) == {"fp32", "graph", "compile", "channels_last", "fused"}
+    again = [event.added for event in second.events if isinstance(event, CandidateAdded)]
+    assert again[: len(raced)] == raced
+    assert len(set(again)) == len(again)
+    codes = [event.cell for event in second.events if isinstance(event, CodeRun)]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_complete_search_is_not_repeated() -> None:
+    first, _ = searched(World())
+    second, _ = searched(World(), earlier=first.events)
+    assert second.events == first.events
+
+
+def test_the_budget_holds() -> None:
+    world = World(lambda cell: 10 * known_gains(cell))
+    searched(world, plan_of(budget=60.0))
+    assert world.now < 1.5 * 60
+
+
+def test_memory_for_two_cells_holds_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Search, "_together", lambda _: 2)
+    run, found = searched(World())
+    assert max(len({lap.cell for lap in event.laps}) for event in run.events if isinstance(event, Round)) == 2
+    assert winner(found) == {"fp32", "graph", "compile", "channels_last", "fused"}
+
+
+CPU = Place(kind="cpu", threads=8, cores=16, images=True, trains=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "tried", "not_tried"),
+    [
+        (CPU, {"compile", "channels_last", "threads:16", "threads:4"}, {"graph", "cudnn_benchmark"}),
+        (Place(kind="mps", threads=8, cores=8, images=True, trains=True), {"compile+layout_opt_off"}, {"graph"}),
+        (Place(kind="cuda", threads=8, cores=8, images=False, trains=False), {"graph", "compile"}, {"fused"}),
+        (Place(kind="cuda", threads=8, cores=8, images=False, trains=True), {"fused"}, {"foreach", "channels_last"}),
+    ],
+)
+def test_what_a_device_rules_out_is_left_out_with_the_reason(
+    place: Place, tried: set[str], not_tried: set[str]
+) -> None:
+    found = words_of(place, Recipe(), "quick", None)
+    assert tried <= {word.text for word in found if not word.why_not}
+    assert not_tried <= {word.text for word in found if word.why_not}
+
+
+def test_tf32_is_only_for_nvidia() -> None:
+    left_out = {word.text: word.why_not for word in precisions_of(CPU) if word.why_not}
+    assert left_out["tf32"] == "TF32 exists only on NVIDIA GPUs"
+
+
+def test_the_words_that_lift_the_bottleneck_come_first() -> None:
+    place = Place(kind="cuda", threads=8, cores=8, images=True, trains=True)
+    first = {kind: words_of(place, Recipe(), "quick", kind)[0].text for kind in candidates.FIRST}
+    assert first["launch"] == "graph"
+    assert first["memory"] == first["compute"] == "channels_last"
+    assert words_of(place, Recipe(workers=4), "quick", "input")[0].text == "workers:8"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word", "expected"),
+    [
+        ("fp32", "fused", "fp32+fused"),
+        ("fp32+foreach", "fused", None),
+        ("fp32+fused", "fused", None),
+        ("fp32+contiguous", "channels_last", "fp32+channels_last"),
+        ("fp32", "compile:reduce-overhead", None),
+        ("fp32+compile", "compile:reduce-overhead", "fp32+compile:reduce-overhead"),
+        ("fp32+compile+graph", "bf16", "bf16+compile+graph"),
+        ("bf16", "fp16", "fp16"),
+        ("fp32+workers:4", "workers:8", "fp32+workers:8"),
+        ("fp32+workers:4", "pinned", "fp32+pinned+workers:4"),
+        ("fp32", "threads:4", "fp32+threads:4"),
+        ("fp32+threads:4", "threads:2", None),
+    ],
+)
+def test_a_word_is_added_to_a_recipe(recipe: str, word: str, expected: str | None) -> None:
+    changed = with_word(parse_recipe(recipe), word)
+    assert (str(changed) if changed else None) == expected
+
+
+def test_a_recipe_is_not_raced_twice() -> None:
+    tried = [parse_recipe("fp32+fused")]
+    found = [str(recipe) for _, recipe in combined(Recipe(), ["fused", "compile"], tried)]
+    assert found == ["fp32+compile"]
+
+
+def test_a_full_search_tries_other_modes_of_the_compiler() -> None:
+    run, _ = searched(World(), plan_of(budget=600.0, tuning=Tuning(effort="full")))
+    added = {event.word for event in run.events if isinstance(event, CandidateAdded)}
+    assert {f"compile:{mode}" for mode in candidates.MODES} <= added
+    assert {word.text for word in modes_of(CPU) if word.why_not} == {"compile:reduce-overhead", "compile:max-autotune"}
+
+
+def test_what_is_left_out_is_recorded_once_also_by_a_resumed_search() -> None:
+    world = World()
+    world.interrupt_at = 60
+    first, _ = searched(world)
+    world.interrupt_at = 0
+    second, _ = searched(world, earlier=first.events)
+    left_out = [event.word for event in second.events if isinstance(event, LeftOut)]
+    assert left_out
+    assert len(left_out) == len(set(left_out))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [
+        ((1.2, 1.21, 1.2, 1.19), "faster"),
+        ((1.005, 1.005, 1.005, 1.005), "tie"),
+        ((0.9, 0.9, 0.91, 0.9), "slower"),
+        ((1.2, 0.9, 1.4, 1.1), "open"),
+        ((1.3,), "open"),
+    ],
+)
+def test_a_race_is_decided_only_by_an_interval(ratios: tuple[float, ...], expected: str) -> None:
+    assert standing(ratios) == expected
+
+
+def curve(*, up: float = 0.0, **changes: object) -> Trajectory:
+    losses = tuple(2.0 - 0.01 * step + up * step / 50 for step in range(50))
+    return Trajectory(**{"losses": losses, "moved": 3, "parameters": 3} | changes)  # type: ignore[arg-type]  # by name
+
+
+PLAIN_CURVES = (curve(), curve(up=0.02, seed=1), curve(up=-0.01, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "words"),
+    [
+        (curve(), ""),
+        (curve(up=0.03), ""),
+        (curve(up=0.2), "its loss is off"),
+        (curve(losses=(2.0, 1.9)), "not finite from step 3"),
+        (curve(moved=2, still=("a.weight",)), "1 of 3 parameters do not change, such as a.weight"),
+        (Trajectory(reason="crash: gone"), "could not be followed (crash: gone)"),
+    ],
+)
+def test_a_trajectory_may_differ_as_much_as_plain_runs_do(trajectory: Trajectory, words: str) -> None:
+    why = astray(trajectory, PLAIN_CURVES)
+    assert words in why
+    assert bool(words) == bool(why)
+
+
+def test_trajectories_are_kept_with_what_was_changed() -> None:
+    run, _ = searched(World())
+    followed = [event for event in run.events if isinstance(event, TrajectoryFollowed) and event.cell == 0]
+    assert [event.trajectory.seed for event in followed] == [0, 1, 2, 3, 4]

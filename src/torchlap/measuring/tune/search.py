@@ -240,7 +240,7 @@ class Search:
         speeds = {}
         for number, word in alone.items():
             ratios = self.tally.ratios(number)
-            if number not in self.tally.failures and len(ratios) > 1 and word in {known.text for known in words}:
+            if not out_of_race(self.tally, number) and len(ratios) > 1 and word in {known.text for known in words}:
                 speeds[word] = lap_interval(ratios).value
         self._order = sorted(speeds, key=lambda word: -speeds[word])
 
@@ -299,9 +299,18 @@ class Search:
         while (leader := best(self.tally, tier, start)) != start:
             if not self._guard.why_out(leader, tier, max(0.0, self._context.left())):
                 return leader
-            self._combine(tier, start)  # what was added to it may be faster without it, too
+            self._blame(leader, tier)
+            self._combine(tier, start)
             self._races.drop_all_but()
         return start
+
+    def _blame(self, number: int, tier: Tier) -> None:
+        """Find the words of a candidate that is out which are out alone, too: they are not combined again."""
+        recipe = self._cell(number).recipe
+        for alone, candidate in list(self.tally.candidates.items()):
+            is_part = candidate.over == PLAIN and with_word(recipe, candidate.word) is None
+            if is_part and candidate.word in self._order and self._guard.why_out(alone, tier, self._context.left()):
+                self._order.remove(candidate.word)
 
     def _grow(self, start: int) -> int:
         """Double the batch until the throughput no longer grows, then until the memory is full; the fastest."""

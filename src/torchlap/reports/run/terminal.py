@@ -91,7 +91,7 @@ def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
 def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
     run = results.run
     if found := tuned(run):
-        yield from ladder.parts(run, found, path)
+        yield from ladder.parts(run, found, path, width)
         return
     in_columns = fitting(table(results), width)
     yield from [in_columns] if in_columns else _list(results)

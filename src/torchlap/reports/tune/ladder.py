@@ -16,7 +16,7 @@ from torchlap.reports.kit.figures import FAILURE_WORDS, throughput_text
 from torchlap.reports.kit.findings import Entry, brief_in_markdown, by_severity, entries
 from torchlap.reports.kit.json_format import as_ascii, cell_keys
 from torchlap.reports.kit.machine import machine_line
-from torchlap.reports.kit.table import Column, Field, Table, as_rich, build
+from torchlap.reports.kit.table import Column, Field, Table, build, fitting
 from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, labeled, rendered
 from torchlap.reports.kit.text import clean, counted, escape, markdown
@@ -95,7 +95,7 @@ def table(found: TunedRun, tier: Tier) -> Table:
         [None, *rungs],
         [
             (Column(""), lambda rung: _mark(rung) if rung else ""),
-            (Column("recipe", wraps=True), lambda rung: _recipe(found, rung)),
+            (Column("recipe"), lambda rung: _recipe(found, rung)),
             (Column(rate), lambda rung: Field(_rate(found, rung), is_void=bool(rung and rung.out))),
             (Column("gain of the word"), lambda rung: _gain(found, rung) if rung else ""),
             (Column("vs. plain"), lambda rung: _over_plain(rung) if rung else ""),
@@ -229,11 +229,12 @@ def findings(run: Run) -> list[Entry]:
     return by_severity(entries(judge.findings(run)))
 
 
-def parts(run: Run, found: TunedRun, path: Path | None) -> Iterator[RenderableType]:
-    """The ladder for a terminal."""
+def parts(run: Run, found: TunedRun, path: Path | None, width: int) -> Iterator[RenderableType]:
+    """The ladder for a terminal of this width."""
     for tier in tiers(found):
         yield heading(TITLES[tier])
-        yield as_rich(table(found, tier))
+        in_columns = fitting(table(found, tier), width)
+        yield from [in_columns] if in_columns else _list(found, tier)
     yield Text(legend(run, found))
     yield from _lines("Failed", failures(found))
     yield from _lines("Left out", left_out(found))
@@ -254,6 +255,17 @@ def parts(run: Run, found: TunedRun, path: Path | None) -> Iterator[RenderableTy
     yield Text(f"\n{headline(found, run.header.plan)}", style="bold")
 
 
+def _list(found: TunedRun, tier: Tier) -> Iterator[RenderableType]:
+    """The table for a narrow terminal."""
+    shown = table(found, tier)
+    heads = [column.head for column in shown.columns]
+    for mark, recipe, rate, *others in shown.rows:
+        yield Text(f"{mark.text:<4} {recipe.text}", style="bold" if mark.text == WINNER else "")
+        texts = [f"{rate.text} {heads[2]}", *(field.text for field in others[:1] if field.text)]
+        texts += [f"{head} {field.text}" for head, field in zip(heads[4:], others[1:], strict=True) if field.text]
+        yield indented("; ".join(texts), 5)
+
+
 def _lines(title: str, texts: Sequence[str]) -> Iterator[RenderableType]:
     if texts:
         yield heading(title)
@@ -263,7 +275,7 @@ def _lines(title: str, texts: Sequence[str]) -> Iterator[RenderableType]:
 def as_text(run: Run, path: Path | None, width: int, *, color: bool) -> str:
     """For a terminal, below the machine."""
     found = tuned(run)
-    return rendered(parts(run, found, path), width, color=color) if found else ""
+    return rendered(parts(run, found, path, width), width, color=color) if found else ""
 
 
 def as_markdown(run: Run) -> str:
