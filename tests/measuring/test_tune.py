@@ -166,8 +166,9 @@ class FakeWorker:
         frozen = bool(self.world.freezes & set(words(cell.recipe)))
         still = ("layer.weight",) if frozen else ()
         moved = 9 if frozen else 10
-        return Trajectory(losses=losses, seed=request.seed, perturbation=request.perturbation, moved=moved,
-                          parameters=10, still=still)
+        return Trajectory(
+            losses=losses, seed=request.seed, perturbation=request.perturbation, moved=moved, parameters=10, still=still
+        )
 
     def turn(self, cell: Cell, request: RunLaps) -> LapsDone:
         self.world.turns += 1

@@ -125,5 +125,3 @@ def findings(run: Run) -> tuple[Finding, ...]:
         *cut_short(found),
     ]
     return tuple(sorted(every, key=lambda finding: finding.code))
-
-

@@ -236,7 +236,9 @@ class Search:
     def _race_alone(self, words: Sequence[Word]) -> None:
         """Race each word over the plain step."""
         self._race_each(words, "same", PLAIN)
-        alone = {number: candidate.word for number, candidate in self.tally.candidates.items() if candidate.over == PLAIN}
+        alone = {
+            number: candidate.word for number, candidate in self.tally.candidates.items() if candidate.over == PLAIN
+        }
         speeds = {}
         for number, word in alone.items():
             ratios = self.tally.ratios(number)

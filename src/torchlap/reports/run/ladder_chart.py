@@ -17,7 +17,9 @@ def ladder(results: Results) -> Drawn | None:
     found = tuned(results.run)
     if found is None:
         return None
-    rungs = [rung for rung in found.rungs if rung.result.speed_up and is_drawable(rung.result.speed_up) and not rung.out]
+    rungs = [
+        rung for rung in found.rungs if rung.result.speed_up and is_drawable(rung.result.speed_up) and not rung.out
+    ]
     rungs.sort(key=lambda rung: (list(TITLES).index(rung.tier), _speed(rung)))
     if not rungs:
         return None

@@ -99,7 +99,10 @@ def table(found: TunedRun, tier: Tier) -> Table:
             (Column(rate), lambda rung: Field(_rate(found, rung), is_void=bool(rung and rung.out))),
             (Column("gain of the word"), lambda rung: _gain(found, rung) if rung else ""),
             (Column("vs. plain"), lambda rung: _over_plain(rung) if rung else ""),
-            (Column("first step", "right", is_spare=True), lambda rung: _first_step(rung.result if rung else found.plain)),
+            (
+                Column("first step", "right", is_spare=True),
+                lambda rung: _first_step(rung.result if rung else found.plain),
+            ),
             (Column("pays off", "right", is_spare=True), lambda rung: _pays_off(found.plain, rung) if rung else ""),
             (Column("loss", "right", is_spare=True), lambda rung: _loss(rung.loss if rung else found.plain_loss)),
         ],
