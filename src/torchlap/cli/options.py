@@ -138,8 +138,8 @@ Recipes = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="fp32, tf32, bf16 or fp16, joined by + with contiguous, channels_last, compile, fused. Separate several "
-        "recipes with commas, like fp32,bf16+channels_last.",
+        help="fp32, tf32, bf16 or fp16, joined by + with contiguous, channels_last, compile, graph, fused and others "
+        "(docs/recipes.md). Separate several recipes with commas, like fp32,bf16+channels_last.",
     ),
 ]
 DataOption = Annotated[Data, typer.Option("--data", help="The 1,000 bundled digits, all of MNIST, or random images.")]

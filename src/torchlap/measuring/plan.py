@@ -203,16 +203,16 @@ def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[R
     """Make sure that a user's own model is not given options that only torchvision's models have.
 
     Raises:
-        UsageError: for a name that is not printable, and for a loader or weights with an own model.
+        UsageError: for a name that is not printable, and for a loader or weights with a model that has its own.
     """
     for model in models:
         if not (model.isprintable() and len(model) <= LONGEST_NAME):
             raise UsageError(f"Invalid model name {model!a:.80}: use at most {LONGEST_NAME} printable characters.")
         if is_own_file(model) and weights != "random":
             raise UsageError(f"--weights does not apply to {model}, which creates its own weights: omit it.")
-        if has_own_batch(model) and any(recipe.workers is not None for recipe in recipes):
+        if is_hugging_face(model) and any(recipe.of_loader for recipe in recipes):
             raise UsageError(
-                f"--data-through loader works only with torchvision and timm models: {model} provides its own batch."
+                f"A loader works only with images and your own DataLoader: {model} provides its own batch."
             )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from torchlap.schema.base import Count, Finite, Name, Rate, Seconds, Text
+from torchlap.schema.base import Count, Finite, Name, Seconds, Span, Text
 from torchlap.schema.workload import Cell
 
 Tier = Literal["same", "lower", "training"]
@@ -78,6 +78,6 @@ class CodeRun(Struct, frozen=True, tag="code", tag_field="event", kw_only=True):
     group: Count
     cell: Count
     code: Text
-    rates: Annotated[tuple[Rate, ...], Meta(max_length=100)] = ()
+    rates: Annotated[tuple[Span, ...], Meta(max_length=100)] = ()
     reason: Text = ""
     seconds: Seconds = 0.0
