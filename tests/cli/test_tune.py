@@ -86,7 +86,7 @@ def test_where_nothing_helps_it_says_so(
     torchlap: Command, gains: None, code_runs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delitem(GAINS, "channels_last")
-    monkeypatch.delitem(GAINS, "foreach")
+    monkeypatch.setattr(candidates, "USUAL_ORDER", ("channels_last",))
     result = torchlap("tune", own("digits_network"), *OPTIONS, "--out", tmp_path / "tuned.jsonl")
     assert result.exit_code == EXIT_FINE
     assert "no recipe is faster than fp32+contiguous" in words_of(result.stdout)

@@ -415,6 +415,9 @@ def test_the_words_that_lift_the_bottleneck_come_first() -> None:
         ("bf16", "fp16", "fp16"),
         ("fp32+workers:4", "workers:8", "fp32+workers:8"),
         ("fp32+workers:4", "pinned", "fp32+pinned+workers:4"),
+        ("fp32", "pinned", "fp32+pinned"),
+        ("fp32", "workers:2+persistent", "fp32+persistent+workers:2"),
+        ("fp32+compile+graph", "compile:reduce-overhead", None),
         ("fp32", "threads:4", "fp32+threads:4"),
         ("fp32+threads:4", "threads:2", None),
     ],
@@ -433,7 +436,7 @@ def test_a_recipe_is_not_raced_twice() -> None:
 def test_a_full_search_tries_other_modes_of_the_compiler() -> None:
     run, _ = searched(World(), plan_of(budget=600.0, tuning=Tuning(effort="full")))
     added = {event.word for event in run.events if isinstance(event, CandidateAdded)}
-    assert {f"compile:{mode}" for mode in candidates.MODES} <= added
+    assert "compile:max-autotune-no-cudagraphs" in added, "the leader is captured, so modes with graphs are not for it"
     assert {word.text for word in modes_of(CPU) if word.why_not} == {"compile:reduce-overhead", "compile:max-autotune"}
 
 

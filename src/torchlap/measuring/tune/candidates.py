@@ -6,11 +6,11 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from torchlap.schema.effort import Effort
-from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.recipe import WITH_GRAPHS, Recipe, parse_recipe
 from torchlap.schema.tuning import Tier
 
 IMAGE_DIMENSIONS = 4
-KINDS_WITH_GRAPHS = KINDS_WITH_CUDNN = ("cuda",)
+KINDS_WITH_GRAPHS, KINDS_WITH_CUDNN = ("cuda", "xpu"), ("cuda",)
 
 USUAL_ORDER = (
     "graph",
@@ -49,6 +49,7 @@ class Place(Struct, frozen=True, kw_only=True):
         cores: that this process may use; more than `threads` where cores have two hardware threads.
         images: the inputs are a tensor of images.
         trains: the phase is training.
+        own_loader: the user's function returned a DataLoader.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Place(Struct, frozen=True, kw_only=True):
     cores: int
     images: bool
     trains: bool
+    own_loader: bool = False
 
 
 class Word(Struct, frozen=True):
@@ -75,7 +77,7 @@ def words_of(place: Place, plain: Recipe, effort: Effort, kind: str | None) -> l
         effort: how thorough the search is.
         kind: what bounds the plain step; None if that is not known.
     """
-    texts = [*USUAL_ORDER, *_thread_words(place), *_loader_words(plain)]
+    texts = [*USUAL_ORDER, *_thread_words(place), *_loader_words(plain, place)]
     first = FIRST.get(kind or "", ())
     texts.sort(key=lambda text: first.index(_stem(text)) if _stem(text) in first else len(first))
     found = [Word(text, why_not=_why_not(text, place)) for text in texts]
@@ -86,7 +88,7 @@ def words_of(place: Place, plain: Recipe, effort: Effort, kind: str | None) -> l
 
 def modes_of(place: Place) -> list[Word]:
     """Other modes of torch.compile; those with CUDA graphs only where there are any."""
-    graphs = place.kind in KINDS_WITH_GRAPHS
+    graphs = place.kind == "cuda"
     return [
         Word(f"compile:{mode}", why_not="" if graphs or mode.endswith("no-cudagraphs") else "it needs CUDA graphs")
         for mode in MODES
@@ -115,33 +117,40 @@ def _thread_words(place: Place) -> Iterator[str]:
         yield from (f"threads:{count}" for count in counts if count >= 1 and count != place.threads)
 
 
-def _loader_words(plain: Recipe) -> Iterator[str]:
-    if plain.workers is None:
-        return
-    yield f"workers:{2 * plain.workers or 2}"
-    if plain.workers > 1:
-        yield f"workers:{plain.workers // 2}"
-    yield "pinned"
-    if plain.workers:
-        yield from ("persistent", "prefetch:4")
+def _loader_words(plain: Recipe, place: Place) -> Iterator[str]:
+    """Of torchlap's own loader, which is pinned and persistent anyway, or of a user's."""
+    if plain.workers is not None:
+        yield f"workers:{2 * plain.workers or 2}"
+        if plain.workers > 1:
+            yield f"workers:{plain.workers // 2}"
+        if plain.workers:
+            yield "prefetch:4"
+    elif place.own_loader:
+        counts = dict.fromkeys((max(1, place.cores // 2), min(4, place.cores)))
+        yield from (f"workers:{count}" for count in counts)
+        if place.kind != "cpu":
+            yield "pinned"
+        yield from (f"workers:{count}+persistent" for count in counts)
 
 
 def _why_not(text: str, place: Place) -> str:
     """Why a word is not tried here; empty if it is."""
     stem = _stem(text)
     if stem == "graph" and place.kind not in KINDS_WITH_GRAPHS:
-        return f"graph capture needs CUDA graphs, which {place.kind} does not have"
+        return f"{place.kind} cannot capture its work as a graph"
     if stem == "cudnn_benchmark" and place.kind not in KINDS_WITH_CUDNN:
         return f"cuDNN is NVIDIA's, and this device is {place.kind}"
-    if text == "compile+layout_opt_off" and place.kind != "mps":
+    if stem == "compile+layout_opt_off" and place.kind != "mps":
         return "it is the remedy for a choice that inductor makes on mps"
     if stem == "channels_last" and not place.images:
         return "the inputs are not images"
-    if stem in ("fused", "foreach") and not place.trains:
+    return _why_no_optimizer_word(stem, place) if stem in ("fused", "foreach") else ""
+
+
+def _why_no_optimizer_word(word: str, place: Place) -> str:
+    if not place.trains:
         return "evaluation has no optimizer"
-    if stem == "foreach" and place.kind == "cuda":
-        return "it is torch's own choice on this device"
-    return ""
+    return "it is torch's own choice on this device" if (word, place.kind) == ("foreach", "cuda") else ""
 
 
 def with_word(recipe: Recipe, word: str) -> Recipe | None:
@@ -152,7 +161,8 @@ def with_word(recipe: Recipe, word: str) -> Recipe | None:
     usual = {field.name: field.default for field in fields(Recipe)}
     parsed = parse_recipe(word, recipe.workers)
     changes = {name: getattr(parsed, name) for name in usual if getattr(parsed, name) != usual[name]}
-    changes.pop("workers", None) if not word.startswith("workers") else None
+    if not word.startswith("workers"):
+        changes.pop("workers", None)
     if parsed.compile_mode != "default" and not recipe.compile:
         return None
     taken = {
@@ -164,7 +174,8 @@ def with_word(recipe: Recipe, word: str) -> Recipe | None:
     if taken or (both & changes.keys() and any(getattr(recipe, name) for name in both)):
         return None
     changed = replace(recipe, **changes)
-    return None if changed == recipe else changed
+    captures_twice = changed.graph and changed.compile_mode in WITH_GRAPHS
+    return None if changed == recipe or captures_twice else changed
 
 
 def combined(recipe: Recipe, words: Iterable[str], tried: Sequence[Recipe]) -> Iterator[tuple[str, Recipe]]:

@@ -32,7 +32,7 @@ from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Explain, Explained, MeasurePeaks, PeaksReached
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Tier
-from torchlap.schema.workload import Cell, Plan
+from torchlap.schema.workload import Cell, Plan, is_own_file
 from torchlap.stats import lap_interval
 
 SINGLES_END, COMBINED_END, GUARDED_END, LOWER_END, BATCHES_END = 0.42, 0.56, 0.66, 0.8, 0.86
@@ -46,6 +46,8 @@ MEMORY_SHARE, MOST_TOGETHER = 0.8, 3
 """So much of a device's memory may be filled by cells that take turns."""
 
 IMAGE_DIMENSIONS, LARGEST_FACTOR = 4, 64
+WAIT_SHARE = 0.02
+"""Of a step on an accelerator, that only a loader makes it wait for its batch."""
 
 WriteCode = Callable[[Plan, Cell, Preparation], str]
 """The code that trains a cell's model in its recipe; empty where there is none."""
@@ -195,6 +197,7 @@ class Search:
             cores=usable_cores(),
             images=len(self.tally.prepared[PLAIN].input_shape) == IMAGE_DIMENSIONS,
             trains=self._cell(PLAIN).workload.phase == "train",
+            own_loader=_has_own_loader(self._cell(PLAIN), self.tally.prepared[PLAIN]),
         )
 
     def _together(self) -> int:
@@ -397,6 +400,13 @@ class Search:
                 seconds=context.clock() - begun,
             )
             context.emit(event)
+
+
+def _has_own_loader(cell: Cell, prepared: Preparation) -> bool:
+    """Whether a user's model waits for a loader: on the CPU only such a cell is watched."""
+    watched = prepared.watched
+    waits = watched is not None and (cell.device == "cpu" or watched.input_wait_seconds > WAIT_SHARE * watched.step_seconds)
+    return is_own_file(cell.workload.model) and (prepared.prefetched > 0 or waits)
 
 
 def _compiled(plain: Recipe, texts: Sequence[str], precisions: Sequence[Word]) -> Iterator[Recipe]:

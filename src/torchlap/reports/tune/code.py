@@ -84,14 +84,14 @@ scaler.scale(loss).backward()
 
 CAPTURE = """\
 static = [tensor.clone() for tensor in next_batch()]  # the graph reads its batch here
-stream = torch.cuda.Stream()
-stream.wait_stream(torch.cuda.current_stream())
-with torch.cuda.stream(stream):  # steps before the capture: torch chooses algorithms and allocates
+stream = torch.{kind}.Stream()
+stream.wait_stream(torch.{kind}.current_stream())
+with torch.{kind}.stream(stream):  # steps before the capture: torch chooses algorithms and allocates
     for _ in range(11):
         step(*static)
-torch.cuda.current_stream().wait_stream(stream)
-graph = torch.cuda.CUDAGraph()
-with torch.cuda.graph(graph):
+torch.{kind}.current_stream().wait_stream(stream)
+graph = torch.{kind}.{graph}Graph()
+with torch.{kind}.graph(graph):
     static_loss = step(*static)
 
 def train(*batch):
@@ -146,12 +146,12 @@ def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
             yield f"scaler = torch.amp.GradScaler({kind!r})"
     yield "\n" + _batch(workload, prepared, channels_last=channels_last) + "\n"
     yield _step(workload, recipe, kind) + "\n"
-    yield (CAPTURE if recipe.graph else "train = step") + "\n"
+    yield (CAPTURE.format(kind=kind, graph=kind.upper()) if recipe.graph else "train = step") + "\n"
     yield LOOP.format(
         laps=LAPS,
         steps=max(1, ceil(LAP_SECONDS / prepared.step_seconds)),
         synchronize="pass" if kind == "cpu" else "torch.accelerator.synchronize()",
-        items=workload.batch * (_seq(workload, prepared) if workload.unit == "tokens" else 1),
+        items=workload.batch * (_seq(workload) if workload.unit == "tokens" else 1),
         unit=workload.unit,
     )
 
@@ -202,7 +202,7 @@ def _optimizer(recipe: Recipe) -> str:
     return "".join(f", {word}=True" for word, is_set in words.items() if is_set)
 
 
-def _seq(workload: Workload, prepared: Preparation) -> int:
+def _seq(workload: Workload) -> int:
     """Tokens of a sequence."""
     if workload.seq is not None:
         return workload.seq
@@ -222,7 +222,7 @@ def _batch(workload: Workload, prepared: Preparation, *, channels_last: bool) ->
         size = "configuration.num_channels, configuration.image_size, configuration.image_size"
         return IMAGES.format(shape=f"{workload.batch}, {size}", batch=workload.batch, layout=layout)
     labels = "ids" if task == CAUSAL else f"torch.randint(10, ({workload.batch},), device=device)"
-    return TOKENS.format(batch=workload.batch, seq=_seq(workload, prepared), labels=labels)
+    return TOKENS.format(batch=workload.batch, seq=_seq(workload), labels=labels)
 
 
 def _step(workload: Workload, recipe: Recipe, kind: str) -> str:

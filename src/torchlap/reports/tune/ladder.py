@@ -147,7 +147,8 @@ def _first_step(result: CellResult) -> str:
 
 def _start_seconds(result: CellResult) -> float:
     """What the first step takes, with its compilation and capture."""
-    return result.prepared.compile_seconds if result.prepared else 0.0
+    prepared = result.prepared
+    return prepared.compile_seconds + (prepared.capture_seconds or 0.0) if prepared else 0.0
 
 
 def pays_off_seconds(plain: CellResult, rung: Rung) -> float | None:
