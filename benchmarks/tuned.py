@@ -94,7 +94,8 @@ def rows(file: Path) -> list[str]:
         ran = f"{median(code.rates):.5g}" if code and code.rates else (code.reason if code else "not run")
         rate, compiled = with_interval(rung.result.throughput), rung.result.prepared.compile_seconds
         texts.append(
-            f"| {name} | {tier} | {rung.result.cell.recipe} | {rate} | {speed} | {ran} | {compiled:.1f} | {seconds:.0f} |"
+            f"| {name} | {tier} | {rung.result.cell.recipe} | {rate} | {speed} | {ran} | {compiled:.1f} | "
+            f"{seconds:.0f} |"
         )
     return texts
 

@@ -9,8 +9,8 @@ import pytest
 from support import Command, own
 
 from torchlap.api import tune
-from torchlap.measuring.tune import candidates
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_RUN_FILE, EXIT_USAGE
+from torchlap.measuring.tune import candidates
 from torchlap.runs import file as runfile
 from torchlap.schema.recipe import Recipe
 

@@ -19,7 +19,6 @@ from torchlap.schema.base import FailureKind
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import SCHEMA, Event, Header, Preparation, Round, Run, RunFinished
-from torchlap.schema.machine import Facts
 from torchlap.schema.messages import (
     Build,
     Built,
@@ -122,6 +121,13 @@ class FakeWorker:
         match request:
             case WarmUp():
                 return self.prepare(cell)
+            case RunLaps():
+                return self.turn(cell, request)
+            case _:
+                return self.look(cell, request)
+
+    def look(self, cell: Cell, request: Request) -> Reply:
+        match request:
             case Verify():
                 return Verified(Numerics(operators=9, closest=0.5))
             case Explain():
@@ -130,10 +136,8 @@ class FakeWorker:
                 )
             case MeasurePeaks():
                 return PeaksReached(Peaks(device=cell.device, flops={"fp32": 1e12}))
-            case Follow():
-                return Followed(self.follow(cell, request))
             case _:
-                return self.turn(cell, cast("RunLaps", request))
+                return Followed(self.follow(cell, cast("Follow", request)))
 
     def prepare(self, cell: Cell) -> Prepared:
         for word, (kind, reason) in self.world.fails.items():
@@ -363,7 +367,7 @@ def test_the_budget_holds() -> None:
 
 
 def test_memory_for_two_cells_holds_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Search, "_together", lambda _: 2)
+    monkeypatch.setattr("torchlap.measuring.tune.search.cells_that_fit", lambda *_: 2)
     run, found = searched(World())
     assert max(len({lap.cell for lap in event.laps}) for event in run.events if isinstance(event, Round)) == 2
     assert winner(found) == {"fp32", "graph", "compile", "channels_last", "fused"}

@@ -27,7 +27,9 @@ PREPARED = Preparation(
 )
 
 
-def code(recipe: str, device: str = "cuda:0", model: str = "resnet18", phase: Phase = "train", **changes: object) -> str:
+def code(
+    recipe: str, device: str = "cuda:0", model: str = "resnet18", phase: Phase = "train", **changes: object
+) -> str:
     unit = "tokens" if model.startswith("hf:") else "images"
     cell = Cell(Workload(model, 4, phase, unit), parse_recipe(recipe), device)
     prepared = Preparation(**{name: getattr(PREPARED, name) for name in PREPARED.__struct_fields__} | changes)
@@ -37,8 +39,8 @@ def code(recipe: str, device: str = "cuda:0", model: str = "resnet18", phase: Ph
 @pytest.mark.parametrize(
     ("recipe", "lines"),
     [
-        ("fp32", ["fp32_precision = \"ieee\""]),
-        ("tf32", ["fp32_precision = \"tf32\""]),
+        ("fp32", ['fp32_precision = "ieee"']),
+        ("tf32", ['fp32_precision = "tf32"']),
         ("bf16", ["with torch.autocast('cuda', dtype=torch.bfloat16):"]),
         ("fp16", ["scaler = torch.amp.GradScaler('cuda')", "scaler.step(optimizer)"]),
         ("compile", ["network = torch.compile(model)"]),
@@ -108,5 +110,7 @@ def test_code_that_fails_says_why(text: str, reason: str) -> None:
 
 
 def test_the_warm_up_is_no_lap() -> None:
-    printed = "print('1 images/s, loss 2.3 (warm-up)'); print('12.5 images/s, loss 2.2'); print('1.2e+06 tokens/s, loss 2.1')"
+    printed = (
+        "print('1 images/s, loss 2.3 (warm-up)'); print('12.5 images/s, loss 2.2'); print('1.2e+06 tokens/s, loss 2.1')"
+    )
     assert run_code(printed, 60.0) == ((12.5, 1.2e6), "")

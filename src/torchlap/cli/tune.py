@@ -115,9 +115,9 @@ def _allowed(text: str | None) -> "tuple[Allowed, ...]":
 
     words = split_words(text) if text is not None else []
     known = get_args(Allowed)
-    wrong = [word for word in words if word not in known]
-    if wrong or (text is not None and not words):
-        raise UsageError(f"Invalid --allow {(wrong or [text])[0]!r}: choose from {', '.join(known)}.")
+    wrong = [word for word in words or [text or ""] if word not in known]
+    if text is not None and wrong:
+        raise UsageError(f"Invalid --allow {wrong[0]!r}: choose from {', '.join(known)}.")
     return cast("tuple[Allowed, ...]", tuple(dict.fromkeys(words)))
 
 

@@ -55,7 +55,7 @@ def standing(ratios: Sequence[float]) -> Standing:
         return "faster"
     if ratio.high < 1 / LEAST_GAIN or (ratio.high < 1 and ratio.value <= 1 / LEAST_GAIN):
         return "slower"
-    if 1 / LEAST_GAIN < ratio.low and ratio.high < LEAST_GAIN:
+    if ratio.low > 1 / LEAST_GAIN and ratio.high < LEAST_GAIN:
         return "tie"
     return "open"
 

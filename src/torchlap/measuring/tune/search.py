@@ -1,27 +1,25 @@
 """The order of a search: the plain step, each word alone, words combined, lower precision, other batches, the code."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.machine.conditions import GpuUsers, Watch
-from torchlap.machine.facts import usable_cores
 from torchlap.measuring.context import LONGEST_TEXT, Context, Status
-from torchlap.measuring.lanes import look_failed
-from torchlap.measuring.tune.candidates import Place, Word, combined, modes_of, precisions_of, with_word, words_of
+from torchlap.measuring.tune.ahead import compile_ahead
+from torchlap.measuring.tune.candidates import Word, combined, modes_of, precisions_of, with_word, words_of
 from torchlap.measuring.tune.guard import Guard
+from torchlap.measuring.tune.looks import cells_that_fit, explain, place_of
 from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.processes.crew import Crew
-from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
 from torchlap.runs.tuning import best, out_of_race, standing
-from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.breakdown import Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
-    BreakdownMeasured,
     Event,
     GroupFinished,
     PeaksMeasured,
@@ -29,14 +27,13 @@ from torchlap.schema.events import (
     RunFinished,
 )
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Explain, Explained, MeasurePeaks, PeaksReached
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Tier
-from torchlap.schema.workload import Cell, Plan, is_own_file
+from torchlap.schema.workload import Cell, Plan
 from torchlap.stats import lap_interval
 
 SINGLES_END, COMBINED_END, GUARDED_END, LOWER_END, BATCHES_END = 0.42, 0.56, 0.66, 0.8, 0.86
-"""Shares of the budget at which each part must be over; what a part leaves goes to the next."""
+"""Shares of the time after the plain step at which each part must be over; what a part leaves goes to the next."""
 
 PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
 EXPLAIN_SECONDS, PEAKS_SECONDS, PATIENCE_SECONDS = 1.0, 2.0, 30.0
@@ -90,6 +87,7 @@ class Search:
         self._races = Races(self._context, Watch(devices, GpuUsers(), first=True, clock=clock))
         self._guard = Guard(self._context, verify=plan.verify)
         self._left_out: set[str] = set()
+        self._begun = started
         self._peaks: Peaks | None = None
         self._resumed = self._complete = False
         self._order: list[str] = []
@@ -147,8 +145,9 @@ class Search:
         self._context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=start_up))
 
     def _until(self, share: float) -> None:
-        """The part that follows must be over when this share of the budget is."""
-        self._context.end = self._context.started + share * self._context.plan.budget_seconds
+        """The part that follows must be over when this share of the time after the plain step is."""
+        context = self._context
+        context.end = self._begun + share * max(0.0, context.started + context.plan.budget_seconds - self._begun)
 
     def _search(self) -> None:
         self._races.begin(fresh=not self._resumed)
@@ -156,11 +155,16 @@ class Search:
         self._races.solo(PLAIN, PLAIN_SECONDS, PLAIN_ROUNDS)
         if PLAIN in self.tally.failures or PLAIN not in self.tally.prepared:
             return
-        self._explain(PLAIN)
-        place, plain = self._place(), self._cell(PLAIN)
-        self._races.together = self._together()
+        explain(self._context, PLAIN)
+        place, plain = place_of(self._context), self._cell(PLAIN)
+        self._begun = self._context.clock()
+        self._until(SINGLES_END)
+        device = self._devices.get(plain.device)
+        self._races.together = cells_that_fit(self.tally.breakdowns.get(PLAIN), device)
         words = self._allowed(words_of(place, plain.recipe, self._tuning.effort, self._kind()))
-        self._compile_ahead(words, place)
+        if not self._resumed:
+            self._races.drop_all_but()
+            compile_ahead(self._context, plain, [word.text for word in words], place, self._races.together)
         self._race_alone(words)
         self._until(COMBINED_END)
         self._combine("same", PLAIN)
@@ -188,25 +192,6 @@ class Search:
         """What bounds the plain step."""
         result = self.tally.result(self._context.plan.confidence).cells[PLAIN]
         return self._hands.bottleneck(result, self._peaks)
-
-    def _place(self) -> Place:
-        device = self._cell(PLAIN).device
-        return Place(
-            kind=device.partition(":")[0],
-            threads=self._context.threads,
-            cores=usable_cores(),
-            images=len(self.tally.prepared[PLAIN].input_shape) == IMAGE_DIMENSIONS,
-            trains=self._cell(PLAIN).workload.phase == "train",
-            own_loader=_has_own_loader(self._cell(PLAIN), self.tally.prepared[PLAIN]),
-        )
-
-    def _together(self) -> int:
-        """How many cells the device's memory holds."""
-        breakdown, device = self.tally.breakdowns.get(PLAIN), self._devices.get(self._cell(PLAIN).device)
-        peak = breakdown.peak_memory_bytes if breakdown else None
-        if not peak or device is None or device.memory_bytes is None:
-            return MOST_TOGETHER
-        return max(2, min(MOST_TOGETHER, int(MEMORY_SHARE * device.memory_bytes / peak)))
 
     def _allowed(self, words: Iterable[Word]) -> list[Word]:
         """The words that nothing rules out; the others are recorded with the reason."""
@@ -280,7 +265,7 @@ class Search:
 
     def _join(self, tier: Tier, start: int, leader: int, tried: list[Recipe]) -> int:
         """Race the leader with all words added at once that are faster alone: most add up. The leader then."""
-        recipe, added = self._cell(leader).recipe, []
+        recipe, added = self._cell(leader).recipe, list[str]()
         for word in self._order:
             changed = with_word(recipe, word) if self._is_faster_alone(word) else None
             if changed is not None:
@@ -337,46 +322,12 @@ class Search:
                 break
         return leader
 
-    def _compile_ahead(self, words: Sequence[Word], place: Place) -> None:
-        """Compile what will probably be raced at the same time, in other processes, while nothing laps."""
-        context, plain = self._context, self._cell(PLAIN)
-        texts = [word.text for word in words]
-        together = min(MOST_AHEAD, context.threads // COMPILER_THREADS, self._races.together)
-        if "compile" not in texts or together < 2 or self._resumed or plain.device == "cpu":  # noqa: PLR2004  several
-            return
-        recipes = list(_compiled(plain.recipe, texts, precisions_of(place)))[:together]
-        context.say(f"compiling {len(recipes)} recipes at the same time")
-        self._races.drop_all_but()
-        requests = [context.build_request(0, replace(plain, recipe=recipe)) for recipe in recipes]
-        limit = min(context.hang_limit(requests[0].cell), max(context.left(), 1.0))
-        for request, seconds in zip(requests, context.crew.compile_ahead(requests, limit), strict=True):
-            context.compiled_ahead[request.cell] = seconds or 0.0
-
-    def _explain(self, number: int) -> None:
-        """Break down the step of a cell that is held, once, and measure what its device reaches."""
-        context, cell = self._context, self._cell(number)
-        if number in self.tally.breakdowns or not context.crew.holds(number):
-            return
-        step = context.ledger.steps[cell].seconds
-        request = Explain(slot=number, limit_seconds=max(EXPLAIN_SECONDS, 4 * step), step_seconds=step)
-        limit = min(context.hang_seconds, request.limit_seconds + PATIENCE_SECONDS)
-        context.say(f"{cell}: analyzing the step")
-        try:
-            breakdown = context.crew.ask(number, request, Explained, limit, context.reporter(cell)).breakdown
-            if self._peaks is None:
-                peaks = MeasurePeaks(slot=number, limit_seconds=PEAKS_SECONDS)
-                reached = context.crew.ask(number, peaks, PeaksReached, limit, context.reporter(cell.device))
-                context.emit(PeaksMeasured(reached.peaks))
-        except CellFailedError as failure:  # the figure stands: it was measured before
-            breakdown = Breakdown(reason=look_failed(failure, "analysis"))
-        context.emit(BreakdownMeasured(group=GROUP, cell=number, breakdown=breakdown))
-
     def _explain_winners(self, winners: Sequence[int]) -> None:
         """Their peak memory, and some more laps."""
         for number in winners:
             if number not in self.tally.breakdowns and self._context.left() > 0:
                 self._races.solo(number, LEAST_RACE_SECONDS, 2)
-                self._explain(number)
+                explain(self._context, number)
         self._races.drop_all_but()
 
     def _run_codes(self, winners: Sequence[int]) -> None:
@@ -400,25 +351,3 @@ class Search:
                 seconds=context.clock() - begun,
             )
             context.emit(event)
-
-
-def _has_own_loader(cell: Cell, prepared: Preparation) -> bool:
-    """Whether a user's model waits for a loader: on the CPU only such a cell is watched."""
-    watched = prepared.watched
-    waits = watched is not None and (cell.device == "cpu" or watched.input_wait_seconds > WAIT_SHARE * watched.step_seconds)
-    return is_own_file(cell.workload.model) and (prepared.prefetched > 0 or waits)
-
-
-def _compiled(plain: Recipe, texts: Sequence[str], precisions: Sequence[Word]) -> Iterator[Recipe]:
-    """Recipes with compile that the search will probably come to."""
-    start = with_word(plain, "compile")
-    precision = next((word.text for word in precisions if not word.why_not), None)
-    if start is None:
-        return
-    yield start
-    lower = with_word(start, precision) if precision else None
-    for recipe in (lower, start):
-        if recipe and "channels_last" in texts and (changed := with_word(recipe, "channels_last")):
-            yield changed
-    if lower:
-        yield lower

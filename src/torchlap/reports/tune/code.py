@@ -18,6 +18,9 @@ MARK = "# Written by torchlap tune:"
 
 LAPS = 6
 LAP_SECONDS = 0.5
+IMPORTS = ("import ", "from torch ", "from torchvision")
+"""Of lines, that belong to the top; a user's file is imported below them."""
+
 DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 
 TORCHVISION = """\
@@ -105,8 +108,7 @@ batches = [next_batch() for _ in range(4)]
 for lap in range({laps}):
     begun = time.perf_counter()
     for count in range({steps}):
-        loss = train(*batches[count % 4])
-    {synchronize}
+        loss = train(*batches[count % 4]){synchronize}
     rate = {items} * {steps} / (time.perf_counter() - begun)
     print(f"{{rate:.6g}} {unit}/s, loss {{float(loss.float().mean()):.4f}}{{'' if lap else ' (warm-up)'}}")"""
 
@@ -126,14 +128,17 @@ def code_of(plan: Plan, cell: Cell, prepared: Preparation) -> str:
     if plan.weights != "random":
         return ""
     title = f"{MARK} {clean(str(cell))}"
-    return "\n".join([title, *_lines(cell, prepared)]) + "\n"
+    lines = "\n".join(_lines(cell, prepared)).splitlines()
+    imports = [line for line in lines if line.startswith(IMPORTS)]
+    others = "\n".join(line for line in lines if line not in imports).strip("\n")
+    return "\n".join([title, *sorted(imports, key=lambda line: "torch" in line), "", others]) + "\n"
 
 
 def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
     recipe, workload = cell.recipe, cell.workload
     kind = cell.device.partition(":")[0]
     channels_last = prepared.memory_format == "channels_last"
-    yield "import time\n\nimport torch\nfrom torch import nn\n"
+    yield "import time\nimport torch\nfrom torch import nn"
     yield from _settings(recipe, kind, prepared)
     yield f"\ntorch.manual_seed(1)\ndevice = torch.device({cell.device!r})"
     yield _model(workload)
@@ -150,7 +155,7 @@ def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
     yield LOOP.format(
         laps=LAPS,
         steps=max(1, ceil(LAP_SECONDS / prepared.step_seconds)),
-        synchronize="pass" if kind == "cpu" else "torch.accelerator.synchronize()",
+        synchronize="" if kind == "cpu" else "\n    torch.accelerator.synchronize()",
         items=workload.batch * (_seq(workload) if workload.unit == "tokens" else 1),
         unit=workload.unit,
     )

@@ -196,9 +196,9 @@ def legend(run: Run, found: TunedRun) -> str:
     )
     plain = found.plain.breakdown.peak_memory_bytes if found.plain.breakdown else None
     return clean(
-        f"Gain of the word: over the recipe without it, {CERTAIN:.2%} intervals, corrected for the number of candidates; "
-        f"other intervals: {run.header.plan.confidence:.0%}. {TIE} cannot be told from the best. First step: with "
-        "compilation and capture; pays off: after so much training. Loss: the mean of steps 41 to 50. "
+        f"Gain of the word: over the recipe without it, {CERTAIN:.2%} intervals, corrected for the number of "
+        f"candidates; other intervals: {run.header.plan.confidence:.0%}. {TIE} cannot be told from the best. First "
+        "step: with compilation and capture; pays off: after so much training. Loss: the mean of steps 41 to 50. "
         + (f"Numerics: {checks}. " if checks else "")
         + (f"Peak memory: plain {binary(plain)}; {memory}." if memory and plain else "")
     ).strip()
