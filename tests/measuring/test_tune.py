@@ -498,3 +498,17 @@ def test_trajectories_are_kept_with_what_was_changed() -> None:
     run, _ = searched(World())
     followed = [event for event in run.events if isinstance(event, TrajectoryFollowed) and event.cell == 0]
     assert [event.trajectory.seed for event in followed] == [0, 1, 2, 3, 4]
+
+
+def test_time_that_is_left_goes_to_promising_races_that_are_undecided() -> None:
+    """With slow steps, the first rounds of a race are too few for an interval that excludes 1."""
+    world = World(lambda cell: 4.0 if "channels_last" not in words(cell.recipe) else 3.0, seed=2, noise=0.05)
+    run, found = searched(world, plan_of(budget=900.0, device="cpu"))
+    assert "channels_last" in winner(found)
+    assert len(tally(run)[0].ratios(next(r.number for r in found.rungs if r.word == "channels_last"))) > LOOKS[0]
+
+
+def test_on_a_cpu_a_compilation_does_not_take_the_time_of_the_other_words() -> None:
+    run, _ = searched(World(), plan_of(device="cpu"))
+    added = [event.word for event in run.events if isinstance(event, CandidateAdded) and event.over == 0]
+    assert added.index("compile") > max(added.index(word) for word in ("channels_last", "fused", "foreach"))

@@ -28,7 +28,8 @@ def nothing_faster(found: TunedRun) -> Iterator[Finding]:
     """No candidate of the default tier won."""
     raced = [rung for rung in found.rungs if rung.tier == "same" and rung.gain is not None]
     if raced and "same" not in found.winners:
-        yield NOTHING_FASTER.finding(str(found.plain.cell), f"{len(raced)} words raced in the same arithmetic")
+        counted = "1 word was" if len(raced) == 1 else f"{len(raced)} words were"
+        yield NOTHING_FASTER.finding(str(found.plain.cell), f"{counted} raced in the same arithmetic")
 
 
 GUARDED_OUT = Rule(

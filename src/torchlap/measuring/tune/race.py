@@ -57,7 +57,7 @@ class Races:
         """Race a candidate over another cell, as far as it is not decided yet, in about `seconds` of turns."""
         tally, context = self.tally, self._context
         known = standing(tally.ratios_over(number, over))
-        if number in tally.failures or known != "open":
+        if number in tally.failures or known != "open" or len(tally.ratios_over(number, over)) >= LOOKS[-1]:
             return known
         partners = list(dict.fromkeys([PLAIN, over, number] if self.together > len({PLAIN, over}) else [over, number]))
         group = self._prepared(partners, seconds)

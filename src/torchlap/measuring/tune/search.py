@@ -16,7 +16,7 @@ from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
-from torchlap.runs.tuning import best, out_of_race, standing
+from torchlap.runs.tuning import LEAST_GAIN, best, out_of_race, standing
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
@@ -32,8 +32,11 @@ from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Tier
 from torchlap.schema.workload import Cell, Plan
 from torchlap.stats import lap_interval
 
-SINGLES_END, COMBINED_END, GUARDED_END, LOWER_END, BATCHES_END = 0.42, 0.56, 0.66, 0.8, 0.86
+SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, BATCHES_END = 0.42, 0.5, 0.56, 0.66, 0.8, 0.86
 """Shares of the time after the plain step at which each part must be over; what a part leaves goes to the next."""
+
+SLOW_WORDS = ("compile", "compile+layout_opt_off")
+"""On a CPU they come last: a compilation takes as long as races of all other words."""
 
 PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
 EXPLAIN_SECONDS, PEAKS_SECONDS, PATIENCE_SECONDS = 1.0, 2.0, 30.0
@@ -223,7 +226,14 @@ class Search:
 
     def _race_alone(self, words: Sequence[Word]) -> None:
         """Race each word over the plain step."""
-        self._race_each(words, "same", PLAIN)
+        quick, slow = ([word for word in words if (word.text in SLOW_WORDS) is slow] for slow in (False, True))
+        if self._cell(PLAIN).device == "cpu":  # nothing was compiled ahead
+            self._race_each(quick, "same", PLAIN)
+            self._until(COMPILED_END)
+            self._race_each(slow, "same", PLAIN)
+        else:
+            self._race_each(words, "same", PLAIN)
+        self._settle(PLAIN)
         alone = {
             number: candidate.word for number, candidate in self.tally.candidates.items() if candidate.over == PLAIN
         }
@@ -241,6 +251,22 @@ class Search:
             if recipe is not None:
                 number = self._add(replace(cell, recipe=recipe), tier, word.text, over)
                 self._race(number, over, len(words) - place)
+
+    def _settle(self, over: int) -> None:
+        """Go on with the races that look promising, but are undecided: rounds were few where steps are slow."""
+        tally = self.tally
+        promising = {
+            number: lap_interval(ratios).value
+            for number, candidate in tally.candidates.items()
+            if candidate.over == over and number not in tally.failures
+            if standing(ratios := tally.ratios_over(number, over)) == "open" and len(ratios) > 1
+        }
+        chosen = sorted(
+            (number for number in promising if promising[number] >= LEAST_GAIN), key=lambda n: -promising[n]
+        )
+        for place, number in enumerate(chosen):
+            if self._context.left() > 0:
+                self._races.race(number, over, self._context.left() / (len(chosen) - place))
 
     def _combine(self, tier: Tier, start: int) -> None:
         """Add the words to the leader of a tier, one after the other, as long as that makes it faster."""
