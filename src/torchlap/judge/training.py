@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from torchlap.judge.findings import Finding, Rule
+from torchlap.runs.censored import Median
 from torchlap.runs.training import CellTraining, training_plan, trainings
 from torchlap.schema.events import Run
-from torchlap.stats import Interval, Median
+from torchlap.stats import Interval
 
 FEW_EVALUATIONS = 5
 """The time to accuracy is a whole number of stretches between evaluations; of fewer than these, one is over a fifth."""

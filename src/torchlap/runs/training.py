@@ -6,11 +6,12 @@ from math import inf
 from msgspec import Struct
 from msgspec.structs import replace
 
+from torchlap.runs.censored import Median, Quantity, median_of
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.events import Run
 from torchlap.schema.training import Evaluated, Outcome, TrainingEnded, TrainingPlan, TrainingStarted
 from torchlap.schema.workload import Cell
-from torchlap.stats import Interval, Median, Quantity, lap_interval, median_of
+from torchlap.stats import Interval, lap_interval
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.training import Evaluated, TrainingEnded, TrainingStarted
+from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, TrajectoryFollowed
 from torchlap.schema.workload import Plan
 
 SCHEMA = 2
@@ -229,6 +230,10 @@ Event = (
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured
+    | CandidateAdded
+    | LeftOut
+    | TrajectoryFollowed
+    | CodeRun
     | IdleMeasured
     | TrainingStarted
     | Evaluated

@@ -12,6 +12,7 @@ from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.recipe import MemoryFormat, Precision
+from torchlap.schema.tuning import TRAJECTORY_STEPS, Trajectory
 from torchlap.schema.workload import Cell, DataName, Weights
 
 WHERE_SIGNAL = signal.SIGUSR1
@@ -149,6 +150,20 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     known: tuple[Precision, ...] = ()
 
 
+class Follow(Struct, frozen=True, tag="follow", kw_only=True):
+    """Ask for the losses of a cell's first training steps; it must have been built, and nothing else.
+
+    Attributes:
+        seed: of random numbers in the model.
+        perturbation: change each weight before the first step by a random fraction of itself, at most this.
+    """
+
+    slot: int
+    steps: int = TRAJECTORY_STEPS
+    seed: int = 0
+    perturbation: float = 0.0
+
+
 class BeginTraining(Struct, frozen=True, tag="begin_training", kw_only=True):
     """Ask to begin a training of a cell that was just built, from a seed: a warm-up, which is then undone."""
 
@@ -192,6 +207,7 @@ Request = (
     | RunLaps
     | Explain
     | MeasurePeaks
+    | Follow
     | MeasureIdle
     | BeginTraining
     | TrainOn
@@ -342,6 +358,12 @@ class PeaksReached(Struct, frozen=True, tag="peaks"):
     peaks: Peaks
 
 
+class Followed(Struct, frozen=True, tag="followed"):
+    """The losses of the first steps."""
+
+    trajectory: Trajectory
+
+
 Reply = (
     Ready
     | Description
@@ -356,6 +378,7 @@ Reply = (
     | Released
     | Explained
     | PeaksReached
+    | Followed
     | IdleRead
     | TrainingBegun
     | TrainedOn

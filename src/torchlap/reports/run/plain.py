@@ -20,6 +20,7 @@ from torchlap.reports.run.energy import cost, idle_watts, joules, watts
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, Row, judged
 from torchlap.reports.run.table import NO_RESULT, arms, failures, legend, published, table
+from torchlap.reports.tune import ladder
 from torchlap.runs.energy import Prices
 from torchlap.runs.figures import idle
 from torchlap.schema.breakdown import Peaks
@@ -212,6 +213,8 @@ def as_markdown(
         columns: of the table, beside the usual ones.
         prices: for the cost of a million items.
     """
+    if run.header.plan.tuning is not None:
+        return ladder.as_markdown(run)
     results = judged(run, columns, prices)
     lines = [markdown(machine_line(run.header.facts)), "", f"**{escape(headline(results))}**", ""]
     lines += [*markdown_table(table(results)), ""]

@@ -10,10 +10,11 @@ from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, counted, sentence
 from torchlap.reports.kit.units import number, significant, with_interval
 from torchlap.reports.run.rows import model_names
+from torchlap.runs.censored import Median
 from torchlap.runs.training import Attempt, CellTraining, attempts_of, training_plan, trainings
 from torchlap.schema.events import Run
 from torchlap.schema.training import TrainingEnded
-from torchlap.stats import Interval, Median
+from torchlap.stats import Interval
 
 UNKNOWN = "unknown"
 OUTCOMES = {
