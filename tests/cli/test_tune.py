@@ -183,9 +183,10 @@ GRAPH_MODELS = {
 """Models, each with how its candidate with a graph ends: dropout, batch norm, a loader, decisions by data."""
 
 
+@pytest.mark.usefixtures("gains", "code_runs")
 @pytest.mark.parametrize("model", GRAPH_MODELS, ids=lambda model: model.rpartition(":")[2])
 def test_a_graph_of_any_model_is_raced_or_refused_in_a_sentence(
-    model: str, torchlap: Command, gains: None, code_runs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    model: str, torchlap: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(candidates, "KINDS_WITH_GRAPHS", ("sim",))
     monkeypatch.setattr(candidates, "USUAL_ORDER", ("graph", "foreach"))
