@@ -241,6 +241,8 @@ def workload_options(
     precision_target: str = "2%",
     workers: int | None = None,
     seq: int | None = None,
+    items: int | None = None,
+    unit: str = "",
 ) -> "Options":
     """What to measure, from the words of the command line.
 
@@ -263,4 +265,6 @@ def workload_options(
         budget_seconds=words.parse_seconds(budget, "budget") if budget is not None else None,
         hang_seconds=words.parse_seconds(hang_limit, "time limit"),
         precision_target=words.parse_target(precision_target),
+        items=items,
+        unit=unit,
     )
