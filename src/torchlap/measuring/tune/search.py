@@ -32,7 +32,7 @@ from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Tier
 from torchlap.schema.workload import Cell, Plan
 from torchlap.stats import lap_interval
 
-SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.6, 0.66, 0.74, 0.9, 1.0
+SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.68, 0.76, 0.82, 0.92, 1.0
 """Shares of the time for races at which each part must be over; what a part leaves goes to the next."""
 
 TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 60.0, 0.4
@@ -153,13 +153,11 @@ class Search:
         """The part that follows must be over when this share of the time for races is."""
         self._context.end = self._begun + share * max(0.0, self._races_end - self._begun)
 
-    def _keep_a_tail(self, words: Sequence[Word]) -> None:
-        """The races begin now, and end in time for what follows them."""
-        context, budget = self._context, self._context.plan.budget_seconds
-        compiles = any(word.text in SLOW_WORDS for word in words)
+    def _keep_a_tail(self, *, compiles: bool) -> None:
+        """The races end in time for what follows them."""
+        budget = self._context.plan.budget_seconds
         tail = min(TAIL_COMPILED_SECONDS if compiles else TAIL_SECONDS, MOST_TAIL * budget)
-        self._begun, self._races_end = context.clock(), context.started + budget - tail
-        self._until(SINGLES_END)
+        self._races_end = self._context.started + budget - tail
 
     def _search(self) -> None:
         self._races.begin(fresh=not self._resumed)
@@ -172,11 +170,14 @@ class Search:
         device = self._devices.get(plain.device)
         self._races.together = cells_that_fit(self.tally.breakdowns.get(PLAIN), device)
         words = self._allowed(words_of(place, plain.recipe, self._tuning.effort, self._kind()))
-        self._keep_a_tail(words)
+        self._begun = self._context.clock()
+        self._keep_a_tail(compiles=plain.device != "cpu")
+        self._until(SINGLES_END)
         if not self._resumed:
             self._races.drop_all_but()
             compile_ahead(self._context, plain, [word.text for word in words], place, self._races.together)
         self._race_alone(words)
+        self._keep_a_tail(compiles=any(self._cell(number).recipe.compile for number in self.tally.living()))
         self._until(COMBINED_END)
         self._combine("same", PLAIN)
         if self._tuning.effort == "full":
@@ -189,8 +190,7 @@ class Search:
         self._until(RACED_END)
         lower = self._guarded("lower", leader)
         start = lower if "precision" in self._tuning.allow else leader
-        if "batch" in self._tuning.allow:
-            start = self._grow(start)
+        start = self._grow(start) if "batch" in self._tuning.allow else start
         self._context.end = self._context.started + self._context.plan.budget_seconds
         leader = self._guarded("same", PLAIN, verify=True)
         lower = self._guarded("lower", leader, verify=True)
