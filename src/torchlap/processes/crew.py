@@ -11,6 +11,7 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
 from torchlap.schema.messages import Build, Built, Prepared, Release, Released, Request, WarmUp
+from torchlap.schema.workload import Cell
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +26,8 @@ class Crew:
 
     Args:
         launcher: starts workers.
-        arms: launchers of arms that have their own, by the arm's name; each arm has workers of its own anyway.
+        arms: launchers of arms or devices that have their own, by their names; each of them has workers of its own
+            anyway.
         isolate: give every cell a worker.
     """
 
@@ -47,8 +49,8 @@ class Crew:
         """What starting workers took, in all arms."""
         return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})
 
-    def _start(self, arm: str) -> Worker:
-        return self._arms.get(arm, self._launcher).start()
+    def _start(self, cell: Cell) -> Worker:
+        return self._arms.get(cell.arm or cell.device, self._launcher).start()
 
     def holds(self, slot: int) -> bool:
         """Whether the cell is built, and its worker alive."""
@@ -88,7 +90,7 @@ class Crew:
         seconds: list[float | None] = [None] * len(requests)
         try:
             for request in requests:
-                workers.append(self._start(request.cell.arm))
+                workers.append(self._start(request.cell))
                 workers[-1].tell(request)
             for worker, request in zip(workers, requests, strict=True):
                 with suppress(CellFailedError):
@@ -172,7 +174,7 @@ class Crew:
 
     def _tell(self, home: str, request: Build) -> None:
         if home not in self._workers:
-            self._workers[home] = self._start(request.cell.arm)
+            self._workers[home] = self._start(request.cell)
         if self._closed:
             raise CellFailedError("crash", "The run was interrupted.")
         self._workers[home].tell(request)

@@ -14,10 +14,13 @@ from torchlap.processes.failures import CellFailedError, how_it_ended
 from torchlap.processes.system import ask_where, descendants, kill_group, kill_process, out_of_memory_kills, tail
 from torchlap.schema.messages import (
     LONGEST_LINE,
+    AllReduce,
     Build,
     Check,
+    CheckRanks,
     CheckSuite,
     Describe,
+    DescribeRanks,
     Explain,
     Failed,
     Hello,
@@ -46,6 +49,9 @@ DOING: dict[type[Request], str] = {
     RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
+    DescribeRanks: "describing the ranks",
+    AllReduce: "timing all-reduces",
+    CheckRanks: "checking the ranks' results",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

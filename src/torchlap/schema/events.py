@@ -11,6 +11,7 @@ from torchlap.schema.base import Count, FailureKind, Finite, Name, Positive, Sec
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.workload import Plan
 
@@ -124,6 +125,7 @@ class Lap(Struct, frozen=True):
     Attributes:
         loss: of the lap's last step.
         items: set where it is not steps x batch: tokens, or the rows of a loader whose batches have several sizes.
+        rank_seconds: of each rank, where there are several; `seconds` is the longest.
     """
 
     cell: Count
@@ -131,6 +133,29 @@ class Lap(Struct, frozen=True):
     seconds: Span
     loss: Finite
     items: Positive | None = None
+    rank_seconds: tuple[Span, ...] = ()
+
+
+class RanksDescribed(Struct, frozen=True, tag="ranks", tag_field="event", kw_only=True):
+    """What the ranks of a cell are, and how much memory each needed."""
+
+    group: Count
+    cell: Count
+    ranks: Annotated[tuple[RankFacts, ...], Meta(max_length=4096)]
+
+
+class LinkMeasured(Struct, frozen=True, tag="link", tag_field="event", kw_only=True):
+    """All-reduces of the gradients' size were timed between the ranks of a group."""
+
+    group: Count
+    link: Link
+
+
+class RanksChecked(Struct, frozen=True, tag="ranks_checked", tag_field="event", kw_only=True):
+    """Whether the ranks of a group together compute what one device would."""
+
+    group: Count
+    numerics: RankNumerics
 
 
 class Round(Struct, frozen=True, tag="round", tag_field="event"):
@@ -207,6 +232,9 @@ Event = (
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured
+    | RanksDescribed
+    | LinkMeasured
+    | RanksChecked
     | Failure
     | GroupFinished
     | RunFinished

@@ -5,11 +5,12 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
+from torchlap.schema.base import Count, FailureKind, Finite, Name, Positive, Seconds, Span, Text
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
+from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat, Precision
 from torchlap.schema.workload import Cell, DataName, Weights
 
@@ -18,6 +19,20 @@ WHERE_SIGNAL = signal.SIGUSR1
 
 LONGEST_LINE = 1 << 20
 """Bytes. No message is longer."""
+
+
+JUDGE_ADDRESS, JUDGE_TOKEN = "TORCHLAP_JUDGE", "TORCHLAP_TOKEN"
+"""The variables by which a rank knows the judge's address, HOST:PORT, and what it has to say there first."""
+
+
+class Join(Struct, frozen=True, kw_only=True):
+    """The first line of a rank to the judge, before any request."""
+
+    token: Text
+    rank: Count
+    world_size: Positive
+    pid: Positive
+    host: Name
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -140,6 +155,26 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     known: tuple[Precision, ...] = ()
 
 
+class DescribeRanks(Struct, frozen=True, tag="describe_ranks"):
+    """Ask each rank of the cell what it is and how much memory it needed."""
+
+    slot: int
+
+
+class AllReduce(Struct, frozen=True, tag="all_reduce", kw_only=True):
+    """Ask to time all-reduces of so many bytes, within about `limit_seconds`."""
+
+    slot: int
+    limit_seconds: Seconds
+
+
+class CheckRanks(Struct, frozen=True, tag="check_ranks", kw_only=True):
+    """Ask whether the ranks together compute what one device would; the cells that they held are dropped."""
+
+    build: Build
+    steps: Positive = 20
+
+
 class Release(Struct, frozen=True, tag="release"):
     """Ask to drop all cells, and to hand their memory back to the accelerator; with `trim` also to the system.
 
@@ -161,6 +196,9 @@ Request = (
     | RunLaps
     | Explain
     | MeasurePeaks
+    | DescribeRanks
+    | AllReduce
+    | CheckRanks
     | Release
 )
 
@@ -229,11 +267,16 @@ class Prepared(Struct, frozen=True, tag="prepared"):
 
 
 class LapTime(Struct, frozen=True):
-    """A lap's time, the loss of its last step, and its items where they are not steps x batch."""
+    """A lap's time, the loss of its last step, and its items where they are not steps x batch.
+
+    Attributes:
+        rank_seconds: of each rank, where there are several; `seconds` is the longest.
+    """
 
     seconds: Span
     loss: Finite
     items: Positive | None = None
+    rank_seconds: tuple[Span, ...] = ()
 
 
 class Failed(Struct, frozen=True, tag="failed"):
@@ -267,6 +310,24 @@ class PeaksReached(Struct, frozen=True, tag="peaks"):
     peaks: Peaks
 
 
+class RanksDescribed(Struct, frozen=True, tag="ranks_described"):
+    """What ranks are; each replies with itself."""
+
+    ranks: tuple[RankFacts, ...]
+
+
+class AllReduced(Struct, frozen=True, tag="all_reduced"):
+    """What all-reduces of the gradients' size took."""
+
+    link: Link
+
+
+class RanksChecked(Struct, frozen=True, tag="ranks_checked"):
+    """Whether the ranks together compute what one device would."""
+
+    numerics: RankNumerics
+
+
 Reply = (
     Ready
     | Description
@@ -281,6 +342,9 @@ Reply = (
     | Released
     | Explained
     | PeaksReached
+    | RanksDescribed
+    | AllReduced
+    | RanksChecked
     | Failed
 )
 

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
+from torchlap.schema.ranks import Scaling
 from torchlap.schema.recipe import Recipe
 
 Phase = Literal["train", "eval"]
@@ -94,6 +95,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
+        scaling: of `torchlap scale`, whose groups are one device and several, with and without synchronization.
     """
 
     suite: Name
@@ -109,6 +111,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     items: Positive | None = None
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
+    scaling: Scaling | None = None
 
 
 def is_own_file(model: str) -> bool:

@@ -9,11 +9,14 @@ from msgspec import structs
 
 from torchlap.schema.events import Preparation, Watched
 from torchlap.schema.messages import (
+    AllReduce,
     Build,
     Built,
     Check,
+    CheckRanks,
     CheckSuite,
     Describe,
+    DescribeRanks,
     Description,
     Explain,
     Explained,
@@ -93,12 +96,17 @@ class CellServer:
         """Do what an encoded request asks, and send the reply; an exception of the user's code is a reply, too."""
         request = decode_request(line)
         try:
-            reply = self._handle(request)
+            reply = self.handle(request)
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             reply = failure(error)
         self.send(reply)
 
-    def _handle(self, request: Request) -> Reply:
+    def handle(self, request: Request) -> Reply:
+        """The reply to a request.
+
+        Raises:
+            WorkerError: for what cannot be done; the user's code may raise anything.
+        """
         match request:
             case Hello() | Describe() | TryOut() | CheckSuite():
                 return self._about_devices(request)
@@ -111,6 +119,8 @@ class CellServer:
             case Release(trim=trim):
                 self._release(trim=trim)
                 return Released()
+            case DescribeRanks() | AllReduce() | CheckRanks():
+                raise ModelError("This worker is not one of several ranks.")
             case _:
                 return self._about_cell(self._held(request.slot), request)
 

@@ -17,14 +17,18 @@ from torchlap.worker.cell.sources import (
     IMAGE_DIMENSIONS,
     Fixed,
     Loaded,
+    WHOLE,
     MakeSource,
     Pair,
+    Part,
     Pictures,
     Resident,
     Source,
+    part_of_loader,
     picture_loader,
 )
 from torchlap.worker.cell.step import Step
+from torchlap.worker.cell.subject import Subject
 
 SEED = 1
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -38,17 +42,21 @@ TRIAL_BATCH = 16
 class Bench:
     """A model on its device with everything that the recipe sets.
 
+    Args:
+        request: what to build.
+        part: which of the data; another part has other random numbers, too.
+
     Attributes:
         choices: settings that were chosen, in words, each with its reason.
         input_shape: of the inputs at the cell's batch size.
     """
 
-    def __init__(self, request: Build) -> None:
+    def __init__(self, request: Build, part: Part = WHOLE) -> None:
         self.cell = request.cell
         recipe, workload = self.cell.recipe, self.cell.workload
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
-        torch.manual_seed(SEED)
+        torch.manual_seed(SEED + part.number)
         self.choices = [
             devices.set_threads(request.threads, request.threads_reason),
             devices.set_precision(recipe.precision, self.device),
@@ -57,7 +65,10 @@ class Bench:
             self.choices.append(devices.keep_freed_memory())
         asked = workload.asked or workload.batch
         subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
-        self._subject = counted(workload.model, subject, request.items, request.unit)
+        subject = counted(workload.model, subject, request.items, request.unit)
+        if subject.loader is not None:
+            subject = replace(subject, loader=part_of_loader(subject.loader, part))
+        self._subject, self._part = subject, part
         check_rows(self._subject, workload)
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
@@ -93,7 +104,7 @@ class Bench:
 
     def _digits(self, data: DataName, size: int) -> tuple[MakeSource, tuple[int, ...]]:
         """Digits resized to the model's input: resident on the device, or through a DataLoader."""
-        images, labels = digits(data)
+        images, labels = (pool[self._part.number :: self._part.of] for pool in digits(data))
         batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
         shape = (batch, CHANNELS, size, size)
         if workers is None:
@@ -147,6 +158,10 @@ class Bench:
         workers = self.cell.recipe.workers or 0
         return workers * PREFETCH_FACTOR
 
+    def source(self) -> Source:
+        """A fresh source of the cell's batches, in the memory format of the recipe."""
+        return self._make_source(self.cell.workload.batch, FORMATS[self.layout])
+
     def step(
         self,
         memory_format: MemoryFormat,
@@ -154,6 +169,7 @@ class Bench:
         *,
         compiled: bool | None = None,
         same_batch: bool = False,
+        wrapped: nn.Module | None = None,
     ) -> Step:
         """A step of the model with a fresh optimizer.
 
@@ -162,15 +178,23 @@ class Bench:
             batch: items a step; by default the cell's.
             compiled: by default as the recipe says.
             same_batch: use the same data in every such step, whatever the user's loader returns.
+            wrapped: the module as several ranks train it, already in its memory format.
         """
         layout = FORMATS[memory_format]
-        self.module.to(memory_format=layout)
+        if wrapped is None:
+            self.module.to(memory_format=layout)
         if same_batch and self._kept_batch is not None:
             source: Source = Fixed(self._kept_batch, self.device, layout)
         else:
             source = self._make_source(batch or self.cell.workload.batch, layout)
         recipe = self.cell.recipe if compiled is None else replace(self.cell.recipe, compile=compiled)
-        return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
+        subject = self._subject if wrapped is None else replace(self._subject, module=wrapped)
+        return Step(subject, source, recipe, self.device, self.cell.workload.phase)
+
+    @property
+    def subject(self) -> Subject:
+        """What is trained."""
+        return self._subject
 
     @property
     def layout(self) -> MemoryFormat:

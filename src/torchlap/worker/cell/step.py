@@ -59,6 +59,10 @@ class Step:
         self._items_per_step = subject.items if fixed is None else subject.items_of(*fixed)
         self._subject, self._call, self._own_step = subject, subject.call, subject.step
         self._scheduler: Any = None
+        self._accumulate = recipe.accumulate
+        self.synchronizes = True
+        self.unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext
+        """Of several ranks: gradients are not synchronized within it, and nowhere unless the step `synchronizes`."""
         self._items: list[int] | None = [] if subject.sizes or (subject.loader and _varies(subject)) else None
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
@@ -96,11 +100,12 @@ class Step:
         """Enqueue one step, and call `mark` after each of its phases is enqueued."""
         batch = self._source.fetch()
         mark("input")
-        inputs, targets = self._source.place(batch)
+        inputs, targets = self._placed(batch)
         mark("transfer")
-        if self._items is not None:
-            self._items.append(self._subject.items_of(inputs, targets) or 0)
-        if self.trains and self._own_step:
+        if self.trains and not self.synchronizes:
+            with self.unsynchronized():
+                self._train(inputs, targets, mark)
+        elif self.trains and self._own_step:
             self._train_by_own_step(inputs, targets, mark)
         elif self.trains:
             self._train(inputs, targets, mark)
@@ -110,17 +115,33 @@ class Step:
                 self._outputs = self._call(self._model, inputs)
             mark("forward")
 
+    def _placed(self, batch: Values) -> tuple[Values, Values]:
+        """Inputs and targets of a fetched batch, on the device; its items are counted."""
+        inputs, targets = self._source.place(batch)
+        if self._items is not None:
+            self._items.append(self._subject.items_of(inputs, targets) or 0)
+        return inputs, targets
+
     def _train(self, inputs: Values, targets: Values, mark: Mark) -> None:
         self._optimizer.zero_grad(set_to_none=True)
+        for _ in range(self._accumulate - 1):
+            with self.unsynchronized() if self.synchronizes else nullcontext():
+                self._add_gradients(inputs, targets, _ignore_phases)
+            inputs, targets = self._placed(self._source.fetch())
+        self._add_gradients(inputs, targets, mark)
+        self.update()
+        mark("optimizer")
+
+    def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> None:
+        """Forward and backward of one batch."""
         with self._autocast():
             loss = self._loss_function(self._call(self._model, inputs), targets)
         if not self._loss_is_checked:
             self._check(loss)
         mark("forward")
-        torch.autograd.backward(loss if self._scaler is None else self._scaler.scale(loss))
+        part = loss if self._accumulate == 1 else loss / self._accumulate
+        torch.autograd.backward(part if self._scaler is None else self._scaler.scale(part))
         mark("backward")
-        self.update()
-        mark("optimizer")
         self._loss = loss.detach()
 
     def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> None:
@@ -138,8 +159,8 @@ class Step:
         """The items of the last `steps` steps; None if that is steps x batch."""
         if self._items is None:
             rows, items = self._subject.rows, self._items_per_step
-            return None if items is None or items == rows else items * steps
-        total, self._items[:] = sum(self._items[-steps:]), []
+            return None if items is None or items == rows else items * steps * self._accumulate
+        total, self._items[:] = sum(self._items[-steps * self._accumulate :]), []
         return total
 
     def _check(self, loss: object) -> None:

@@ -1,0 +1,65 @@
+"""A rank's process: join the other ranks, then the judge, and answer requests until the judge hangs up."""
+
+import os
+import socket
+from typing import NoReturn
+
+import torch
+from torch import distributed
+
+from torchlap.schema.messages import JUDGE_ADDRESS, JUDGE_TOKEN, Failed, Join, encode
+from torchlap.worker.errors import failure, first_line
+from torchlap.worker.process import answer_from
+from torchlap.worker.ranks.serve import RankServer
+
+RANK, LOCAL_RANK, WORLD_SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
+"""The variables by which torch.distributed.run tells a process its place (PyTorch's documentation of torchrun)."""
+
+GIVE_UP_SECONDS = 60.0
+
+
+def join() -> NoReturn:
+    """Be one of several ranks."""
+    rank, world_size = int(os.environ[RANK]), int(os.environ[WORLD_SIZE])
+    host, _, port = os.environ[JUDGE_ADDRESS].rpartition(":")
+    connection = socket.create_connection((host, int(port)), GIVE_UP_SECONDS)
+    connection.settimeout(None)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    hello = Join(
+        token=os.environ[JUDGE_TOKEN], rank=rank, world_size=world_size, pid=os.getpid(), host=socket.gethostname()
+    )
+    connection.sendall(encode(hello) + b"\n")
+    if world_size > 1:
+        try:
+            _meet()
+        except Exception as error:  # noqa: BLE001  each backend raises its own
+            connection.sendall(encode(_cannot_meet(error)) + b"\n")
+            raise
+    answer_from(connection, lambda stream: RankServer(stream, rank, world_size, int(os.environ[LOCAL_RANK])))
+
+
+def _meet() -> None:
+    """Make the process group of all ranks: by the accelerator's backend if there is one, and by gloo beside it."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or not _has_one_each(accelerator):
+        distributed.init_process_group("gloo")
+        return
+    index = int(os.environ[LOCAL_RANK])
+    torch.accelerator.set_device_index(index)
+    kind = accelerator.type
+    backend = distributed.get_default_backend_for_device(kind)
+    distributed.init_process_group(f"cpu:gloo,{kind}:{backend}")
+
+
+def _has_one_each(accelerator: torch.device) -> bool:
+    """Whether each rank of this host has a device; mps has no backend, and ranks on CPUs need none."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return accelerator.type != "mps" and torch.accelerator.device_count() >= ranks
+
+
+def _cannot_meet(error: Exception) -> Failed:
+    """Why the ranks could not make a process group, and what to do."""
+    reason = first_line(error).rstrip(".")
+    remedy = "check the firewall, and name the network card with GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
+    told = failure(error)
+    return Failed("error", f"The ranks cannot make a process group ({reason}): {remedy}.", told.detail)
