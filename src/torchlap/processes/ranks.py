@@ -85,12 +85,14 @@ class Hosts(Struct, frozen=True):
 
     Attributes:
         identity: which of several runs at one endpoint; also what a rank of another host says to the judge first.
+        wait_seconds: how long they wait for each other.
     """
 
     nodes: int = 1
     node_rank: int = 0
     endpoint: str = ""
     identity: str = "torchlap"
+    wait_seconds: float = 120.0
 
     @property
     def judge(self) -> tuple[str, int]:
@@ -190,6 +192,7 @@ def start_ranks(
     if hosts.nodes > 1:
         meeting = [f"--nnodes={hosts.nodes}", f"--node-rank={hosts.node_rank}", "--rdzv-backend=c10d"]
         meeting += [f"--rdzv-endpoint={hosts.endpoint}", f"--rdzv-id={hosts.identity}"]
+        meeting += [f"--rdzv-conf=join_timeout={hosts.wait_seconds:.0f},timeout={hosts.wait_seconds:.0f}"]
     command = [sys.executable, "-P", "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={ranks}"]
     command += ["--max-restarts=0", f"--log-dir={logs}", "--redirects=3", "-m", "torchlap.worker", "rank"]
     variables = {JUDGE_ADDRESS: judge, JUDGE_TOKEN: token, "PYTHONSAFEPATH": "1", **environment}
@@ -199,6 +202,37 @@ def start_ranks(
         command, env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
     return _Agent(popen)
+
+
+def follow(ranks: int, hosts: Hosts) -> str:
+    """Start the ranks of a host that is not the first, whose judge asks them, and wait for their end.
+
+    Returns:
+        Why they could not meet the others, in a sentence; empty if they did.
+    """
+    with tempfile.TemporaryDirectory(prefix="torchlap-ranks-") as folder, tempfile.TemporaryFile() as log:
+        logs = Path(folder)
+        agent = start_ranks(ranks, hosts, ":".join(map(str, hosts.judge)), hosts.identity, logs, log, {})
+        try:
+            while not agent.has_ended(LOOK_SECONDS):
+                continue
+            return "" if any(logs.glob("*/attempt_0/*/stderr.log")) else cannot_meet(tail(log))
+        finally:
+            for process in descendants(agent.pid):
+                kill_process(process)
+            kill_group(agent.pid)
+            agent.reap()
+
+
+def cannot_meet(report: str) -> str:
+    """Why ranks could not meet, from the report of PyTorch's launcher, and what to do."""
+    lowered = report.lower()
+    for words, what, remedy in CANNOT_MEET:
+        if any(word in lowered for word in words):
+            return f"The ranks could not meet: {what}. To fix it, {remedy}."
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    last = f" ({lines[-1][:300]})" if lines else ""
+    return f"PyTorch's launcher ended before the ranks began{last}: run python -m torch.distributed.run by itself."
 
 
 class World(Worker):
@@ -317,6 +351,9 @@ class World(Worker):
         absent = [rank for rank in range(self._ranks) if rank not in self._joins]
         silent = absent or [rank for rank in range(self._ranks) if rank not in self._replies]
         what = "did not start" if absent else "gave no answer"
+        remedy = ""
+        if absent:
+            remedy = " Start the command on every host with its --node-rank, check the firewall, or raise --hang-limit."
         for rank in silent:
             if rank in self._joins and self._joins[rank].host == socket.gethostname():
                 with suppress(OSError):
@@ -325,7 +362,7 @@ class World(Worker):
         output = self._output(silent)
         self.kill()
         who = f"Rank {silent[0]}" if len(silent) == 1 else f"Ranks {', '.join(map(str, silent))}"
-        return CellFailedError("hang", f"{who} {what} for {limit_seconds:.0f} s ({doing}).", output)
+        return CellFailedError("hang", f"{who} {what} for {limit_seconds:.0f} s ({doing}).{remedy}", output)
 
     def _death_of(self, rank: int, doing: str) -> CellFailedError:
         """How a rank ended, which the launcher reports soon afterwards."""
@@ -345,10 +382,8 @@ class World(Worker):
         """The launcher ended before its ranks did: they could not meet, or never started."""
         report, output = tail(self._log), self._output(range(self._ranks))
         self.kill()
-        lowered = report.lower()
-        for words, what, remedy in CANNOT_MEET:
-            if len(self._joins) < self._ranks and any(word in lowered for word in words):
-                return CellFailedError("error", f"The ranks could not meet: {what}. To fix it, {remedy}.", report)
+        if not output and len(self._joins) < self._ranks:
+            return CellFailedError("error", cannot_meet(report), report)
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         last = f" ({lines[-1][:300]})" if lines else ""
         return CellFailedError("crash", f"The ranks ended while {doing}{last}.", output or report)

@@ -60,11 +60,12 @@ class LinkLap(Struct, frozen=True):
 
 
 class Link(Struct, frozen=True, kw_only=True):
-    """All-reduces of `bytes` between `ranks`."""
+    """All-reduces of `bytes` between `ranks`; `reason` is why there are none."""
 
     ranks: Positive
-    bytes: Positive
+    bytes: Count
     laps: Annotated[tuple[LinkLap, ...], Meta(max_length=1000)]
+    reason: Text = ""
 
 
 class RankNumerics(Struct, frozen=True, kw_only=True):
