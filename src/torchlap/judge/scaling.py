@@ -156,7 +156,8 @@ def _slow_rank(size: SizeResult, where: str) -> Iterable[Finding]:
     slowest = size.slowest
     if slowest is not None and slowest.factor.low > SLOWER:
         facts = [rank for rank in size.facts if rank.rank == slowest.rank]
-        device = f" ({facts[0].device} of {facts[0].host})" if facts else ""
+        several = len({rank.host for rank in size.facts}) > 1
+        device = f" ({facts[0].device}{f' of {facts[0].host}' if several else ''})" if facts else ""
         interval = slowest.factor
         yield SLOW_RANK.finding(
             where,

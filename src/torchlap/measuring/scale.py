@@ -19,7 +19,7 @@ from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import AllReduce, AllReduced, CheckRanks, DescribeRanks, Description
 from torchlap.schema.messages import RanksChecked as Checked
 from torchlap.schema.messages import RanksDescribed as Described
-from torchlap.schema.ranks import MOST_RANKS, Link, RankNumerics, Scaling
+from torchlap.schema.ranks import MOST_RANKS, Link, RankFacts, RankNumerics, Scaling
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 
@@ -260,7 +260,7 @@ class ScaleSession:
         for place in (ALONE, TOGETHER):
             if crew.holds(place):
                 found = crew.ask(place, DescribeRanks(place), Described, context.hang_seconds)
-                context.emit(RanksDescribed(group=number, cell=place, ranks=found.ranks))
+                context.emit(RanksDescribed(group=number, cell=place, ranks=without_names(found.ranks)))
 
     def _measure_link(self, number: int) -> None:
         context, crew = self._context, self._context.crew
@@ -283,6 +283,12 @@ class ScaleSession:
             return crew.ask(TOGETHER, request, Checked, context.hang_limit(cell), report).numerics
         except CellFailedError as failure:
             return RankNumerics(reason=f"{failure.kind}: {failure.reason}"[:LONGEST_REASON])
+
+
+def without_names(ranks: Sequence[RankFacts]) -> tuple[RankFacts, ...]:
+    """The ranks, their hosts numbered in order, because a run file names no machine."""
+    hosts = list(dict.fromkeys(rank.host for rank in ranks))
+    return tuple(replace(rank, host=f"host {hosts.index(rank.host)}") for rank in ranks)
 
 
 def _scaling(plan: Plan) -> Scaling:

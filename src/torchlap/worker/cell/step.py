@@ -155,6 +155,11 @@ class Step:
         mark("optimizer")
         self._loss = loss.detach()
 
+    def without_update(self) -> None:
+        """Forward and backward of one batch, whose gradients are then dropped."""
+        self._add_gradients(*self._source.place(self._source.fetch()), _ignore_phases)
+        self._optimizer.zero_grad(set_to_none=True)
+
     def items_of_lap(self, steps: int) -> int | None:
         """The items of the last `steps` steps; None if that is steps x batch."""
         if self._items is None:

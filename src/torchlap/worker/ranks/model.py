@@ -31,6 +31,8 @@ def step_of(bench: Bench, ranks: int) -> tuple[Step, nn.Module]:
     step = bench.step(bench.layout, wrapped=module)
     if ranks > 1:
         step.unsynchronized = lambda: unsynchronized(module)
+        if bench.cell.recipe.static_graph:
+            step.without_update()  # DDP must see a synchronized pass first (an assertion in reducer.cpp otherwise)
     return step, module
 
 
