@@ -62,7 +62,7 @@ def build_of(function: str, recipe: str = "fp32", ranks: int = 2, slot: int = 0)
 
 
 def started(launchers: list[RankLauncher], ranks: int = 2) -> World:
-    launchers.append(RankLauncher(ranks))
+    launchers.append(RankLauncher(ranks, "cpu"))
     return launchers[-1].start()
 
 
@@ -197,7 +197,7 @@ def test_a_host_that_nobody_answers_is_reported_with_the_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     hosts = Hosts(2, 1, f"127.0.0.1:{port}", "a-test", 3.0)
-    reason = follow(1, hosts)
+    reason = follow(1, "cpu", hosts)
     assert reason.startswith("The ranks could not meet: ")
     assert "firewall" in reason
 
@@ -206,7 +206,7 @@ def test_an_endpoint_that_is_taken_is_reported() -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CellFailedError, match=f"The judge cannot listen on port {port}"):
-            RankLauncher(1, Hosts(2, 0, f"127.0.0.1:{port - 1}")).start()
+            RankLauncher(1, "cpu", Hosts(2, 0, f"127.0.0.1:{port - 1}")).start()
 
 
 def test_known_reports_of_the_launcher_have_a_remedy() -> None:

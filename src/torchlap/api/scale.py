@@ -10,7 +10,7 @@ from torchlap.api.workbench import check_models, workbench
 from torchlap.errors import UsageError
 from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.plan import Options
-from torchlap.measuring.scale import ScaleSession, Sizes, check_options, plan_scale
+from torchlap.measuring.scale import ScaleSession, Sizes, check_options, device_name, plan_scale
 from torchlap.processes import ranks as processes
 from torchlap.processes.ranks import HERE, Hosts, RankLauncher
 from torchlap.processes.start import Launcher
@@ -62,11 +62,10 @@ def scale(options: Options, sizes: Sizes, hosts: Hosts = HERE, listener: Listene
 
 def _launchers(plan: Plan, hosts: Hosts) -> Mapping[str, Launcher]:
     """What starts the ranks of each group, by the name of their devices; that of one device is under ""."""
-    launchers: dict[str, Launcher] = {"": RankLauncher(1)}
-    for group in plan.groups:
-        name = group.cells[1].device
-        ranks = int(name.split(" ")[0])
-        launchers[name] = RankLauncher(ranks // hosts.nodes, hosts)
+    kind = plan.groups[0].cells[0].device.partition(":")[0]
+    launchers: dict[str, Launcher] = {"": RankLauncher(1, kind)}
+    for ranks in plan.scaling.ranks if plan.scaling else ():
+        launchers[device_name(kind, ranks)] = RankLauncher(ranks // hosts.nodes, kind, hosts)
     return launchers
 
 
@@ -104,11 +103,16 @@ def hosts_of(nodes: int, node_rank: int, endpoint: str, identity: str, wait_seco
     return Hosts(nodes, node_rank, endpoint, identity, wait_seconds)
 
 
-def follow(ranks: int, hosts: Hosts) -> None:
+def follow(ranks: int, kind: str, hosts: Hosts) -> None:
     """Start the ranks of a host that is not the first, whose judge asks them, and wait for their end.
+
+    Args:
+        ranks: of this host.
+        kind: of their devices, such as cuda.
+        hosts: where the others are.
 
     Raises:
         UsageError: when they could not meet the others.
     """
-    if reason := processes.follow(ranks, hosts):
+    if reason := processes.follow(ranks, kind, hosts):
         raise UsageError(reason)

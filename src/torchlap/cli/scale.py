@@ -14,6 +14,8 @@ from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_RUN_FILE, EXIT_SOM
 if TYPE_CHECKING:
     from torchlap.api.run import Listener
     from torchlap.measuring.plan import Options
+    from torchlap.measuring.scale import Sizes
+    from torchlap.processes.ranks import Hosts
     from torchlap.schema.events import Event, Header, Run
 
 EPILOG = (
@@ -117,7 +119,7 @@ def scale(
         hosts = hosts_of(nodes, node_rank, rdzv_endpoint, rdzv_id, options.hang_seconds)
         interrupt_on(signal.SIGTERM)
         if hosts.node_rank:
-            _follow(sizes.ranks, hosts)
+            _follow(sizes.ranks, devices, hosts)
         raise typer.Exit(_measured(options, sizes, hosts, output))
 
 
@@ -139,21 +141,23 @@ def _ranks(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(word) for word in words)
 
 
-def _follow(ranks: tuple[int, ...] | None, hosts: object) -> None:
+def _follow(ranks: tuple[int, ...] | None, kind: str, hosts: "Hosts") -> None:
     """Be a host that is not the first: start its ranks, and wait until the first host is done."""
     from torchlap.api.scale import follow
 
     if ranks is None or len(ranks) != 1:
         raise UsageError("With --nodes, give --ranks one number on every host: the ranks of each.")
+    if kind == "all":
+        raise UsageError("With --nodes, name the kind of device on every host, like --devices cuda.")
     say("Waiting for the first host, which measures and reports.")
     try:
-        follow(ranks[0], hosts)  # type: ignore[arg-type]  # of hosts_of
+        follow(ranks[0], kind, hosts)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(EXIT_FINE)
 
 
-def _measured(options: "Options", sizes: object, hosts: object, output: ScaleFormat) -> int:
+def _measured(options: "Options", sizes: "Sizes", hosts: "Hosts", output: ScaleFormat) -> int:
     """Measure, and print the report; the exit code."""
     from torchlap.api.scale import scale as measure
 
@@ -161,7 +165,7 @@ def _measured(options: "Options", sizes: object, hosts: object, output: ScaleFor
     with spinner() as report:
         display.report = report
         try:
-            measure(options, sizes, hosts, display.listener())  # type: ignore[arg-type]  # made above
+            measure(options, sizes, hosts, display.listener())
         except KeyboardInterrupt:
             _print(display, output)
             say(f"Interrupted: results up to that point are in {display.path}.")

@@ -162,6 +162,10 @@ def check_options(options: Options, sizes: Sizes) -> None:
     recipe = options.recipes[0]
     if recipe.no_sync:
         raise UsageError("torchlap scale measures no_sync beside every recipe: omit it.")
+    if recipe.graph:
+        raise UsageError("torchlap scale cannot capture a step that exchanges gradients as a graph: omit graph.")
+    if recipe.shard and recipe.precision == "fp16":
+        raise UsageError("The loss scaling of fp16 cannot follow gradients that FSDP2 shards: use bf16.")
     if recipe.shard and (recipe.bucket or recipe.static_graph):
         raise UsageError("bucket and static_graph are settings of DDP, and shard uses FSDP2 instead: omit them.")
 

@@ -34,6 +34,7 @@ from torchlap.schema.messages import (
     JUDGE_ADDRESS,
     JUDGE_TOKEN,
     LONGEST_LINE,
+    RANK_DEVICES,
     WHERE_SIGNAL,
     Failed,
     Hello,
@@ -109,12 +110,12 @@ class RankLauncher:
 
     Args:
         ranks: on each host.
+        kind: of their devices, such as cuda.
         hosts: where else.
-        environment: variables of the ranks beside those of this process.
     """
 
-    def __init__(self, ranks: int, hosts: Hosts = HERE, environment: Mapping[str, str] | None = None) -> None:
-        self._ranks, self._hosts, self._environment = ranks, hosts, dict(environment or {})
+    def __init__(self, ranks: int, kind: str, hosts: Hosts = HERE) -> None:
+        self._ranks, self._kind, self._hosts = ranks, kind, hosts
         self._worlds: list[World] = []
 
     @property
@@ -140,7 +141,8 @@ class RankLauncher:
         token = self._hosts.identity if several else secrets.token_hex(16)
         host, port = self._hosts.judge if several else listener.getsockname()[:2]
         logs, log = Path(tempfile.mkdtemp(prefix="torchlap-ranks-")), tempfile.TemporaryFile()
-        process = start_ranks(self._ranks, self._hosts, f"{host}:{port}", token, logs, log, self._environment)
+        variables = {JUDGE_ADDRESS: f"{host}:{port}", JUDGE_TOKEN: token, RANK_DEVICES: self._kind}
+        process = start_ranks(self._ranks, self._hosts, variables, logs, log)
         world = World(process, listener, log, logs, token, self._ranks * self._hosts.nodes)
         self._worlds.append(world)
         return world
@@ -174,19 +176,15 @@ class _Agent:
             return self._popen.wait()
 
 
-def start_ranks(
-    ranks: int, hosts: Hosts, judge: str, token: str, logs: Path, log: IO[bytes], environment: Mapping[str, str]
-) -> _Agent:
+def start_ranks(ranks: int, hosts: Hosts, variables: Mapping[str, str], logs: Path, log: IO[bytes]) -> _Agent:
     """Start PyTorch's launcher with the ranks of this host, in a session of its own.
 
     Args:
         ranks: on this host.
         hosts: which others there are.
-        judge: where the judge listens, HOST:PORT.
-        token: what a rank says there first.
+        variables: by which the ranks know their judge.
         logs: a folder for the output of each rank.
         log: for the launcher's own output.
-        environment: variables beside those of this process.
     """
     meeting = ["--standalone"]
     if hosts.nodes > 1:
@@ -195,16 +193,16 @@ def start_ranks(
         meeting += [f"--rdzv-conf=join_timeout={hosts.wait_seconds:.0f},timeout={hosts.wait_seconds:.0f}"]
     command = [sys.executable, "-P", "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={ranks}"]
     command += ["--max-restarts=0", f"--log-dir={logs}", "--redirects=3", "-m", "torchlap.worker", "rank"]
-    variables = {JUDGE_ADDRESS: judge, JUDGE_TOKEN: token, "PYTHONSAFEPATH": "1", **environment}
+    environment = os.environ | variables | {"PYTHONSAFEPATH": "1"}
     if "NCCL_DEBUG" not in os.environ:
-        variables |= {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_FILE": f"{logs}/nccl.%h.%p"}
+        environment |= {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_FILE": f"{logs}/nccl.%h.%p"}
     popen = subprocess.Popen(
-        command, env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
     return _Agent(popen)
 
 
-def follow(ranks: int, hosts: Hosts) -> str:
+def follow(ranks: int, kind: str, hosts: Hosts) -> str:
     """Start the ranks of a host that is not the first, whose judge asks them, and wait for their end.
 
     Returns:
@@ -212,7 +210,9 @@ def follow(ranks: int, hosts: Hosts) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="torchlap-ranks-") as folder, tempfile.TemporaryFile() as log:
         logs = Path(folder)
-        agent = start_ranks(ranks, hosts, ":".join(map(str, hosts.judge)), hosts.identity, logs, log, {})
+        judge = ":".join(map(str, hosts.judge))
+        variables = {JUDGE_ADDRESS: judge, JUDGE_TOKEN: hosts.identity, RANK_DEVICES: kind}
+        agent = start_ranks(ranks, hosts, variables, logs, log)
         try:
             while not agent.has_ended(LOOK_SECONDS):
                 continue

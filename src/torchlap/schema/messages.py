@@ -21,8 +21,9 @@ LONGEST_LINE = 1 << 20
 """Bytes. No message is longer."""
 
 
-JUDGE_ADDRESS, JUDGE_TOKEN = "TORCHLAP_JUDGE", "TORCHLAP_TOKEN"
-"""The variables by which a rank knows the judge's address, HOST:PORT, and what it has to say there first."""
+JUDGE_ADDRESS, JUDGE_TOKEN, RANK_DEVICES = "TORCHLAP_JUDGE", "TORCHLAP_TOKEN", "TORCHLAP_DEVICES"
+"""The variables by which a rank knows the judge's address, HOST:PORT, what it has to say there first, and the kind of
+device that the ranks have."""
 
 
 class Join(Struct, frozen=True, kw_only=True):

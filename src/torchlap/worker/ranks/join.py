@@ -7,7 +7,7 @@ from typing import NoReturn
 import torch
 from torch import distributed
 
-from torchlap.schema.messages import JUDGE_ADDRESS, JUDGE_TOKEN, Failed, Join, encode
+from torchlap.schema.messages import JUDGE_ADDRESS, JUDGE_TOKEN, RANK_DEVICES, Failed, Join, encode
 from torchlap.worker.errors import failure, first_line
 from torchlap.worker.process import answer_from
 from torchlap.worker.ranks.serve import RankServer
@@ -31,30 +31,20 @@ def join() -> NoReturn:
     connection.sendall(encode(hello) + b"\n")
     if world_size > 1:
         try:
-            _meet()
+            _meet(os.environ[RANK_DEVICES])
         except Exception as error:  # noqa: BLE001  each backend raises its own
             connection.sendall(encode(_cannot_meet(error)) + b"\n")
             raise
     answer_from(connection, lambda stream: RankServer(stream, rank, world_size, int(os.environ[LOCAL_RANK])))
 
 
-def _meet() -> None:
-    """Make the process group of all ranks: by the accelerator's backend if there is one, and by gloo beside it."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None or not _has_one_each(accelerator):
+def _meet(kind: str) -> None:
+    """Make the process group of all ranks: gloo for the CPU, and the accelerator's own backend beside it."""
+    if kind == "cpu":
         distributed.init_process_group("gloo")
         return
-    index = int(os.environ[LOCAL_RANK])
-    torch.accelerator.set_device_index(index)
-    kind = accelerator.type
-    backend = distributed.get_default_backend_for_device(kind)
-    distributed.init_process_group(f"cpu:gloo,{kind}:{backend}")
-
-
-def _has_one_each(accelerator: torch.device) -> bool:
-    """Whether each rank of this host has a device; mps has no backend, and ranks on CPUs need none."""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return accelerator.type != "mps" and torch.accelerator.device_count() >= ranks
+    torch.accelerator.set_device_index(int(os.environ[LOCAL_RANK]))
+    distributed.init_process_group(f"cpu:gloo,{kind}:{distributed.get_default_backend_for_device(kind)}")
 
 
 def _cannot_meet(error: Exception) -> Failed:

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+from collections.abc import Callable
 from math import ceil
 from typing import BinaryIO
 
@@ -55,7 +56,7 @@ class Shared(Struct):
     step: Step
     module: nn.Module
     gradient_bytes: int
-    peak_bytes: object
+    peak_bytes: Callable[[], int | None]
 
 
 class RankServer(CellServer):
@@ -98,7 +99,9 @@ class RankServer(CellServer):
         shared.step.synchronizes = not cell.recipe.no_sync
         match request:
             case WarmUp():
-                return Prepared(self._prepare(shared, request))
+                preparation = self._prepare(shared, request)
+                self._agree(shared)
+                return Prepared(preparation)
             case RunLaps():
                 return self._turn(shared, request)
             case DescribeRanks():
@@ -160,7 +163,7 @@ class RankServer(CellServer):
             steady=warm.steady,
             step_seconds=warm.step_seconds,
             optimizer_seconds=timing.lap(step.update, bench.synchronize, 1),
-            synchronize_seconds=self._together.longest(timing.synchronize_seconds(bench.synchronize)),
+            synchronize_seconds=self._together.longest(timing.synchronize_seconds(self._synchronized(bench))),
             first_loss=losses[0],
             memory_format=bench.layout,
             threads=torch.get_num_threads(),
@@ -170,6 +173,15 @@ class RankServer(CellServer):
             watched=self._watch(shared, warm.step_seconds),
             prefetched=bench.prefetched,
         )
+
+    def _synchronized(self, bench: Bench) -> Callable[[], None]:
+        """What a lap of several ranks costs beside its steps: they begin as far apart as this takes at most."""
+
+        def synchronized() -> None:
+            bench.synchronize()
+            self._together.wait()
+
+        return synchronized
 
     def _watch(self, shared: Shared, step_seconds: float) -> Watched | None:
         """How far the host keeps ahead, and how long the slowest rank waits for its input."""
@@ -203,16 +215,20 @@ class RankServer(CellServer):
             spent += max(each)
             if spent >= request.seconds:
                 break
-        if bench.cell.recipe.no_sync or not step.synchronizes:
-            share_state(shared.module)
+        self._agree(shared)
         if request.settle_seconds:
             timing.settle(request.settle_seconds)
         return LapsDone(tuple(laps))
 
+    def _agree(self, shared: Shared) -> None:
+        """After steps without synchronization, have the same parameters on all ranks again, before another turn."""
+        if not shared.step.synchronizes:
+            share_state(shared.module)
+            shared.bench.synchronize()
+
     def _facts(self, shared: Shared) -> RankFacts:
         """What this rank is."""
         bench = shared.bench
-        peak = shared.peak_bytes
         return RankFacts(
             rank=self._part.number,
             host=socket.gethostname(),
@@ -221,7 +237,7 @@ class RankServer(CellServer):
             backend=link.backend_of(bench.device, self._together.ranks),
             threads=torch.get_num_threads(),
             loader_workers=max(bench.loader_workers[:1], default=0),
-            peak_bytes=peak() if callable(peak) else None,
+            peak_bytes=shared.peak_bytes(),
             gradient_bytes=shared.gradient_bytes,
             transports=link.transports(),
             nvlink=link.nvlink(bench.device),
