@@ -21,11 +21,13 @@ from torchlap.schema.messages import (
     CheckRanks,
     DescribeRanks,
     Description,
+    Hello,
     LapsDone,
     LapTime,
     Prepared,
     RanksChecked,
     RanksDescribed,
+    Ready,
     Release,
     Released,
     Request,
@@ -116,12 +118,16 @@ class Ranks:
 
     def answered(self, request: Request) -> object:
         known = self.known
+        if isinstance(request, Hello):
+            return Ready()
         if isinstance(request, Build):
             self.cells[request.slot] = request.cell
             cell = request.cell
         else:
             slot = request.build.slot if isinstance(request, CheckRanks) else getattr(request, "slot", 0)
-            cell = self.cells[slot] if not isinstance(request, Release) else next(iter(self.cells.values()))
+            if isinstance(request, Release):
+                return Released()
+            cell = self.cells[slot]
         try:
             known.breaks(cell, request)
         except CellFailedError:
@@ -131,8 +137,6 @@ class Ranks:
         match request:
             case Build():
                 return Built()
-            case Release():
-                return Released()
             case WarmUp():
                 return Prepared(self.preparation(cell))
             case RunLaps():

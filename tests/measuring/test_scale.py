@@ -3,7 +3,17 @@
 from typing import Any
 
 import pytest
-from known_ranks import ALONE_SECONDS, DESCRIPTION, EXPOSED_SECONDS, OWN_SECONDS, Known, measured, ranks_of
+from known_ranks import (
+    ALONE_SECONDS,
+    DESCRIPTION,
+    EXPOSED_SECONDS,
+    OWN_SECONDS,
+    START_SECONDS,
+    Known,
+    Ranks,
+    measured,
+    ranks_of,
+)
 
 from torchlap.errors import UsageError
 from torchlap.measuring.plan import Options
@@ -12,7 +22,7 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.runs.scaling import sizes
 from torchlap.schema.events import Failure, RunFinished
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import DescribeRanks, Description, Request, RunLaps
+from torchlap.schema.messages import DescribeRanks, Description, Hello, Request, RunLaps
 from torchlap.schema.recipe import Recipe, parse_recipe
 from torchlap.schema.workload import Cell
 
@@ -184,3 +194,27 @@ def test_terms_of_ranks_are_refused_elsewhere(word: str) -> None:
     assert str(parse_recipe(f"bf16+{word}", of_ranks=True)) == f"bf16+{word}"
     with pytest.raises(UsageError, match=f"The recipe term {word} is for several ranks: use it with torchlap scale"):
         parse_recipe(f"bf16+{word}")
+
+
+def test_ranks_that_do_not_start_are_a_record_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(self: Ranks, request: Request) -> None:
+        if isinstance(request, Hello) and self.pid == 2:
+            raise CellFailedError("error", "The ranks could not meet: its port is already in use.")
+        self.request = request
+
+    monkeypatch.setattr(Ranks, "tell", tell)
+    two, four = sizes(measured(ranks=(2, 4)))
+    assert two.together.failure is not None
+    assert two.together.failure.reason.startswith("The ranks could not meet")
+    assert two.alone.throughput is not None
+    assert four.efficiency is not None
+
+
+def test_starting_ranks_takes_nothing_from_the_budget() -> None:
+    run = measured(budget_seconds=4.0, precision_target=0.0001)
+    (size,) = sizes(run)
+    assert size.efficiency is not None
+    assert size.efficiency.count > 8
+    end = run.events[-1]
+    assert isinstance(end, RunFinished)
+    assert end.start_up_seconds == pytest.approx(2 * START_SECONDS)

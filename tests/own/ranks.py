@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 STEP_SECONDS, EXCHANGE_SECONDS = 0.04, 0.01
 LATE_SECONDS = 3.0
-WARM = 30
+WARM = 300
 """Forward passes, after which a model has warmed up."""
 
 Built = tuple[nn.Module, tuple[Tensor, Tensor]]

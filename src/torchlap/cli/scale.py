@@ -81,7 +81,7 @@ def scale(
     data: given.DataOption = given.Data.mnist_1k,
     weights: given.WeightsOption = given.Weights.random,
     precision_target: given.Target = "2%",
-    budget: Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: 90s a size]")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time to measure, beside starting processes: 90s, 5m, 1h. [default: 60s a size]")] = None,
     hang_limit: given.HangLimit = "120s",
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Skip checking the ranks' results.")] = False,
     out: given.Out = None,

@@ -229,10 +229,10 @@ def reasons(size: SizeResult) -> Iterator[str]:
     alone, together, unsynchronized = size.step_seconds
     if alone is None or together is None:
         return
-    yield f"A step takes {_ms(alone)} on one device and {_ms(together)} on {size.ranks}"
+    yield f"A step takes {_ms(alone)} on one device, and {_ms(together)} on {size.ranks} together"
     if unsynchronized is None:
         yield (
-            f"{_ms(max(0.0, together - alone))} more: FSDP2 gathers parameters as well as reducing gradients, so there "
+            f"{_more(together - alone)}: FSDP2 gathers parameters as well as reducing gradients, so there "
             "is no step without communication to compare with"
         )
     else:
@@ -251,17 +251,20 @@ def _parts(size: SizeResult, alone: float, together: float, unsynchronized: floa
     communication = size.communication
     rest = unsynchronized - alone
     yield (
-        f"{_ms(rest)} of the difference remains without synchronization: DDP's own work, and what the ranks share on "
-        "the host"
+        f"{_more(rest)} remains without synchronization: DDP's own work, and what the ranks share on the host"
     )
     exposed = communication.seconds if communication.seconds is not None else together - unsynchronized
-    text = f"{_ms(exposed)} is communication that is not hidden"
+    text = f"{_more(exposed)} is communication that is not hidden"
     if communication.all_reduce_seconds is not None and communication.not_hidden is not None:
         reduce = communication.all_reduce_seconds.value
-        text += f"; an all-reduce of the gradients by itself takes {_ms(reduce)}"
+        text += f"; an all-reduce of the gradients ({communication.bytes / 1e6:.3g} MB) by itself takes {_ms(reduce)}"
         if communication.not_hidden.value > 1 + MORE_WAIT:
-            text += ", so that most of it is not the transfer, but hooks, buckets, buffers and waiting for other ranks"
+            text += ", so that the rest is not the transfer, but hooks, buckets, buffers and waiting for other ranks"
     yield text
+
+
+def _more(seconds: float) -> str:
+    return f"{1e3 * seconds:+.3g} ms"
 
 
 def _ms(seconds: float) -> str:

@@ -14,7 +14,7 @@ from torchlap.measuring.plan import Options, plan_run
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
-from torchlap.schema.events import Event, Failure, LinkMeasured, RanksChecked, RanksDescribed, RunFinished
+from torchlap.schema.events import Event, Failure, GroupStarted, LinkMeasured, RanksChecked, RanksDescribed, RunFinished
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import AllReduce, AllReduced, CheckRanks, DescribeRanks, Description
 from torchlap.schema.messages import RanksChecked as Checked
@@ -23,8 +23,8 @@ from torchlap.schema.ranks import MOST_RANKS, Link, RankFacts, RankNumerics, Sca
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 
-SECONDS_PER_SIZE = 90.0
-"""The default budget for each number of ranks; starting two sets of processes takes 10 to 30 s of them."""
+SECONDS_PER_SIZE = 60.0
+"""The default budget for each number of ranks, beside the time that starting its processes takes."""
 
 LAPS_SHARE = 0.75
 """Of a size's time; what it leaves goes to all-reduces and checks."""
@@ -204,6 +204,8 @@ class ScaleSession:
             plan, crew, emit=self._emit_all, watch=watch, clock=clock, started=started, hang_seconds=hang_seconds
         )
         self._threads, self._devices, self._users = threads, devices, GpuUsers()
+        self._starting = 0.0
+        """Seconds that starting processes took."""
 
     def measure(self) -> None:
         """Measure each number of ranks; one that fails does not keep the others from it.
@@ -212,7 +214,9 @@ class ScaleSession:
             KeyboardInterrupt: when interrupted; every event up to then was emitted, and no rank is left.
             RunFileError: when an event could not be written.
         """
-        context, reason = self._context, "interrupted"
+        context = self._context
+        reason: Literal["complete", "interrupted"] = "interrupted"
+        self._starting = context.clock() - context.started
         try:
             for number in range(len(context.plan.groups)):
                 self._measure_group(number)
@@ -220,9 +224,7 @@ class ScaleSession:
         finally:
             context.crew.close()
             wall = context.clock() - context.started
-            start_up = min(wall, context.crew.start_up_seconds)
-            ending: Literal["complete", "interrupted"] = "complete" if reason == "complete" else "interrupted"
-            context.emit(RunFinished(reason=ending, wall_seconds=wall, start_up_seconds=start_up))
+            context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=min(wall, self._starting)))
 
     def _emit_all(self, event: Event) -> None:
         """Emit an event; if ranks fail together, there is nothing to compare unsynchronized steps with either."""
@@ -233,18 +235,32 @@ class ScaleSession:
                 self._context.emit(replace(event, cell=UNSYNCHRONIZED))
 
     def _measure_group(self, number: int) -> None:
-        context = self._context
-        groups = context.plan.groups
-        run_end = context.started + context.plan.budget_seconds
-        share = max(0.0, run_end - context.clock()) / (len(groups) - number)
-        context.end = context.clock() + LAPS_SHARE * share
+        context, groups = self._context, self._context.plan.groups
         context.build_threads = self._threads(_scaling(context.plan).ranks[number])
+        context.emit(GroupStarted(number))
+        self._start(number)
+        begun = context.clock()
+        run_end = context.started + self._starting + context.plan.budget_seconds
+        seconds = LAPS_SHARE * max(0.0, run_end - begun) / (len(groups) - number)
+        context.end = begun + seconds
         watch = Watch(self._devices, self._users, first=number == 0, clock=context.clock)
         positions = range(len(groups[number].cells))
-        GroupRun(context, number, watch, positions).measure(LAPS_SHARE * share, 0.0, fresh=True)
+        GroupRun(context, number, watch, positions).measure(seconds, 0.0, fresh=False)
         self._after_laps(number)
         context.crew.drop(TOGETHER)
         context.crew.release()
+
+    def _start(self, number: int) -> None:
+        """Start the ranks, which the budget does not pay for; those that do not start have no figures."""
+        context = self._context
+        begun = context.clock()
+        cells = context.plan.groups[number].cells
+        context.say(f"{cells[TOGETHER]}: starting the ranks")
+        requests = {place: context.build_request(place, cell) for place, cell in enumerate(cells)}
+        for place, failure in context.crew.start(requests, context.hang_seconds).items():
+            if place not in context.ledger.tallies[number].failures:
+                context.fail(number, place, failure.kind, failure.reason, failure.detail)
+        self._starting += context.clock() - begun
 
     def _after_laps(self, number: int) -> None:
         """What the ranks are, what connects them, and whether their results agree."""

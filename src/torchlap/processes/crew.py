@@ -10,7 +10,7 @@ from typing import TypeVar
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
-from torchlap.schema.messages import Build, Built, Prepared, Release, Released, Request, WarmUp
+from torchlap.schema.messages import Build, Built, Hello, Prepared, Ready, Release, Released, Request, WarmUp
 from torchlap.schema.workload import Cell
 
 Answer = TypeVar("Answer")
@@ -75,6 +75,33 @@ class Crew:
                 if slot not in failures:
                     self._try(failures, slot, home, partial(self._hear_built, home, slot, limit_seconds))
         return failures
+
+    def start(self, requests: Mapping[int, Build], limit_seconds: float) -> dict[int, CellFailedError]:
+        """Start the workers of cells at the same time, and wait until they are ready; the failures, by slot.
+
+        Args:
+            requests: to build each cell later, by slot.
+            limit_seconds: how long a worker may give no sign of life.
+        """
+        failures: dict[int, CellFailedError] = {}
+        homes = {slot: self._home(slot, request) for slot, request in requests.items()}
+        fresh: dict[str, int] = {}
+        for slot, home in homes.items():
+            if home not in self._workers:
+                fresh.setdefault(home, slot)
+        for home, slot in fresh.items():
+            self._try(failures, slot, home, partial(self._begin, home, requests[slot]))
+        for home, slot in fresh.items():
+            if slot not in failures:
+                self._try(failures, slot, home, partial(self._hear_ready, home, limit_seconds))
+        return {slot: failures[fresh[home]] for slot, home in homes.items() if fresh.get(home) in failures}
+
+    def _begin(self, home: str, request: Build) -> None:
+        self._workers[home] = self._start(request.cell)
+        self._workers[home].tell(Hello())
+
+    def _hear_ready(self, home: str, limit_seconds: float) -> None:
+        self._workers[home].hear(Ready, limit_seconds)
 
     def compile_ahead(self, requests: Sequence[Build], limit_seconds: float) -> list[float | None]:
         """Compile cells at the same time, each in a process of its own that then ends; the seconds of each first step.

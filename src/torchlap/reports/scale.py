@@ -18,18 +18,21 @@ from torchlap.reports.kit.table import Column, Table, build, fitting
 from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, note_in_terminal, rendered
 from torchlap.reports.kit.text import clean, escape, sentence
-from torchlap.reports.kit.units import binary, number, scaled, with_interval
+from torchlap.reports.kit.units import PREFIXES, binary, number, with_interval
 from torchlap.runs.figures import CellResult
-from torchlap.runs.scaling import Share, SizeResult, scaling_of, sizes
+from torchlap.runs.scaling import Share, SizeResult, divided, scaling_of, sizes
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 from torchlap.schema.ranks import RankFacts, RankNumerics, Scaling
-from torchlap.schema.workload import Workload
 from torchlap.stats import Interval
 
 SCHEMA = 1
 NAMES = {"cuda": "GPUs", "xpu": "XPUs", "cpu": "CPU ranks"}
 LEAST_SHOWN = 0.01
+LEGEND = (
+    "In parentheses: the 95% interval. Efficiency: speed-up over the number of ranks. Not hidden: the share of a step "
+    "that exchanging gradients adds. All-reduce: bus bandwidth for the gradients' size."
+)
 
 
 class Size(Struct, frozen=True, kw_only=True):
@@ -101,7 +104,10 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
         yield Text(headline(size), style="bold")
     for table in (speeds(results), costs(results)):
         yield from _table(table, width)
-    yield from map(indented, _explained(results))
+    yield Text(LEGEND)
+    for size in results:
+        yield Text(clean(f"{size.together.cell.device}:"))
+        yield from map(indented, _explained(size))
     found = by_severity(entries(findings(run)))
     if found:
         yield heading("Findings")
@@ -173,26 +179,25 @@ def costs(results: tuple[SizeResult, ...]) -> Table:
         results,
         [
             (Column("devices"), lambda size: size.together.cell.device),
-            (Column("not hidden", "right"), lambda size: _share(size.communication.of_step, "of step")),
+            (Column("not hidden", "right"), lambda size: share_text(size.communication.of_step)),
             (Column("all-reduce", "right"), _bandwidth),
-            (Column("slowest rank", "right"), _slowest),
-            (Column("memory a rank", "right", is_spare=True), memory),
+            (Column("memory each", "right"), memory),
             (Column("numerics"), lambda size: numerics_word(size.numerics)),
         ],
     )
 
 
-def _share(share: Share | None, of: str) -> str:
-    return f"{share.value:.2f} {of}" if share else ""
+def share_text(share: Share | None) -> str:
+    """A share with its limits; empty without one."""
+    return f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})" if share else ""
 
 
 def _bandwidth(size: SizeResult) -> str:
     rate = size.communication.bus_bytes_per_second
-    return scaled(rate.value, "B/s") if rate else ""
-
-
-def _slowest(size: SizeResult) -> str:
-    return f"{size.slowest.rank}: {with_interval(size.slowest.factor, 'x')}" if size.slowest else ""
+    if rate is None:
+        return ""
+    factor, prefix = next(((factor, prefix) for factor, prefix in PREFIXES if rate.value >= factor), (1.0, ""))
+    return with_interval(divided(rate, factor), f" {prefix}B/s")
 
 
 def memory(size: SizeResult) -> str:
@@ -211,20 +216,23 @@ def numerics_word(numerics: RankNumerics | None) -> str:
     return "wrong" if numerics.differing or numerics.gradient_error > numerics.limit else "ok"
 
 
-def _explained(results: tuple[SizeResult, ...]) -> Iterator[str]:
-    """Why each size is less than perfect, and what its numerics mean."""
-    for size in results:
-        name = size.together.cell.device
-        for reason in reasons(size):
-            yield clean(f"{name}: {sentence(reason)}")
-        if size.numerics is not None and not size.numerics.reason:
-            yield clean(f"{name}: {_numerics(size.numerics)}")
+def _explained(size: SizeResult) -> Iterator[str]:
+    """Why a size is less than perfect, which rank is the slowest, and what its numerics mean."""
+    for reason in reasons(size):
+        yield clean(sentence(reason))
+    if size.slowest is not None:
+        factor = with_interval(size.slowest.factor, "x")
+        yield f"Without synchronization, the slowest rank is {size.slowest.rank}: {factor} the time of the others."
+    if size.numerics is not None and not size.numerics.reason:
+        yield clean(_numerics(size.numerics))
 
 
 def _numerics(numerics: RankNumerics) -> str:
     gradients = (
-        f"Gradients after one step differ from those of one device by {numerics.gradient_error:.1e} (limit "
+        f"Gradients after one step are those of one device, within {numerics.gradient_error:.1e} (limit "
         f"{numerics.limit:.0e})"
+        if numerics.gradient_error <= numerics.limit
+        else f"Gradients after one step are off by {numerics.gradient_error:.1e} (limit {numerics.limit:.0e})"
     )
     if numerics.sharded:
         return f"{gradients}; parameters are sharded, so that no two ranks have the same."
@@ -237,8 +245,8 @@ def as_markdown(run: Run) -> str:
     results = sizes(run)
     lines = [f"**{escape(headline(size))}**  " for size in results]
     lines += ["", f"{escape(clean(title(run)))}; {escape(clean(machine_line(run.header.facts)))}", ""]
-    lines += [*markdown_table(speeds(results)), "", *markdown_table(costs(results)), ""]
-    lines += [f"- {escape(line)}" for line in _explained(results)]
+    lines += [*markdown_table(speeds(results)), "", *markdown_table(costs(results)), "", escape(LEGEND), ""]
+    lines += [f"- {escape(size.together.cell.device)}: {escape(line)}" for size in results for line in _explained(size)]
     lines += map(brief_in_markdown, entries(findings(run)))
     return "\n".join(lines) + "\n"
 
@@ -297,8 +305,3 @@ def _cell(cell: CellResult, ranks: int) -> dict[str, object]:
 def progress(run: Run, group: int) -> str:
     """One finished size in a line, for a log."""
     return headline(sizes(run)[group])
-
-
-def workload_of(run: Run) -> Workload:
-    """What is trained."""
-    return run.header.plan.groups[0].cells[0].workload

@@ -114,7 +114,7 @@ def _size(number: int, ranks: int, group: Tally, run: Run, confidence: float) ->
         together=together,
         unsynchronized=cells[UNSYNCHRONIZED] if len(cells) > UNSYNCHRONIZED else None,
         speed_up=together.speed_up,
-        efficiency=divided(together.speed_up, ranks),
+        efficiency=divided(together.speed_up, ranks) if together.speed_up else None,
         communication=_communication(group, link, confidence),
         slowest=_slowest(group, confidence),
         facts=described.get(TOGETHER, ()),
@@ -124,10 +124,8 @@ def _size(number: int, ranks: int, group: Tally, run: Run, confidence: float) ->
     )
 
 
-def divided(interval: Interval | None, by: float) -> Interval | None:
+def divided(interval: Interval, by: float) -> Interval:
     """An interval of a part of a quantity."""
-    if interval is None:
-        return None
     return Interval(interval.value / by, interval.low / by, interval.high / by, interval.count)
 
 
