@@ -55,7 +55,7 @@ class Known:
     def __init__(self) -> None:
         self.now = 0.0
         self.random = Random(1)
-        self.alone = ALONE_SECONDS
+        self.alone, self.alone_factor = ALONE_SECONDS, 1.0
         self.own, self.exposed = OWN_SECONDS, EXPOSED_SECONDS
         self.slow_rank = 1.0
         self.watched: Callable[[Cell], Watched | None] = lambda _: None
@@ -70,7 +70,7 @@ class Known:
 
     def step(self, cell: Cell) -> float:
         if ranks_of(cell) == 1:
-            return self.alone
+            return self.alone * self.alone_factor
         return self.alone + self.own + (0.0 if cell.recipe.no_sync else self.exposed)
 
 
@@ -117,23 +117,26 @@ class Ranks:
         return self.hear(answer, limit_seconds)
 
     def answered(self, request: Request) -> object:
-        known = self.known
-        if isinstance(request, Hello):
-            return Ready()
-        if isinstance(request, Build):
-            self.cells[request.slot] = request.cell
-            cell = request.cell
-        else:
-            slot = request.build.slot if isinstance(request, CheckRanks) else getattr(request, "slot", 0)
-            if isinstance(request, Release):
+        match request:
+            case Hello():
+                return Ready()
+            case Release():
                 return Released()
-            cell = self.cells[slot]
+            case Build(slot=slot, cell=cell):
+                self.cells[slot] = cell
+            case CheckRanks(build=Build(slot=slot)):
+                cell = self.cells[slot]
+            case _:
+                cell = self.cells[getattr(request, "slot", 0)]
         try:
-            known.breaks(cell, request)
+            self.known.breaks(cell, request)
         except CellFailedError:
             self.kill()
             raise
-        ranks = ranks_of(cell)
+        return self.about(cell, request)
+
+    def about(self, cell: Cell, request: Request) -> object:
+        known, ranks = self.known, ranks_of(cell)
         match request:
             case Build():
                 return Built()
@@ -143,16 +146,13 @@ class Ranks:
                 return LapsDone(tuple(self.lap(cell, request.steps) for _ in range(request.laps)))
             case DescribeRanks():
                 common = {"host": "x", "backend": "nccl", "threads": 4, "gradient_bytes": 10**8, "peak_bytes": 2 << 30}
-                described = {**common, **known.facts}
+                facts = {**common, **known.facts}
                 return RanksDescribed(
-                    tuple(RankFacts(rank=rank, device=f"cuda:{rank}", **described) for rank in range(ranks))
+                    tuple(RankFacts(rank=rank, device=f"cuda:{rank}", **facts) for rank in range(ranks))
                 )
             case AllReduce():
                 return AllReduced(Link(ranks=ranks, bytes=10**8, laps=(LinkLap(10, 0.02),) * 5))
-            case CheckRanks():
-                return RanksChecked(known.numerics)
-            case _:
-                raise AssertionError(request)
+        return RanksChecked(known.numerics)
 
     def preparation(self, cell: Cell) -> Preparation:
         step = self.known.step(cell)
@@ -206,4 +206,6 @@ def measured(
         hang_seconds=60.0,
     ).measure()
     assert not known.living, "ranks are left"
-    return Run(Header(schema=SCHEMA, torchlap="0.1", started="2026-11-28T00:00:00", facts=MACHINE, plan=plan), tuple(events))
+    return Run(
+        Header(schema=SCHEMA, torchlap="0.1", started="2026-11-28T00:00:00", facts=MACHINE, plan=plan), tuple(events)
+    )

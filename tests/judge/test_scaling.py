@@ -54,7 +54,7 @@ def test_ranks_with_nothing_wrong_have_no_finding() -> None:
 @pytest.mark.parametrize(
     ("code", "what"),
     [
-        ("TL601", lambda known: (setattr(known, "own", -0.003), setattr(known, "exposed", 0.0))),
+        ("TL601", lambda known: setattr(known, "alone_factor", 1.2)),
         ("TL602", lambda known: setattr(known, "slow_rank", 1.2)),
         ("TL603", set_facts(transports=("NET/Socket",), nvlink=True)),
         ("TL604", set_facts(threads=64)),

@@ -44,7 +44,9 @@ def test_a_known_cost_of_communication_gives_its_known_efficiency(ranks: int) ->
     assert size.speed_up.value == pytest.approx(ranks * known, rel=TOLERANCE)
     share = size.communication.of_step
     assert share is not None
-    assert share.value == pytest.approx(EXPOSED_SECONDS / (ALONE_SECONDS + OWN_SECONDS + EXPOSED_SECONDS), abs=TOLERANCE)
+    assert share.value == pytest.approx(
+        EXPOSED_SECONDS / (ALONE_SECONDS + OWN_SECONDS + EXPOSED_SECONDS), abs=TOLERANCE
+    )
 
 
 def test_the_bus_bandwidth_is_that_of_nccl_tests_and_the_denominator_of_what_is_not_hidden() -> None:
@@ -63,7 +65,9 @@ def test_strong_scaling_divides_the_batch() -> None:
     assert [cell.workload.batch for cell in cells] == [64, 32, 32]
     (size,) = sizes(run)
     assert size.speed_up is not None
-    assert size.speed_up.value == pytest.approx(ALONE_SECONDS / (ALONE_SECONDS + OWN_SECONDS + EXPOSED_SECONDS), rel=0.02)
+    assert size.speed_up.value == pytest.approx(
+        ALONE_SECONDS / (ALONE_SECONDS + OWN_SECONDS + EXPOSED_SECONDS), rel=0.02
+    )
 
 
 def test_accumulated_batches_count_on_both_sides() -> None:

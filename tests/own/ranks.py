@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,13 @@ Built = tuple[nn.Module, tuple[Tensor, Tensor]]
 
 def is_second() -> bool:
     return os.environ.get("RANK") == "1"
+
+
+def use(kind: type[parallel.DistributedDataParallel]) -> None:
+    """Have a rank replicate models by this class."""
+    ours = sys.modules.get("torchlap.worker.ranks.model")
+    if ours is not None:
+        vars(ours)["DistributedDataParallel"] = kind
 
 
 class Linear(nn.Module):
@@ -76,7 +84,7 @@ def slow_second(batch: int) -> Built:
     return Linear(lambda: time.sleep(STEP_SECONDS), 0, STEP_SECONDS), batch_of(batch)
 
 
-def exchanged_slowly(_: object, bucket: distributed.GradBucket) -> Future[Tensor]:
+def exchanged_slowly(_: object, bucket: Any) -> Future[Tensor]:
     """What DDP does, and a sleep."""
     time.sleep(EXCHANGE_SECONDS)
     values = bucket.buffer().div_(distributed.get_world_size())
@@ -93,10 +101,7 @@ class SlowExchange(parallel.DistributedDataParallel):
 
 def known_cost(batch: int) -> Built:
     """A step of `STEP_SECONDS` and one bucket that takes `EXCHANGE_SECONDS` more."""
-    if "torchlap.worker.ranks.model" in __import__("sys").modules:
-        import torchlap.worker.ranks.model as ours  # noqa: PLC0415  only in a rank
-
-        ours.DistributedDataParallel = SlowExchange  # type: ignore[misc]
+    use(SlowExchange)
     return Linear(seconds=STEP_SECONDS), batch_of(batch)
 
 
@@ -108,10 +113,7 @@ class NotShared(parallel.DistributedDataParallel):
 
 
 def not_synchronized(batch: int) -> Built:
-    if "torchlap.worker.ranks.model" in __import__("sys").modules:
-        import torchlap.worker.ranks.model as ours  # noqa: PLC0415  only in a rank
-
-        ours.DistributedDataParallel = NotShared  # type: ignore[misc]
+    use(NotShared)
     return Linear(), batch_of(batch)
 
 
@@ -132,7 +134,7 @@ def own_step(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor], dict[str, An
     def step(inputs: Tensor, targets: Tensor) -> Tensor:
         loss = nn.functional.cross_entropy(module(inputs), targets)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         return loss
 

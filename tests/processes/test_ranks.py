@@ -2,20 +2,18 @@
 left behind.
 """
 
-import os
 import re
 import socket
-import sys
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import psutil
 import pytest
 from support import PATIENCE_SECONDS, ROOT, has_ended, own
 
 from torchlap.processes.failures import CellFailedError
-from torchlap.processes.ranks import Hosts, RankLauncher, World, cannot_meet, follow
+from torchlap.processes.ranks import RankLauncher, World
+from torchlap.processes.torchrun import Hosts, cannot_meet, follow
 from torchlap.schema.messages import (
     AllReduce,
     AllReduced,
@@ -56,7 +54,9 @@ def launchers() -> Iterator[list[RankLauncher]]:
 
 def build_of(function: str, recipe: str = "fp32", ranks: int = 2, slot: int = 0) -> Build:
     cell = Cell(
-        Workload(own(function, "ranks.py"), 4), parse_recipe(recipe, of_ranks=True), f"{ranks} x cpu" if ranks > 1 else "cpu"
+        Workload(own(function, "ranks.py"), 4),
+        parse_recipe(recipe, of_ranks=True),
+        f"{ranks} x cpu" if ranks > 1 else "cpu",
     )
     return Build(slot=slot, cell=cell, data="mnist-1k", weights="random", threads=1, threads_reason="a test")
 
@@ -76,8 +76,7 @@ def failure(world: World, function: str, limit_seconds: float = PATIENCE_SECONDS
     prepared(world, function)
     processes = [process.pid for process in psutil.Process(world.pid).children(recursive=True)] + [world.pid]
     with pytest.raises(CellFailedError) as caught:
-        for _ in count():
-            world.ask(RunLaps(slot=0, steps=10, lead_in=0), LapsDone, limit_seconds)
+        all(world.ask(RunLaps(slot=0, steps=10, lead_in=0), LapsDone, limit_seconds) for _ in count())
     assert len(processes) > 2
     assert all(map(has_ended, processes))
     return caught.value
@@ -111,9 +110,7 @@ def test_four_ranks_have_the_gradients_of_one_device(launchers: list[RankLaunche
 
 
 @pytest.mark.parametrize("recipe", ["fp32+shard", "fp32+accumulate:3", "fp32+accumulate:2+static_graph+bucket:1"])
-def test_every_way_to_share_a_model_has_the_gradients_of_one_device(
-    launchers: list[RankLauncher], recipe: str
-) -> None:
+def test_every_way_to_share_a_model_has_the_gradients_of_one_device(launchers: list[RankLauncher], recipe: str) -> None:
     world = started(launchers)
     prepared(world, "plain", recipe)
     (lap,) = world.ask(RunLaps(slot=0, steps=2, lead_in=0), LapsDone, PATIENCE_SECONDS).laps
@@ -213,5 +210,3 @@ def test_known_reports_of_the_launcher_have_a_remedy() -> None:
     assert "already in use" in cannot_meet("RuntimeError: EADDRINUSE")
     assert "not every host came" in cannot_meet("RendezvousTimeoutError")
     assert "by itself" in cannot_meet("something else")
-
-

@@ -3,17 +3,16 @@
 import time
 from collections.abc import Callable, Mapping
 
-from msgspec.structs import replace
-
 from torchlap.api.run import Listener, Record, check_path, header_of
 from torchlap.api.workbench import check_models, workbench
 from torchlap.errors import UsageError
 from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.plan import Options
 from torchlap.measuring.scale import ScaleSession, Sizes, check_options, device_name, plan_scale
-from torchlap.processes import ranks as processes
-from torchlap.processes.ranks import HERE, Hosts, RankLauncher
+from torchlap.processes import torchrun
+from torchlap.processes.ranks import RankLauncher
 from torchlap.processes.start import Launcher
+from torchlap.processes.torchrun import HERE, Hosts
 from torchlap.runs.find import default_path
 from torchlap.schema.events import Run
 from torchlap.schema.workload import Plan
@@ -114,5 +113,5 @@ def follow(ranks: int, kind: str, hosts: Hosts) -> None:
     Raises:
         UsageError: when they could not meet the others.
     """
-    if reason := processes.follow(ranks, kind, hosts):
+    if reason := torchrun.follow(ranks, kind, hosts):
         raise UsageError(reason)

@@ -1,6 +1,7 @@
 """`torchlap scale`."""
 
 import signal
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,10 @@ from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_RUN_FILE, EXIT_SOM
 
 if TYPE_CHECKING:
     from torchlap.api.run import Listener
+    from torchlap.measuring.context import Status
     from torchlap.measuring.plan import Options
     from torchlap.measuring.scale import Sizes
-    from torchlap.processes.ranks import Hosts
+    from torchlap.processes.torchrun import Hosts
     from torchlap.schema.events import Event, Header, Run
 
 EPILOG = (
@@ -81,7 +83,9 @@ def scale(
     data: given.DataOption = given.Data.mnist_1k,
     weights: given.WeightsOption = given.Weights.random,
     precision_target: given.Target = "2%",
-    budget: Annotated[str | None, typer.Option(help="Time to measure, beside starting processes: 90s, 5m, 1h. [default: 60s a size]")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time to measure, beside starting processes: 90s, 5m, 1h. [default: 60s a size]")
+    ] = None,
     hang_limit: given.HangLimit = "120s",
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Skip checking the ranks' results.")] = False,
     out: given.Out = None,
@@ -180,16 +184,17 @@ class _Display:
         self._header: Header | None = None
         self._events: list[Event] = []
         self.path: Path | None = None
-        self.report = say
+        self.report: Callable[[str], object] = say
 
     def listener(self) -> "Listener":
         """The callbacks."""
         from torchlap.api.progress import status_line
         from torchlap.api.run import Listener
 
-        return Listener(
-            opened=self._opened, event=self._events.append, status=lambda status: self.report(status_line(status))
-        )
+        def status(what: "Status") -> None:
+            self.report(status_line(what))
+
+        return Listener(opened=self._opened, event=self._events.append, status=status)
 
     def _opened(self, header: "Header", path: Path) -> None:
         self._header, self.path = header, path

@@ -36,8 +36,8 @@ SOCKETS = Rule(
     "TL603",
     "warning",
     "NCCL does not use NVLink",
-    "The GPUs are connected by NVLink, but NCCL exchanges gradients through sockets or host memory, which is many times "
-    "slower.",
+    "The GPUs are connected by NVLink, but NCCL exchanges gradients through sockets or host memory, which is many "
+    "times slower.",
     "Unset NCCL_P2P_DISABLE and NCCL_SHM_DISABLE, give a container the host's IPC namespace and shared memory "
     "(--ipc=host), and run with NCCL_DEBUG=INFO to see why.",
     "NVIDIA: NCCL documentation, Troubleshooting",
@@ -194,7 +194,9 @@ def _starves(size: SizeResult, where: str) -> Iterable[Finding]:
         waits.append(laps.input_wait_seconds / laps.step_seconds)
     alone, together = waits
     if together > WAIT_SHARE and together > alone + MORE_WAIT:
-        yield STARVES.finding(where, f"a step waits for its batch for {together:.2f} of its time, on one device {alone:.2f}")
+        yield STARVES.finding(
+            where, f"a step waits for its batch for {together:.2f} of its time, on one device {alone:.2f}"
+        )
 
 
 def _exposed(size: SizeResult, where: str) -> Iterable[Finding]:
@@ -250,9 +252,7 @@ def reasons(size: SizeResult) -> Iterator[str]:
 def _parts(size: SizeResult, alone: float, together: float, unsynchronized: float) -> Iterator[str]:
     communication = size.communication
     rest = unsynchronized - alone
-    yield (
-        f"{_more(rest)} remains without synchronization: DDP's own work, and what the ranks share on the host"
-    )
+    yield (f"{_more(rest)} remains without synchronization: DDP's own work, and what the ranks share on the host")
     exposed = communication.seconds if communication.seconds is not None else together - unsynchronized
     text = f"{_more(exposed)} is communication that is not hidden"
     if communication.all_reduce_seconds is not None and communication.not_hidden is not None:

@@ -291,9 +291,7 @@ class GroupRun:
         if turn.failed:
             context.crew.drop(position)
             self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
-        return [
-            Lap(position, planned.steps, lap.seconds, lap.loss, lap.items, lap.rank_seconds) for lap in turn.laps
-        ]
+        return [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items, lap.rank_seconds) for lap in turn.laps]
 
 
 def _not_started(expected: float | None, left: float) -> str:

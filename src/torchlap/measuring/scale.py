@@ -1,4 +1,4 @@
-"""One device and several in turns: the plan of `torchlap scale`, and its measuring, a group for each number of ranks."""
+"""One device and several in turns: the plan of `torchlap scale`, and how it is measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -21,7 +21,7 @@ from torchlap.schema.messages import RanksChecked as Checked
 from torchlap.schema.messages import RanksDescribed as Described
 from torchlap.schema.ranks import MOST_RANKS, Link, RankFacts, RankNumerics, Scaling
 from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Cell, Group, Plan, Workload
+from torchlap.schema.workload import Cell, Group, Plan
 
 SECONDS_PER_SIZE = 60.0
 """The default budget for each number of ranks, beside the time that starting its processes takes."""
@@ -65,10 +65,10 @@ def plan_scale(options: Options, sizes: Sizes, description: Description) -> Plan
     first = kind if kind in ("cpu", "mps") else f"{kind}:0"
     batches = (sizes.total_batch,) if sizes.total_batch else options.batches or (USUAL_BATCH,)
     plan = plan_run(replace(options, devices=first, batches=batches), description)
-    workload, recipe = plan.groups[0].cells[0].workload, options.recipes[0]
-    if workload.phase != "train":
+    cell = replace(plan.groups[0].cells[0], recipe=options.recipes[0])
+    if cell.workload.phase != "train":
         raise UsageError("torchlap scale measures training: omit --phase.")
-    groups = tuple(Group(_cells(workload, recipe, first, kind, count, sizes)) for count in ranks)
+    groups = tuple(Group(_cells(cell, kind, count, sizes)) for count in ranks)
     scaling = Scaling(
         kind="strong" if sizes.total_batch else "weak",
         ranks=ranks,
@@ -79,7 +79,9 @@ def plan_scale(options: Options, sizes: Sizes, description: Description) -> Plan
     return replace(plan, suite="scale", groups=groups, scaling=scaling, budget_seconds=budget, explain=False)
 
 
-def _cells(workload: Workload, recipe: Recipe, first: str, kind: str, ranks: int, sizes: Sizes) -> tuple[Cell, ...]:
+def _cells(cell: Cell, kind: str, ranks: int, sizes: Sizes) -> tuple[Cell, ...]:
+    """One device, all ranks, and all ranks without synchronization."""
+    workload, recipe, first = cell.workload, cell.recipe, cell.device
     alone, part = workload, workload
     if sizes.total_batch is not None:
         if sizes.total_batch % ranks:

@@ -12,23 +12,21 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.processes.failures import CellFailedError, how_it_ended
-from torchlap.processes.start import LOOK_SECONDS, REAP_LIMIT_SECONDS
+from torchlap.processes.start import LOOK_SECONDS
 from torchlap.processes.system import descendants, kill_group, kill_process, out_of_memory_kills, tail
+from torchlap.processes.torchrun import HERE, Agent, Hosts, cannot_meet, start_ranks
 from torchlap.processes.worker import DOING, Worker
 from torchlap.schema.messages import (
     JUDGE_ADDRESS,
@@ -60,50 +58,6 @@ DETAIL_BYTES = 4000
 EXIT = re.compile(r"exitcode\s*:\s*(-?\d+)\)?.{0,40}?\(pid: (\d+)\)", re.DOTALL)
 """In the launcher's report: `failed (exitcode: -9) local_rank: 1 (pid: 4711)`."""
 
-CANNOT_MEET = (
-    (("address already in use", "eaddrinuse"), "its port is already in use", "choose another port"),
-    (
-        ("rendezvoustimeouterror", "timed out", "timeout"),
-        "not every host came in time",
-        "start the same command on every host, and check the firewall",
-    ),
-    (
-        ("rendezvousconnectionerror", "connection refused", "failed to connect"),
-        "nobody answers there",
-        "check --rdzv-endpoint, start the command on that host first, and check the firewall",
-    ),
-    (
-        ("name or service not known", "could not resolve", "getaddrinfo", "gai error"),
-        "the host's name is unknown",
-        "check --rdzv-endpoint",
-    ),
-)
-"""How a rendezvous fails: words in the launcher's log, what they mean, and what to do."""
-
-
-class Hosts(Struct, frozen=True):
-    """Where ranks run: on this host alone, or on several that meet at an endpoint, HOST:PORT.
-
-    Attributes:
-        identity: which of several runs at one endpoint; also what a rank of another host says to the judge first.
-        wait_seconds: how long they wait for each other.
-    """
-
-    nodes: int = 1
-    node_rank: int = 0
-    endpoint: str = ""
-    identity: str = "torchlap"
-    wait_seconds: float = 120.0
-
-    @property
-    def judge(self) -> tuple[str, int]:
-        """Where the judge listens for ranks of several hosts: the port after the endpoint's."""
-        host, _, port = self.endpoint.rpartition(":")
-        return host, int(port) + 1
-
-
-HERE = Hosts()
-
 
 class RankLauncher:
     """Starts the ranks of a size; each `start` starts all of them anew.
@@ -117,11 +71,8 @@ class RankLauncher:
     def __init__(self, ranks: int, kind: str, hosts: Hosts = HERE) -> None:
         self._ranks, self._kind, self._hosts = ranks, kind, hosts
         self._worlds: list[World] = []
-
-    @property
-    def start_up_seconds(self) -> float:
-        """What starting ranks took."""
-        return sum(world.start_up_seconds for world in self._worlds)
+        self.start_up_seconds = 0.0
+        """Not counted: several sizes start at the same time, and whoever starts them measures that."""
 
     def start(self) -> "World":
         """Start the ranks, and return without waiting for them.
@@ -140,10 +91,11 @@ class RankLauncher:
             ) from None
         token = self._hosts.identity if several else secrets.token_hex(16)
         host, port = self._hosts.judge if several else listener.getsockname()[:2]
-        logs, log = Path(tempfile.mkdtemp(prefix="torchlap-ranks-")), tempfile.TemporaryFile()
+        logs = Path(tempfile.mkdtemp(prefix="torchlap-ranks-"))
+        log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the ranks live
         variables = {JUDGE_ADDRESS: f"{host}:{port}", JUDGE_TOKEN: token, RANK_DEVICES: self._kind}
         process = start_ranks(self._ranks, self._hosts, variables, logs, log)
-        world = World(process, listener, log, logs, token, self._ranks * self._hosts.nodes)
+        world = World(process, listener, log=log, logs=logs, token=token, ranks=self._ranks * self._hosts.nodes)
         self._worlds.append(world)
         return world
 
@@ -153,93 +105,11 @@ class RankLauncher:
             world.kill()
 
 
-class _Agent:
-    """The process of PyTorch's launcher, which is the parent of the ranks of this host."""
-
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
-        self._popen, self.pid = popen, popen.pid
-
-    def has_ended(self, seconds: float = 0.0) -> bool:
-        """Whether it has ended, after waiting for so long at most."""
-        try:
-            self._popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def reap(self) -> int:
-        """Wait for the end; the exit status, negative for a signal."""
-        try:
-            return self._popen.wait(REAP_LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            return self._popen.wait()
-
-
-def start_ranks(ranks: int, hosts: Hosts, variables: Mapping[str, str], logs: Path, log: IO[bytes]) -> _Agent:
-    """Start PyTorch's launcher with the ranks of this host, in a session of its own.
-
-    Args:
-        ranks: on this host.
-        hosts: which others there are.
-        variables: by which the ranks know their judge.
-        logs: a folder for the output of each rank.
-        log: for the launcher's own output.
-    """
-    meeting = ["--standalone"]
-    if hosts.nodes > 1:
-        meeting = [f"--nnodes={hosts.nodes}", f"--node-rank={hosts.node_rank}", "--rdzv-backend=c10d"]
-        meeting += [f"--rdzv-endpoint={hosts.endpoint}", f"--rdzv-id={hosts.identity}"]
-        meeting += [f"--rdzv-conf=join_timeout={hosts.wait_seconds:.0f},timeout={hosts.wait_seconds:.0f}"]
-    command = [sys.executable, "-P", "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={ranks}"]
-    command += ["--max-restarts=0", f"--log-dir={logs}", "--redirects=3", "-m", "torchlap.worker", "rank"]
-    environment = os.environ | variables | {"PYTHONSAFEPATH": "1"}
-    if "NCCL_DEBUG" not in os.environ:
-        environment |= {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_FILE": f"{logs}/nccl.%h.%p"}
-    popen = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
-    return _Agent(popen)
-
-
-def follow(ranks: int, kind: str, hosts: Hosts) -> str:
-    """Start the ranks of a host that is not the first, whose judge asks them, and wait for their end.
-
-    Returns:
-        Why they could not meet the others, in a sentence; empty if they did.
-    """
-    with tempfile.TemporaryDirectory(prefix="torchlap-ranks-") as folder, tempfile.TemporaryFile() as log:
-        logs = Path(folder)
-        judge = ":".join(map(str, hosts.judge))
-        variables = {JUDGE_ADDRESS: judge, JUDGE_TOKEN: hosts.identity, RANK_DEVICES: kind}
-        agent = start_ranks(ranks, hosts, variables, logs, log)
-        try:
-            while not agent.has_ended(LOOK_SECONDS):
-                continue
-            return "" if any(logs.glob("*/attempt_0/*/stderr.log")) else cannot_meet(tail(log))
-        finally:
-            for process in descendants(agent.pid):
-                kill_process(process)
-            kill_group(agent.pid)
-            agent.reap()
-
-
-def cannot_meet(report: str) -> str:
-    """Why ranks could not meet, from the report of PyTorch's launcher, and what to do."""
-    lowered = report.lower()
-    for words, what, remedy in CANNOT_MEET:
-        if any(word in lowered for word in words):
-            return f"The ranks could not meet: {what}. To fix it, {remedy}."
-    lines = [line.strip() for line in report.splitlines() if line.strip()]
-    last = f" ({lines[-1][:300]})" if lines else ""
-    return f"PyTorch's launcher ended before the ranks began{last}: run python -m torch.distributed.run by itself."
-
-
 class World(Worker):
     """All ranks of a size: a request goes to each of them, and their answers become one."""
 
     def __init__(
-        self, agent: _Agent, listener: socket.socket, log: IO[bytes], logs: Path, token: str, ranks: int
+        self, agent: Agent, listener: socket.socket, *, log: IO[bytes], logs: Path, token: str, ranks: int
     ) -> None:
         # not the base's own: there is a connection for each rank
         self._process, self._agent, self._listener, self._log, self._logs = agent, agent, listener, log, logs
@@ -256,8 +126,6 @@ class World(Worker):
         self._ending = threading.Lock()
         self._doing = DOING[Hello]
         self._kills_before = out_of_memory_kills()
-        self._begun = time.monotonic()
-        self.start_up_seconds = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -308,7 +176,7 @@ class World(Worker):
     def _next(self, doing: str, limit_seconds: float) -> Reply:
         """A sign of life of any rank, or the answer of all together."""
         end = time.monotonic() + limit_seconds
-        while True:
+        while len(self._replies) < self._ranks:
             try:
                 rank, line = self._heard.get(timeout=LOOK_SECONDS)
             except queue.Empty:
@@ -319,26 +187,19 @@ class World(Worker):
                 continue
             if line is None:
                 raise self._death_of(rank, doing)
-            if not line:
-                self._note_joined()
-                end = time.monotonic() + limit_seconds
-                continue
-            reply = self._decoded(rank, line)
-            match reply:
-                case Progress():
-                    return reply
-                case Failed(detail=detail) if detail and self._ranks > 1:
-                    return replace(reply, reason=f"Rank {rank}: {reply.reason}")
-                case Failed():
-                    return reply
-                case _:
-                    self._replies[rank] = reply
-            if len(self._replies) == self._ranks:
-                return together([self._replies[number] for number in range(self._ranks)])
+            end = time.monotonic() + limit_seconds
+            reply = self._decoded(rank, line) if line else None
+            if isinstance(reply, Progress | Failed):
+                return self._named(rank, reply)
+            if reply is not None:
+                self._replies[rank] = reply
+        return together([self._replies[number] for number in range(self._ranks)])
 
-    def _note_joined(self) -> None:
-        if len(self._joins) == self._ranks and not self.start_up_seconds:
-            self.start_up_seconds = time.monotonic() - self._begun
+    def _named(self, rank: int, reply: Progress | Failed) -> Progress | Failed:
+        """A failure that only this rank may have has its number; refusals are the same on all of them."""
+        if isinstance(reply, Failed) and reply.detail and self._ranks > 1:
+            return replace(reply, reason=f"Rank {rank}: {reply.reason}")
+        return reply
 
     def _decoded(self, rank: int, line: bytes) -> Reply:
         try:
@@ -422,7 +283,7 @@ class World(Worker):
 
 
 def together(replies: Sequence[Reply]) -> Reply:
-    """The answers of all ranks, in their order, as one: each knows the times of all, so that rank 0's are all ranks'."""
+    """The answers of all ranks, in their order, as one; each rank knows the times of all of them."""
     if isinstance(replies[0], RanksDescribed):
         described = [reply for reply in replies if isinstance(reply, RanksDescribed)]
         return RanksDescribed(tuple(rank for reply in described for rank in reply.ranks))

@@ -111,7 +111,9 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
     found = by_severity(entries(findings(run)))
     if found:
         yield heading("Findings")
-        yield from (note_in_terminal(entry) if entry.severity == "note" else brief_in_terminal(entry) for entry in found)
+        yield from (
+            note_in_terminal(entry) if entry.severity == "note" else brief_in_terminal(entry) for entry in found
+        )
     if path is not None:
         yield Text(f"\nRun file: {path}", no_wrap=True)
 
@@ -152,8 +154,11 @@ def speeds(results: tuple[SizeResult, ...]) -> Table:
             (Column("batch", "right", is_spare=True), lambda row: str(row.result.cell.workload.batch)),
             (Column(f"{unit}/s", "right"), _throughput),
             (Column("each", "right"), _each),
-            (Column("speed-up", "right", is_spare=True), lambda row: _interval(row.size and row.size.speed_up, "x")),
-            (Column("efficiency", "right"), lambda row: _interval(row.size and row.size.efficiency)),
+            (
+                Column("speed-up", "right", is_spare=True),
+                lambda row: _interval(row.size.speed_up if row.size else None, "x"),
+            ),
+            (Column("efficiency", "right"), lambda row: _interval(row.size.efficiency if row.size else None)),
         ],
     )
 

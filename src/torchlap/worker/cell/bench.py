@@ -15,9 +15,9 @@ from torchlap.worker.cell.models import build
 from torchlap.worker.cell.sources import (
     CHANNELS,
     IMAGE_DIMENSIONS,
+    WHOLE,
     Fixed,
     Loaded,
-    WHOLE,
     MakeSource,
     Pair,
     Part,

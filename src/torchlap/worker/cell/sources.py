@@ -136,8 +136,12 @@ def part_of_loader(loader: DataLoader[Any], part: Part) -> DataLoader[Any]:
             "ranks: give it a DistributedSampler, or return a DataLoader with a map-style dataset and a batch_size."
         )
     shuffle = isinstance(loader.sampler, RandomSampler)
-    sampler = DistributedSampler(
-        loader.dataset, part.of, part.number, shuffle=shuffle, drop_last=len(loader.dataset) >= part.of  # type: ignore[arg-type]  # a map-style dataset has a length
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        loader.dataset,
+        part.of,
+        part.number,
+        shuffle=shuffle,
+        drop_last=len(loader.dataset) >= part.of,  # type: ignore[arg-type]  # a map-style dataset has a length
     )
     return DataLoader(
         loader.dataset,

@@ -32,7 +32,7 @@ def join() -> NoReturn:
     if world_size > 1:
         try:
             _meet(os.environ[RANK_DEVICES])
-        except Exception as error:  # noqa: BLE001  each backend raises its own
+        except Exception as error:
             connection.sendall(encode(_cannot_meet(error)) + b"\n")
             raise
     answer_from(connection, lambda stream: RankServer(stream, rank, world_size, int(os.environ[LOCAL_RANK])))

@@ -82,7 +82,8 @@ def _sharded(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
             for child in parent.children():
                 if any(True for _ in child.children()) and any(True for _ in child.parameters()):
                     fully_shard(child, mesh=mesh)
-    return fully_shard(module, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
 
 
 def unsynchronized(module: nn.Module) -> AbstractContextManager[None]:

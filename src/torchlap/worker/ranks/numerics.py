@@ -97,9 +97,7 @@ class Checker:
         return self.gradients_of(wrapped(self._bench, self._together.ranks), self._mine, self._part.number)
 
 
-def check(
-    build: Build, part: Part, together: Together, steps: int, report: Callable[[str], None]
-) -> RankNumerics:
+def check(build: Build, part: Part, together: Together, steps: int, report: Callable[[str], None]) -> RankNumerics:
     """Compare gradients of one step with one device's, and the parameters of all ranks after some steps.
 
     Every rank takes part; the reply of rank 0 counts.
@@ -139,7 +137,9 @@ def check(
 
 def error_of(found: Gradients, expected: Gradients) -> float:
     """The norm of the difference over the norm of what was expected; 0 where both are nothing."""
-    difference = sum(float((_of(found, name, value) - value).double().square().sum()) for name, value in expected.items())
+    difference = sum(
+        float((_of(found, name, value) - value).double().square().sum()) for name, value in expected.items()
+    )
     size = sum(float(value.double().square().sum()) for value in expected.values())
     return float((difference / size) ** 0.5) if size else 0.0
 
@@ -177,7 +177,10 @@ def _joined(batches: list[Batch]) -> Batch:
     if any(rows_of(*batch) is None for batch in batches):
         raise ValueError("no rows")
     leaves, shapes = zip(*(_pytree.tree_flatten(batch) for batch in batches), strict=True)
-    joined = [torch.cat(each) if isinstance(each[0], Tensor) and each[0].dim() else each[0] for each in zip(*leaves, strict=True)]
+    joined = [
+        torch.cat(each) if isinstance(each[0], Tensor) and each[0].dim() else each[0]
+        for each in zip(*leaves, strict=True)
+    ]
     return _pytree.tree_unflatten(joined, shapes[0])
 
 
