@@ -231,10 +231,11 @@ def reasons(size: SizeResult) -> Iterator[str]:
     alone, together, unsynchronized = size.step_seconds
     if alone is None or together is None:
         return
-    yield f"A step takes {_ms(alone)} on one device, and {_ms(together)} on {size.ranks} together"
+    perfect = f", {_ms(size.ideal * alone)} would be perfect" if size.ideal != 1 else ""
+    yield f"A step takes {_ms(alone)} on one device{perfect}, and {_ms(together)} on {size.ranks} together"
     if unsynchronized is None:
         yield (
-            f"{_more(together - alone)}: FSDP2 gathers parameters as well as reducing gradients, so there "
+            f"{_more(together - size.ideal * alone)}: FSDP2 gathers parameters as well as reducing gradients, so there "
             "is no step without communication to compare with"
         )
     else:
@@ -251,16 +252,32 @@ def reasons(size: SizeResult) -> Iterator[str]:
 
 def _parts(size: SizeResult, alone: float, together: float, unsynchronized: float) -> Iterator[str]:
     communication = size.communication
-    rest = unsynchronized - alone
-    yield (f"{_more(rest)} remains without synchronization: DDP's own work, and what the ranks share on the host")
-    exposed = communication.seconds if communication.seconds is not None else together - unsynchronized
-    text = f"{_more(exposed)} is communication that is not hidden"
+    ideal = size.ideal * alone
+    rest, limits = unsynchronized - ideal, ""
+    if size.without is not None:
+        rest = size.without.value * alone - ideal
+        limits = _limits(size.without.low * alone - ideal, size.without.high * alone - ideal)
+    smaller = "a smaller batch that fills each device less, " if size.ideal != 1 else ""
+    yield (
+        f"{_more(rest)}{limits} remains without synchronization: {smaller}DDP's own work, and what the ranks share on "
+        "the host"
+    )
+    share, exposed = communication.of_step, together - unsynchronized
+    between = ""
+    if share is not None:
+        exposed = share.value * together
+        between = _limits(share.low * together, share.high * together)
+    text = f"{_more(exposed)}{between} is communication that is not hidden"
     if communication.all_reduce_seconds is not None and communication.not_hidden is not None:
         reduce = communication.all_reduce_seconds.value
         text += f"; an all-reduce of the gradients ({communication.bytes / 1e6:.3g} MB) by itself takes {_ms(reduce)}"
-        if communication.not_hidden.value > 1 + MORE_WAIT:
+        if communication.not_hidden.low > 1:
             text += ", so that the rest is not the transfer, but hooks, buckets, buffers and waiting for other ranks"
     yield text
+
+
+def _limits(low: float, high: float) -> str:
+    return f" ({1e3 * low:.3g} to {1e3 * high:.3g})"
 
 
 def _more(seconds: float) -> str:

@@ -154,17 +154,18 @@ def speeds(results: tuple[SizeResult, ...]) -> Table:
             (Column("batch", "right", is_spare=True), lambda row: str(row.result.cell.workload.batch)),
             (Column(f"{unit}/s", "right"), _throughput),
             (Column("each", "right"), _each),
-            (
-                Column("speed-up", "right", is_spare=True),
-                lambda row: _interval(row.size.speed_up if row.size else None, "x"),
-            ),
-            (Column("efficiency", "right"), lambda row: _interval(row.size.efficiency if row.size else None)),
+            (Column("speed-up", "right", is_spare=True), _speed_up),
+            (Column("efficiency", "right"), _efficiency),
         ],
     )
 
 
-def _interval(interval: Interval | None, unit: str = "") -> str:
-    return with_interval(interval, unit) if interval else ""
+def _speed_up(row: Row) -> str:
+    return with_interval(row.size.speed_up, "x") if row.size and row.size.speed_up else ""
+
+
+def _efficiency(row: Row) -> str:
+    return with_interval(row.size.efficiency) if row.size and row.size.efficiency else ""
 
 
 def _throughput(row: Row) -> str:

@@ -59,6 +59,8 @@ class SizeResult(Struct, frozen=True, kw_only=True):
         efficiency: the same per rank.
         ranks: what each rank is; `alone_facts` is the one device.
         step_seconds: of one device, of all ranks, and of all without synchronization, where they have figures.
+        without: how many times as long as on one device a step takes without synchronization.
+        ideal: how many times as long it would take if nothing were lost: 1, or less if the batch is divided.
     """
 
     ranks: int
@@ -73,6 +75,8 @@ class SizeResult(Struct, frozen=True, kw_only=True):
     alone_facts: RankFacts | None
     numerics: RankNumerics | None
     step_seconds: tuple[float | None, float | None, float | None]
+    without: Interval | None
+    ideal: float
 
 
 def scaling_of(run: Run) -> Scaling | None:
@@ -121,6 +125,8 @@ def _size(number: int, ranks: int, group: Tally, run: Run, confidence: float) ->
         alone_facts=alone_facts[0] if alone_facts else None,
         numerics=numerics,
         step_seconds=(_step(group, ALONE), _step(group, TOGETHER), _step(group, UNSYNCHRONIZED)),
+        without=_paired(group, UNSYNCHRONIZED, ALONE, confidence),
+        ideal=together.cell.workload.batch / cells[ALONE].cell.workload.batch,
     )
 
 
@@ -138,16 +144,20 @@ def _seconds(laps: Sequence[Lap]) -> float:
     return sum(lap.seconds for lap in laps) / sum(lap.steps for lap in laps)
 
 
+def _paired(group: Tally, cell: int, other: int, confidence: float) -> Interval | None:
+    """How many times as long a cell's step takes as another one's, from the rounds in which both have a turn."""
+    ratios = [
+        _seconds(turns[cell]) / _seconds(turns[other])
+        for turns in group.rounds
+        if cell in turns and other in turns
+    ]
+    return lap_interval(ratios, confidence) if len(ratios) >= LEAST_LAPS else None
+
+
 def _communication(group: Tally, link: Link | None, confidence: float) -> Communication:
     of_step, seconds = None, None
-    kept = [
-        _seconds(turns[UNSYNCHRONIZED]) / _seconds(turns[TOGETHER])
-        for turns in group.rounds
-        if UNSYNCHRONIZED in turns and TOGETHER in turns
-    ]
-    step = _step(group, TOGETHER)
-    if len(kept) >= LEAST_LAPS and step is not None:
-        rest = lap_interval(kept, confidence)
+    step, rest = _step(group, TOGETHER), _paired(group, UNSYNCHRONIZED, TOGETHER, confidence)
+    if rest is not None and step is not None:
         of_step = Share(1 - rest.value, 1 - rest.high, 1 - rest.low)
         seconds = of_step.value * step
     if link is None or len(link.laps) < LEAST_LAPS:
