@@ -106,8 +106,10 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
         yield from _table(table, width)
     yield Text(LEGEND)
     for size in results:
-        yield Text(clean(f"{size.together.cell.device}:"))
-        yield from map(indented, _explained(size))
+        lines = [indented(line) for line in _explained(size)]
+        if lines:
+            yield Text(clean(f"{size.together.cell.device}:"))
+        yield from lines
     found = by_severity(entries(findings(run)))
     if found:
         yield heading("Findings")
