@@ -230,11 +230,14 @@ class ScaleSession:
 
     def _emit_all(self, event: Event) -> None:
         """Emit an event; if ranks fail together, there is nothing to compare unsynchronized steps with either."""
-        self._emit(event)
-        if isinstance(event, Failure) and event.cell == TOGETHER:
-            tally = self._context.ledger.tallies[event.group]
-            if len(tally.group.cells) > UNSYNCHRONIZED and UNSYNCHRONIZED not in tally.failures:
-                self._context.emit(replace(event, cell=UNSYNCHRONIZED))
+        if not isinstance(event, Failure):
+            self._emit(event)
+            return
+        tally = self._context.ledger.tallies[event.group]
+        if event.cell not in tally.failures:  # it may have failed with the other one
+            self._emit(event)
+        if event.cell == TOGETHER and len(tally.group.cells) > UNSYNCHRONIZED:
+            self._context.emit(replace(event, cell=UNSYNCHRONIZED))
 
     def _measure_group(self, number: int) -> None:
         context, groups = self._context, self._context.plan.groups
