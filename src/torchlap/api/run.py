@@ -54,12 +54,12 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     path = options.resume or options.out or default_path()
     check_path(options, path)
     with arms.arms_of(options, earlier.header.plan if earlier else None) as sides, arms.bench_of(sides) as bench:
-        plan = _same_plan(earlier, bench.machine) if earlier else arms.plan_of(options, bench)
+        plan = same_plan(earlier, bench.machine) if earlier else arms.plan_of(options, bench)
         strict = earlier is not None or options.batches is not None
         checked = arms.check(bench, plan, options.hang_seconds, strict=strict)
         if earlier:
             arms.check_unchanged(earlier.header.plan, bench)
-            _same_models(earlier.header.plan, checked)
+            same_models(earlier.header.plan, checked)
         else:
             plan = checked
         before = earlier or Run(header_of(bench.machine, plan))
@@ -132,14 +132,19 @@ def _make_folder(folder: Path) -> None:
         raise RunFileError(f"Cannot create the folder {folder} ({error.strerror}): choose a file with --out.") from None
 
 
-def _same_plan(earlier: Run, machine: Facts) -> Plan:
+def same_plan(earlier: Run, machine: Facts) -> Plan:
+    """The plan of an earlier run, to be continued on this machine.
+
+    Raises:
+        UsageError: if that ran on another machine.
+    """
     differs = difference(machine, earlier.header.facts)
     if differs:
         raise UsageError(f"This run was started on another machine ({differs}): start a new run without --resume.")
     return earlier.header.plan
 
 
-def _same_models(before: Plan, now: Plan) -> None:
+def same_models(before: Plan, now: Plan) -> None:
     """Make sure that each name still refers to the model that was measured.
 
     Raises:
@@ -158,6 +163,6 @@ def _same_models(before: Plan, now: Plan) -> None:
 
 
 def header_of(machine: Facts, plan: Plan) -> Header:
-    """The first line of a run file that begins now."""
+    """The first line of a new run file."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Header(schema=SCHEMA, torchlap=__version__, started=now, facts=machine, plan=plan)

@@ -23,6 +23,7 @@ from torchlap.schema.messages import (
     DescribeRanks,
     Explain,
     Failed,
+    Follow,
     Hello,
     MeasurePeaks,
     Progress,
@@ -52,6 +53,7 @@ DOING: dict[type[Request], str] = {
     DescribeRanks: "describing the ranks",
     AllReduce: "timing all-reduces",
     CheckRanks: "checking the ranks' results",
+    Follow: "following the loss",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

@@ -1,9 +1,16 @@
 """The page of a finding: what it means, why it matters, how to fix it. The pages of docs/findings are these."""
 
-from torchlap.judge import machine, measurement, numerics, scaling, script
+from torchlap.judge import machine, measurement, numerics, scaling, script, tuning
 from torchlap.judge.findings import Rule
 
-CATALOGUE = (*machine.CATALOGUE, *measurement.CATALOGUE, *numerics.CATALOGUE, *script.CATALOGUE, *scaling.CATALOGUE)
+CATALOGUE = (
+    *machine.CATALOGUE,
+    *measurement.CATALOGUE,
+    *numerics.CATALOGUE,
+    *script.CATALOGUE,
+    *tuning.CATALOGUE,
+    *scaling.CATALOGUE,
+)
 
 
 def rule_of(code: str) -> Rule | None:

@@ -12,6 +12,7 @@ from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat, Precision
+from torchlap.schema.tuning import TRAJECTORY_STEPS, Trajectory
 from torchlap.schema.workload import Cell, DataName, Weights
 
 WHERE_SIGNAL = signal.SIGUSR1
@@ -176,6 +177,20 @@ class CheckRanks(Struct, frozen=True, tag="check_ranks", kw_only=True):
     steps: Positive = 20
 
 
+class Follow(Struct, frozen=True, tag="follow", kw_only=True):
+    """Ask for the losses of a cell's first training steps; it must have been built, and nothing else.
+
+    Attributes:
+        seed: of random numbers in the model.
+        perturbation: change each weight before the first step by a random fraction of itself, at most this.
+    """
+
+    slot: int
+    steps: int = TRAJECTORY_STEPS
+    seed: int = 0
+    perturbation: float = 0.0
+
+
 class Release(Struct, frozen=True, tag="release"):
     """Ask to drop all cells, and to hand their memory back to the accelerator; with `trim` also to the system.
 
@@ -200,6 +215,7 @@ Request = (
     | DescribeRanks
     | AllReduce
     | CheckRanks
+    | Follow
     | Release
 )
 
@@ -228,12 +244,14 @@ class Checked(Struct, frozen=True, tag="checked"):
 
     Attributes:
         rows: of its own batch; None if it is trained on torchlap's images.
+        has_loader: that batch comes from its own DataLoader.
         sha256: of the user's file.
         inputs: shape and type of each tensor of its own batch.
     """
 
     parameters: int
     rows: int | None = None
+    has_loader: bool = False
     unit: str = "images"
     sha256: str = ""
     inputs: tuple[str, ...] = ()
@@ -329,6 +347,12 @@ class RanksChecked(Struct, frozen=True, tag="ranks_checked"):
     numerics: RankNumerics
 
 
+class Followed(Struct, frozen=True, tag="followed"):
+    """The losses of the first steps."""
+
+    trajectory: Trajectory
+
+
 Reply = (
     Ready
     | Description
@@ -346,6 +370,7 @@ Reply = (
     | RanksDescribed
     | AllReduced
     | RanksChecked
+    | Followed
     | Failed
 )
 

@@ -20,6 +20,8 @@ from torchlap.schema.messages import (
     Description,
     Explain,
     Explained,
+    Follow,
+    Followed,
     Hello,
     LapsDone,
     LapTime,
@@ -48,6 +50,7 @@ from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.check import check
+from torchlap.worker.cell.engaged import Compilations
 from torchlap.worker.cell.memory_format import choose_format
 from torchlap.worker.cell.models import known_models
 from torchlap.worker.cell.step import Step
@@ -55,6 +58,7 @@ from torchlap.worker.cell.subject import parameters
 from torchlap.worker.errors import ModelError, failure
 from torchlap.worker.numerics.operators import check_operators
 from torchlap.worker.numerics.step import verify
+from torchlap.worker.numerics.trajectory import follow
 from torchlap.worker.trial import try_out
 
 
@@ -124,11 +128,13 @@ class CellServer:
             case _:
                 return self._about_cell(self._held(request.slot), request)
 
-    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks) -> Reply:
+    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks | Follow) -> Reply:
         """Requests about a cell, whose settings are the current ones."""
         match request:
             case Verify():
                 return Verified(verify(held.bench, request, self._report))
+            case Follow():
+                return Followed(follow(held.bench, request, self._report))
             case WarmUp():
                 with devices.recorded_warnings() as recorded:
                     preparation = self._warm_up(held, request)
@@ -177,7 +183,7 @@ class CellServer:
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough, limit_seconds=limit))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
-        bench = held.bench
+        bench, compilations = held.bench, Compilations()
 
         def timed(step: Step, steps: int) -> float:
             seconds = timing.lap(step, bench.synchronize, steps)
@@ -214,6 +220,8 @@ class CellServer:
             choices=(*bench.choices, choice.reason),
             watched=watched,
             prefetched=bench.prefetched,
+            compiled=compilations.counted(bench.cell.recipe),
+            capture_seconds=step.captured.seconds if step.captured else None,
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import StepPhase
+from torchlap.worker.cell.captured import Captured, make_capturable
+from torchlap.worker.cell.engaged import autocast, compiled
 from torchlap.worker.cell.sources import Source
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
@@ -18,7 +20,6 @@ from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
 LEARNING_RATE = 1e-4
 """At 1e-3 alexnet and squeezenet1_0 do not start to learn from random weights; the speed is the same."""
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MOST_SCALINGS, SCALE_MARGIN = 20, 16.0
 """Loss scaling starts at 65,536 and is halved each time."""
 
@@ -43,11 +44,8 @@ class Step:
 
     def __init__(self, subject: Subject, source: Source, recipe: Recipe, device: torch.device, phase: str) -> None:
         self._source, self._loss_function = source, subject.loss
-        self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-        if recipe.precision in AUTOCAST:
-            dtype = AUTOCAST[recipe.precision]
-            self._autocast = lambda: torch.autocast(device.type, dtype=dtype)
-        self._model = torch.compile(subject.module) if recipe.compile else subject.module
+        self._autocast = autocast(recipe.precision, device)
+        self._model = compiled(subject.module, recipe, device) if recipe.compile else subject.module
         self.trains = phase == "train"
         self.input_wait_seconds = 0.0
         self._loss = torch.zeros(())
@@ -67,6 +65,25 @@ class Step:
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
             self._prepare_training(recipe)
+        self._update_apart = self._scaler is not None and not recipe.fused
+        """The update is not captured: torch asks the device whether gradients are finite before it."""
+        self.captured = self._capture(device, varies=self._items is not None) if recipe.graph else None
+
+    def _capture(self, device: torch.device, *, varies: bool) -> Captured:
+        """The step, to be recorded as a graph.
+
+        Raises:
+            RefusedError: when its batches, its optimizer or its device do not allow that.
+        """
+        if varies:
+            raise RefusedError("A graph needs batches of one size, but the loader's vary: omit the recipe term graph.")
+        if self.trains and self._own_step is None:
+            make_capturable(self._optimizer, scheduled=self._scheduler is not None)
+
+        def run(inputs: Values, targets: Values) -> Values:
+            return self._work(inputs, targets, _ignore_phases, update=not self._update_apart)
+
+        return Captured(run, device)
 
     def _prepare_training(self, recipe: Recipe) -> None:
         """Make the optimizer and the scheduler.
@@ -81,12 +98,19 @@ class Step:
             raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
         if self._own_step and recipe.precision == "fp16":
             raise RefusedError("fp16 needs loss scaling, which torchlap cannot add to your own step: use bf16 or fp32.")
-        if (self._own_step or subject.optimizer) and recipe.fused:
+        word = "fused" if recipe.fused else "foreach"
+        if (self._own_step or subject.optimizer) and (recipe.fused or recipe.foreach):
             raise RefusedError(
-                "The recipe term fused sets Adam, but the file sets its own optimizer: use fused=True there."
+                f"The recipe term {word} sets Adam, but the file sets its own optimizer: use {word}=True there."
             )
         if subject.optimizer is None:
-            self._optimizer: Any = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=recipe.fused or None)
+            self._optimizer: Any = torch.optim.Adam(
+                parameters,
+                lr=LEARNING_RATE,
+                fused=recipe.fused or None,
+                foreach=recipe.foreach or None,
+                capturable=recipe.graph,
+            )
         else:
             self._optimizer = subject.optimizer(parameters)
         if subject.scheduler is not None:
@@ -102,18 +126,15 @@ class Step:
         mark("input")
         inputs, targets = self._placed(batch)
         mark("transfer")
-        if self.trains and not self.synchronizes:
-            with self.unsynchronized():
-                self._train(inputs, targets, mark)
-        elif self.trains and self._own_step:
-            self._train_by_own_step(inputs, targets, mark)
-        elif self.trains:
-            self._train(inputs, targets, mark)
+        if self.captured:
+            result = self._captured_work(inputs, targets, mark)
         else:
-            self._targets = targets
-            with torch.inference_mode(), self._autocast():
-                self._outputs = self._call(self._model, inputs)
-            mark("forward")
+            with nullcontext() if self.synchronizes else self.unsynchronized():
+                result = self._work(inputs, targets, mark)
+        if self.trains:
+            self._loss = result
+        else:
+            self._outputs, self._targets = result, targets
 
     def _placed(self, batch: Values) -> tuple[Values, Values]:
         """Inputs and targets of a fetched batch, on the device; its items are counted."""
@@ -122,18 +143,42 @@ class Step:
             self._items.append(self._subject.items_of(inputs, targets) or 0)
         return inputs, targets
 
-    def _train(self, inputs: Values, targets: Values, mark: Mark) -> None:
+    def _captured_work(self, inputs: Values, targets: Values, mark: Mark) -> Values:
+        """The step as a graph, whose phases cannot be separated: all of it counts as forward."""
+        result = self.captured(inputs, targets)  # type: ignore[misc]  # asked by the caller
+        mark("forward")
+        if self.trains:
+            mark("backward")
+            if self._update_apart:
+                self._optimize()
+            self._schedule()
+            mark("optimizer")
+        return result
+
+    def _work(self, inputs: Values, targets: Values, mark: Mark, *, update: bool = True) -> Values:
+        """Enqueue what a step does with its batch; returns the loss, or in evaluation the outputs."""
+        if not self.trains:
+            with torch.inference_mode(), self._autocast():
+                outputs = self._call(self._model, inputs)
+            mark("forward")
+            return outputs
+        if self._own_step:
+            return self._train_by_own_step(inputs, targets, mark)
         self._optimizer.zero_grad(set_to_none=True)
         for _ in range(self._accumulate - 1):
             with self.unsynchronized() if self.synchronizes else nullcontext():
                 self._add_gradients(inputs, targets, _ignore_phases)
             inputs, targets = self._placed(self._source.fetch())
-        self._add_gradients(inputs, targets, mark)
-        self.update()
+        loss = self._add_gradients(inputs, targets, mark)
+        if update:
+            self._optimize()
+            if self.captured is None:
+                self._schedule()
         mark("optimizer")
+        return loss
 
-    def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> None:
-        """Forward and backward of one batch."""
+    def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
+        """Forward and backward of one batch; returns the loss."""
         with self._autocast():
             loss = self._loss_function(self._call(self._model, inputs), targets)
         if not self._loss_is_checked:
@@ -142,18 +187,18 @@ class Step:
         part = loss if self._accumulate == 1 else loss / self._accumulate
         torch.autograd.backward(part if self._scaler is None else self._scaler.scale(part))
         mark("backward")
-        self._loss = loss.detach()
+        return loss.detach()
 
-    def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> None:
+    def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
         """The user's own step, whose phases cannot be separated: all of it counts as forward."""
         with self._autocast():
-            loss = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
+            loss: Tensor = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
         if not self._loss_is_checked:
             self._check(loss)
         mark("forward")
         mark("backward")
         mark("optimizer")
-        self._loss = loss.detach()
+        return loss.detach()
 
     def without_update(self) -> None:
         """Forward and backward of one batch, whose gradients are then dropped."""
@@ -187,8 +232,11 @@ class Step:
 
     def update(self) -> None:
         """Enqueue only the optimizer's part of a step, with the gradients as they are."""
-        if self._own_step:
-            return
+        if self._own_step is None:
+            self._optimize()
+            self._schedule()
+
+    def _optimize(self) -> None:
         if self._subject.clip is not None:
             if self._scaler is not None:
                 self._scaler.unscale_(self._optimizer)
@@ -198,6 +246,8 @@ class Step:
         else:  # skips the step if gradients are not finite
             self._scaler.step(self._optimizer)
             self._scaler.update()
+
+    def _schedule(self) -> None:
         if self._scheduler is not None:
             self._scheduler.step()
 

@@ -13,8 +13,8 @@ from torchlap.schema.ranks import RankNumerics
 from torchlap.schema.recipe import Precision
 from torchlap.worker.cell.bench import FORMATS, Bench
 from torchlap.worker.cell.calls import rows_of
+from torchlap.worker.cell.engaged import autocast
 from torchlap.worker.cell.sources import Part
-from torchlap.worker.cell.step import AUTOCAST
 from torchlap.worker.ranks.model import DROPOUTS, NORMS, has, share_state, step_of, wrapped
 from torchlap.worker.ranks.together import Together
 
@@ -53,8 +53,7 @@ class Checker:
         inputs, targets = _pytree.tree_map(self._to_device, batch)
         torch.manual_seed(seed)
         module.zero_grad(set_to_none=True)
-        dtype = AUTOCAST.get(bench.cell.recipe.precision)
-        with torch.autocast(bench.device.type, dtype=dtype, enabled=dtype is not None):
+        with autocast(bench.cell.recipe.precision, bench.device)():
             loss = bench.subject.loss(bench.subject.call(module, inputs), targets)
         torch.autograd.backward(loss)
         found = {}
