@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from torchlap.judge import measurement
 from torchlap.judge.findings import Finding, Rule, catalogue
+from torchlap.judge.measurement.conditions import FEWER_THREADS
 from torchlap.runs.figures import watched
 from torchlap.runs.scaling import SizeResult, sizes
 from torchlap.schema.events import Run
@@ -124,12 +125,13 @@ NOT_CHECKED = Rule(
     "Give it more time or memory: --budget, or a smaller --batch.",
 )
 
-CATALOGUE = catalogue(sys.modules[__name__])
+CATALOGUE = tuple(rule for rule in catalogue(sys.modules[__name__]) if rule.code.startswith("TL6"))
 
 
 def findings(run: Run) -> tuple[Finding, ...]:
     """What to know before relying on the figures of `torchlap scale`, sorted by code."""
-    found = [finding for finding in measurement.findings(run) if finding.code.startswith("TL2")]
+    of_laps = (finding for finding in measurement.findings(run) if finding.code.startswith("TL2"))
+    found = [finding for finding in of_laps if finding.code != FEWER_THREADS.code]  # both sides have as many
     for size in sizes(run):
         found += _of_size(size, run.header.facts.usable_cores)
     return tuple(sorted(found, key=lambda finding: finding.code))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, distributed, nn
 from torch.utils import _pytree
 
@@ -101,6 +102,14 @@ def check(build: Build, part: Part, together: Together, steps: int, report: Call
 
     Every rank takes part; the reply of rank 0 counts.
     """
+    found = _check_gradients(build, part, together, report)
+    report(f"running {steps} steps")
+    differing = _after_steps(build, part, together, steps)
+    return replace(found, steps=steps, differing=differing, sharded=build.cell.recipe.shard)
+
+
+def _check_gradients(build: Build, part: Part, together: Together, report: Callable[[str], None]) -> RankNumerics:
+    """The gradients of one step in both ways; the model that they need is then gone."""
     checker = Checker(build, part, together)
     report("computing gradients on one device")
     batches, module = checker.batches(), checker.module
@@ -114,23 +123,16 @@ def check(build: Build, part: Part, together: Together, steps: int, report: Call
     report("computing gradients on all ranks")
     together.wait()
     shared = checker.on_all_ranks()
-    sharded = build.cell.recipe.shard
-    report(f"running {steps} steps")
-    differing = _after_steps(build, part, together, steps)
-    limit = LIMITS[build.cell.recipe.precision]
     again_error = error_of(again, alone)
     return RankNumerics(
-        gradient_error=error_of(shared, alone) if alone else 0.0,
+        gradient_error=error_of(shared, alone),
         again_error=again_error,
         whole_error=error_of(shared, whole) if whole else None,
         whole_reason=why,
-        limit=max(limit, AGAIN_FACTOR * again_error),
+        limit=max(LIMITS[build.cell.recipe.precision], AGAIN_FACTOR * again_error),
         worst=_worst(shared, alone),
         batch_norm=norm,
         dropout=dropout,
-        steps=steps,
-        differing=() if sharded else differing,
-        sharded=sharded,
     )
 
 
