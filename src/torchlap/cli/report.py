@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torchlap.reports.run.rows import ExtraColumn
     from torchlap.runs.energy import Prices
     from torchlap.runs.find import Named
+    from torchlap.schema.events import Run
 
 EPILOG = (
     "Exit codes: 0 success; 2 no such run; 4 a run file cannot be read, or the page or picture cannot be "
@@ -94,13 +95,30 @@ def _print_run(
 ) -> None:
     from torchlap.reports.run import terminal
 
-    text = formatted(named.run, output, why=why, columns=columns, prices=prices)
-    if output is given.Format.table:
+    text = _of_ranks(named.run, output) or formatted(named.run, output, why=why, columns=columns, prices=prices)
+    if output is given.Format.table and named.run.header.plan.scaling is None:
         text = terminal.machine(named.run, width(), color=color()) + text
-        if heading:
-            text = f"{named.name}\n{text}"
+    if output is given.Format.table and heading:
+        text = f"{named.name}\n{text}"
     if not write_out(text, REPORT_LOST):
         raise typer.Exit(EXIT_RUN_FILE)
+
+
+def _of_ranks(run: "Run", output: given.Format) -> str:
+    """A run of `torchlap scale` in a format of that command; empty for other runs and formats."""
+    from torchlap.reports import scale
+
+    if run.header.plan.scaling is None:
+        return ""
+    match output:
+        case given.Format.table:
+            return scale.as_text(run, None, width(), color=color())
+        case given.Format.markdown:
+            return scale.as_markdown(run)
+        case given.Format.json:
+            return scale.as_json(run, None)
+        case _:
+            return ""
 
 
 def _draw(

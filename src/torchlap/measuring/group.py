@@ -316,7 +316,7 @@ class GroupRun:
             self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
         if turn.used:
             energy.append(TurnEnergy(position, turn.used.joules, turn.used.seconds))
-        return [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items) for lap in turn.laps]
+        return [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items, lap.rank_seconds) for lap in turn.laps]
 
 
 def _not_started(expected: float | None, left: float) -> str:

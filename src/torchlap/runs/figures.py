@@ -294,7 +294,7 @@ def watched(cell: CellResult) -> Watched | None:
     """
     recipe = cell.cell.recipe
     waits = recipe.precision == "fp16" and cell.cell.workload.phase == "train" and not recipe.fused
-    if cell.prepared is None or cell.cell.device == "cpu" or waits:
+    if cell.prepared is None or cell.cell.device.endswith("cpu") or waits:
         return None
     return cell.prepared.watched
 

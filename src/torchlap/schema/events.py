@@ -12,6 +12,7 @@ from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.training import Evaluated, TrainingEnded, TrainingStarted
 from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, TrajectoryFollowed
@@ -139,6 +140,7 @@ class Lap(Struct, frozen=True):
     Attributes:
         loss: of the lap's last step.
         items: set where it is not steps x batch: tokens, or the rows of a loader whose batches have several sizes.
+        rank_seconds: of each rank, where there are several; `seconds` is the longest.
     """
 
     cell: Count
@@ -146,6 +148,29 @@ class Lap(Struct, frozen=True):
     seconds: Span
     loss: Finite
     items: Positive | None = None
+    rank_seconds: tuple[Span, ...] = ()
+
+
+class RanksDescribed(Struct, frozen=True, tag="ranks", tag_field="event", kw_only=True):
+    """What the ranks of a cell are, and how much memory each needed."""
+
+    group: Count
+    cell: Count
+    ranks: Annotated[tuple[RankFacts, ...], Meta(max_length=4096)]
+
+
+class LinkMeasured(Struct, frozen=True, tag="link", tag_field="event", kw_only=True):
+    """All-reduces of the gradients' size were timed between the ranks of a group."""
+
+    group: Count
+    link: Link
+
+
+class RanksChecked(Struct, frozen=True, tag="ranks_checked", tag_field="event", kw_only=True):
+    """Whether the ranks of a group together compute what one device would."""
+
+    group: Count
+    numerics: RankNumerics
 
 
 class Round(Struct, frozen=True, tag="round", tag_field="event"):
@@ -230,6 +255,9 @@ Event = (
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured
+    | RanksDescribed
+    | LinkMeasured
+    | RanksChecked
     | CandidateAdded
     | LeftOut
     | TrajectoryFollowed

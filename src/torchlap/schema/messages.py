@@ -5,12 +5,13 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import Count, FailureKind, Finite, Positive, Seconds, Span
+from torchlap.schema.base import Count, FailureKind, Finite, Name, Positive, Seconds, Span, Text
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.energy import IdlePower, Joules
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
+from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat, Precision
 from torchlap.schema.tuning import TRAJECTORY_STEPS, Trajectory
 from torchlap.schema.workload import Cell, DataName, Weights
@@ -20,6 +21,21 @@ WHERE_SIGNAL = signal.SIGUSR1
 
 LONGEST_LINE = 1 << 20
 """Bytes. No message is longer."""
+
+
+JUDGE_ADDRESS, JUDGE_TOKEN, RANK_DEVICES = "TORCHLAP_JUDGE", "TORCHLAP_TOKEN", "TORCHLAP_DEVICES"
+"""The variables by which a rank knows the judge's address, HOST:PORT, what it has to say there first, and the kind of
+device that the ranks have."""
+
+
+class Join(Struct, frozen=True, kw_only=True):
+    """The first line of a rank to the judge, before any request."""
+
+    token: Text
+    rank: Count
+    world_size: Positive
+    pid: Positive
+    host: Name
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -150,6 +166,26 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     known: tuple[Precision, ...] = ()
 
 
+class DescribeRanks(Struct, frozen=True, tag="describe_ranks"):
+    """Ask each rank of the cell what it is and how much memory it needed."""
+
+    slot: int
+
+
+class AllReduce(Struct, frozen=True, tag="all_reduce", kw_only=True):
+    """Ask to time all-reduces of so many bytes, within about `limit_seconds`."""
+
+    slot: int
+    limit_seconds: Seconds
+
+
+class CheckRanks(Struct, frozen=True, tag="check_ranks", kw_only=True):
+    """Ask whether the ranks together compute what one device would; the cells that they held are dropped."""
+
+    build: Build
+    steps: Positive = 20
+
+
 class Follow(Struct, frozen=True, tag="follow", kw_only=True):
     """Ask for the losses of a cell's first training steps; it must have been built, and nothing else.
 
@@ -207,6 +243,9 @@ Request = (
     | RunLaps
     | Explain
     | MeasurePeaks
+    | DescribeRanks
+    | AllReduce
+    | CheckRanks
     | Follow
     | MeasureIdle
     | BeginTraining
@@ -281,11 +320,16 @@ class Prepared(Struct, frozen=True, tag="prepared"):
 
 
 class LapTime(Struct, frozen=True):
-    """A lap's time, the loss of its last step, and its items where they are not steps x batch."""
+    """A lap's time, the loss of its last step, and its items where they are not steps x batch.
+
+    Attributes:
+        rank_seconds: of each rank, where there are several; `seconds` is the longest.
+    """
 
     seconds: Span
     loss: Finite
     items: Positive | None = None
+    rank_seconds: tuple[Span, ...] = ()
 
 
 class Failed(Struct, frozen=True, tag="failed"):
@@ -358,6 +402,24 @@ class PeaksReached(Struct, frozen=True, tag="peaks"):
     peaks: Peaks
 
 
+class RanksDescribed(Struct, frozen=True, tag="ranks_described"):
+    """What ranks are; each replies with itself."""
+
+    ranks: tuple[RankFacts, ...]
+
+
+class AllReduced(Struct, frozen=True, tag="all_reduced"):
+    """What all-reduces of the gradients' size took."""
+
+    link: Link
+
+
+class RanksChecked(Struct, frozen=True, tag="ranks_checked"):
+    """Whether the ranks together compute what one device would."""
+
+    numerics: RankNumerics
+
+
 class Followed(Struct, frozen=True, tag="followed"):
     """The losses of the first steps."""
 
@@ -378,6 +440,9 @@ Reply = (
     | Released
     | Explained
     | PeaksReached
+    | RanksDescribed
+    | AllReduced
+    | RanksChecked
     | Followed
     | IdleRead
     | TrainingBegun

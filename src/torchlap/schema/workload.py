@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
 from torchlap.schema.effort import Tuning
+from torchlap.schema.ranks import Scaling
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.training import TrainingPlan
 
@@ -99,6 +100,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         tuning: set where faster recipes for the first cell are searched for; they join its group as candidates.
         energy: read the devices' energy meters during turns.
         training: set where cells train until they reach an accuracy.
+        scaling: of `torchlap scale`, whose groups are one device and several, with and without synchronization.
     """
 
     suite: Name
@@ -117,6 +119,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     tuning: Tuning | None = None
     energy: bool = False
     training: TrainingPlan | None = None
+    scaling: Scaling | None = None
 
 
 def is_own_file(model: str) -> bool:

@@ -10,12 +10,15 @@ from msgspec import structs
 
 from torchlap.schema.events import Preparation, Watched
 from torchlap.schema.messages import (
+    AllReduce,
     BeginTraining,
     Build,
     Built,
     Check,
+    CheckRanks,
     CheckSuite,
     Describe,
+    DescribeRanks,
     Description,
     Explain,
     Explained,
@@ -126,12 +129,17 @@ class CellServer:
         """Do what an encoded request asks, and send the reply; an exception of the user's code is a reply, too."""
         request = decode_request(line)
         try:
-            reply = self._handle(request)
+            reply = self.handle(request)
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             reply = failure(error)
         self.send(reply)
 
-    def _handle(self, request: Request) -> Reply:
+    def handle(self, request: Request) -> Reply:
+        """The reply to a request.
+
+        Raises:
+            WorkerError: for what cannot be done; the user's code may raise anything.
+        """
         match request:
             case Hello() | Describe() | TryOut() | CheckSuite() | MeasureIdle():
                 return self._about_devices(request)
@@ -146,6 +154,8 @@ class CellServer:
                 return Released()
             case BeginTraining() | TrainOn():
                 return self._train(self._held(request.slot), request)
+            case DescribeRanks() | AllReduce() | CheckRanks():
+                raise ModelError("This worker is not one of several ranks.")
             case _:
                 return self._about_cell(self._held(request.slot), request)
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
+from msgspec import Struct
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils import _pytree
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, IterableDataset, RandomSampler
 from torchvision import transforms
 
 from torchlap.schema.recipe import Recipe
@@ -25,6 +26,16 @@ Batch = Any
 
 Pair = tuple[Any, Any]
 """Inputs and targets: tensors, or whatever the user's model and loss accept."""
+
+
+class Part(Struct, frozen=True):
+    """A part of the data: of so many, the one with this number, from 0."""
+
+    number: int = 0
+    of: int = 1
+
+
+WHOLE = Part()
 
 
 class Source(Protocol):
@@ -172,6 +183,44 @@ def picture_loader(
         pin_memory=device.type in PINNED,
         persistent_workers=workers > 0,
         prefetch_factor=prefetch if workers else None,
+    )
+
+
+def part_of_loader(loader: DataLoader[Any], part: Part) -> DataLoader[Any]:
+    """A user's loader of one part of its dataset, through a DistributedSampler; one that has its own is left alone.
+
+    Raises:
+        DataError: for a loader whose dataset cannot be divided.
+    """
+    if part.of == 1 or isinstance(loader.sampler, DistributedSampler):
+        return loader
+    if isinstance(loader.dataset, IterableDataset) or type(loader.batch_sampler) is not BatchSampler:
+        raise DataError(
+            "The loader's dataset is iterable, or it makes its own batches, so torchlap cannot divide it between "
+            "ranks: give it a DistributedSampler, or return a DataLoader with a map-style dataset and a batch_size."
+        )
+    shuffle = isinstance(loader.sampler, RandomSampler)
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        loader.dataset,
+        part.of,
+        part.number,
+        shuffle=shuffle,
+        drop_last=len(loader.dataset) >= part.of,  # type: ignore[arg-type]  # a map-style dataset has a length
+    )
+    return DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        sampler=sampler,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        drop_last=loader.drop_last,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
     )
 
 
