@@ -6,11 +6,11 @@ import pytest
 from making import header, plan, prepared, rounds
 from msgspec.structs import replace
 
-from torchlap.runs.energy import MeteredTurn, Prices, cost_per_million, energy_of
+from torchlap.runs.energy import MeteredTurn, Prices, cost_per_million, energy_of, interval_of_sums
 from torchlap.runs.figures import figures
 from torchlap.schema.energy import TurnEnergy
 from torchlap.schema.events import Run
-from torchlap.stats import Interval, interval_of_sums
+from torchlap.stats import Interval
 
 HALF_SECONDS = [MeteredTurn(joules=100.0, seconds=0.5, items=50)] * 6
 

@@ -1,10 +1,13 @@
 """From a meter's readings to joules an item, watts and costs."""
 
 from collections.abc import Sequence
+from math import exp, sqrt
 
+import numpy as np
 from msgspec import Struct
+from scipy.special import stdtrit
 
-from torchlap.stats import Interval, interval_of_sums
+from torchlap.stats import LEAST_VALUES, Interval
 
 LEAST_TURNS, LEAST_SECONDS = 3, 2.0
 """A meter's counter may be a tenth of a second late at either end of a turn, so a short time says nothing."""
@@ -72,6 +75,29 @@ def energy_of(turns: Sequence[MeteredTurn], confidence: float) -> Energy | None:
         seconds=seconds,
         turns=len(turns),
     )
+
+
+def interval_of_sums(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The ratio of two sums with its interval, by Student's t, from how far each pair is from that ratio.
+
+    The ratio estimate of survey sampling (Cochran: Sampling Techniques, 3rd edition, 1977, section 6.4): a numerator
+    that is too small in one pair and too large in the next, like that of a counter which lags behind, does no harm.
+
+    Args:
+        numerators: at least zero, in the order of time.
+        denominators: positive.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: for fewer than two pairs, or numerators that add up to nothing.
+    """
+    if len(numerators) < LEAST_VALUES or not sum(numerators) > 0:
+        raise ValueError("an interval of sums needs at least two pairs and a positive sum")
+    count, ratio = len(numerators), sum(numerators) / sum(denominators)
+    residuals = np.asarray(numerators) - ratio * np.asarray(denominators)
+    error = sqrt(count / (count - 1) * float(residuals @ residuals)) / sum(numerators)
+    reach = min(300.0, float(stdtrit(count - 1, (1 + confidence) / 2)) * error)
+    return Interval(ratio, ratio * exp(-reach), ratio * exp(reach), count)
 
 
 def cost_per_million(throughput: Interval | None, energy: Energy | None, prices: Prices) -> Interval | None:
