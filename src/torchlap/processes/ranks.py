@@ -130,9 +130,13 @@ class World(Worker):
 
     def _accept(self) -> None:
         """Let ranks join; anybody else is turned away."""
-        with suppress(OSError):  # the listener was closed
-            while len(self._joins) < self._ranks:
-                connection, _ = self._listener.accept()
+        self._listener.settimeout(LOOK_SECONDS)  # closing it does not wake a thread that waits for it
+        with suppress(OSError):  # it was closed
+            while self._alive and len(self._joins) < self._ranks:
+                try:
+                    connection, _ = self._listener.accept()
+                except TimeoutError:
+                    continue
                 threading.Thread(target=self._welcome, args=(connection,), daemon=True).start()
 
     def _welcome(self, connection: socket.socket) -> None:
