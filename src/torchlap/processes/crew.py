@@ -11,7 +11,6 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
 from torchlap.schema.messages import Build, Built, Hello, Prepared, Ready, Release, Released, Request, WarmUp
-from torchlap.schema.workload import Cell
 
 Answer = TypeVar("Answer")
 
@@ -54,8 +53,9 @@ class Crew:
         """What starting workers took, in all arms."""
         return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})
 
-    def _start(self, cell: Cell) -> Worker:
-        return self._arms.get(cell.arm or cell.device, self._launcher).start()
+    def _start(self, name: str) -> Worker:
+        """Start a worker of an arm or a device of that name."""
+        return self._arms.get(name, self._launcher).start()
 
     def holds(self, slot: int) -> bool:
         """Whether the cell is built, and its worker alive."""
@@ -102,7 +102,7 @@ class Crew:
         return {slot: failures[fresh[home]] for slot, home in homes.items() if fresh.get(home) in failures}
 
     def _begin(self, home: str, request: Build) -> None:
-        self._workers[home] = self._start(request.cell)
+        self._workers[home] = self._start(request.cell.arm or request.cell.device)
         self._workers[home].tell(Hello())
 
     def _hear_ready(self, home: str, limit_seconds: float) -> None:
@@ -122,7 +122,7 @@ class Crew:
         seconds: list[float | None] = [None] * len(requests)
         try:
             for request in requests:
-                workers.append(self._start(request.cell))
+                workers.append(self._start(request.cell.arm or request.cell.device))
                 workers[-1].tell(request)
             for worker, request in zip(workers, requests, strict=True):
                 with suppress(CellFailedError):
@@ -167,6 +167,18 @@ class Crew:
             self._lose(home)
             raise
 
+    def ask_alone(self, arm: str, request: Request, answer: type[Answer], limit_seconds: float) -> Answer:
+        """Send a request that needs no cell to a worker of an arm that is started for it, and then ends.
+
+        Raises:
+            CellFailedError: when that fails.
+        """
+        worker = self._start(arm)
+        try:
+            return worker.ask(request, answer, limit_seconds)
+        finally:
+            worker.kill()
+
     def drop(self, slot: int) -> None:
         """End the worker of a cell that failed: its state is unknown."""
         if slot in self._homes:
@@ -206,7 +218,7 @@ class Crew:
 
     def _tell(self, home: str, request: Build) -> None:
         if home not in self._workers:
-            self._workers[home] = self._start(request.cell)
+            self._workers[home] = self._start(request.cell.arm or request.cell.device)
         if self._closed:
             raise CellFailedError("crash", "The run was interrupted.")
         self._workers[home].tell(request)

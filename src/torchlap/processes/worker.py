@@ -15,6 +15,7 @@ from torchlap.processes.system import ask_where, descendants, kill_group, kill_p
 from torchlap.schema.messages import (
     LONGEST_LINE,
     AllReduce,
+    BeginTraining,
     Build,
     Check,
     CheckRanks,
@@ -25,12 +26,14 @@ from torchlap.schema.messages import (
     Failed,
     Follow,
     Hello,
+    MeasureIdle,
     MeasurePeaks,
     Progress,
     Release,
     Reply,
     Request,
     RunLaps,
+    TrainOn,
     TryOut,
     Verify,
     WarmUp,
@@ -54,6 +57,9 @@ DOING: dict[type[Request], str] = {
     AllReduce: "timing all-reduces",
     CheckRanks: "checking the ranks' results",
     Follow: "following the loss",
+    BeginTraining: "warming up",
+    TrainOn: "training",
+    MeasureIdle: "measuring idle power",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

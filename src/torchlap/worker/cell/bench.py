@@ -53,6 +53,7 @@ class Bench:
     Attributes:
         choices: settings that were chosen, in words, each with its reason.
         input_shape: of the inputs at the cell's batch size.
+        digit_count: how many digits it is trained on; 0 for other data.
     """
 
     def __init__(self, request: Build, part: Part = WHOLE) -> None:
@@ -60,7 +61,7 @@ class Bench:
         recipe, workload = self.cell.recipe, self.cell.workload
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
-        torch.manual_seed(SEED + part.number)
+        torch.manual_seed(request.seed + part.number)
         own = recipe.threads
         self._threads = own or request.threads
         self.choices = [
@@ -81,6 +82,7 @@ class Bench:
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self.digit_count = 0
         self._pictures: Pictures | None = None
         self._kept_batch: Pair | None = None
         """The first batch of a user's own loader, which may begin with another one each time."""
@@ -132,6 +134,7 @@ class Bench:
     def _digits(self, data: DataName, size: int) -> tuple[MakeSource, tuple[int, ...]]:
         """Digits resized to the model's input: resident on the device, or through a DataLoader."""
         images, labels = (pool[self._part.number :: self._part.of] for pool in digits(data))
+        self.digit_count = len(images)
         batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
         prefetch = self.cell.recipe.prefetch
         shape = (batch, CHANNELS, size, size)
