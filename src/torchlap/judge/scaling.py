@@ -128,6 +128,10 @@ NOT_CHECKED = Rule(
 CATALOGUE = tuple(rule for rule in catalogue(sys.modules[__name__]) if rule.code.startswith("TL6"))
 
 
+PLAIN = 100
+"""Milliseconds that are written without decimals."""
+
+
 def findings(run: Run) -> tuple[Finding, ...]:
     """What to know before relying on the figures of `torchlap scale`, sorted by code."""
     of_laps = (finding for finding in measurement.findings(run) if finding.code.startswith("TL2"))
@@ -279,12 +283,18 @@ def _parts(size: SizeResult, alone: float, together: float, unsynchronized: floa
 
 
 def _limits(low: float, high: float) -> str:
-    return f" ({1e3 * low:.3g} to {1e3 * high:.3g})"
+    return f" ({_digits(low)} to {_digits(high)})"
 
 
 def _more(seconds: float) -> str:
-    return f"{1e3 * seconds:+.3g} ms"
+    return f"{'+' if seconds >= 0 else ''}{_digits(seconds)} ms"
 
 
 def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms"
+    return f"{_digits(seconds)} ms"
+
+
+def _digits(seconds: float) -> str:
+    """Milliseconds with three digits, without an exponent."""
+    value = 1e3 * seconds
+    return f"{value:.0f}" if abs(value) >= PLAIN else f"{value:.3g}"

@@ -11,7 +11,6 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
 from torchlap.schema.messages import Build, Built, Hello, Prepared, Ready, Release, Released, Request, WarmUp
-from torchlap.schema.workload import Cell
 
 Answer = TypeVar("Answer")
 
@@ -54,11 +53,9 @@ class Crew:
         """What starting workers took, in all arms."""
         return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})
 
-    def _start(self, cell: Cell) -> Worker:
-        return self._of(cell.arm or cell.device).start()
-
-    def _of(self, arm: str) -> Launcher:
-        return self._arms.get(arm, self._launcher)
+    def _start(self, name: str) -> Worker:
+        """Start a worker of an arm or a device of that name."""
+        return self._arms.get(name, self._launcher).start()
 
     def holds(self, slot: int) -> bool:
         """Whether the cell is built, and its worker alive."""
@@ -105,7 +102,7 @@ class Crew:
         return {slot: failures[fresh[home]] for slot, home in homes.items() if fresh.get(home) in failures}
 
     def _begin(self, home: str, request: Build) -> None:
-        self._workers[home] = self._start(request.cell)
+        self._workers[home] = self._start(request.cell.arm or request.cell.device)
         self._workers[home].tell(Hello())
 
     def _hear_ready(self, home: str, limit_seconds: float) -> None:
@@ -125,7 +122,7 @@ class Crew:
         seconds: list[float | None] = [None] * len(requests)
         try:
             for request in requests:
-                workers.append(self._start(request.cell))
+                workers.append(self._start(request.cell.arm or request.cell.device))
                 workers[-1].tell(request)
             for worker, request in zip(workers, requests, strict=True):
                 with suppress(CellFailedError):
@@ -176,7 +173,7 @@ class Crew:
         Raises:
             CellFailedError: when that fails.
         """
-        worker = self._of(arm).start()
+        worker = self._start(arm)
         try:
             return worker.ask(request, answer, limit_seconds)
         finally:
@@ -221,7 +218,7 @@ class Crew:
 
     def _tell(self, home: str, request: Build) -> None:
         if home not in self._workers:
-            self._workers[home] = self._start(request.cell)
+            self._workers[home] = self._start(request.cell.arm or request.cell.device)
         if self._closed:
             raise CellFailedError("crash", "The run was interrupted.")
         self._workers[home].tell(request)

@@ -51,6 +51,9 @@ JOIN_SECONDS = 5.0
 ENDING_SECONDS = 5.0
 """The launcher notices a rank that was killed within 0.1 s, and then needs so long at most to report it."""
 
+CAUSE_SECONDS = 1.0
+"""Where a rank is killed, another one may report its broken connection before the end of the first is heard."""
+
 STACK_SECONDS = 0.5
 DETAIL_BYTES = 4000
 """Of each rank's errors."""
@@ -130,9 +133,13 @@ class World(Worker):
 
     def _accept(self) -> None:
         """Let ranks join; anybody else is turned away."""
-        with suppress(OSError):  # the listener was closed
-            while len(self._joins) < self._ranks:
-                connection, _ = self._listener.accept()
+        self._listener.settimeout(LOOK_SECONDS)  # closing it does not wake a thread that waits for it
+        with suppress(OSError):  # it was closed
+            while self._alive and len(self._joins) < self._ranks:
+                try:
+                    connection, _ = self._listener.accept()
+                except TimeoutError:
+                    continue
                 threading.Thread(target=self._welcome, args=(connection,), daemon=True).start()
 
     def _welcome(self, connection: socket.socket) -> None:
@@ -196,10 +203,22 @@ class World(Worker):
         return together([self._replies[number] for number in range(self._ranks)])
 
     def _named(self, rank: int, reply: Progress | Failed) -> Progress | Failed:
-        """A failure that only this rank may have has its number; refusals are the same on all of them."""
-        if isinstance(reply, Failed) and reply.detail and self._ranks > 1:
-            return replace(reply, reason=f"Rank {rank}: {reply.reason}")
-        return reply
+        """A failure that only this rank may have has its number; refusals are the same on all of them.
+
+        Raises:
+            CellFailedError: when it failed because another rank is gone, whose end may be heard later.
+        """
+        if not (isinstance(reply, Failed) and reply.detail and self._ranks > 1):
+            return reply
+        end = time.monotonic() + CAUSE_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            try:
+                other, line = self._heard.get(timeout=left)
+            except queue.Empty:
+                break
+            if line is None and other != rank:
+                raise self._death_of(other, self._doing)
+        return replace(reply, reason=f"Rank {rank}: {reply.reason}")
 
     def _decoded(self, rank: int, line: bytes) -> Reply:
         try:

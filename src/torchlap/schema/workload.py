@@ -98,9 +98,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
         tuning: set where faster recipes for the first cell are searched for; they join its group as candidates.
+        scaling: of `torchlap scale`, whose groups are one device and several, with and without synchronization.
         energy: read the devices' energy meters during turns.
         training: set where cells train until they reach an accuracy.
-        scaling: of `torchlap scale`, whose groups are one device and several, with and without synchronization.
     """
 
     suite: Name
@@ -117,9 +117,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
     tuning: Tuning | None = None
+    scaling: Scaling | None = None
     energy: bool = False
     training: TrainingPlan | None = None
-    scaling: Scaling | None = None
 
 
 def is_own_file(model: str) -> bool:
