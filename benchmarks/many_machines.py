@@ -3,9 +3,9 @@
     python benchmarks/many_machines.py [--files 10000] [--models 1] [--keep FOLDER]
 
 Each file is the bundled reference default-h100 with other chips, owners, versions of torch and speeds (3% between
-machines, 1% between laps): of its six models, `--models` are kept. One file in a hundred is wrong in a known way: a loss
-that is not finite, laps far above the device's peak, laps longer than the run, a newer schema, a copy, an outlier. Prints
-the seconds, the peak memory of all processes together, the size of the site, and what was refused.
+machines, 1% between laps): of its six models, `--models` are kept. One file in a hundred is wrong in a known way: a
+loss that is not finite, laps far above the device's peak, laps longer than the run, a newer schema, a copy, an outlier.
+Prints the seconds, the peak memory of all processes together, the size of the site, and what was refused.
 """
 
 import argparse
@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 import psutil
 from msgspec.structs import replace
 
 from torchlap.runs.file import content
 from torchlap.runs.find import reference
 from torchlap.schema.events import Event, Failure, Round, Run, RunFinished
+from torchlap.schema.workload import Group
 
 CHIPS = {
     "NVIDIA H100 80GB HBM3": 1.0,
@@ -53,15 +53,17 @@ def varied(source: Run, number: int, models: int) -> tuple[str, bytes]:
     if fault == "above the peak":
         speed = {device: value * 1000 for device, value in speed.items()}
     groups, events = _of_models(source, draws, models)
+    day = f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}"
+    facts = source.header.facts
     header = replace(
         source.header,
-        started=f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}T{number // 336 % 24:02}:{number % 60:02}:00+00:00",
+        started=f"{day}T{number // 336 % 24:02}:{number % 60:02}:00+00:00",
         facts=replace(
-            source.header.facts,
+            facts,
             cpu=cpu,
             memory_bytes=(64 + number) << 30,
-            packages=source.header.facts.packages | {"torch": torch},
-            devices=tuple(replace(each, model=chip if each.name != "cpu" else "") for each in source.header.facts.devices),
+            packages=facts.packages | {"torch": torch},
+            devices=tuple(replace(each, model=chip if each.name != "cpu" else "") for each in facts.devices),
         ),
         plan=replace(source.header.plan, groups=groups),
     )  # fmt: skip
@@ -77,7 +79,7 @@ def varied(source: Run, number: int, models: int) -> tuple[str, bytes]:
     return f"owner{number % 997:03}/run{number:05}.jsonl", written
 
 
-def _of_models(source: Run, draws: random.Random, models: int) -> tuple[tuple[msgspec.Struct, ...], list[Event]]:
+def _of_models(source: Run, draws: random.Random, models: int) -> tuple[tuple[Group, ...], list[Event]]:
     """The groups of some of the models, and their events, renumbered."""
     names = list(dict.fromkeys(group.cells[0].workload.model for group in source.header.plan.groups))
     kept = set(draws.sample(names, models))

@@ -193,7 +193,8 @@ def test_graphics_cards_are_found_by_maker_and_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "is_guest"), [("flags\t\t: fpu hypervisor lahf_lm\n", True), ("flags\t\t: fpu lahf_lm\n", False), ("", False)]
+    ("text", "is_guest"),
+    [("flags\t\t: fpu hypervisor lahf_lm\n", True), ("flags\t\t: fpu lahf_lm\n", False), ("", False)],
 )
 def test_a_virtual_machine_shows_in_the_flags_of_an_x86_processor(tmp_path: Path, text: str, is_guest: bool) -> None:
     (tmp_path / "cpuinfo").write_text(text)

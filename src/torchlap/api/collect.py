@@ -125,9 +125,9 @@ def prepare(path: str | Path) -> Prepared:
         RunFileError: if the file cannot be read.
     """
     run = runfile.load(Path(path))
-    content = {"header": run.header, "events": [_shortened(event) for event in run.events]}
+    events = {"header": run.header, "events": [_shortened(event) for event in run.events]}
     try:
-        public = msgspec.convert(_public(msgspec.to_builtins(content)), Run)
+        public = msgspec.convert(_public(msgspec.to_builtins(events)), Run)
     except msgspec.ValidationError as error:
         raise RunFileError(f"{path} has a name that identifies somebody ({error}): measure with other names.") from None
     content = runfile.content(public)

@@ -23,8 +23,8 @@ Folder = Annotated[
 ]
 Site = Annotated[Path | None, typer.Option(help="Write a static, searchable site into this folder.")]
 Parquet = Annotated[
-    Path | None, typer.Option(help="Write all results as Parquet, for DuckDB or pandas (pip install 'torchlap[parquet]').")
-]  # fmt: skip
+    Path | None, typer.Option(help="Write all results as Parquet, for DuckDB or pandas (torchlap[parquet]).")
+]
 Check = Annotated[
     list[str] | None,
     typer.Option("--check", help="Check this new file of the folder, and exit with 1 if any of it is refused."),
@@ -68,7 +68,8 @@ def _check(folder: Path, files: list[str], author: str) -> None:
 
     found = check(folder, [_relative(folder, file) for file in files], author=author, processes=0)
     lines = [
-        f"{clean(each.where)}: {each.title} ({each.code}): {sentence(clean(each.evidence))} {each.remedy}" for each in found
+        f"{clean(each.where)}: {each.title} ({each.code}): {sentence(clean(each.evidence))} {each.remedy}"
+        for each in found
     ]
     lines.append("Accepted." if not found else f"Refused: {counted(len(found), 'reason')}.")
     show("\n".join(lines) + "\n", EXIT_SOME_CELLS_FAILED if found else EXIT_FINE)
@@ -105,7 +106,8 @@ def _write_site(site: Path, collection: "Collection") -> None:
     Raises:
         RunFileError: if that fails; the files that were written until then stay.
     """
-    from torchlap.reports.site.pages import FOLDERS, site as files
+    from torchlap.reports.site.pages import FOLDERS
+    from torchlap.reports.site.pages import site as files
 
     written = set()
     try:
@@ -119,7 +121,9 @@ def _write_site(site: Path, collection: "Collection") -> None:
                 if _is_ours(old):
                     old.unlink()
     except OSError as error:
-        raise RunFileError(f"Cannot write the site {site} ({error.strerror or error}): choose another folder.") from None
+        raise RunFileError(
+            f"Cannot write the site {site} ({error.strerror or error}): choose another folder."
+        ) from None
     say(f"Wrote {len(written)} files: open {site / 'index.html'}")
 
 
@@ -131,14 +135,14 @@ def _write_parquet(path: Path, collection: "Collection") -> None:
         RunFileError: if the file cannot be written.
     """
     try:
-        import pyarrow as arrow
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         raise UsageError("--parquet needs pyarrow: pip install 'torchlap[parquet]'.") from None
     from torchlap.reports.site.rows import table
 
-    sink = arrow.BufferOutputStream()
-    parquet.write_table(arrow.table(table(collection)), sink)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(table(collection)), sink)
     write_file(path, sink.getvalue().to_pybytes())
 
 
@@ -149,11 +153,12 @@ def _summary(collection: "Collection") -> str:
     from torchlap.reports.kit.text import counted
 
     entries = collection.entries
+    chips, outliers = {entry.chip for entry in entries}, [entry for entry in entries if entry.outlier]
+    results = f"{counted(len(entries), 'result')} from {counted(len(collection.machines), 'machine')}"
+    reproduced, virtual = sum(entry.reproduced for entry in entries), sum(entry.virtual for entry in entries)
     lines = [
-        f"{counted(collection.files, 'run file')}: {counted(len(entries), 'result')} from "
-        f"{counted(len(collection.machines), 'machine')}, {counted(len({entry.chip for entry in entries}), 'chip')}.",
-        f"{sum(entry.reproduced for entry in entries)} reproduced, {sum(bool(entry.outlier) for entry in entries)} "
-        f"outliers, {sum(entry.virtual for entry in entries)} from virtual machines.",
+        f"{counted(collection.files, 'run file')}: {results}, {counted(len(chips), 'chip')}.",
+        f"{reproduced} reproduced, {counted(len(outliers), 'outlier')}, {virtual} from virtual machines.",
     ]
     counts = Counter((finding.code, finding.title) for finding in collection.refused)
     lines += [f"Refused: {count} ({code}: {title})." for (code, title), count in sorted(counts.items())]

@@ -11,8 +11,8 @@ from torchlap.cli.console import errors_in_one_sentence, say, show
 from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED, RunFileError, UsageError
 
 EPILOG = (
-    "Exit codes: 0 prepared; 1 nothing in the run would be accepted; 2 invalid arguments; 4 the run file cannot be read, "
-    "or the files cannot be written; 130 interrupted."
+    "Exit codes: 0 prepared; 1 nothing in the run would be accepted; 2 invalid arguments; 4 the run file cannot be "
+    "read, or the files cannot be written; 130 interrupted."
 )
 OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?")
 """What GitHub allows as a name."""
@@ -37,9 +37,7 @@ def submit(run: Run, owner: Owner = "YOUR-NAME", out: Out = Path("torchlap-submi
         text = as_text(prepared.run, prepared.submission, len(prepared.content))
         if not prepared.submission.entries:
             show(f"{text}Nothing was written.\n", EXIT_SOME_CELLS_FAILED)
-        request = pull_request(
-            prepared.submission, root=FOLDER, owner=owner, name=prepared.name, version=__version__
-        )
+        request = pull_request(prepared.submission, root=FOLDER, owner=owner, name=prepared.name, version=__version__)
         target, words = out / FOLDER / owner / prepared.name, out / "pull-request.md"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -35,9 +35,12 @@ def as_text(run: Run, submission: Submission, size: int) -> str:
     known = dict.fromkeys(clean(text) for text in _words(run))
     lines += [f"    {text}" for text in known if text]
     laps = [lap for event in run.events if isinstance(event, Round) for lap in event.laps]
-    lines += ["", f"  Numbers: {counted(len(laps), 'lap')} with their seconds and losses, and the times and rates of the texts above; {size:,} bytes in all.", ""]
+    numbers = f"{counted(len(laps), 'lap')} with their seconds and losses, and the times and rates of the texts above"
+    lines += ["", f"  Numbers: {numbers}; {size:,} bytes in all.", ""]
     lines += [f"{len(submission.entries)} results would be accepted."]
-    lines += [f"Refused: {clean(each.where)}: {each.title} ({each.code}): {each.evidence}." for each in submission.refused]
+    lines += [
+        f"Refused: {clean(each.where)}: {each.title} ({each.code}): {each.evidence}." for each in submission.refused
+    ]
     return "\n".join(lines) + "\n"
 
 

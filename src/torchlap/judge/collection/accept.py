@@ -12,12 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.errors import RunFileError
-from torchlap.judge.bottleneck import bottleneck
+from torchlap.judge.bottleneck import Bottleneck, bottleneck
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.measurement import conditions, voided
 from torchlap.judge.numerics import verdict
 from torchlap.runs.figures import CellResult, GroupResult, figures, peaks
-from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Round, Run, RunFinished
 from torchlap.schema.machine import Facts
 from torchlap.schema.recipe import Precision
@@ -48,8 +47,8 @@ ABOVE_OWN_PEAK = Rule(
     "TL804",
     "error",
     "faster than the measured peak of its own device",
-    "The step's matrix products would run at over 100% utilization of what the device was measured to reach in the same "
-    "run. The clock, the laps or the peak are wrong: for example, the peak was measured while others used the device.",
+    "The step's matrix products would run at over 100% utilization of what the device was measured to reach in the "
+    "same run. The clock, the laps or the peak are wrong; the peak may be one of a device in use by others.",
     "Measure again on a quiet machine, with --why.",
 )
 TOO_LONG = Rule(
@@ -77,7 +76,7 @@ VIRTUAL = Rule(
     "Nothing to fix: prefer a machine of your own for comparisons of chips.",
 )
 
-HIDDEN = re.compile(r"\b(?:QEMU|KVM|Virtual|vCPU)\b|^(?:Intel(?:\(R\))? Xeon(?:\(R\))?|AMD EPYC)(?: Processor)?$", re.I)
+HIDDEN = re.compile(r"\b(?:QEMU|KVM|Virtual|vCPU)\b|^(?:Intel Xeon|AMD EPYC)(?: Processor)?$", re.IGNORECASE)
 """The names of processors that a hypervisor hides: without a model."""
 
 CLOCK_SLACK = 1.02
@@ -183,16 +182,18 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
     if refusal is not None:
         return Submission(file=file, owner=owner, refused=(refusal,))
     facts = run.header.facts
-    machine = _machine(owner, facts)
+    measured, machine = peaks(run), _machine(owner, facts)
+    entries: list[Entry] = []
     refused: list[Finding] = []
-    measured = peaks(run)
-    entries = [
-        replace(entry, maintained=maintained)
-        for group in figures(run)
-        for cell in group.cells
-        for entry in _entry(file, machine, run, group, cell, measured.get(cell.cell.device), refused)
-    ]
-    reached = {_chip(facts, device): dict(found.flops) for device, found in measured.items()}
+    for group in figures(run):
+        for cell in group.cells:
+            analysis = bottleneck(cell, measured.get(cell.cell.device))
+            refusal = _refusal(f"{file}: {cell.cell}", cell, analysis)
+            if refusal is not None:
+                refused.append(refusal)
+            elif cell.throughput or (run.header.published and cell.estimate):
+                entry = _entry(run, machine, group, cell, analysis)
+                entries.append(replace(entry, file=file, maintained=maintained))
     return Submission(
         file=file,
         owner=owner,
@@ -200,7 +201,7 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
         digest=_digest(run),
         machine=machine,
         entries=tuple(entries),
-        peaks=reached,
+        peaks={_chip(facts, device): dict(found.flops) for device, found in measured.items()},
         refused=tuple(refused),
     )
 
@@ -215,53 +216,51 @@ def _of_the_file(file: str, run: Run) -> Iterator[Finding]:
         yield TOO_LONG.finding(file, f"laps of {laps:.1f} s in a run of {wall[-1]:.1f} s")
 
 
-def _entry(
-    file: str,
-    machine: Machine,
-    run: Run,
-    group: GroupResult,
-    cell: CellResult,
-    reached: Peaks | None,
-    refused: list[Finding],
-) -> Iterator[Entry]:
-    """The cell if it has a figure and is accepted; otherwise why it is refused is added to `refused`."""
-    header = run.header
-    value = cell.throughput.value if cell.throughput else cell.estimate if header.published else None
-    if value is None:
-        return
-    where = f"{file}: {cell.cell}"
-    analysis = bottleneck(cell, reached)
-    low, high = (cell.throughput.low, cell.throughput.high) if cell.throughput else (value, value)
+def _refusal(where: str, cell: CellResult, analysis: Bottleneck | None) -> Finding | None:
+    """Why a cell is refused; None for one that is accepted, and for one without a figure."""
+    figure = cell.throughput
+    if figure is None:
+        return None
+    if is_own_file(cell.cell.workload.model):
+        return OWN_MODEL.finding(where, "the model is a function of a file")
+    if void := voided(cell) or _wrong(cell):
+        return VOID.finding(where, void)
     utilization = analysis.utilization if analysis else None
-    workload = cell.cell.workload
-    if is_own_file(workload.model):
-        refused.append(OWN_MODEL.finding(where, "the model is a function of a file"))
-    elif void := voided(cell):
-        refused.append(VOID.finding(where, void))
-    elif utilization is not None and utilization * low / value > 1:
-        refused.append(ABOVE_OWN_PEAK.finding(where, f"utilization {utilization:.2f}"))
-    else:
-        yield Entry(
-            key=_key(cell),
-            file=file,
-            owner=machine.owner,
-            machine=machine.id,
-            chip=_chip(header.facts, cell.cell.device),
-            kind=next((each.kind for each in header.facts.devices if each.name == cell.cell.device), cell.cell.device),
-            torch=_torch(run, cell.cell.arm),
-            started=header.started,
-            value=value,
-            low=low,
-            high=high,
-            laps=len(cell.laps),
-            flops=analysis.flops if analysis else 0,
-            utilization=utilization,
-            parameters=cell.prepared.parameters if cell.prepared else 0,
-            numerics="" if cell.cell.device == "cpu" else verdict(cell.numerics),
-            findings=tuple(dict.fromkeys(finding.code for finding in conditions.findings(group))),
-            virtual=machine.virtual,
-            published=bool(header.published),
-        )
+    if utilization is not None and utilization * figure.low / figure.value > 1:
+        return ABOVE_OWN_PEAK.finding(where, f"utilization {utilization:.2f}")
+    return None
+
+
+def _entry(run: Run, machine: Machine, group: GroupResult, cell: CellResult, analysis: Bottleneck | None) -> Entry:
+    """A cell that is accepted; its file is not known here."""
+    header, figure, device = run.header, cell.throughput, cell.cell.device
+    value = figure.value if figure else cell.estimate or 0.0
+    return Entry(
+        key=_key(cell),
+        file="",
+        owner=machine.owner,
+        machine=machine.id,
+        chip=_chip(header.facts, device),
+        kind=next((each.kind for each in header.facts.devices if each.name == device), device),
+        torch=_torch(run, cell.cell.arm),
+        started=header.started,
+        value=value,
+        low=figure.low if figure else value,
+        high=figure.high if figure else value,
+        laps=len(cell.laps),
+        flops=analysis.flops if analysis else 0,
+        utilization=analysis.utilization if analysis else None,
+        parameters=cell.prepared.parameters if cell.prepared else 0,
+        numerics="" if device == "cpu" else verdict(cell.numerics),
+        findings=tuple(dict.fromkeys(finding.code for finding in conditions.findings(group))),
+        virtual=machine.virtual,
+        published=bool(header.published),
+    )
+
+
+def _wrong(cell: CellResult) -> str:
+    is_wrong = cell.cell.device != "cpu" and verdict(cell.numerics) == "wrong"
+    return "numerics: wrong" if is_wrong else ""
 
 
 def _key(cell: CellResult) -> Key:
@@ -289,16 +288,16 @@ def _plain(model: str) -> str:
 
 def is_virtual(facts: Facts) -> bool:
     """Whether the machine is a virtual one, or its processor's name is hidden as in one."""
-    return facts.virtual or HIDDEN.search(" ".join(facts.cpu.split())) is not None
+    return facts.virtual or HIDDEN.search(_plain(facts.cpu)) is not None
 
 
 def _machine(owner: str, facts: Facts) -> Machine:
     chips = tuple(dict.fromkeys([_chip(facts, "cpu"), *(_chip(facts, device.name) for device in facts.devices)]))
     memory = round(facts.memory_bytes / 2**30)
     counts = [device.model for device in facts.devices]
-    text = msgspec.json.encode([owner, facts.cpu, facts.usable_cores, memory, chips, counts, facts.virtual])
+    text = repr((owner, facts.cpu, facts.usable_cores, memory, chips, counts, facts.virtual))
     return Machine(
-        id=hashlib.sha256(text).hexdigest()[:12],
+        id=hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12],
         owner=owner,
         cpu=_plain(facts.cpu),
         cores=facts.usable_cores,

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from torchlap.judge.collection.accept import Entry, Key, Machine, Submission
 from torchlap.judge.compare.change import BETWEEN_RUNS
 from torchlap.judge.findings import Finding, Rule
-from torchlap.schema.recipe import Precision
 
 ABOVE_CHIP = Rule(
     "TL805",
@@ -45,8 +44,8 @@ LEAST_MACHINES = 5
 """Fewer machines do not show what is far from the others."""
 
 OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 1.25, 5.0
-"""An outlier is further from the median than both: this factor, and so many deviations (1.4826 times the median absolute
-deviation of the logarithms)."""
+"""An outlier is further from the median than both: this factor, and so many deviations (1.4826 times the median
+absolute deviation of the logarithms)."""
 
 NARROW = 0.1
 """An interval with a larger half-width agrees with anything, so it reproduces nothing."""
@@ -121,7 +120,7 @@ def _without_copies(files: Iterable[Submission], refused: list[Finding]) -> Iter
 
 def _below_the_peaks(files: Sequence[Submission], refused: list[Finding]) -> Iterable[Entry]:
     """The entries without those that are faster than the peak of their chip, as other owners measured it."""
-    reached: dict[tuple[str, Precision], dict[str, float]] = defaultdict(dict)
+    reached: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     flops: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for each in files:
         for chip, rates in each.peaks.items():
@@ -134,8 +133,8 @@ def _below_the_peaks(files: Sequence[Submission], refused: list[Finding]) -> Ite
     operations = {work: median(counts) for work, counts in flops.items()}
     for each in files:
         for entry in each.entries:
-            precision = entry.key[3].partition("+")[0]
-            others = [rate for owner, rate in reached.get((entry.chip, precision), {}).items() if owner != entry.owner]  # type: ignore[call-overload]
+            measured = reached.get((entry.chip, entry.key[3].partition("+")[0]), {})
+            others = [rate for owner, rate in measured.items() if owner != entry.owner]
             rate = operations.get(_work(entry), 0) * entry.low / entry.key[1]
             if len(others) >= LEAST_OWNERS and rate > PEAK_SLACK * max(others):
                 evidence = f"{rate:.3g} FLOP/s, at most {max(others):.3g} on {entry.chip}"

@@ -1,6 +1,6 @@
 "use strict";
 // Filters, sorts and draws what the page holds: columns of numbers that stand for the texts in `names`.
-const { names, rows, machines, links, flags } = JSON.parse(document.getElementById("data").textContent);
+const { names, rows, machines, owners, links, flags } = JSON.parse(document.getElementById("data").textContent);
 const form = document.getElementById("filters");
 const COUNT = rows.value.length;
 const PAGE = 200;
@@ -12,7 +12,7 @@ let sorting = { name: "", ascending: true };
 
 const text = (column, row) => (column in names ? names[column][rows[column][row]] : String(rows[column][row]));
 const naturally = new Intl.Collator("en", { numeric: true });
-const digits = (value) => (value >= 1000 ? number.format(Math.round(value)) : String(Number(value.toPrecision(3))));
+const digits = (value, count = 3) => (value >= 1000 ? number.format(Math.round(value)) : value.toPrecision(Math.max(count, 1 + Math.floor(Math.log10(value)))));
 const haystack = names.machine.map((id, place) => `${id} ${machines[place]}`.toLowerCase());
 const lower = {};
 for (const column of ["chip", "torch", "model", "recipe", "phase", "file", "unit"]) {
@@ -76,21 +76,20 @@ function badges(element, value) {
 function line(row) {
   const element = document.createElement("tr");
   const seq = rows.seq[row] ? `, ${rows.seq[row]} tokens` : "";
-  cell(element, text("model", row) + seq);
-  cell(element, number.format(rows.batch[row]));
-  cell(element, text("phase", row), "spare");
-  cell(element, text("recipe", row), "spare");
-  cell(element, text("chip", row), "", links[rows.chip[row]]);
-  cell(element, text("torch", row), "spare");
-  const figure = cell(element, digits(rows.value[row]), "figure");
+  cell(element, `${text("model", row)}, batch ${rows.batch[row]}${seq}`);
+  const phase = text("phase", row) === "train" ? "" : `${text("phase", row)}, `;
+  cell(element, phase + text("recipe", row), "spare");
+  cell(element, text("chip", row), "chip", links[rows.chip[row]]);
+  cell(element, text("torch", row), "spare torch");
+  const count = rows.high[row] - rows.low[row] < 0.02 * rows.value[row] ? 4 : 3;
+  const figure = cell(element, `${digits(rows.value[row], count)} ${text("unit", row)}/s`, "figure");
   if (rows.low[row] < rows.high[row]) {
     const limits = document.createElement("span");
     limits.className = "limits";
-    limits.textContent = ` (${digits(rows.low[row])} to ${digits(rows.high[row])})`;
+    limits.textContent = ` (${digits(rows.low[row], count)} to ${digits(rows.high[row], count)})`;
     figure.append(limits);
   }
-  cell(element, text("unit", row), "spare");
-  cell(element, machines[rows.machine[row]].split(" · ")[0] || "unknown", "", `machines/${text("machine", row)}.html`);
+  cell(element, owners[rows.machine[row]] || "unknown", "spare", `machines/${text("machine", row)}.html`);
   badges(cell(element, ""), rows.flags[row]);
   return element;
 }
@@ -98,7 +97,7 @@ function line(row) {
 function sorted(found) {
   const { name, ascending } = sorting;
   if (!name) return found;
-  const key = (row) => (name === "machine" ? machines[rows.machine[row]] : name in names ? text(name, row) : rows[name][row]);
+  const key = (row) => (name === "work" ? `${text("model", row)} ${rows.batch[row]}` : name === "machine" ? owners[rows.machine[row]] : name in names ? text(name, row) : rows[name][row]);
   const keys = new Map(found.map((row) => [row, key(row)]));
   const order = (a, b) => (typeof a === "number" ? a - b : naturally.compare(a, b));
   return [...found].sort((a, b) => (ascending ? 1 : -1) * order(keys.get(a), keys.get(b)));

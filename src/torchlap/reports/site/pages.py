@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 from msgspec import Struct
+from msgspec.structs import replace
 
 from torchlap.judge import collection as rules
 from torchlap.judge.collection import Collection, Entry, Key, Machine, Spread, history, spreads
@@ -28,9 +29,9 @@ FILTERS = (
     ("recipe", "Recipe"), ("flag", "Badge or mark"),
 )  # fmt: skip
 INDEX_COLUMNS = (
-    ("model", "model", False), ("batch", "batch", False), ("phase", "phase", True), ("recipe", "recipe", True),
-    ("chip", "chip", False), ("torch", "torch", True), ("value", "items/s", False), ("unit", "items", True),
-    ("machine", "machine of", False), ("flags", "badges and marks", False),
+    ("work", "model and batch", False), ("recipe", "recipe", True), ("chip", "chip", False),
+    ("torch", "torch", True), ("value", "throughput", False), ("machine", "machine of", True),
+    ("flags", "badges and marks", False),
 )  # fmt: skip
 MOST_MACHINES = 500
 MOST_REFUSED = 1000
@@ -52,6 +53,8 @@ class _Common(Struct, frozen=True):
 
 def site(collection: Collection, version: str) -> Iterator[tuple[str, str]]:
     """The files of the site, each with its path and its text, made by this version of torchlap."""
+    newest = sorted(collection.entries, key=lambda entry: entry.started, reverse=True)
+    collection = replace(collection, entries=tuple(sorted(newest, key=lambda entry: entry.published)))
     by_chip: dict[str, list[Entry]] = defaultdict(list)
     by_machine: dict[str, list[Entry]] = defaultdict(list)
     for entry in collection.entries:
@@ -96,13 +99,17 @@ def _index(collection: Collection, links: dict[str, str], common: _Common) -> st
         "index",
         common,
         title="How fast PyTorch trains: results by machine and chip",
-        results=f"{len(collection.entries):,}",
-        machines=counted(len(collection.machines), "machine"),
-        chips=list(links),
+        results=_counted(len(collection.entries), "result"),
+        machines=_counted(len(collection.machines), "machine"),
+        chips=_counted(len(links), "chip"),
         filters=FILTERS,
         columns=INDEX_COLUMNS,
         data=Markup(as_search_data(collection, links)),  # noqa: S704  no tag can begin in it
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return counted(count, noun).replace(str(count), f"{count:,}", 1)
 
 
 def _chips(by_chip: dict[str, list[Entry]], links: dict[str, str]) -> Table:
@@ -181,8 +188,8 @@ def _chip_pages(
 def _summary(entries: Sequence[Entry]) -> str:
     machines, owners = {entry.machine for entry in entries}, {entry.owner for entry in entries}
     return (
-        f"{counted(len(entries), 'result')} from {counted(len(machines), 'machine')} of "
-        f"{counted(len(owners), 'owner')}; {sum(entry.reproduced for entry in entries)} reproduced, "
+        f"{_counted(len(entries), 'result')} from {_counted(len(machines), 'machine')} of "
+        f"{_counted(len(owners), 'owner')}; {sum(entry.reproduced for entry in entries):,} reproduced, "
         f"{sum(bool(entry.outlier) for entry in entries)} marked as outliers."
     )
 
@@ -199,11 +206,11 @@ def _spread_table(found: Sequence[Spread]) -> Table:
             (Column("median", align="right"), lambda each: _figure(each.value)),
             (Column("items", is_spare=True), lambda each: each.key[5]),
             (Column("slowest to fastest"), _range),
-            (Column("ratio", align="right"), lambda each: Field(f"{each.high / each.low:.2f}x" if each.machines > 1 else "")),
+            (Column("ratio", align="right"), lambda each: f"{each.high / each.low:.2f}x" if each.machines > 1 else ""),
             (Column("machines", align="right"), lambda each: str(each.machines)),
             (Column("outliers", align="right", is_spare=True), lambda each: str(each.outliers or "")),
         ],
-    )  # fmt: skip
+    )
 
 
 def _range(each: Spread) -> str:
@@ -295,9 +302,9 @@ def _results_table(
         entries,
         [
             (Column("work", wraps=True), lambda entry: work_words(entry.key)),
-            (Column("chip", wraps=True), lambda entry: Field(entry.chip, link=f"../{links[entry.chip]}")),
             (Column("items/s"), _with_interval),
             (Column("relative"), relative),
+            (Column("chip", wraps=True), lambda entry: Field(entry.chip, link=f"../{links[entry.chip]}")),
             (Column("torch", is_spare=True), lambda entry: entry.torch),
             (Column("numerics", is_spare=True), lambda entry: entry.numerics),
             (Column("badges and marks", wraps=True), lambda entry: ", ".join([*flags_of(entry), *entry.findings])),

@@ -135,12 +135,13 @@ def as_search_data(collection: Collection, links: dict[str, str]) -> str:
         for column, value in zip(("batch", "seq", "value", "low", "high"), values, strict=True):
             rows[column].append(value)
         rows["flags"].append(sum(1 << place for place, (_, _, has) in enumerate(FLAGS) if has(entry)))
-    machines = [_machine(collection.machines[name]) for name in names["machine"].keys()]  # noqa: SIM118
+    machines = [collection.machines[name] for name in names["machine"].keys()]  # noqa: SIM118  not a dictionary
     data = {
         "names": {column: each.texts for column, each in names.items()},
         "rows": rows,
-        "machines": machines,
-        "links": [links[chip] for chip in names["chip"].keys()],  # noqa: SIM118  not a dictionary
+        "machines": [_machine(machine) for machine in machines],
+        "owners": [clean(machine.owner) for machine in machines],
+        "links": [links[chip] for chip in names["chip"].keys()],  # noqa: SIM118
         "flags": [name for name, _, _ in FLAGS],
     }
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
