@@ -185,7 +185,7 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
     measured, machine = peaks(run), _machine(owner, facts)
     entries: list[Entry] = []
     refused: list[Finding] = []
-    for group in figures(run):
+    for group in figures(run, speed_ups=False):
         for cell in group.cells:
             analysis = bottleneck(cell, measured.get(cell.cell.device))
             refusal = _refusal(f"{file}: {cell.cell}", cell, analysis)

@@ -51,6 +51,23 @@ class _Common(Struct, frozen=True):
     root: str
 
 
+class Result(Struct, frozen=True):
+    """A row of a machine's page, in clean words; thousands of them are rendered, so this is not a `kit` table."""
+
+    work: str
+    value: str
+    figure: str
+    limits: str
+    relative: str
+    chip: str
+    chip_link: str
+    torch: str
+    numerics: str
+    marks: str
+    date: str
+    started: str
+
+
 def site(collection: Collection, version: str) -> Iterator[tuple[str, str]]:
     """The files of the site, each with its path and its text, made by this version of torchlap."""
     newest = sorted(collection.entries, key=lambda entry: entry.started, reverse=True)
@@ -283,37 +300,33 @@ def _machine_pages(
                 ),
                 summary=f"{counted(len(entries), 'result')}, measured by {owner}.",
                 is_virtual=machine.virtual,
-                results=_results_table(entries, links, medians),
+                results=[_result(entry, links, medians) for entry in entries],
                 run_files=", ".join(dict.fromkeys(clean(entry.file) for entry in entries)),
             ),
         )
 
 
-def _results_table(
-    entries: Sequence[Entry], links: dict[str, str], medians: dict[tuple[str, Key], tuple[float, int]]
-) -> Table:
-    def relative(entry: Entry) -> Field:
-        value, machines = medians.get((entry.chip, entry.key), (0.0, 0))
-        if entry.published or machines < 2:  # noqa: PLR2004  others
-            return Field("", sort_by="")
-        return Field(f"{entry.value / value:.2f}x of {machines}", sort_by=repr(entry.value / value))
-
-    return build(
-        entries,
-        [
-            (Column("work", wraps=True), lambda entry: work_words(entry.key)),
-            (Column("items/s"), _with_interval),
-            (Column("relative"), relative),
-            (Column("chip", wraps=True), lambda entry: Field(entry.chip, link=f"../{links[entry.chip]}")),
-            (Column("torch", is_spare=True), lambda entry: entry.torch),
-            (Column("numerics", is_spare=True), lambda entry: entry.numerics),
-            (Column("badges and marks", wraps=True), lambda entry: ", ".join([*flags_of(entry), *entry.findings])),
-            (Column("measured", is_spare=True), lambda entry: _newest([entry])),
-        ],
+def _result(entry: Entry, links: dict[str, str], medians: dict[tuple[str, Key], tuple[float, int]]) -> Result:
+    value, machines = medians.get((entry.chip, entry.key), (0.0, 0))
+    is_compared = machines > 1 and not entry.published
+    figure, _, limits = _figure_text(entry).partition(" (")
+    return Result(
+        work=work_words(entry.key),
+        value=repr(entry.value),
+        figure=figure,
+        limits=f"({limits}" if limits else "",
+        relative=f"{entry.value / value:.2f}x of {machines}" if is_compared else "",
+        chip=clean(entry.chip),
+        chip_link=f"../{links[entry.chip]}",
+        torch=clean(entry.torch),
+        numerics=entry.numerics,
+        marks=", ".join([*flags_of(entry), *entry.findings]),
+        date=date(entry.started).partition(",")[0],
+        started=clean(entry.started),
     )
 
 
-def _with_interval(entry: Entry) -> Field:
+def _figure_text(entry: Entry) -> str:
     if entry.low == entry.high:
-        return _figure(entry.value)
-    return Field(with_interval(Interval(entry.value, entry.low, entry.high, entry.laps)), sort_by=repr(entry.value))
+        return significant(entry.value, 4)
+    return with_interval(Interval(entry.value, entry.low, entry.high, entry.laps))
