@@ -7,8 +7,10 @@ import pytest
 from making import CPU, CUDA, cell, facts, failure, header, plan, prepared, rounds
 from support import invoke
 
+from torchlap.judge.collection import accepted, put_together
 from torchlap.machine import privacy
 from torchlap.runs.file import content
+from torchlap.runs.find import reference, references
 from torchlap.schema.events import Event, Run
 from torchlap.schema.workload import Group
 
@@ -23,6 +25,13 @@ def run(*, speed: float = 1.0, model: str = "resnet18", reason: str = "") -> Run
         Group((cell("cpu", model=model, batch=batch), cell("cuda:0", model=model, batch=batch))) for batch in (4, 8)
     ]
     return Run(header(plan(*groups), facts(devices=(CPU, CUDA))), tuple(events))
+
+
+def bundled() -> tuple[int, int]:
+    """How many results and machines the references have."""
+    files = (accepted(f"{name}.jsonl", "torchlap", reference(name), maintained=True) for name in references())
+    collection = put_together(files)
+    return len(collection.entries), len(collection.machines)
 
 
 @pytest.fixture
@@ -40,19 +49,20 @@ def test_a_site_is_written_and_summed_up(folder: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     result = invoke("collect", folder, "--site", site)
     assert result.exit_code == 0, result.output
-    assert "10 run files: 98 results from 5 machines" in result.stdout
+    ours, machines = bundled()
+    assert f"{len(references()) + 4} run files: {ours + 6} results" in result.stdout
     assert "6 reproduced" in result.stdout
     assert "Refused: 1 (TL801: run file cannot be read)." in result.stdout
     assert {path.name for path in site.iterdir()} == {
         "index.html", "chips.html", "refused.html", "about.html", "results.csv", "refused.csv", "chips", "machines",
     }  # fmt: skip
-    assert len(list((site / "machines").iterdir())) == 5
+    assert len(list((site / "machines").iterdir())) == machines + 3
     assert "bob/bad.jsonl" in (site / "refused.html").read_text()
 
 
 def test_the_references_are_the_first_entries_of_an_empty_folder(tmp_path: Path) -> None:
     result = invoke("collect", tmp_path)
-    assert (result.exit_code, "92 results from 2 machines" in result.stdout) == (0, True), result.output
+    assert (result.exit_code, f"{bundled()[0]} results" in result.stdout) == (0, True), result.output
 
 
 def test_a_site_is_replaced_and_what_no_longer_exists_is_removed(folder: Path, tmp_path: Path) -> None:
@@ -62,7 +72,8 @@ def test_a_site_is_replaced_and_what_no_longer_exists_is_removed(folder: Path, t
     notes = site / "machines" / "notes.html"
     notes.write_text("mine")
     assert invoke("collect", folder, "--site", site).exit_code == 0
-    assert (len(list((site / "machines").iterdir())), notes.read_text()) == (4 + 1, "mine")
+    pages = {path.name for path in (site / "machines").iterdir()}
+    assert (len(pages), notes.read_text()) == (bundled()[1] + 2 + 1, "mine")
 
 
 def test_a_folder_with_other_files_is_kept(folder: Path, tmp_path: Path) -> None:
@@ -145,4 +156,4 @@ def test_parquet_needs_an_extra_or_is_written(folder: Path, tmp_path: Path) -> N
     except ImportError:
         assert (result.exit_code, "torchlap[parquet]" in result.stderr) == (2, True)
     else:
-        assert parquet.read_table(target).num_rows == 98
+        assert parquet.read_table(target).num_rows == bundled()[0] + 6

@@ -116,7 +116,11 @@ def test_advice_has_the_flag_that_tries_it() -> None:
     assert flags(explain(peaks=reached())) == ["--recipe bf16"]
     (advice,) = explain(peaks=reached()).advice
     assert advice.reason == "5.0x the peak of fp32 on this device"
-    assert flags(explain(watched=host(0.099), device="cuda:0")) == ["--batch 16", "--recipe fp32+compile"]
+    assert flags(explain(watched=host(0.099), device="cuda:0")) == [
+        "--batch 16",
+        "--recipe fp32+graph",
+        "--recipe fp32+compile",
+    ]
     slow = explained(phases=phases(forward=0.02, optimizer=0.08))
     assert flags(explain(slow, reached())) == ["--batch 16", "--recipe fp32+fused"]
     copies = explained(operators=(cost(0, 9 * 10**8),))

@@ -1,6 +1,7 @@
 """The whole session on a fake clock, with workers that take exactly the time they are given."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from math import inf
 from typing import cast, get_args
 
@@ -324,12 +325,15 @@ def test_rare_slow_steps_are_watched_for_in_time_that_is_left() -> None:
 
 
 def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:
-    world = World(fast)
+    numbers = count()
+    world = World(lambda _: 0.01 * (1 + next(numbers) ** 2 % 11))
     recipes = (Recipe(), Recipe(compile=True))
     groups = [Group(tuple(Cell(Workload(name, 4), recipe, "cuda:0") for recipe in recipes)) for name in "ab"]
-    measured(world, plan_of(*groups))
+    _, events = measured(world, replace(plan_of(*groups), precision_target=1e-9))
     prepared = [cell for what, cell in world.order if what == "prepare"]
     assert [name.endswith("compile") for name in prepared[:3]] == [False, False, True]
+    first = {event.group: event.at_seconds for event in reversed(events) if isinstance(event, Round)}
+    assert max(first.values()) < 5
 
 
 @pytest.mark.parametrize("breaks", [False, True])
@@ -638,6 +642,15 @@ def test_figures_leave_time_for_what_follows_them() -> None:
     assert 55 < max(event.at_seconds for event in events if isinstance(event, Round)) < 90
     assert "" in {event.reason for event in breakdowns(events)}
     assert world.now < 105
+
+
+def test_the_last_figure_comes_before_what_follows_the_figures() -> None:
+    slow = {(name, "cpu"): 7.5 for name in "abcd"}
+    world = World(lambda cell: slow.get((cell.workload.model, cell.device), 0.02))
+    session, events = measured(world, plan_of(*(group(name, 4, ("cpu", "cuda:0")) for name in "abcd")))
+    assert failures(events) == []
+    assert all(len(tally.laps(0)) >= 2 for tally in session.tallies)
+    assert 77 < max(event.at_seconds for event in events if isinstance(event, Round)) < 100
 
 
 def test_a_slow_step_is_not_run_again_for_its_breakdown() -> None:

@@ -9,6 +9,8 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -50,6 +52,57 @@ class Queue:
 queue = Queue()
 
 
+class Graph:
+    """Operators that were recorded while it was the current one, and run again on the same memory by `replay`."""
+
+    current: "Graph | None" = None
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[Any, Any, Any, Any]] = []
+        self._before: dict[int, tuple[Any, Any]] = {}
+
+    def keep(self, op: Any, args: Any) -> None:
+        """Keep what an operator is about to overwrite: recording it changes nothing."""
+        for leaf in pytree.tree_leaves(args) if op._schema.is_mutable else ():
+            if isinstance(leaf, Tensor):
+                storage: Any = leaf.untyped_storage()
+                self._before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+
+    def restore(self) -> None:
+        for storage, before in self._before.values():
+            storage.copy_(before)
+
+    def record(self, op: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """Keep an operator with its arguments and results on the CPU.
+
+        Raises:
+            RuntimeError: for one that waits for the device.
+        """
+        if op is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("SIM error: operation not permitted when stream is capturing")
+        self.recorded.append((op, args, kwargs, out))
+
+    def replay(self) -> None:
+        with torch.inference_mode():
+            for op, args, kwargs, out in self.recorded:
+                queue.put()
+                again = op(*args, **kwargs)
+                for old, new in zip(pytree.tree_leaves(out), pytree.tree_leaves(again), strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+
+
+@contextmanager
+def recording(graph: Graph) -> Iterator[None]:
+    """Record into a graph instead of computing for good, like `torch.cuda.graph`."""
+    Graph.current = graph
+    try:
+        yield
+    finally:
+        Graph.current = None
+        graph.restore()
+
+
 class SimTensor(Tensor):
     """A tensor of the simulated device; `raw` holds its values on the CPU."""
 
@@ -87,7 +140,11 @@ def dispatch(op: Any, args: Any, kwargs: Any) -> Any:
     if raw_kwargs.get("device") is not None:
         leaves_device = torch.device(raw_kwargs["device"]).type == "cpu"
         raw_kwargs["device"] = torch.device("cpu")
+    if Graph.current is not None:
+        Graph.current.keep(op, (raw_args, raw_kwargs))
     out = op(*raw_args, **raw_kwargs) if str(op) not in FAULTY.split(",") else faulty(op, raw_args, raw_kwargs, args)
+    if Graph.current is not None:
+        Graph.current.record(op, raw_args, raw_kwargs, out)
     if leaves_device:
         queue.wait()
         return out
@@ -176,6 +233,8 @@ class Backend(backend_registration._DummyBackendModule):
     """The module `torch.sim`."""
 
     queue = queue
+    SIMGraph = Graph
+    graph = staticmethod(recording)
 
     def device_count(self) -> int:
         return DEVICES

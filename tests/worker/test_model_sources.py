@@ -14,6 +14,7 @@ from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell import hugging_face, models
 from torchlap.worker.cell.check import check
+from torchlap.worker.cell.hub import PROXIES
 from torchlap.worker.errors import ModelError
 
 needs_hf = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
@@ -78,6 +79,32 @@ FAILURES = (
 SAID = r"pretrained weights of {} \(We couldn't connect to the hub\): check the network, or omit --weights pretrained\."
 
 
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub can be reached."""
+    for module in (hugging_face, models):
+        monkeypatch.setattr(module, "check_reachable", lambda _: None)
+
+
+@needs_hf
+@pytest.mark.parametrize("model", ["hf:distilbert", pytest.param("timm:resnet18", marks=needs_timm)])
+def test_without_a_network_the_hub_is_asked_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def offline(address: object, timeout: float) -> None:
+        asked.append(address)
+        raise OSError(101, "Network is unreachable")
+
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("socket.create_connection", offline)
+    said = r"weights of .* \(huggingface.co cannot be reached: Network is unreachable\): check the network, or omit"
+    with pytest.raises(ModelError, match=said):
+        models.build(model, 2, "pretrained")
+    assert asked == [("huggingface.co", 443)]
+
+
+@pytest.mark.usefixtures("hub")
 @needs_hf
 def test_pretrained_weights_of_transformers_come_from_the_published_name(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = import_module("transformers").AutoModelForSequenceClassification
@@ -100,6 +127,7 @@ def test_pretrained_weights_of_transformers_come_from_the_published_name(monkeyp
         models.build("hf:llama-small", 2, "pretrained")
 
 
+@pytest.mark.usefixtures("hub")
 @needs_hf
 @pytest.mark.parametrize("error", FAILURES, ids=repr)
 def test_a_failed_download_of_transformers_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +139,7 @@ def test_a_failed_download_of_transformers_is_one_sentence(error: Exception, mon
         models.build("hf:distilbert", 2, "pretrained")
 
 
+@pytest.mark.usefixtures("hub")
 @needs_timm
 def test_pretrained_weights_of_timm_are_requested_with_a_new_head(monkeypatch: pytest.MonkeyPatch) -> None:
     timm = import_module("timm")
@@ -125,6 +154,7 @@ def test_pretrained_weights_of_timm_are_requested_with_a_new_head(monkeypatch: p
     assert asked == [("test_vit", True, 10)]
 
 
+@pytest.mark.usefixtures("hub")
 @needs_timm
 @pytest.mark.parametrize("error", FAILURES, ids=repr)
 def test_a_failed_download_of_timm_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:

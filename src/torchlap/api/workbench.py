@@ -138,12 +138,26 @@ def check_models(bench: Workbench, plan: Plan, hang_seconds: float, *, strict: b
                 request = Check(
                     model, asked, plan.weights, plan.data, only_rows, workload.seq, items=plan.items, unit=plan.unit
                 )
-                answers[workload] = worker.ask(request, Checked, limit)
+                answers[workload] = _with_loader(workload, worker.ask(request, Checked, limit), plan)
         except CellFailedError as failure:
             raise UsageError(_cannot_build(model, failure)) from None
         finally:
             worker.kill()
     return as_answered(plan, answers)
+
+
+def _with_loader(workload: Workload, answer: Checked, plan: Plan) -> Checked:
+    """The answer about a model, if what the recipes say about a loader applies to it.
+
+    Raises:
+        UsageError: for a model with a batch of its own.
+    """
+    recipes = {cell.recipe for group in plan.groups for cell in group.cells if cell.workload == workload}
+    if answer.rows is not None and not answer.has_loader and any(recipe.of_loader for recipe in recipes):
+        raise UsageError(
+            f"A loader works only with images and your own DataLoader: {workload.model} provides its own batch."
+        )
+    return answer
 
 
 def _to_check(bench: Workbench, plan: Plan) -> dict[str, list[Workload]]:

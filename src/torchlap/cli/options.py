@@ -138,8 +138,8 @@ Recipes = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="fp32, tf32, bf16 or fp16, joined by + with contiguous, channels_last, compile, fused. Separate several "
-        "recipes with commas, like fp32,bf16+channels_last.",
+        help="fp32, tf32, bf16 or fp16, joined by + with contiguous, channels_last, compile, graph, fused and others "
+        "(docs/recipes.md). Separate several recipes with commas, like fp32,bf16+channels_last.",
     ),
 ]
 DataOption = Annotated[Data, typer.Option("--data", help="The 1,000 bundled digits, all of MNIST, or random images.")]
@@ -241,6 +241,8 @@ def workload_options(
     precision_target: str = "2%",
     workers: int | None = None,
     seq: int | None = None,
+    items: int | None = None,
+    unit: str = "",
 ) -> "Options":
     """What to measure, from the words of the command line.
 
@@ -263,4 +265,6 @@ def workload_options(
         budget_seconds=words.parse_seconds(budget, "budget") if budget is not None else None,
         hang_seconds=words.parse_seconds(hang_limit, "time limit"),
         precision_target=words.parse_target(precision_target),
+        items=items,
+        unit=unit,
     )

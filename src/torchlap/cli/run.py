@@ -78,11 +78,12 @@ def run(
             hang_limit=hang_limit,
             precision_target=precision_target,
             workers=given.loader_workers(data_through, workers),
+            items=items,
+            unit=unit,
         )
         files = {"suite": suite, "out": out, "resume": resume}
         looks = {"verify": not no_verify, "explain": why is not False, "isolate": isolate}
-        counting = {"items": items, "unit": unit}
-        options = replace(options, **files, **looks, **counting, arms=parse_arms(arm or ()), against=against)
+        options = replace(options, **files, **looks, arms=parse_arms(arm or ()), against=against)
         extra = given.extra_columns(columns, output)
         if extra and why is False:
             raise UsageError("--columns utilization needs the analysis that --no-why skips: omit one of them.")

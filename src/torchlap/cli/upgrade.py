@@ -49,6 +49,8 @@ def upgrade(
     devices: given.Devices = "all",
     batch: given.Batch = None,
     seq: given.Seq = None,
+    items: given.Items = None,
+    unit: given.Unit = "",
     phase: given.Phases = None,
     recipe: given.Recipes = "fp32",
     precision_target: given.Target = "2%",
@@ -75,6 +77,8 @@ def upgrade(
             budget=budget,
             hang_limit=hang_limit,
             precision_target=precision_target,
+            items=items,
+            unit=unit,
         )
         options = replace(options, out=out)
         interrupt_on(signal.SIGTERM)

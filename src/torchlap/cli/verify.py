@@ -33,6 +33,8 @@ def verify(
     models: given.Models = None,
     devices: given.VerifyDevices = "all",
     batch: given.VerifyBatch = None,
+    items: given.Items = None,
+    unit: given.Unit = "",
     phase: given.Phases = None,
     recipe: given.Recipes = "fp32",
     data: given.DataOption = given.Data.mnist_1k,
@@ -65,6 +67,8 @@ def verify(
             weights=weights,
             budget=budget,
             hang_limit=hang_limit,
+            items=items,
+            unit=unit,
         )
         with spinner() as watch:
             result = check(options, suite=not no_suite, thorough=thorough, seed=seed, watch=watch)

@@ -284,6 +284,8 @@ def _advice(cell: CellResult, kind: Kind, breakdown: Breakdown, peaks: Peaks | N
         yield Advice(f"a larger batch gives each operator more work{own}", flag)
     if kind == "optimizer" and not recipe.fused:
         yield Advice("a fused optimizer updates all parameters in one kernel", _flag(recipe, fused=True))
+    if kind == "launch" and not recipe.graph and cell.cell.device.startswith("cuda"):
+        yield Advice("a captured step is launched in one call", _flag(recipe, graph=True))
     if kind in ("launch", "memory") and not recipe.compile:
         reason = (
             "compiling fuses operators, so fewer are launched"
@@ -300,7 +302,7 @@ def _advice(cell: CellResult, kind: Kind, breakdown: Breakdown, peaks: Peaks | N
 
 
 def _flag(recipe: Recipe, **changes: object) -> str:
-    return f"--recipe {replace(recipe, workers=None, **changes)}"
+    return f"--recipe {replace(recipe, workers=None, pinned=False, persistent=False, prefetch=None, **changes)}"
 
 
 def _half_suffices(cell: CellResult, breakdown: Breakdown) -> bool:

@@ -12,7 +12,7 @@ from torchlap.errors import UsageError
 from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.messages import Checked, Description
-from torchlap.schema.recipe import Recipe
+from torchlap.schema.recipe import WITH_GRAPHS, Recipe
 from torchlap.schema.suites import SIX, SUITES, Suite
 from torchlap.schema.workload import (
     Cell,
@@ -76,7 +76,7 @@ def plan_run(options: Options, description: Description) -> Plan:
     """
     suite = parse_suite(options.suite)
     models = options.models or suite.models
-    check_own_files(models, options.weights, options.recipes)
+    check_own_files(models, options.weights)
     for model in models:
         if not has_own_batch(model) and not is_timm(model):
             check_model(model, description.models)
@@ -199,21 +199,17 @@ def check_model(name: str, known: Sequence[str]) -> None:
     raise UsageError(f"Unknown torchvision model {name!r}: {hint}")
 
 
-def check_own_files(models: Sequence[str], weights: Weights, recipes: Sequence[Recipe]) -> None:
+def check_own_files(models: Sequence[str], weights: Weights) -> None:
     """Make sure that a user's own model is not given options that only torchvision's models have.
 
     Raises:
-        UsageError: for a name that is not printable, and for a loader or weights with an own model.
+        UsageError: for a name that is not printable, and for weights with a model that has its own.
     """
     for model in models:
         if not (model.isprintable() and len(model) <= LONGEST_NAME):
             raise UsageError(f"Invalid model name {model!a:.80}: use at most {LONGEST_NAME} printable characters.")
         if is_own_file(model) and weights != "random":
             raise UsageError(f"--weights does not apply to {model}, which creates its own weights: omit it.")
-        if has_own_batch(model) and any(recipe.workers is not None for recipe in recipes):
-            raise UsageError(
-                f"--data-through loader works only with torchvision and timm models: {model} provides its own batch."
-            )
 
 
 def check_counting(options: Options) -> None:
@@ -246,12 +242,13 @@ def groups(workloads: Sequence[Workload], recipes: Sequence[Recipe], devices: Se
     Raises:
         UsageError: for a device that supports none of the recipes, or for more than a run file can hold.
     """
-    ways = [(device, recipe) for device in devices for recipe in recipes if _supports(device, recipe)]
+    ways = [(device, recipe) for device in devices for recipe in recipes if not lacks(device, recipe)]
     left_out = [device for device in devices if device not in dict(ways)]
     if left_out:
+        recipe = recipes[0]
         raise UsageError(
-            f"TF32 exists only on NVIDIA GPUs, not on {left_out[0]}: add a recipe that works there, such as --recipe "
-            "fp32,tf32, or select only the GPU with --devices."
+            f"{lacks(left_out[0], recipe)}, not on {left_out[0]}: add a recipe that works there, such as --recipe "
+            f"fp32,{recipe}, or select only the GPU with --devices."
         )
     if len(workloads) > MOST_GROUPS or len(ways) > MOST_CELLS:
         raise UsageError(
@@ -277,15 +274,27 @@ def arm_groups(
         for group in groups(workloads, tuple(dict.fromkeys(chosen.values())), devices):
             workload = group.cells[0].workload
             for device in dict.fromkeys(cell.device for cell in group.cells):
-                cells = [Cell(workload, way, device, name) for name, way in chosen.items() if _supports(device, way)]
+                cells = [Cell(workload, way, device, name) for name, way in chosen.items() if not lacks(device, way)]
                 if len(cells) == len(arms):
                     found.append(Group(tuple(cells)))
     if not found:
-        raise UsageError("No device supports the recipe of every arm: TF32 exists only on NVIDIA GPUs.")
+        missing = next(
+            filter(None, (lacks(device, arm.recipe) for device in devices for arm in arms if arm.recipe)), ""
+        )
+        raise UsageError(f"No device supports the recipe of every arm: {missing}.")
     if len(found) > MOST_GROUPS:
         raise UsageError(f"{len(found)} comparisons are too many for one run: the limit is {MOST_GROUPS}.")
     return tuple(found)
 
 
-def _supports(device: str, recipe: Recipe) -> bool:
-    return recipe.precision != "tf32" or device.startswith("cuda")
+def lacks(device: str, recipe: Recipe) -> str:
+    """What a recipe needs that this kind of device never has, as the beginning of a sentence; empty if nothing."""
+    if recipe.graph and device in ("cpu", "mps"):
+        return "Steps can be captured only on GPUs with graphs, such as NVIDIA's"
+    needed = {
+        "TF32 exists": recipe.precision == "tf32",
+        "cuDNN exists": recipe.cudnn_benchmark,
+        "CUDA graphs exist": recipe.compile_mode in WITH_GRAPHS,
+    }
+    missing = [what for what, is_needed in needed.items() if is_needed and not device.startswith("cuda")]
+    return f"{missing[0]} only on NVIDIA GPUs" if missing else ""

@@ -15,7 +15,7 @@ from torchlap.measuring.plan import HANG_SECONDS
 from torchlap.measuring.schedule import Estimates, Pending, are_watched, next_up, pending, share
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
-from torchlap.runs.figures import Tally
+from torchlap.runs.figures import LEAST_LAPS, Tally
 from torchlap.schema.events import Event, RunFinished
 from torchlap.schema.machine import DeviceFacts
 from torchlap.schema.workload import Plan
@@ -25,6 +25,9 @@ __all__ = ["Session", "Status"]
 
 FIGURES_SHARE, SHARE_BEFORE_CHECKS = 0.85, 0.77
 """Of the budget, if only bottlenecks follow, and if accelerators' results are to be checked, too."""
+
+LATEST_SHARE = 0.9
+"""Of the budget: until then a group that has no figure yet may be started, at the cost of what follows."""
 
 FIRST_SECONDS, PAIRED_SECONDS = 1.0, 2.0
 """How long the quick cells of a group may lap at first, and then all its cells in turns: none takes much of the time
@@ -206,11 +209,22 @@ class Session:
         """Measure one group, within its share of what is left, its laps for `most_seconds`; its number."""
         candidates = self._pending(waiting, positions_of)
         chosen = next_up(candidates)
+        self._borrow(chosen)
         seconds = share(chosen, candidates, self._context.left())
-        if any(cell.recipe.compile for cell in self._context.plan.groups[chosen.number].cells):
+        positions, cells = positions_of(chosen.number), self._context.plan.groups[chosen.number].cells
+        if any(cells[position].recipe.compile for position in positions):
             most_seconds = inf  # another visit would have to compile again
-        self._measure_group(chosen.number, positions_of(chosen.number), seconds, most_seconds)
+        self._measure_group(chosen.number, positions, seconds, most_seconds)
         return chosen.number
+
+    def _borrow(self, chosen: Pending) -> None:
+        """Give a group that would get no figure in the time for figures some of the time after it."""
+        context = self._context
+        cells = self.tallies[chosen.number].group.cells
+        complete = all(len(self.tallies[chosen.number].laps(place)) >= LEAST_LAPS for place in range(len(cells)))
+        latest = context.started + LATEST_SHARE * context.plan.budget_seconds
+        if not complete and context.left() < chosen.least_seconds:
+            context.end = max(context.end, min(latest, context.clock() + chosen.least_seconds))
 
     def _pending(self, numbers: Sequence[int], positions_of: Callable[[int], Sequence[int]]) -> list[Pending]:
         groups, estimates = self._context.plan.groups, Estimates(self._context.ledger.steps)

@@ -50,6 +50,14 @@ class Watched(Struct, frozen=True, kw_only=True):
     input_wait_seconds: Seconds
 
 
+class Compiled(Struct, frozen=True, kw_only=True):
+    """What torch.compile made of a model: compiled parts, places where it gave up, and parts compiled again."""
+
+    graphs: Positive
+    breaks: Count
+    recompilations: Count
+
+
 class Preparation(Struct, frozen=True, kw_only=True):
     """How a cell was warmed up.
 
@@ -61,6 +69,8 @@ class Preparation(Struct, frozen=True, kw_only=True):
         fallbacks: the device's warnings that an operator runs on the CPU.
         watched: None where the device has nothing to wait for.
         prefetched: batches that a loader keeps ready, which fill up while other cells have their turns.
+        compiled: None without torch.compile.
+        capture_seconds: what recording the step as a graph took; None without that.
         compiled_ahead_seconds: the first step of a process before this one, which filled the compiler's cache on disk.
     """
 
@@ -80,6 +90,8 @@ class Preparation(Struct, frozen=True, kw_only=True):
     fallbacks: tuple[Text, ...] = ()
     watched: Watched | None = None
     prefetched: Count = 0
+    compiled: Compiled | None = None
+    capture_seconds: Seconds | None = None
     compiled_ahead_seconds: Seconds = 0.0
 
     @property

@@ -189,12 +189,14 @@ class Checked(Struct, frozen=True, tag="checked"):
 
     Attributes:
         rows: of its own batch; None if it is trained on torchlap's images.
+        has_loader: that batch comes from its own DataLoader.
         sha256: of the user's file.
         inputs: shape and type of each tensor of its own batch.
     """
 
     parameters: int
     rows: int | None = None
+    has_loader: bool = False
     unit: str = "images"
     sha256: str = ""
     inputs: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import fields
 
 from torchlap.errors import UsageError
 
@@ -13,6 +12,10 @@ MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 Workers = Annotated[int, Meta(ge=0, le=1024)]
 Some = Annotated[int, Meta(ge=1, le=1024)]
+
+
+WITH_GRAPHS = ("reduce-overhead", "max-autotune")
+"""Modes of torch.compile that add CUDA graphs."""
 
 
 class Recipe(Struct, frozen=True, omit_defaults=True):
@@ -45,6 +48,13 @@ class Recipe(Struct, frozen=True, omit_defaults=True):
     pinned: bool = False
     persistent: bool = False
     prefetch: Some | None = None
+
+    @property
+    def of_loader(self) -> tuple[str, ...]:
+        """The fields about a loader that are set."""
+        usual = Recipe()
+        names = ("workers", "pinned", "persistent", "prefetch")
+        return tuple(name for name in names if getattr(self, name) != getattr(usual, name))
 
     def __str__(self) -> str:
         """The words that `--recipe` takes, joined by plus signs."""
@@ -84,14 +94,6 @@ RECIPE_WORDS: dict[str, tuple[str, object]] = {
 VALUED_WORDS = {"compile": "compile_mode", "threads": "threads", "workers": "workers", "prefetch": "prefetch"}
 """Words that take a value after a colon, like `threads:4`: the field that it sets."""
 
-REQUIRES = {
-    "layout_opt_off": ("compile", "compile"),
-    "pinned": ("workers", "workers:N"),
-    "persistent": ("workers", "workers:N"),
-    "prefetch": ("workers", "workers:N"),
-}
-"""Fields that mean nothing without another one: its name, and the word that sets it."""
-
 
 def parse_recipe(text: str, workers: int | None = None) -> Recipe:
     """A recipe from its words, joined by plus signs, like `bf16+channels_last+fused` or `compile:max-autotune+graph`.
@@ -101,7 +103,7 @@ def parse_recipe(text: str, workers: int | None = None) -> Recipe:
         workers: DataLoader processes, if no word says how many; None keeps the data resident on the device.
 
     Raises:
-        UsageError: for an unknown word, two that exclude each other, or one that another one is missing for.
+        UsageError: for an unknown word, or words that exclude each other.
     """
     settings: dict[str, object] = {}
     words: dict[str, str] = {}
@@ -137,12 +139,12 @@ def _settings(word: str) -> dict[str, object]:
 
 
 def _check_together(text: str, recipe: Recipe) -> None:
-    """Check that words which need another one have it, and that no two contradict each other."""
-    usual = {field.name: field.default for field in fields(Recipe)}
-    for field, (needed, word) in REQUIRES.items():
-        if getattr(recipe, field) != usual[field] and getattr(recipe, needed) == usual[needed]:
-            raise UsageError(f"The recipe {text!r} has {field} without {word}: add it.")
+    """Check that no two words contradict each other, and that none means nothing without another."""
+    if recipe.layout_opt_off and not recipe.compile:
+        raise UsageError(f"The recipe {text!r} has layout_opt_off without compile: add it.")
     if recipe.fused and recipe.foreach:
         raise UsageError(f"The recipe {text!r} has both fused and foreach: an optimizer uses one of them.")
-    if (recipe.persistent or recipe.prefetch) and not recipe.workers:
+    if recipe.graph and recipe.compile_mode in WITH_GRAPHS:
+        raise UsageError(f"The recipe {text!r} captures graphs twice: use compile+graph, or compile:MODE alone.")
+    if recipe.workers == 0 and (recipe.persistent or recipe.prefetch):
         raise UsageError(f"The recipe {text!r} needs at least one process of the loader: use workers:1 or more.")

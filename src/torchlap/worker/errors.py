@@ -23,6 +23,7 @@ REFUSED_WORDS = (
     "not supported",
     "not implemented for",
     "not currently implemented",
+    "of supported devices",
 )
 
 

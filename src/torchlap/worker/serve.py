@@ -45,6 +45,7 @@ from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.check import check
+from torchlap.worker.cell.engaged import Compilations
 from torchlap.worker.cell.memory_format import choose_format
 from torchlap.worker.cell.models import known_models
 from torchlap.worker.cell.step import Step
@@ -167,7 +168,7 @@ class CellServer:
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough, limit_seconds=limit))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
-        bench = held.bench
+        bench, compilations = held.bench, Compilations()
 
         def timed(step: Step, steps: int) -> float:
             seconds = timing.lap(step, bench.synchronize, steps)
@@ -204,6 +205,8 @@ class CellServer:
             choices=(*bench.choices, choice.reason),
             watched=watched,
             prefetched=bench.prefetched,
+            compiled=compilations.counted(bench.cell.recipe),
+            capture_seconds=step.captured.seconds if step.captured else None,
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:

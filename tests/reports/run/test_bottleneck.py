@@ -33,7 +33,7 @@ def test_the_lines_of_a_cell_say_where_its_time_goes() -> None:
         ),
         "81 operators.",
         (
-            "10.0 GFLOP per step: 100 GFLOP/s, 50% of the measured peak. At least 261 MB per step: 2.61 GB/s, 26% of "
+            "10.0 GFLOP per step: 100 GFLOP/s, 0.50 of the measured peak. At least 261 MB per step: 2.61 GB/s, 0.26 of "
             "the copy bandwidth."
         ),
         "Peak memory: 3.00 GiB.",
@@ -50,8 +50,8 @@ def test_a_step_in_which_no_part_is_large_is_bound_by_the_host() -> None:
     idle = explained(0, operators=(OperatorCost(phase="forward", operator="mm", calls=1, flops=10**9, bytes=10**6),))
     first, *_ = lines_of(idle, reached("cpu"))
     assert first == (
-        "Bottleneck: host. No part takes 30% of the step; the rest is Python, waiting, or operators far below the "
-        "device's peaks. Shares of the step: optimizer 0.09, compute 0.05, input 0.01, launch 0.00, memory 0.00."
+        "Bottleneck: host. No part has a share of 0.3 of the step; the rest is Python, waiting, or operators far below "
+        "the device's peaks. Shares of the step: optimizer 0.09, compute 0.05, input 0.01, launch 0.00, memory 0.00."
     )
 
 

@@ -42,6 +42,7 @@ def _of_cell(cell: CellResult, cells: list[CellResult], run: Run) -> Iterable[Fi
     yield from training.no_loss(cell)
     yield from training.starved(cell)
     yield from training.launch_bound(cell)
+    yield from training.compiled_in_parts(cell)
     yield from training.small_batch(cell, cells)
 
 

@@ -113,6 +113,39 @@ def launch_bound(cell: CellResult) -> Iterable[Finding]:
         yield LAUNCH_BOUND.finding(str(cell.cell), evidence)
 
 
+IN_PARTS = Rule(
+    "TL223",
+    "note",
+    "compiled in parts",
+    "torch.compile gave up in the middle of the model (a graph break): between the parts, everything runs as without "
+    "it, so the gain is smaller than it could be.",
+    "TORCH_LOGS=graph_breaks names the lines: move printing, .item() and data-dependent branches out of forward.",
+)
+
+RECOMPILED = Rule(
+    "TL224",
+    "warning",
+    "recompiled while running",
+    "A part of the model was compiled more than once, because a shape or a value in it changed. Each new one takes "
+    "seconds, and after eight torch gives up.",
+    "TORCH_LOGS=recompiles names the reason: use batches of one size, or mark the dimension with "
+    "torch._dynamo.mark_dynamic.",
+)
+
+
+def compiled_in_parts(cell: CellResult) -> Iterable[Finding]:
+    """torch.compile left graph breaks, or compiled a part again."""
+    found = cell.prepared.compiled if cell.prepared else None
+    if found is None:
+        return
+    if found.breaks:
+        breaks = "1 graph break" if found.breaks == 1 else f"{found.breaks} graph breaks"
+        yield IN_PARTS.finding(str(cell.cell), f"{breaks}, {found.graphs} compiled parts")
+    if found.recompilations:
+        times = "once" if found.recompilations == 1 else f"{found.recompilations} times"
+        yield RECOMPILED.finding(str(cell.cell), f"recompiled {times} during the warm-up")
+
+
 SMALL_BATCH = Rule(
     "TL219",
     "note",

@@ -49,7 +49,7 @@ def _bottleneck(analysis: Bottleneck, reached: Peaks | None, precision: Precisio
         return f"Bottleneck: unknown, because the device's peak was not measured. Reason: {reason} {shares}"
     if analysis.kind == "host":
         rest = "the rest is Python, waiting, or operators far below the device's peaks"
-        return f"Bottleneck: host. No part takes {LEAST:.0%} of the step; {rest}. {shares}"
+        return f"Bottleneck: host. No part has a share of {LEAST:g} of the step; {rest}. {shares}"
     second = f", closely followed by {analysis.second}" if analysis.second else ""
     return f"Bottleneck: {analysis.kind}{second}. {shares}"
 
@@ -71,9 +71,11 @@ def _work(analysis: Bottleneck) -> Iterator[str]:
     if analysis.attention:
         kernels = ", ".join(f"{kernel} ({counted(calls, 'call')})" for kernel, calls in analysis.attention.items())
         yield f"Attention kernels: {kernels} per step."
-    of_peak = f", {analysis.utilization:.0%} of the measured peak" if analysis.utilization is not None else ""
+    of_peak = (
+        f", {significant(analysis.utilization, 2)} of the measured peak" if analysis.utilization is not None else ""
+    )
     of_copy = (
-        f", {analysis.bandwidth_utilization:.0%} of the copy bandwidth"
+        f", {significant(analysis.bandwidth_utilization, 2)} of the copy bandwidth"
         if analysis.bandwidth_utilization is not None
         else ""
     )

@@ -35,8 +35,8 @@ class Work(Struct, frozen=True):
 def break_down(bench: Bench, step: Step, request: Explain, report: Callable[[str], None]) -> Breakdown:
     """Analyze a step that is warm, within about the limit; at least three steps are run.
 
-    A part that fails is listed in `left_out`, and the other parts are still returned. The operators of a compiled step
-    are those of the step before compilation.
+    A part that fails is listed in `left_out`, and the other parts are still returned. The operators of a compiled or
+    captured step are those of the step before that.
     """
     begun = time.perf_counter()
     end = begun + request.limit_seconds
@@ -96,15 +96,15 @@ def _time_loaders(bench: Bench, end: float, report: Callable[[str], None], rates
 
 
 def _count_work(bench: Bench, step: Step) -> Work:
-    """Of one step; of a compiled one, the operators before it was compiled, and the kernels of attention after."""
+    """Of one step; of a compiled or captured one, the operators before that, and compiled kernels of attention."""
     plain = step
-    if bench.cell.recipe.compile:
-        plain = bench.step(bench.layout, compiled=False)
+    if bench.cell.recipe.compile or bench.cell.recipe.graph:
+        plain = bench.step(bench.layout, plain=True)
         plain.find_scale()
         plain()  # an optimizer's first step creates its state
     with Costs("input") as costs, AttentionKernels() as kernels:
         plain.phased(costs.end_phase)
-    if plain is not step:
+    if bench.cell.recipe.compile and step.captured is None:  # a replay calls no operator
         with AttentionKernels() as kernels:
             step()
     return Work(costs.counted(), kernels.calls)

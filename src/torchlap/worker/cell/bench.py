@@ -11,10 +11,12 @@ from torchlap.schema.workload import DataName
 from torchlap.worker import devices
 from torchlap.worker.cell.check import check_rows, counted
 from torchlap.worker.cell.data import digits
+from torchlap.worker.cell.engaged import set_cudnn_benchmark
 from torchlap.worker.cell.models import build
 from torchlap.worker.cell.sources import (
     CHANNELS,
     IMAGE_DIMENSIONS,
+    PINNED,
     Fixed,
     Loaded,
     MakeSource,
@@ -22,9 +24,11 @@ from torchlap.worker.cell.sources import (
     Pictures,
     Resident,
     Source,
+    as_the_recipe_says,
     picture_loader,
 )
 from torchlap.worker.cell.step import Step
+from torchlap.worker.errors import RefusedError
 
 SEED = 1
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -49,16 +53,20 @@ class Bench:
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
         torch.manual_seed(SEED)
+        own = recipe.threads
+        self._threads = own or request.threads
         self.choices = [
-            devices.set_threads(request.threads, request.threads_reason),
+            devices.set_threads(self._threads, "the recipe" if own else request.threads_reason),
             devices.set_precision(recipe.precision, self.device),
         ]
         if self.device.type == "cpu":
             self.choices.append(devices.keep_freed_memory())
+        set_cudnn_benchmark(recipe, self.device)
         asked = workload.asked or workload.batch
         subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
         self._subject = counted(workload.model, subject, request.items, request.unit)
         check_rows(self._subject, workload)
+        self._apply_loader_words()
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
@@ -71,6 +79,25 @@ class Bench:
         """Make the cell's settings the current ones, after another cell of the same worker had its own."""
         devices.select(self.cell.device)
         devices.set_precision(self.cell.recipe.precision, self.device)
+        set_cudnn_benchmark(self.cell.recipe, self.device)
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+
+    def _apply_loader_words(self) -> None:
+        """Make a user's own loader as the recipe says.
+
+        Raises:
+            RefusedError: for words that have no effect, because there is no loader or no device for them.
+        """
+        recipe, subject = self.cell.recipe, self._subject
+        if recipe.pinned and self.device.type not in PINNED:
+            raise RefusedError(f"pinned has no effect on {self.device.type}: omit the recipe term there.")
+        if subject.loader is not None:
+            self._subject = replace(subject, loader=as_the_recipe_says(subject.loader, recipe))
+        elif recipe.of_loader and (subject.batch is not None or recipe.workers is None):
+            word = recipe.of_loader[0]
+            advice = "omit it" if subject.batch is not None else "add workers:N"
+            raise RefusedError(f"The recipe term {word} needs a loader, and there is none: {advice}.")
 
     def _sources(self, data: DataName) -> tuple[MakeSource, tuple[int, ...]]:
         """How to make a source of batches, and the shape of the inputs at the cell's batch size."""
@@ -95,6 +122,7 @@ class Bench:
         """Digits resized to the model's input: resident on the device, or through a DataLoader."""
         images, labels = digits(data)
         batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
+        prefetch = self.cell.recipe.prefetch
         shape = (batch, CHANNELS, size, size)
         if workers is None:
             return lambda rows, layout: Resident((images, labels), size, rows, device, layout), shape
@@ -102,7 +130,7 @@ class Bench:
         pictures = self._pictures = Pictures(images.repeat(repeats, 1, 1), labels.repeat(repeats), size)
 
         def loaded(rows: int, layout: torch.memory_format) -> Source:
-            loader = picture_loader(pictures, rows, workers, device)
+            loader = picture_loader(pictures, rows, workers, device, prefetch)
             return Loaded(loader, loader.batch_size or rows, device, layout)
 
         return loaded, shape
@@ -125,7 +153,8 @@ class Bench:
         if loader is None:
             if self._pictures is None:
                 raise ValueError(f"{self.cell} has no loader")
-            loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device)
+            prefetch = self.cell.recipe.prefetch
+            loader = picture_loader(self._pictures, self.cell.workload.batch, workers, self.device, prefetch)
         return Loaded(loader, self._loader_rows, self.device, FORMATS[self.layout], self._subject.pair)
 
     @property
@@ -145,14 +174,14 @@ class Bench:
         if loader is not None:
             return loader.num_workers * (loader.prefetch_factor or 0)
         workers = self.cell.recipe.workers or 0
-        return workers * PREFETCH_FACTOR
+        return workers * (self.cell.recipe.prefetch or PREFETCH_FACTOR)
 
     def step(
         self,
         memory_format: MemoryFormat,
         batch: int | None = None,
         *,
-        compiled: bool | None = None,
+        plain: bool = False,
         same_batch: bool = False,
     ) -> Step:
         """A step of the model with a fresh optimizer.
@@ -160,7 +189,7 @@ class Bench:
         Args:
             memory_format: of the module and its images.
             batch: items a step; by default the cell's.
-            compiled: by default as the recipe says.
+            plain: without what the recipe says about compiling and capturing it.
             same_batch: use the same data in every such step, whatever the user's loader returns.
         """
         layout = FORMATS[memory_format]
@@ -169,7 +198,9 @@ class Bench:
             source: Source = Fixed(self._kept_batch, self.device, layout)
         else:
             source = self._make_source(batch or self.cell.workload.batch, layout)
-        recipe = self.cell.recipe if compiled is None else replace(self.cell.recipe, compile=compiled)
+        recipe = self.cell.recipe
+        if plain:
+            recipe = replace(recipe, compile=False, graph=False, compile_mode="default", layout_opt_off=False)
         return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
 
     @property

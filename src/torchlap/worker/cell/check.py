@@ -36,6 +36,7 @@ def check(request: Check) -> Checked:
     return Checked(
         parameters=parameters(subject.module),
         rows=rows,
+        has_loader=subject.loader is not None,
         unit=subject.unit,
         sha256=own_file.content_hash(model) if is_own_file(model) else "",
         inputs=_shapes(subject),

@@ -12,6 +12,7 @@ from torch import nn
 
 from torchlap.schema.workload import Weights
 from torchlap.worker.cell.calls import by_name, loss_of
+from torchlap.worker.cell.hub import check_reachable
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, cannot_load, first_line
 
@@ -156,6 +157,8 @@ def _module(
         if name in KNOWN and name not in PUBLISHED:
             raise ModelError(f"hf:{name} has no published weights: omit --weights pretrained.")
         try:
+            if not Path(source).is_dir():
+                check_reachable(source)
             with warnings.catch_warnings():  # that the new head is random
                 warnings.simplefilter("ignore")
                 module = made.from_pretrained(source, config=configuration, ignore_mismatched_sizes=True)

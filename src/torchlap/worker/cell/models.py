@@ -12,6 +12,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchlap.schema.workload import Weights, is_hugging_face, is_own_file, is_timm
 from torchlap.worker import devices
 from torchlap.worker.cell import hugging_face, own_file
+from torchlap.worker.cell.hub import check_reachable
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, cannot_load, first_line
 
@@ -58,7 +59,10 @@ def _timm(model: str, weights: Weights, device: torch.device) -> Subject:
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:3])
         hint = f"similar names are {near}" if near else "timm.list_models() lists all names"
         raise ModelError(f"timm has no model {name!r}: {hint}.")
+    source = (timm.get_pretrained_cfg(name).hf_hub_id or "") if weights == "pretrained" else ""
     try:
+        if source:
+            check_reachable(source)
         with devices.initialization(device):
             module: nn.Module = timm.create_model(name, pretrained=weights == "pretrained", num_classes=CLASSES)
     except Exception as error:  # noqa: BLE001  a download fails in many ways, also with errors of its HTTP library

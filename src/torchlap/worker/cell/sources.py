@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils import _pytree
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision import transforms
 
+from torchlap.schema.recipe import Recipe
 from torchlap.worker.cell.calls import rows_of, split
 from torchlap.worker.cell.returned import pair_of
-from torchlap.worker.errors import DataError
+from torchlap.worker.errors import DataError, RefusedError
 
 MEAN, DEVIATION = 0.1307, 0.3081
 """Of MNIST's training pixels on the scale 0 to 1, the usual normalization."""
@@ -98,16 +99,48 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self._transform(self._images[index]), int(self._labels[index])
 
 
-def picture_loader(pictures: Pictures, batch: int, workers: int, device: torch.device) -> DataLoader[Any]:
-    """A shuffled loader whose worker processes resize with PIL."""
+PINNED = ("cuda", "xpu")
+"""Kinds of devices to which page-locked memory is copied faster."""
+
+
+def as_the_recipe_says(loader: DataLoader[Any], recipe: Recipe) -> DataLoader[Any]:
+    """A user's own loader, or one like it with the processes and the memory that the recipe names."""
+    if not recipe.of_loader:
+        return loader
+    workers = loader.num_workers if recipe.workers is None else recipe.workers
+    if workers == 0 and (recipe.persistent or recipe.prefetch):
+        raise RefusedError("The loader has no processes, so persistent and prefetch have no effect: add workers:N.")
+    batches: dict[str, Any] = {"batch_sampler": loader.batch_sampler}
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
+        batches = {"batch_size": loader.batch_size, "drop_last": loader.drop_last}
+    return DataLoader(
+        loader.dataset,
+        **batches,
+        num_workers=workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory or recipe.pinned,
+        timeout=loader.timeout if workers else 0,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context if workers else None,
+        generator=loader.generator,
+        prefetch_factor=(recipe.prefetch or loader.prefetch_factor) if workers else None,
+        persistent_workers=bool(workers) and (loader.persistent_workers or recipe.persistent),
+    )
+
+
+def picture_loader(
+    pictures: Pictures, batch: int, workers: int, device: torch.device, prefetch: int | None = None
+) -> DataLoader[Any]:
+    """A shuffled loader whose worker processes resize with PIL; pinned and persistent where that has an effect."""
     return DataLoader(
         pictures,
         batch_size=min(batch, len(pictures)),
         shuffle=True,
         drop_last=True,
         num_workers=workers,
-        pin_memory=device.type in ("cuda", "xpu"),
+        pin_memory=device.type in PINNED,
         persistent_workers=workers > 0,
+        prefetch_factor=prefetch if workers else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from typing import Any
 
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import StepPhase
+from torchlap.worker.cell.captured import Captured, make_capturable
+from torchlap.worker.cell.engaged import autocast, compiled
 from torchlap.worker.cell.sources import Source
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
@@ -18,7 +19,6 @@ from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
 LEARNING_RATE = 1e-4
 """At 1e-3 alexnet and squeezenet1_0 do not start to learn from random weights; the speed is the same."""
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MOST_SCALINGS, SCALE_MARGIN = 20, 16.0
 """Loss scaling starts at 65,536 and is halved each time."""
 
@@ -43,11 +43,8 @@ class Step:
 
     def __init__(self, subject: Subject, source: Source, recipe: Recipe, device: torch.device, phase: str) -> None:
         self._source, self._loss_function = source, subject.loss
-        self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-        if recipe.precision in AUTOCAST:
-            dtype = AUTOCAST[recipe.precision]
-            self._autocast = lambda: torch.autocast(device.type, dtype=dtype)
-        self._model = torch.compile(subject.module) if recipe.compile else subject.module
+        self._autocast = autocast(recipe.precision, device)
+        self._model = compiled(subject.module, recipe, device) if recipe.compile else subject.module
         self.trains = phase == "train"
         self.input_wait_seconds = 0.0
         self._loss = torch.zeros(())
@@ -63,6 +60,25 @@ class Step:
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
             self._prepare_training(recipe)
+        self._update_apart = self._scaler is not None and not recipe.fused
+        """The update is not captured: torch asks the device whether gradients are finite before it."""
+        self.captured = self._capture(device, varies=self._items is not None) if recipe.graph else None
+
+    def _capture(self, device: torch.device, *, varies: bool) -> Captured:
+        """The step, to be recorded as a graph.
+
+        Raises:
+            RefusedError: when its batches, its optimizer or its device do not allow that.
+        """
+        if varies:
+            raise RefusedError("A graph needs batches of one size, but the loader's vary: omit the recipe term graph.")
+        if self.trains and self._own_step is None:
+            make_capturable(self._optimizer, scheduled=self._scheduler is not None)
+
+        def run(inputs: Values, targets: Values) -> Values:
+            return self._work(inputs, targets, _ignore_phases, update=not self._update_apart)
+
+        return Captured(run, device)
 
     def _prepare_training(self, recipe: Recipe) -> None:
         """Make the optimizer and the scheduler.
@@ -77,12 +93,19 @@ class Step:
             raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
         if self._own_step and recipe.precision == "fp16":
             raise RefusedError("fp16 needs loss scaling, which torchlap cannot add to your own step: use bf16 or fp32.")
-        if (self._own_step or subject.optimizer) and recipe.fused:
+        word = "fused" if recipe.fused else "foreach"
+        if (self._own_step or subject.optimizer) and (recipe.fused or recipe.foreach):
             raise RefusedError(
-                "The recipe term fused sets Adam, but the file sets its own optimizer: use fused=True there."
+                f"The recipe term {word} sets Adam, but the file sets its own optimizer: use {word}=True there."
             )
         if subject.optimizer is None:
-            self._optimizer: Any = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=recipe.fused or None)
+            self._optimizer: Any = torch.optim.Adam(
+                parameters,
+                lr=LEARNING_RATE,
+                fused=recipe.fused or None,
+                foreach=recipe.foreach or None,
+                capturable=recipe.graph,
+            )
         else:
             self._optimizer = subject.optimizer(parameters)
         if subject.scheduler is not None:
@@ -100,17 +123,33 @@ class Step:
         mark("transfer")
         if self._items is not None:
             self._items.append(self._subject.items_of(inputs, targets) or 0)
-        if self.trains and self._own_step:
-            self._train_by_own_step(inputs, targets, mark)
-        elif self.trains:
-            self._train(inputs, targets, mark)
+        result = self._captured_work(inputs, targets, mark) if self.captured else self._work(inputs, targets, mark)
+        if self.trains:
+            self._loss = result
         else:
-            self._targets = targets
-            with torch.inference_mode(), self._autocast():
-                self._outputs = self._call(self._model, inputs)
-            mark("forward")
+            self._outputs, self._targets = result, targets
 
-    def _train(self, inputs: Values, targets: Values, mark: Mark) -> None:
+    def _captured_work(self, inputs: Values, targets: Values, mark: Mark) -> Values:
+        """The step as a graph, whose phases cannot be separated: all of it counts as forward."""
+        result = self.captured(inputs, targets)  # type: ignore[misc]  # asked by the caller
+        mark("forward")
+        if self.trains:
+            mark("backward")
+            if self._update_apart:
+                self._optimize()
+            self._schedule()
+            mark("optimizer")
+        return result
+
+    def _work(self, inputs: Values, targets: Values, mark: Mark, *, update: bool = True) -> Values:
+        """Enqueue what a step does with its batch; returns the loss, or in evaluation the outputs."""
+        if not self.trains:
+            with torch.inference_mode(), self._autocast():
+                outputs = self._call(self._model, inputs)
+            mark("forward")
+            return outputs
+        if self._own_step:
+            return self._train_by_own_step(inputs, targets, mark)
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self._loss_function(self._call(self._model, inputs), targets)
@@ -119,20 +158,23 @@ class Step:
         mark("forward")
         torch.autograd.backward(loss if self._scaler is None else self._scaler.scale(loss))
         mark("backward")
-        self.update()
+        if update:
+            self._optimize()
+            if self.captured is None:
+                self._schedule()
         mark("optimizer")
-        self._loss = loss.detach()
+        return loss.detach()
 
-    def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> None:
+    def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
         """The user's own step, whose phases cannot be separated: all of it counts as forward."""
         with self._autocast():
-            loss = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
+            loss: Tensor = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
         if not self._loss_is_checked:
             self._check(loss)
         mark("forward")
         mark("backward")
         mark("optimizer")
-        self._loss = loss.detach()
+        return loss.detach()
 
     def items_of_lap(self, steps: int) -> int | None:
         """The items of the last `steps` steps; None if that is steps x batch."""
@@ -161,8 +203,11 @@ class Step:
 
     def update(self) -> None:
         """Enqueue only the optimizer's part of a step, with the gradients as they are."""
-        if self._own_step:
-            return
+        if self._own_step is None:
+            self._optimize()
+            self._schedule()
+
+    def _optimize(self) -> None:
         if self._subject.clip is not None:
             if self._scaler is not None:
                 self._scaler.unscale_(self._optimizer)
@@ -172,6 +217,8 @@ class Step:
         else:  # skips the step if gradients are not finite
             self._scaler.step(self._optimizer)
             self._scaler.update()
+
+    def _schedule(self) -> None:
         if self._scheduler is not None:
             self._scheduler.step()
 

@@ -24,7 +24,7 @@ from torchlap.worker.numerics.tracker import Tracker
 from torchlap.worker.numerics.transfers import check_transfers
 from torchlap.worker.numerics.whole_step import (
     State,
-    check_compiled,
+    check_whole,
     eager,
     fresh_step,
     has_compiled_parts,
@@ -38,14 +38,15 @@ MOST_UNCHECKED = 20
 def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Numerics:
     """Check one step of a cell; afterwards its model is as it was before.
 
-    A compiled step has no operators that could be checked one by one. It is compared as a whole with the same step
-    without compilation, and may differ from it as much as that step does from itself with perturbed parameters.
+    A compiled or captured step has no operators that could be checked one by one. It is compared as a whole with the
+    same step without that, and may differ from it as much as that step does from itself with perturbed parameters.
     """
     begun = time.perf_counter()
     devices.keep_freed_memory()  # the references are large, and many
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
-    check = _compiled if bench.cell.recipe.compile else _operators
+    recipe = bench.cell.recipe
+    check = _whole if recipe.compile or recipe.graph else _operators
     fields, spread, spread_of = check(bench, untouched, request, report)
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
@@ -54,12 +55,12 @@ def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Nume
     return Numerics(**fields, spread=spread, spread_of=spread_of, seconds=time.perf_counter() - begun)
 
 
-def _compiled(
-    bench: Bench, untouched: State, _: Verify, report: Callable[[str], None]
+def _whole(
+    bench: Bench, untouched: State, request: Verify, report: Callable[[str], None]
 ) -> tuple[dict[str, Any], float, str]:
-    """Fields of `Numerics` for a compiled step, how much it differs from itself, and where."""
-    fields = check_compiled(bench, untouched, report)
-    first = dict(results_of(bench, fresh_step(bench, untouched, compiled=True)))
+    """Fields of `Numerics` for a compiled or captured step, how much it differs from itself, and where."""
+    fields = check_whole(bench, untouched, report, request.limit_seconds)
+    first = dict(results_of(bench, fresh_step(bench, untouched, plain=False)))
     report("running the same step twice")
     spread, spread_of, faults = repeated(bench, untouched, first, nullcontext())
     fields["faults"] += tuple(faults)
@@ -80,7 +81,7 @@ def _operators(
         where=tracker.where,
         beat=beat,
     )
-    step = fresh_step(bench, untouched, compiled=False)
+    step = fresh_step(bench, untouched, plain=True)
     functions = Functions(tracker.where)
     with eager(), tracker, functions, shadow:
         step()
@@ -89,8 +90,8 @@ def _operators(
     follow: AbstractContextManager[Any] = shadow.again()
     in_parts: tuple[NumericsFault, ...] = ()
     if has_compiled_parts(bench.module):  # its operators were checked without compilation
-        in_parts = check_compiled(bench, untouched, report)["faults"]
-        first, follow = dict(results_of(bench, fresh_step(bench, untouched, compiled=False))), nullcontext()
+        in_parts = check_whole(bench, untouched, report, 0.0)["faults"]
+        first, follow = dict(results_of(bench, fresh_step(bench, untouched, plain=True))), nullcontext()
     report("running the same step twice")
     with tracker:
         spread, spread_of, differing = repeated(bench, untouched, first, follow)

@@ -1,9 +1,10 @@
-"""A step as a whole: compiled against not compiled, and the same step again.
+"""A step as a whole: compiled or captured against neither, after one update and after five; and the same step again.
 
 Rounding grows through a network, so that a step may differ from itself in another order of its sums by far more than an
 operator may. How far is measured: by the same step with parameters that are perturbed by units of rounding.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any
@@ -27,14 +28,17 @@ UNIT = {"bf16": UNIT_16_BIT[torch.bfloat16], "fp16": UNIT_16_BIT[torch.float16],
 
 State = dict[str, Tensor]
 Results = dict[str, Tensor]
-"""Of a step: its loss, and the gradient of each parameter, by name."""
+"""Of a step: its loss, and each parameter's gradient, by name; after some updates, the change of each parameter."""
+
+UPDATES = 5
+"""A captured step is recorded at the third call, and faults of a replay show later still."""
 
 
-def fresh_step(bench: Bench, untouched: State, *, compiled: bool) -> Step:
+def fresh_step(bench: Bench, untouched: State, *, plain: bool) -> Step:
     """The cell's first step again: with the same weights, data and random numbers."""
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
-    step = bench.step(bench.layout, compiled=compiled, same_batch=True)
+    step = bench.step(bench.layout, plain=plain, same_batch=True)
     if bench.cell.recipe.precision == "fp16":
         step.find_scale()
         bench.module.load_state_dict(untouched)
@@ -65,10 +69,9 @@ def repeated(
         The largest relative difference from its first run and that tensor's name, 0 if identical; and faults, where a
         difference is larger than another order of the sums explains.
     """
-    compiled = bench.cell.recipe.compile
     spread, spread_of = 0.0, ""
     differing: dict[str, Deviation] = {}
-    step = fresh_step(bench, untouched, compiled=compiled)
+    step = fresh_step(bench, untouched, plain=False)
     with follow:
         step()
     for name, value in results_of(bench, step, ran=True):
@@ -105,17 +108,25 @@ def has_compiled_parts(module: nn.Module) -> bool:
     )
 
 
-def check_compiled(bench: Bench, untouched: State, report: Callable[[str], None]) -> dict[str, Any]:
-    """Fields of `Numerics`, from the step, all or part of which is compiled, and the same step without compilation."""
+def check_whole(bench: Bench, untouched: State, report: Callable[[str], None], limit_seconds: float) -> dict[str, Any]:
+    """Fields of `Numerics`, from the step as its recipe says, and the same step neither compiled nor captured.
+
+    Updates after the first are left out if they would take longer than the limit.
+    """
     torch._inductor.config.fallback_random = True  # noqa: SLF001  no public name; the same draws as without compilation
-    report("checking the compiled step")
+    report("checking the step as a whole")
     with eager():
-        step = fresh_step(bench, untouched, compiled=False)
-        plain = {name: value.cpu().double() for name, value in results_of(bench, step)}
-        own = _own_deviations(bench, untouched, plain)
-    report("compiling")
+        step = fresh_step(bench, untouched, plain=True)
+        begun = time.perf_counter()
+        first = host(results_of(bench, step))
+        in_time = (time.perf_counter() - begun) * (1 + PERTURBATIONS) * UPDATES < limit_seconds
+        updates = UPDATES if in_time and step.trains else 1
+        step = fresh_step(bench, untouched, plain=True)
+        plain = first if updates == 1 else host(results_after(bench, step, updates))
+        own = _own_deviations(bench, untouched, plain, updates)
+    report("compiling" if bench.cell.recipe.compile else "capturing")
     faults, closest = [], 0.0
-    for name, value in results_of(bench, fresh_step(bench, untouched, compiled=bench.cell.recipe.compile)):
+    for name, value in results_after(bench, fresh_step(bench, untouched, plain=False), updates):
         limit = allowed(own[name].error, value.numel())
         finite = bool(torch.isfinite(value).all()) or not bool(torch.isfinite(plain[name]).all())
         deviation = deviation_of(value.cpu(), plain[name]) if finite else NOT_FINITE
@@ -123,19 +134,44 @@ def check_compiled(bench: Bench, untouched: State, report: Callable[[str], None]
             closest = max(closest, deviation.error / limit)
             continue
         kind: FaultKind = "wrong" if finite else "not_finite"
-        where = Where("compiled", name)
-        faults.append(fault_of(kind, where, "the compiled step", value, deviation=deviation, limit=limit))
-    return {"operators": len(plain), "closest": closest, "faults": tuple(faults)[:MOST_FAULTS], "whole": True}
+        where = Where("compiled" if bench.cell.recipe.compile else "captured", name)
+        faults.append(fault_of(kind, where, f"the {where.phase} step", value, deviation=deviation, limit=limit))
+    left_out = () if in_time else (f"updates 2 to {UPDATES}: more time (--budget)",)
+    return {
+        "operators": len(plain),
+        "closest": closest,
+        "faults": tuple(faults)[:MOST_FAULTS],
+        "unchecked": left_out,
+        "whole": True,
+    }
 
 
-def _own_deviations(bench: Bench, untouched: State, plain: State) -> dict[str, Deviation]:
+def host(results: Iterator[tuple[str, Tensor]]) -> State:
+    """Results in float64, in the host's memory."""
+    return {name: value.cpu().double() for name, value in results}
+
+
+def results_after(bench: Bench, step: Step, updates: int) -> Iterator[tuple[str, Tensor]]:
+    """The results of a step, and of more than one the change of each parameter."""
+    before = {name: parameter.detach().clone() for name, parameter in bench.module.named_parameters()}
+    yield from results_of(bench, step)
+    if updates == 1:
+        return
+    for _ in range(updates - 1):
+        step()
+    for name, parameter in bench.module.named_parameters():
+        if parameter.grad is not None:
+            yield f"{updates} updates of {name}", parameter.detach() - before[name]
+
+
+def _own_deviations(bench: Bench, untouched: State, plain: State, updates: int = 1) -> dict[str, Deviation]:
     """How much results of the step without compilation differ from `plain` with perturbed parameters."""
     size = UNIT.get(bench.cell.recipe.precision, PERTURBATION_UNITS * SINGLE)
     own = dict.fromkeys(plain, EXACT)
     for seed in range(PERTURBATIONS):
-        step = fresh_step(bench, untouched, compiled=False)
+        step = fresh_step(bench, untouched, plain=True)
         _perturb(bench, size, seed)
-        for name, value in results_of(bench, step):
+        for name, value in results_after(bench, step, updates):
             if name in plain:
                 deviation = deviation_of(value.cpu(), plain[name])
                 own[name] = max(own[name], deviation, key=lambda each: each.error)
