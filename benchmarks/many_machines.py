@@ -10,6 +10,7 @@ Prints the seconds, the peak memory of all processes together, the size of the s
 
 import argparse
 import random
+import resource
 import sys
 import time
 from pathlib import Path
@@ -129,8 +130,8 @@ def write(folder: Path, files: int, models: int) -> int:
     return size
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Seconds, and the most GiB that the command and its processes had together, from samples."""
+def timed(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds, and the most GiB that the command and its processes had together, from samples."""
     begun, most = time.perf_counter(), 0
     process = psutil.Popen(command)
     while process.poll() is None:
@@ -138,7 +139,8 @@ def timed(command: list[str]) -> tuple[float, float]:
         time.sleep(SAMPLE_SECONDS)
     if process.returncode:
         sys.exit(process.returncode)
-    return time.perf_counter() - begun, most / (1 << 30)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - begun, used.ru_utime + used.ru_stime, most / (1 << 30)
 
 
 def _resident(process: psutil.Popen) -> int:
@@ -165,10 +167,10 @@ def main() -> None:
         runs.mkdir(parents=True, exist_ok=True)
         size = write(runs, given.files, given.models)
         print(f"{given.files} files, {size / 1e6:.0f} MB", flush=True)
-        seconds, memory = timed([sys.executable, "-m", "torchlap", "collect", str(runs), "--site", str(site)])
+        seconds, cpu, memory = timed([sys.executable, "-m", "torchlap", "collect", str(runs), "--site", str(site)])
         written = [path.stat().st_size for path in site.rglob("*") if path.is_file()]
         index = (site / "index.html").stat().st_size
-        print(f"torchlap collect --site: {seconds:.1f} s, {memory:.2f} GiB at most")
+        print(f"torchlap collect --site: {seconds:.1f} s, {cpu:.1f} s of CPU time, {memory:.2f} GiB at most")
         print(f"the site: {len(written)} files, {sum(written) / 1e6:.0f} MB; index.html {index / 1e6:.1f} MB")
 
 

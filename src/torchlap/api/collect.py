@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -68,8 +69,13 @@ def _read_all(root: Path, files: Sequence[str], processes: int) -> list[Submissi
     read = partial(_read, root)
     if wanted == 1 or len(files) < WORTH_PROCESSES:
         return [read(file) for file in files]
-    with ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(read, files, chunksize=CHUNK))
+    try:
+        with ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return list(pool.map(read, files, chunksize=CHUNK))
+    except BrokenProcessPool:
+        raise RunFileError(
+            "A process that reads run files was stopped, perhaps for lack of memory: free some."
+        ) from None
 
 
 def _read(root: Path, file: str) -> Submission:

@@ -40,7 +40,7 @@ def collect(
     author: Author = "",
 ) -> None:
     """Put many machines' run files together: check them, mark outliers and reproductions, and make a site."""
-    from torchlap.api import collect as api
+    from torchlap.api.collect import collect as read_all
 
     with errors_in_one_sentence():
         if check and (site or parquet):
@@ -53,7 +53,7 @@ def collect(
             _check_site(site)
         if parquet is not None:
             check_target(parquet)
-        collection = api.collect(folder, processes=0, warn=say)
+        collection = read_all(folder, processes=0, warn=say)
         if site is not None:
             _write_site(site, collection)
         if parquet is not None:
