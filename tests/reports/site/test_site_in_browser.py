@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from reports.chromium import opened
+from reports.chromium import CONTRAST, opened
 from reports.site.test_pages import EVIL, bundled, hostile, pages
 
 pytestmark = pytest.mark.long
@@ -41,6 +41,14 @@ def test_a_page_loads_without_messages_or_requests_and_never_scrolls_sideways(
     assert [line for line in messages if not line.startswith("data:,")] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.title() != "run"
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("pattern", ["real/index.html", "real/about.html", "real/chips/*", "real/machines/*"])
+def test_every_text_has_enough_contrast(browser: Browser, folder: Path, pattern: str, scheme: str) -> None:
+    page, _ = opened(browser, named(folder, pattern), scheme=scheme)
+    assert page.evaluate(CONTRAST) == []
     page.close()
 
 
