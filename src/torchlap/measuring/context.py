@@ -166,7 +166,7 @@ class Context:
 
     def fail(self, group: int, cell: int, kind: FailureKind, reason: str, detail: str = "") -> None:
         """Record why a cell has no figure."""
-        estimate = self.ledger.estimate(self.plan.groups[group].cells[cell])
+        estimate = self.ledger.estimate(self.ledger.tallies[group].group.cells[cell])
         self.emit(
             Failure(
                 group=group,

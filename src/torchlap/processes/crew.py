@@ -43,6 +43,11 @@ class Crew:
         return Crew(self._launcher, self._arms)
 
     @property
+    def isolates(self) -> bool:
+        """Whether every cell has a worker of its own."""
+        return self._isolate
+
+    @property
     def start_up_seconds(self) -> float:
         """What starting workers took, in all arms."""
         return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})

@@ -20,6 +20,7 @@ from torchlap.schema.messages import (
     Describe,
     Explain,
     Failed,
+    Follow,
     Hello,
     MeasurePeaks,
     Progress,
@@ -46,6 +47,7 @@ DOING: dict[type[Request], str] = {
     RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
+    Follow: "following the loss",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

@@ -1,6 +1,6 @@
 """The page of a finding: what it means, why it matters, how to fix it. The pages of docs/findings are these."""
 
-from torchlap.judge import collection, machine, measurement, numerics, script
+from torchlap.judge import collection, machine, measurement, numerics, script, tuning
 from torchlap.judge.findings import Rule
 
 CATALOGUE = (
@@ -8,6 +8,7 @@ CATALOGUE = (
     *measurement.CATALOGUE,
     *numerics.CATALOGUE,
     *script.CATALOGUE,
+    *tuning.CATALOGUE,
     *collection.CATALOGUE,
 )
 

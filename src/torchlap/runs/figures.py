@@ -25,6 +25,7 @@ from torchlap.schema.events import (
     Watched,
 )
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.tuning import CandidateAdded, CodeRun, Trajectory, TrajectoryFollowed
 from torchlap.schema.workload import Cell, Group
 from torchlap.stats import Interval, Ratio, lap_interval, mean_interval, turn_interval
 
@@ -100,6 +101,10 @@ class Tally:
 
     def __init__(self, group: Group) -> None:
         self.group = group
+        self.candidates: dict[int, CandidateAdded] = {}
+        """Cells that joined the group after it was planned, by their number."""
+        self.trajectories: dict[int, list[Trajectory]] = {}
+        self.codes: dict[int, CodeRun] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -136,6 +141,18 @@ class Tally:
             case GroupFinished(reason=reason):
                 self.stopped = reason
             case _:
+                self._add_of_tuning(event)
+
+    def _add_of_tuning(self, event: Event) -> None:
+        match event:
+            case CandidateAdded(added=added):
+                self.candidates[len(self.group.cells)] = event
+                self.group = Group((*self.group.cells, added))
+            case TrajectoryFollowed(cell=cell, trajectory=trajectory):
+                self.trajectories.setdefault(cell, []).append(trajectory)
+            case CodeRun(cell=cell):
+                self.codes[cell] = event
+            case _:
                 pass
 
     def _add_round(self, laps: Iterable[Lap]) -> None:
@@ -159,11 +176,15 @@ class Tally:
 
     def ratios(self, cell: int) -> list[float]:
         """The cell's throughput divided by the baseline's, one value for each round in which both have a turn."""
-        batch, baseline = self.group.cells[cell].workload.batch, self.group.cells[0].workload.batch
+        return self.ratios_over(cell, 0)
+
+    def ratios_over(self, cell: int, other: int) -> list[float]:
+        """The cell's throughput divided by another's, one value for each round in which both have a turn."""
+        batch, of_other = self.group.cells[cell].workload.batch, self.group.cells[other].workload.batch
         return [
-            turn_items_per_second(turns[cell], batch) / turn_items_per_second(turns[0], baseline)
+            turn_items_per_second(turns[cell], batch) / turn_items_per_second(turns[other], of_other)
             for turns in self.rounds
-            if cell in turns and 0 in turns
+            if cell in turns and other in turns
         ]
 
     def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:

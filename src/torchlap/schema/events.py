@@ -12,6 +12,7 @@ from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, TrajectoryFollowed
 from torchlap.schema.workload import Plan
 
 SCHEMA = 2
@@ -219,6 +220,10 @@ Event = (
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured
+    | CandidateAdded
+    | LeftOut
+    | TrajectoryFollowed
+    | CodeRun
     | Failure
     | GroupFinished
     | RunFinished

@@ -11,6 +11,7 @@ from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
 from torchlap.schema.recipe import MemoryFormat, Precision
+from torchlap.schema.tuning import TRAJECTORY_STEPS, Trajectory
 from torchlap.schema.workload import Cell, DataName, Weights
 
 WHERE_SIGNAL = signal.SIGUSR1
@@ -140,6 +141,20 @@ class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
     known: tuple[Precision, ...] = ()
 
 
+class Follow(Struct, frozen=True, tag="follow", kw_only=True):
+    """Ask for the losses of a cell's first training steps; it must have been built, and nothing else.
+
+    Attributes:
+        seed: of random numbers in the model.
+        perturbation: change each weight before the first step by a random fraction of itself, at most this.
+    """
+
+    slot: int
+    steps: int = TRAJECTORY_STEPS
+    seed: int = 0
+    perturbation: float = 0.0
+
+
 class Release(Struct, frozen=True, tag="release"):
     """Ask to drop all cells, and to hand their memory back to the accelerator; with `trim` also to the system.
 
@@ -161,6 +176,7 @@ Request = (
     | RunLaps
     | Explain
     | MeasurePeaks
+    | Follow
     | Release
 )
 
@@ -269,6 +285,12 @@ class PeaksReached(Struct, frozen=True, tag="peaks"):
     peaks: Peaks
 
 
+class Followed(Struct, frozen=True, tag="followed"):
+    """The losses of the first steps."""
+
+    trajectory: Trajectory
+
+
 Reply = (
     Ready
     | Description
@@ -283,6 +305,7 @@ Reply = (
     | Released
     | Explained
     | PeaksReached
+    | Followed
     | Failed
 )
 

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
+from torchlap.schema.effort import Tuning
 from torchlap.schema.recipe import Recipe
 
 Phase = Literal["train", "eval"]
@@ -94,6 +95,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
+        tuning: set where faster recipes for the first cell are searched for; they join its group as candidates.
     """
 
     suite: Name
@@ -109,6 +111,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     items: Positive | None = None
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
+    tuning: Tuning | None = None
 
 
 def is_own_file(model: str) -> bool:

@@ -17,6 +17,8 @@ from torchlap.schema.messages import (
     Description,
     Explain,
     Explained,
+    Follow,
+    Followed,
     Hello,
     LapsDone,
     LapTime,
@@ -53,6 +55,7 @@ from torchlap.worker.cell.subject import parameters
 from torchlap.worker.errors import ModelError, failure
 from torchlap.worker.numerics.operators import check_operators
 from torchlap.worker.numerics.step import verify
+from torchlap.worker.numerics.trajectory import follow
 from torchlap.worker.trial import try_out
 
 
@@ -115,11 +118,13 @@ class CellServer:
             case _:
                 return self._about_cell(self._held(request.slot), request)
 
-    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks) -> Reply:
+    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks | Follow) -> Reply:
         """Requests about a cell, whose settings are the current ones."""
         match request:
             case Verify():
                 return Verified(verify(held.bench, request, self._report))
+            case Follow():
+                return Followed(follow(held.bench, request, self._report))
             case WarmUp():
                 with devices.recorded_warnings() as recorded:
                     preparation = self._warm_up(held, request)

@@ -19,6 +19,7 @@ from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import ExtraColumn, Row, judged
 from torchlap.reports.run.table import NO_RESULT, arms, failures, legend, published, table
+from torchlap.reports.tune import ladder
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run, RunFinished
 from torchlap.schema.machine import Facts
@@ -183,6 +184,8 @@ def as_markdown(run: Run, *, why: bool = False, columns: tuple[ExtraColumn, ...]
         why: add the bottleneck of each cell.
         columns: of the table, beside the usual ones.
     """
+    if run.header.plan.tuning is not None:
+        return ladder.as_markdown(run)
     results = judged(run, columns)
     lines = [markdown(machine_line(run.header.facts)), "", f"**{escape(headline(results))}**", ""]
     lines += [*markdown_table(table(results)), ""]

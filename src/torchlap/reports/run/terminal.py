@@ -27,7 +27,9 @@ from torchlap.reports.run.table import (
     table,
     utilization,
 )
+from torchlap.reports.tune import ladder
 from torchlap.runs.find import Named
+from torchlap.runs.tuning import tuned
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 
@@ -88,6 +90,9 @@ def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
 
 def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
     run = results.run
+    if found := tuned(run):
+        yield from ladder.parts(run, found, path, width)
+        return
     in_columns = fitting(table(results), width)
     yield from [in_columns] if in_columns else _list(results)
     if published(run):
