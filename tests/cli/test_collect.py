@@ -157,3 +157,5 @@ def test_parquet_needs_an_extra_or_is_written(folder: Path, tmp_path: Path) -> N
         assert (result.exit_code, "torchlap[parquet]" in result.stderr) == (2, True)
     else:
         assert parquet.read_table(target).num_rows == bundled()[0] + 6
+        assert invoke("collect", folder, "--parquet", target).exit_code == 4
+        assert invoke("collect", folder, "--parquet", target, "--force").exit_code == 0

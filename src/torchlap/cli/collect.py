@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchlap import __version__
+from torchlap.cli import options as given
 from torchlap.cli.console import errors_in_one_sentence, say, show
 from torchlap.cli.output_file import PAGE_MARK, START_BYTES, check_target, write_file
 from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED, RunFileError, UsageError
@@ -38,6 +39,7 @@ def collect(
     parquet: Parquet = None,
     check: Check = None,
     author: Author = "",
+    force: given.Force = False,
 ) -> None:
     """Put many machines' run files together: check them, mark outliers and reproductions, and make a site."""
     from torchlap.api.collect import collect as read_all
@@ -52,12 +54,12 @@ def collect(
         if site is not None:
             _check_site(site)
         if parquet is not None:
-            check_target(parquet)
+            check_target(parquet, force=force)
         collection = read_all(folder, processes=0, warn=say)
         if site is not None:
             _write_site(site, collection)
         if parquet is not None:
-            _write_parquet(parquet, collection)
+            _write_parquet(parquet, collection, force=force)
         show(_summary(collection), EXIT_FINE)
 
 
@@ -127,7 +129,7 @@ def _write_site(site: Path, collection: "Collection") -> None:
     say(f"Wrote {len(written)} files: open {site / 'index.html'}")
 
 
-def _write_parquet(path: Path, collection: "Collection") -> None:
+def _write_parquet(path: Path, collection: "Collection", *, force: bool) -> None:
     """Write all results as Parquet.
 
     Raises:
@@ -143,7 +145,7 @@ def _write_parquet(path: Path, collection: "Collection") -> None:
 
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(table(collection)), sink)
-    write_file(path, sink.getvalue().to_pybytes())
+    write_file(path, sink.getvalue().to_pybytes(), force=force)
 
 
 def _summary(collection: "Collection") -> str:
