@@ -17,6 +17,7 @@ A finding has a code and a severity. It says what was observed, why it matters a
 | TL3xx | numerics | `torchlap verify` and `run` | results are less exact than requested | the speed is void |
 | TL4xx | a training script | `torchlap audit` | the time may be off | the time, or the training, is wrong |
 | TL5xx | a search for a faster recipe | `torchlap tune` | a candidate or the code is not what it seems | |
+| TL7xx | a time to accuracy | `torchlap train` | the comparison may mislead | |
 | TL8xx | a file of a collection | `torchlap collect` | the figure is marked | the file or the cell is refused |
 
 A note is for information only. `torchlap explain TL202` shows the page of a finding.

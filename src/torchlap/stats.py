@@ -173,6 +173,29 @@ def mean_interval(values: Sequence[float], mean: float, confidence: float = 0.95
     return Interval(mean, mean * exp(-reach), mean * exp(min(reach, 300.0)), len(values))
 
 
+def interval_of_sums(numerators: Sequence[float], denominators: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The ratio of two sums with its interval, by Student's t, from how far each pair is from that ratio.
+
+    The ratio estimate of survey sampling (Cochran: Sampling Techniques, 3rd edition, 1977, section 6.4): a numerator
+    that is too small in one pair and too large in the next, like that of a counter which lags behind, does no harm.
+
+    Args:
+        numerators: at least zero, in the order of time.
+        denominators: positive.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: for fewer than two pairs, or numerators that add up to nothing.
+    """
+    if len(numerators) < LEAST_VALUES or not sum(numerators) > 0:
+        raise ValueError("an interval of sums needs at least two pairs and a positive sum")
+    count, ratio = len(numerators), sum(numerators) / sum(denominators)
+    residuals = np.asarray(numerators) - ratio * np.asarray(denominators)
+    error = sqrt(count / (count - 1) * float(residuals @ residuals)) / sum(numerators)
+    reach = min(300.0, float(stdtrit(count - 1, (1 + confidence) / 2)) * error)
+    return Interval(ratio, ratio * exp(-reach), ratio * exp(reach), count)
+
+
 def lap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Estimate the center of positive values that were measured one after another: `turn_interval`, each a turn.
 

@@ -167,3 +167,34 @@ def test_a_run_of_another_command_is_not_resumed(torchlap: Command, tmp_path: Pa
     result = torchlap("tune", "--resume", file)
     assert result.exit_code == EXIT_USAGE
     assert "is not a run of torchlap tune" in result.stderr
+
+
+GRAPH_MODELS = {
+    own("plain", "captured.py"): "",
+    own("normalized", "captured.py"): "",
+    own("own_step", "captured.py"): "",
+    own("clipped", "captured.py"): "",
+    own("layered"): "",
+    own("through_a_loader", "captured.py"): "",
+    own("waits", "captured.py"): "refused: ",
+    own("shapes", "captured.py"): "refused: ",
+    own("host_counter", "captured.py"): "refused: ",
+}
+"""Models, each with how its candidate with a graph ends: dropout, batch norm, a loader, decisions by data."""
+
+
+@pytest.mark.usefixtures("gains", "code_runs")
+@pytest.mark.parametrize("model", GRAPH_MODELS, ids=lambda model: model.rpartition(":")[2])
+def test_a_graph_of_any_model_is_raced_or_refused_in_a_sentence(
+    model: str, torchlap: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(candidates, "KINDS_WITH_GRAPHS", ("sim",))
+    monkeypatch.setattr(candidates, "USUAL_ORDER", ("graph", "foreach"))
+    result = torchlap("tune", model, *OPTIONS, "--out", tmp_path / "tuned.jsonl", "--format", "json")
+    assert result.exit_code == EXIT_FINE, result.output
+    found = json.loads(result.stdout)
+    graph = next(rung for rung in found["rungs"] if rung["word"] == "graph")
+    expected = GRAPH_MODELS[model]
+    assert (graph["out"] or "").startswith(expected), graph["out"]
+    assert (graph["gain"] is None) == bool(expected)
+    assert found["plain"]["items_per_second"]

@@ -46,7 +46,7 @@ from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Trajectory,
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 
 SEEDS = range(20)
-STEP = 0.02
+STEP, BUILD_SECONDS = 0.02, 0.1
 NOISE = 0.02
 """Of a lap, on the log scale."""
 
@@ -83,6 +83,9 @@ class World:
         """The turn, counted from 1, at which the user presses Ctrl-C."""
         self.turns = 0
         self.memory = 0
+        self.build_seconds, self.verify_seconds, self.code_seconds = 0.1, 0.0, 0.0
+        self.compile_seconds = self.cached_seconds = 10.0
+        self.compiled: set[Recipe] = set()
 
     def start(self) -> "FakeWorker":
         self.started += 1
@@ -96,7 +99,7 @@ class FakeWorker:
     pid = 0
 
     def __init__(self, world: World) -> None:
-        self.world = world
+        self.world, self.is_new = world, True
         self.cells: dict[int, Cell] = {}
 
     def kill(self) -> None:
@@ -109,7 +112,8 @@ class FakeWorker:
 
     def hear(self, answer: object, limit_seconds: float) -> Reply:
         if answer is Built:
-            self.world.now += 0.1
+            self.world.now += self.world.build_seconds if self.is_new else BUILD_SECONDS
+            self.is_new = False
             return Built()
         return self.ask(self.told, answer, limit_seconds)
 
@@ -129,6 +133,7 @@ class FakeWorker:
     def look(self, cell: Cell, request: Request) -> Reply:
         match request:
             case Verify():
+                self.world.now += self.world.verify_seconds
                 return Verified(Numerics(operators=9, closest=0.5))
             case Explain():
                 return Explained(
@@ -144,10 +149,13 @@ class FakeWorker:
             if word in words(cell.recipe):
                 raise CellFailedError(kind, reason)
         step = self.world.seconds(cell)
-        self.world.now += 3 * step + (10.0 if cell.recipe.compile else 0.0)
+        compiling = self.world.cached_seconds if cell.recipe in self.world.compiled else self.world.compile_seconds
+        compiling = compiling if cell.recipe.compile else 0.0
+        self.world.compiled.add(cell.recipe)
+        self.world.now += 3 * step + compiling
         return Prepared(
             Preparation(
-                first_step_seconds=step + (10.0 if cell.recipe.compile else 0.0),
+                first_step_seconds=step + compiling,
                 warm_up_steps=3,
                 warm_up_seconds=3 * step,
                 steady=True,
@@ -201,10 +209,15 @@ def searched(world: World, plan: Plan | None = None, earlier: tuple[Event, ...] 
     """Search, until the end or Ctrl-C."""
     plan = plan or plan_of()
     events: list[Event] = list(earlier)
+
+    def run_code(_code: str, _limit: float) -> tuple[tuple[float, ...], str]:
+        world.now += world.code_seconds
+        return (100.0, 101.0), ""
+
     search = Search(
         plan,
         cast("Launcher", world),
-        Hands(lambda _cell, _peaks: "launch", no_code, lambda _code, _limit: ((100.0, 101.0), "")),
+        Hands(lambda _cell, _peaks: "launch", no_code, run_code),
         emit=events.append,
         watch=lambda _: None,
         clock=lambda: world.now,
@@ -512,3 +525,14 @@ def test_on_a_cpu_a_compilation_does_not_take_the_time_of_the_other_words() -> N
     run, _ = searched(World(), plan_of(device="cpu"))
     added = [event.word for event in run.events if isinstance(event, CandidateAdded) and event.over == 0]
     assert added.index("compile") > max(added.index(word) for word in ("channels_last", "fused", "foreach"))
+
+
+def test_a_quick_search_ends_within_three_minutes_also_where_everything_takes_long() -> None:
+    """As on a GPU: processes take seconds to start, compilations half a minute, the code compiles once more."""
+    world = World()
+    world.build_seconds, world.verify_seconds, world.code_seconds = 3.0, 8.0, 16.0
+    world.compile_seconds, world.cached_seconds = 20.0, 8.0
+    _, found = searched(world)
+    assert world.now <= 190
+    assert {"graph", "compile"} <= winner(found)
+    assert {"bf16", "graph", "compile"} <= winner(found, "lower")

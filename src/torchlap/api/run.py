@@ -51,6 +51,8 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     """
     options, listener = options or Options(), listener or Listener()
     earlier = runfile.load(options.resume) if options.resume else None
+    if earlier and earlier.header.plan.training:
+        raise UsageError("This is a run of torchlap train: continue it with torchlap train --resume.")
     path = options.resume or options.out or default_path()
     check_path(options, path)
     with arms.arms_of(options, earlier.header.plan if earlier else None) as sides, arms.bench_of(sides) as bench:

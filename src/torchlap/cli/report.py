@@ -22,6 +22,7 @@ from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, UsageError
 
 if TYPE_CHECKING:
     from torchlap.reports.run.rows import ExtraColumn
+    from torchlap.runs.energy import Prices
     from torchlap.runs.find import Named
 
 EPILOG = (
@@ -39,6 +40,8 @@ def report(
     runs: given.Runs,
     why: Annotated[bool, typer.Option("--why", help="Explain each bottleneck.")] = False,
     columns: given.Columns = None,
+    price_kwh: given.PriceKwh = None,
+    price_hour: given.PriceHour = None,
     output: given.FormatOption = given.Format.table,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,
@@ -51,7 +54,7 @@ def report(
     with errors_in_one_sentence():
         if (html or png) and (output is not given.Format.table or why):
             raise UsageError("--html and --png write complete files: omit --format and --why.")
-        extra = given.extra_columns(columns, output)
+        extra, paid = given.extra_columns(columns, output), given.prices(price_kwh, price_hour)
         if png is not None:
             _check_picture(png, extra)
         for path in (html, png):
@@ -64,12 +67,12 @@ def report(
         if html or png:
             if html is not None and png is not None and html.resolve() == png.resolve():
                 raise UsageError("--html and --png name the same file: choose two.")
-            _draw(found, html, png, force=force, columns=extra)
+            _draw(found, html, png, force=force, columns=extra, prices=paid)
             return
         if len(found) > MOST_WHOLE_RUNS and output is given.Format.table:
             show(terminal.overview(found, width(), color=color()), EXIT_FINE)
         for named in found:
-            _print_run(named, output, why=why, heading=len(found) > 1, columns=extra)
+            _print_run(named, output, why=why, heading=len(found) > 1, columns=extra, prices=paid)
 
 
 def _check_picture(png: Path, columns: "tuple[ExtraColumn, ...]") -> None:
@@ -81,11 +84,17 @@ def _check_picture(png: Path, columns: "tuple[ExtraColumn, ...]") -> None:
 
 
 def _print_run(
-    named: "Named", output: given.Format, *, why: bool, heading: bool, columns: "tuple[ExtraColumn, ...]"
+    named: "Named",
+    output: given.Format,
+    *,
+    why: bool,
+    heading: bool,
+    columns: "tuple[ExtraColumn, ...]",
+    prices: "Prices",
 ) -> None:
     from torchlap.reports.run import terminal
 
-    text = formatted(named.run, output, why=why, columns=columns)
+    text = formatted(named.run, output, why=why, columns=columns, prices=prices)
     if output is given.Format.table:
         text = terminal.machine(named.run, width(), color=color()) + text
         if heading:
@@ -95,13 +104,19 @@ def _print_run(
 
 
 def _draw(
-    found: "list[Named]", html: Path | None, png: Path | None, *, force: bool, columns: "tuple[ExtraColumn, ...]"
+    found: "list[Named]",
+    html: Path | None,
+    png: Path | None,
+    *,
+    force: bool,
+    columns: "tuple[ExtraColumn, ...]",
+    prices: "Prices",
 ) -> None:
     """Write a page, a picture, or both."""
     from torchlap.reports.run import charts, page, rows
 
     inputs = [Path(named.name) for named in found]
     if html is not None:
-        write_file(html, page.as_html(found, __version__, columns).encode(), inputs=inputs, force=force)
+        write_file(html, page.as_html(found, __version__, columns, prices).encode(), inputs=inputs, force=force)
     if png is not None:
         write_file(png, charts.headline_png(rows.judged(found[0].run)), inputs=inputs, force=force)

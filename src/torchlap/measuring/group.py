@@ -9,11 +9,16 @@ from msgspec.structs import replace
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
+    METER_SECONDS,
+    METERED_TURN_SECONDS,
     TURN_SECONDS,
+    are_metered,
     are_watched,
     is_hopeless,
     lap_steps,
     lead_in_steps,
+    metered_laps,
+    metered_lead_in,
     turn_laps,
     turn_order,
     warm_up_seconds,
@@ -21,6 +26,7 @@ from torchlap.measuring.schedule import (
 from torchlap.processes.failures import CellFailedError
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.base import FailureKind
+from torchlap.schema.energy import TurnEnergy
 from torchlap.schema.events import CellPrepared, GroupFinished, GroupStarted, Lap, Round, StopReason
 from torchlap.schema.messages import LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.schema.workload import Cell
@@ -198,7 +204,7 @@ class GroupRun:
         while living := self.living():
             if self._rounds:
                 decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
-                if decided and (not patient or (decided == "precise" and are_watched(self._tally, living))):
+                if decided and (not patient or (decided == "precise" and self._are_watched(living))):
                     return decided
                 reason = "precise" if decided == "precise" else "budget"
             if not self._another_round_fits(living, end):
@@ -210,6 +216,9 @@ class GroupRun:
             self.round(turn_order(living, self._rounds))
             self._watch.glance()
         return "failed"
+
+    def _are_watched(self, living: Sequence[int]) -> bool:
+        return are_watched(self._tally, living) and are_metered(self._tally, living)
 
     def _has_figures(self, living: Sequence[int]) -> bool:
         """Whether each cell has laps enough for an interval, and each speed-up rounds enough."""
@@ -247,7 +256,11 @@ class GroupRun:
         partners = [self._lap_seconds(other) for other in self.living() if other != position]
         longest = max(partners) if partners else min(TURN_SECONDS, self._end - self._context.clock())
         laps = turn_laps(len(self._tally.laps(position)), steps * step, longest)
-        return Turn(steps, self._lead_in(position, step, steps, chance, alone=not partners), laps, max(0.0, longest))
+        lead_in = self._lead_in(position, step, steps, chance, alone=not partners)
+        if self._context.plan.energy:
+            laps, lead_in = metered_laps(laps, steps * step), metered_lead_in(lead_in, step)
+            longest = max(longest, METERED_TURN_SECONDS)
+        return Turn(steps, lead_in, laps, max(0.0, longest))
 
     def _lead_in(self, position: int, step: float, steps: int, chance: float, *, alone: bool) -> int:
         """Steps before a turn; a cell that nothing has interrupted since its last turn needs none."""
@@ -265,15 +278,15 @@ class GroupRun:
 
     def round(self, order: list[int]) -> None:
         """One round: a turn of each of these cells, in this order."""
-        context, laps = self._context, []
+        context, laps, energy = self._context, list[Lap](), list[TurnEnergy]()
         for position in order:
-            laps += self._turn(position)
+            laps += self._turn(position, energy)
         self._rounds += 1
         if laps:
-            context.emit(Round(self._number, context.clock() - context.started, tuple(laps)))
+            context.emit(Round(self._number, context.clock() - context.started, tuple(laps), tuple(energy)))
 
-    def _turn(self, position: int) -> list[Lap]:
-        """The laps of a cell's turn; none when it fails."""
+    def _turn(self, position: int, energy: list[TurnEnergy]) -> list[Lap]:
+        """The laps of a cell's turn; none when it fails. What the meter counted is added to `energy`."""
         context = self._context
         if not self._is_ready(position):
             return []
@@ -290,6 +303,8 @@ class GroupRun:
             laps=planned.laps,
             seconds=planned.seconds,
             settle_seconds=0.0 if alone else SETTLE_SHARE * lapping,
+            metered=context.plan.energy,
+            wait_seconds=context.random() * METER_SECONDS if context.plan.energy else 0.0,
         )
         try:
             turn = context.crew.ask(position, request, LapsDone, limit)
@@ -299,6 +314,8 @@ class GroupRun:
         if turn.failed:
             context.crew.drop(position)
             self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
+        if turn.used:
+            energy.append(TurnEnergy(position, turn.used.joules, turn.used.seconds))
         return [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items) for lap in turn.laps]
 
 

@@ -138,6 +138,18 @@ class Crew:
             self._lose(home)
             raise
 
+    def ask_alone(self, arm: str, request: Request, answer: type[Answer], limit_seconds: float) -> Answer:
+        """Send a request that needs no cell to a worker of an arm that is started for it, and then ends.
+
+        Raises:
+            CellFailedError: when that fails.
+        """
+        worker = self._start(arm)
+        try:
+            return worker.ask(request, answer, limit_seconds)
+        finally:
+            worker.kill()
+
     def drop(self, slot: int) -> None:
         """End the worker of a cell that failed: its state is unknown."""
         if slot in self._homes:

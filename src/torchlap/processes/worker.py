@@ -14,6 +14,7 @@ from torchlap.processes.failures import CellFailedError, how_it_ended
 from torchlap.processes.system import ask_where, descendants, kill_group, kill_process, out_of_memory_kills, tail
 from torchlap.schema.messages import (
     LONGEST_LINE,
+    BeginTraining,
     Build,
     Check,
     CheckSuite,
@@ -22,12 +23,14 @@ from torchlap.schema.messages import (
     Failed,
     Follow,
     Hello,
+    MeasureIdle,
     MeasurePeaks,
     Progress,
     Release,
     Reply,
     Request,
     RunLaps,
+    TrainOn,
     TryOut,
     Verify,
     WarmUp,
@@ -48,6 +51,9 @@ DOING: dict[type[Request], str] = {
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
     Follow: "following the loss",
+    BeginTraining: "warming up",
+    TrainOn: "training",
+    MeasureIdle: "measuring idle power",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

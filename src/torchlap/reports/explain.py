@@ -1,6 +1,6 @@
 """The page of a finding: what it means, why it matters, how to fix it. The pages of docs/findings are these."""
 
-from torchlap.judge import collection, machine, measurement, numerics, script, tuning
+from torchlap.judge import collection, machine, measurement, numerics, script, training, tuning
 from torchlap.judge.findings import Rule
 
 CATALOGUE = (
@@ -10,6 +10,7 @@ CATALOGUE = (
     *script.CATALOGUE,
     *tuning.CATALOGUE,
     *collection.CATALOGUE,
+    *training.CATALOGUE,
 )
 
 

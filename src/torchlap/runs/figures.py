@@ -6,7 +6,9 @@ from statistics import median
 from msgspec import Struct
 from msgspec.structs import replace
 
+from torchlap.runs.energy import Energy, MeteredTurn, energy_of
 from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.events import (
     BreakdownMeasured,
     CellPrepared,
@@ -15,6 +17,7 @@ from torchlap.schema.events import (
     Failure,
     GroupFinished,
     GroupStarted,
+    IdleMeasured,
     Lap,
     NumericsChecked,
     PeaksMeasured,
@@ -63,6 +66,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.
         speed_up: over the group's baseline.
+        energy: None if it was not requested, or no meter was read.
     """
 
     cell: Cell
@@ -77,6 +81,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
     breakdown: Breakdown | None = None
     builds: tuple[Build, ...] = ()
     slow_steps: float = 1.0
+    energy: Energy | None = None
 
     @property
     def estimate(self) -> float | None:
@@ -116,6 +121,8 @@ class Tally:
         self.breakdowns: dict[int, Breakdown] = {}
         self.rounds: list[dict[int, list[Lap]]] = []
         """The laps of each cell in each round."""
+        self.energy: dict[int, list[MeteredTurn]] = {}
+        """What the meter counted in each turn of each cell."""
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
 
@@ -134,8 +141,8 @@ class Tally:
                 self.breakdowns[cell] = breakdown
             case Failure(cell=cell):
                 self.failures[cell] = event
-            case Round(laps=laps):
-                self._add_round(laps)
+            case Round(laps=laps, energy=energy):
+                self._add_round(laps, energy)
             case Conditions():
                 self.conditions = event
             case GroupFinished(reason=reason):
@@ -155,11 +162,19 @@ class Tally:
             case _:
                 pass
 
-    def _add_round(self, laps: Iterable[Lap]) -> None:
+    def _add_round(self, laps: Iterable[Lap], energy: Iterable[TurnEnergy]) -> None:
         turns: dict[int, list[Lap]] = {}
         for lap in laps:
             turns.setdefault(lap.cell, []).append(lap)
         self.rounds.append(turns)
+        for turn in energy:
+            self.energy.setdefault(turn.cell, []).append(self._metered(turn))
+
+    def _metered(self, turn: TurnEnergy) -> MeteredTurn:
+        """A turn of the latest round, with the items of its laps."""
+        batch = self.group.cells[turn.cell].workload.batch
+        items = sum(lap.items or batch * lap.steps for lap in self.rounds[-1].get(turn.cell, ()))
+        return MeteredTurn(turn.joules, turn.seconds, items)
 
     def living(self) -> list[int]:
         """The cells that are prepared and have not failed, in the plan's order."""
@@ -226,6 +241,7 @@ class Tally:
             breakdown=self.breakdowns.get(number),
             builds=tuple(self._builds(number, laps)),
             slow_steps=slow_steps,
+            energy=energy_of(self.energy.get(number, ()), confidence) if has_figure else None,
         )
 
     def _builds(self, number: int, laps: list[Lap]) -> Iterator[Build]:
@@ -281,6 +297,11 @@ def watched(cell: CellResult) -> Watched | None:
     if cell.prepared is None or cell.cell.device == "cpu" or waits:
         return None
     return cell.prepared.watched
+
+
+def idle(run: Run) -> dict[str, IdlePower]:
+    """What the meter of each device counted while nothing ran, by the device's name."""
+    return {event.idle.device: event.idle for event in run.events if isinstance(event, IdleMeasured)}
 
 
 def peaks(run: Run) -> dict[str, Peaks]:

@@ -273,7 +273,8 @@ class _Events:
             return
         if group >= len(self._cells):
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a group that is not in the plan.")
-        cells = [lap.cell for lap in getattr(event, "laps", ())] + [getattr(event, "cell", 0)]
+        parts = (*getattr(event, "laps", ()), *getattr(event, "energy", ()))
+        cells = [part.cell for part in parts] + [getattr(event, "cell", 0)]
         if isinstance(event, CandidateAdded):
             cells = [event.over]
             self._cells[group] += 1

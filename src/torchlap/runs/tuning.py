@@ -155,8 +155,8 @@ def out_of_race(group: Tally, number: int) -> str:
         return f"{failure.kind.replace('_', ' ')}: {failure.reason}"
     if found := wrong(group.numerics.get(number)):
         return found
-    followed, tier = group.trajectories.get(number), group.candidates[number].tier
-    return astray(followed[-1], plain_runs(group, tier)) if followed else ""
+    followed, candidate = group.trajectories.get(number), group.candidates.get(number)
+    return astray(followed[-1], plain_runs(group, candidate.tier)) if followed and candidate else ""
 
 
 def plain_runs(group: Tally, tier: Tier) -> list[Trajectory]:

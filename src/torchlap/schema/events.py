@@ -9,9 +9,11 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.base import Count, FailureKind, Finite, Name, Positive, Seconds, Share, Span, Text
 from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.training import Evaluated, TrainingEnded, TrainingStarted
 from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, TrajectoryFollowed
 from torchlap.schema.workload import Plan
 
@@ -149,12 +151,20 @@ class Lap(Struct, frozen=True):
 class Round(Struct, frozen=True, tag="round", tag_field="event"):
     """The laps of one round of a group, in the order in which they ran; `at_seconds` is since the start.
 
-    Each living cell has a turn, in which a fast cell may lap several times in a row.
+    Each living cell has a turn, in which a fast cell may lap several times in a row. `energy` has what the meters
+    counted during turns, if that was requested and the device has a meter.
     """
 
     group: Count
     at_seconds: Seconds
     laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
+    energy: Annotated[tuple[TurnEnergy, ...], Meta(max_length=1000)] = ()
+
+
+class IdleMeasured(Struct, frozen=True, tag="idle", tag_field="event"):
+    """The energy meter of a device was read while nothing ran there, or the device has none."""
+
+    idle: IdlePower
 
 
 class Failure(Struct, frozen=True, tag="failure", tag_field="event", kw_only=True):
@@ -224,6 +234,10 @@ Event = (
     | LeftOut
     | TrajectoryFollowed
     | CodeRun
+    | IdleMeasured
+    | TrainingStarted
+    | Evaluated
+    | TrainingEnded
     | Failure
     | GroupFinished
     | RunFinished

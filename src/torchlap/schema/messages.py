@@ -5,8 +5,9 @@ import signal
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
+from torchlap.schema.base import Count, FailureKind, Finite, Positive, Seconds, Span
 from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.energy import IdlePower, Joules
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
 from torchlap.schema.numerics import Numerics, OperatorSuite
@@ -41,6 +42,7 @@ class Check(Struct, frozen=True, tag="check"):
     Attributes:
         strict: refuse a batch of other rows than `batch`, because the user asked for it.
         items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
+        held_out: it needs data to measure its accuracy on.
     """
 
     model: str
@@ -51,6 +53,7 @@ class Check(Struct, frozen=True, tag="check"):
     seq: int | None = None
     items: int | None = None
     unit: str = ""
+    held_out: bool = False
 
 
 class Build(Struct, frozen=True, tag="build", kw_only=True):
@@ -59,6 +62,7 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
     Attributes:
         slot: the number by which later requests name the cell; a cell that was in it is dropped.
         items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
+        seed: of the initial weights.
     """
 
     slot: int
@@ -69,6 +73,7 @@ class Build(Struct, frozen=True, tag="build", kw_only=True):
     threads_reason: str
     items: int | None = None
     unit: str = ""
+    seed: int = 1
 
 
 class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
@@ -115,6 +120,8 @@ class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
     Attributes:
         seconds: after so many no further lap begins; it matters where steps become slower.
         settle_seconds: how long the worker may wait afterwards until its threads are idle, for another worker's turn.
+        metered: read the device's energy meter before the first lap and after the last.
+        wait_seconds: before the lead-in, chosen by chance: turns must not keep in step with the meter's counter.
     """
 
     slot: int
@@ -123,6 +130,8 @@ class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
     laps: int = 1
     seconds: float = 1e9
     settle_seconds: float = 0.0
+    metered: bool = False
+    wait_seconds: float = 0.0
 
 
 class Explain(Struct, frozen=True, tag="explain", kw_only=True):
@@ -155,6 +164,28 @@ class Follow(Struct, frozen=True, tag="follow", kw_only=True):
     perturbation: float = 0.0
 
 
+class BeginTraining(Struct, frozen=True, tag="begin_training", kw_only=True):
+    """Ask to begin a training of a cell that was just built, from a seed: a warm-up, which is then undone."""
+
+    slot: int
+    seed: int
+    learning_rate: float
+    data: DataName
+
+
+class TrainOn(Struct, frozen=True, tag="train_on"):
+    """Ask to train for so many more steps, and then to evaluate on held-out data."""
+
+    slot: int
+    steps: Positive
+
+
+class MeasureIdle(Struct, frozen=True, tag="measure_idle"):
+    """Ask what the energy meter of a device counts while torch is loaded there and nothing runs."""
+
+    device: str
+
+
 class Release(Struct, frozen=True, tag="release"):
     """Ask to drop all cells, and to hand their memory back to the accelerator; with `trim` also to the system.
 
@@ -177,6 +208,9 @@ Request = (
     | Explain
     | MeasurePeaks
     | Follow
+    | MeasureIdle
+    | BeginTraining
+    | TrainOn
     | Release
 )
 
@@ -262,11 +296,23 @@ class Failed(Struct, frozen=True, tag="failed"):
     detail: str
 
 
+class Used(Struct, frozen=True):
+    """The energy that a device used from before the first lap of a turn until after its last, and how long that was."""
+
+    joules: Joules
+    seconds: Span
+
+
 class LapsDone(Struct, frozen=True, tag="laps_done"):
-    """The laps of a turn, in order; `failed` is why it ended early, if it did."""
+    """The laps of a turn, in order; `failed` is why it ended early, if it did.
+
+    Attributes:
+        used: only if it was requested, the device has a meter, and the turn did not fail.
+    """
 
     laps: tuple[LapTime, ...]
     failed: Failed | None = None
+    used: Used | None = None
 
 
 class Released(Struct, frozen=True, tag="released"):
@@ -277,6 +323,33 @@ class Explained(Struct, frozen=True, tag="explained"):
     """Where the step spends its time."""
 
     breakdown: Breakdown
+
+
+class TrainingBegun(Struct, frozen=True, tag="training_begun", kw_only=True):
+    """The training is ready; the fields are those of the event `TrainingStarted`."""
+
+    warm_up_seconds: Seconds
+    epoch_steps: Positive
+    train_items: Count | None
+    held_out: Positive
+    parameters: Count
+
+
+class TrainedOn(Struct, frozen=True, tag="trained_on", kw_only=True):
+    """Steps were trained, and their result was evaluated; the fields are those of the event `Evaluated`."""
+
+    seconds: Span
+    items: Count
+    loss: Finite
+    correct: Count
+    of: Positive
+    evaluation_seconds: Seconds
+
+
+class IdleRead(Struct, frozen=True, tag="idle_read"):
+    """What the meter counted, or why it could not be read."""
+
+    idle: IdlePower
 
 
 class PeaksReached(Struct, frozen=True, tag="peaks"):
@@ -306,6 +379,9 @@ Reply = (
     | Explained
     | PeaksReached
     | Followed
+    | IdleRead
+    | TrainingBegun
+    | TrainedOn
     | Failed
 )
 

@@ -8,6 +8,7 @@ from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
 from torchlap.schema.effort import Tuning
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.training import TrainingPlan
 
 Phase = Literal["train", "eval"]
 StepPhase = Literal["input", "transfer", "forward", "backward", "optimizer"]
@@ -96,6 +97,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
         tuning: set where faster recipes for the first cell are searched for; they join its group as candidates.
+        energy: read the devices' energy meters during turns.
+        training: set where cells train until they reach an accuracy.
     """
 
     suite: Name
@@ -112,6 +115,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
     tuning: Tuning | None = None
+    energy: bool = False
+    training: TrainingPlan | None = None
 
 
 def is_own_file(model: str) -> bool:

@@ -1,6 +1,7 @@
 """Answer requests about cells: build one, check its results, warm it up, run laps, break its step down."""
 
 import gc
+import time
 from math import ceil
 from typing import BinaryIO
 
@@ -9,6 +10,7 @@ from msgspec import structs
 
 from torchlap.schema.events import Preparation, Watched
 from torchlap.schema.messages import (
+    BeginTraining,
     Build,
     Built,
     Check,
@@ -20,8 +22,10 @@ from torchlap.schema.messages import (
     Follow,
     Followed,
     Hello,
+    IdleRead,
     LapsDone,
     LapTime,
+    MeasureIdle,
     MeasurePeaks,
     PeaksReached,
     Prepared,
@@ -33,15 +37,17 @@ from torchlap.schema.messages import (
     Request,
     RunLaps,
     SuiteChecked,
+    TrainOn,
     Tried,
     TryOut,
+    Used,
     Verified,
     Verify,
     WarmUp,
     decode_request,
     encode,
 )
-from torchlap.worker import devices
+from torchlap.worker import devices, meters
 from torchlap.worker.breakdown import peaks
 from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
@@ -56,6 +62,7 @@ from torchlap.worker.errors import ModelError, failure
 from torchlap.worker.numerics.operators import check_operators
 from torchlap.worker.numerics.step import verify
 from torchlap.worker.numerics.trajectory import follow
+from torchlap.worker.training import Training
 from torchlap.worker.trial import try_out
 
 
@@ -65,6 +72,28 @@ class Held:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.step: Step | None = None
+        self.training: Training | None = None
+        self._meter: meters.Meter | None = None
+        self._has_meter = True
+
+    def trained(self) -> Training:
+        """The training.
+
+        Raises:
+            ModelError: when none has begun.
+        """
+        if self.training is None:
+            raise ModelError("No training has begun yet: send BeginTraining first.")
+        return self.training
+
+    def read_meter(self) -> meters.Reading | None:
+        """The device's energy meter now; None if it has none, which `meters.measure_idle` explains."""
+        if self._meter is None and self._has_meter:
+            try:
+                self._meter = meters.meter(self.bench.device)
+            except meters.NoMeterError:
+                self._has_meter = False
+        return meters.read(self._meter) if self._meter else None
 
     def prepared(self) -> Step:
         """The step.
@@ -104,7 +133,7 @@ class CellServer:
 
     def _handle(self, request: Request) -> Reply:
         match request:
-            case Hello() | Describe() | TryOut() | CheckSuite():
+            case Hello() | Describe() | TryOut() | CheckSuite() | MeasureIdle():
                 return self._about_devices(request)
             case Check():
                 return check(request)
@@ -115,6 +144,8 @@ class CellServer:
             case Release(trim=trim):
                 self._release(trim=trim)
                 return Released()
+            case BeginTraining() | TrainOn():
+                return self._train(self._held(request.slot), request)
             case _:
                 return self._about_cell(self._held(request.slot), request)
 
@@ -136,6 +167,15 @@ class CellServer:
             case MeasurePeaks(limit_seconds=limit, known=known):
                 first = held.bench.cell.recipe.precision
                 return PeaksReached(peaks.measure(held.bench.cell.device, first, known, limit, self._report))
+
+    def _train(self, held: Held, request: BeginTraining | TrainOn) -> Reply:
+        """Begin a training, or go on with it."""
+        match request:
+            case BeginTraining():
+                held.training = Training(held.bench, request, self._report)
+                return held.training.begun()
+            case TrainOn():
+                return held.trained().train_on(request)
 
     def _held(self, slot: int) -> Held:
         """The cell in a slot, with its settings made the current ones."""
@@ -159,7 +199,7 @@ class CellServer:
         if trim:
             devices.release_cached_memory(torch.device("cpu"))
 
-    def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
+    def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite | MeasureIdle) -> Reply:
         """Requests that need no cell."""
         match request:
             case Hello():
@@ -171,6 +211,8 @@ class CellServer:
                 return Tried(try_out(device, self._report))
             case CheckSuite(device=device, thorough=thorough, limit_seconds=limit):
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough, limit_seconds=limit))
+            case MeasureIdle(device=device):
+                return IdleRead(meters.measure_idle(device))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
         bench, compilations = held.bench, Compilations()
@@ -215,7 +257,8 @@ class CellServer:
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
-        step, laps = held.prepared(), list[LapTime]()
+        step, laps, before = held.prepared(), list[LapTime](), list[meters.Reading | None]()
+        time.sleep(request.wait_seconds)
         try:
             timing.turn(
                 step,
@@ -225,14 +268,24 @@ class CellServer:
                 lead_in=request.lead_in,
                 after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps))),
                 seconds=request.seconds,
+                before_laps=lambda: before.append(held.read_meter() if request.metered else None),
             )
+            used = _used(before[0], held)
         except BaseException as error:
             if not laps:
                 raise
             return LapsDone(tuple(laps), failure(error))
         if request.settle_seconds:
             timing.settle(request.settle_seconds)
-        return LapsDone(tuple(laps))
+        return LapsDone(tuple(laps), used=used)
+
+
+def _used(before: meters.Reading | None, held: Held) -> Used | None:
+    """The energy since a reading; None without one."""
+    after = held.read_meter() if before else None
+    if before is None or after is None:
+        return None
+    return Used(max(0.0, after.joules - before.joules), after.seconds - before.seconds)
 
 
 def _watch(bench: Bench, step: Step, step_seconds: float) -> Watched | None:

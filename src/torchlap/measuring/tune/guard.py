@@ -29,15 +29,19 @@ class Guard:
         self._context, self._verify = context, verify
         self._crew = context.crew.another()
 
-    def why_out(self, number: int, tier: Tier, seconds: float) -> str:
-        """Check a candidate, once, within about `seconds`: why it is out, or empty."""
+    def why_out(self, number: int, tier: Tier, seconds: float, *, verify: bool = False) -> str:
+        """Follow a candidate's loss, once, and with `verify` check its results, within about `seconds`.
+
+        Returns:
+            Why it is out; empty if it is not.
+        """
         tally = self._context.ledger.tallies[GROUP]
         end = self._context.clock() + seconds
         if tier != "training" and self._is_time(number, tier, seconds):
             for seed, perturbation in PLAIN_RUNS + (LOWER_RUNS if tier == "lower" else ()):
                 self._follow_once(PLAIN, seed, perturbation)
             self._follow_once(number, 0, 0.0)
-        if self._verify and number not in tally.numerics and not out_of_race(tally, number):
+        if verify and self._verify and number not in tally.numerics and not out_of_race(tally, number):
             self._check(number, max(1.0, end - self._context.clock()))
         return out_of_race(tally, number)
 

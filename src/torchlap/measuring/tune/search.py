@@ -32,22 +32,23 @@ from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Tier
 from torchlap.schema.workload import Cell, Plan
 from torchlap.stats import lap_interval
 
-SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, BATCHES_END = 0.42, 0.5, 0.56, 0.66, 0.8, 0.86
-"""Shares of the time after the plain step at which each part must be over; what a part leaves goes to the next."""
+SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.68, 0.76, 0.82, 0.92, 1.0
+"""Shares of the time for races at which each part must be over; what a part leaves goes to the next."""
+
+TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 60.0, 0.4
+"""After the races, for checking two winners and running their code: without and with compilations, which are then in
+the compiler's cache; and the largest share of the budget."""
 
 SLOW_WORDS = ("compile", "compile+layout_opt_off")
 """On a CPU they come last: a compilation takes as long as races of all other words."""
 
 PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
-EXPLAIN_SECONDS, PEAKS_SECONDS, PATIENCE_SECONDS = 1.0, 2.0, 30.0
-LEAST_RACE_SECONDS, MOST_RACE_SECONDS = 2.0, 20.0
-COMPILER_THREADS, MOST_AHEAD = 3, 4
-MEMORY_SHARE, MOST_TOGETHER = 0.8, 3
-"""So much of a device's memory may be filled by cells that take turns."""
+LEAST_RACE_SECONDS, MOST_RACE_SECONDS = 2.0, 12.0
+LARGEST_FACTOR = 64
+"""By which the batch grows at most."""
 
-IMAGE_DIMENSIONS, LARGEST_FACTOR = 4, 64
-WAIT_SHARE = 0.02
-"""Of a step on an accelerator, that only a loader makes it wait for its batch."""
+LIKES_LOWER_PRECISION = ("channels_last",)
+"""Words that may be slower in float32 and faster in lower precision."""
 
 WriteCode = Callable[[Plan, Cell, Preparation], str]
 """The code that trains a cell's model in its recipe; empty where there is none."""
@@ -90,9 +91,10 @@ class Search:
         self._races = Races(self._context, Watch(devices, GpuUsers(), first=True, clock=clock))
         self._guard = Guard(self._context, verify=plan.verify)
         self._left_out: set[str] = set()
-        self._begun = started
+        self._begun, self._races_end = started, started + plan.budget_seconds
         self._peaks: Peaks | None = None
         self._resumed = self._complete = False
+        self._gains: dict[str, float] = {}
         self._order: list[str] = []
         """Words of the tier `same` that were raced alone, the fastest first."""
 
@@ -148,9 +150,14 @@ class Search:
         self._context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=start_up))
 
     def _until(self, share: float) -> None:
-        """The part that follows must be over when this share of the time after the plain step is."""
-        context = self._context
-        context.end = self._begun + share * max(0.0, context.started + context.plan.budget_seconds - self._begun)
+        """The part that follows must be over when this share of the time for races is."""
+        self._context.end = self._begun + share * max(0.0, self._races_end - self._begun)
+
+    def _keep_a_tail(self, *, compiles: bool) -> None:
+        """The races end in time for what follows them."""
+        budget = self._context.plan.budget_seconds
+        tail = min(TAIL_COMPILED_SECONDS if compiles else TAIL_SECONDS, MOST_TAIL * budget)
+        self._races_end = self._context.started + budget - tail
 
     def _search(self) -> None:
         self._races.begin(fresh=not self._resumed)
@@ -160,31 +167,34 @@ class Search:
             return
         explain(self._context, PLAIN)
         place, plain = place_of(self._context), self._cell(PLAIN)
-        self._begun = self._context.clock()
-        self._until(SINGLES_END)
         device = self._devices.get(plain.device)
         self._races.together = cells_that_fit(self.tally.breakdowns.get(PLAIN), device)
         words = self._allowed(words_of(place, plain.recipe, self._tuning.effort, self._kind()))
+        self._begun = self._context.clock()
+        self._keep_a_tail(compiles=plain.device != "cpu")
+        self._until(SINGLES_END)
         if not self._resumed:
             self._races.drop_all_but()
             compile_ahead(self._context, plain, [word.text for word in words], place, self._races.together)
         self._race_alone(words)
+        self._keep_a_tail(compiles=any(self._cell(number).recipe.compile for number in self.tally.living()))
         self._until(COMBINED_END)
         self._combine("same", PLAIN)
         if self._tuning.effort == "full":
             self._race_each(self._allowed(modes_of(place)), "same", best(self.tally, "same", PLAIN))
         self._until(GUARDED_END)
         leader = self._guarded("same", PLAIN)
-        self._until(LOWER_END)
+        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
         self._race_each(self._allowed(precisions_of(place)), "lower", leader)
         self._combine("lower", leader)
-        self._until(BATCHES_END)
+        self._until(RACED_END)
         lower = self._guarded("lower", leader)
         start = lower if "precision" in self._tuning.allow else leader
-        winners = dict.fromkeys([leader, lower])
-        if "batch" in self._tuning.allow:
-            winners[self._grow(start)] = None
-        self._until(1.0)
+        start = self._grow(start) if "batch" in self._tuning.allow else start
+        self._context.end = self._context.started + self._context.plan.budget_seconds
+        leader = self._guarded("same", PLAIN, verify=True)
+        lower = self._guarded("lower", leader, verify=True)
+        winners = dict.fromkeys([leader, lower, start] if not out_of_race(self.tally, start) else [leader, lower])
         self._explain_winners(list(winners))
         self._run_codes(list(winners))
 
@@ -237,7 +247,7 @@ class Search:
         alone = {
             number: candidate.word for number, candidate in self.tally.candidates.items() if candidate.over == PLAIN
         }
-        speeds = {}
+        speeds = self._gains
         for number, word in alone.items():
             ratios = self.tally.ratios(number)
             if not out_of_race(self.tally, number) and len(ratios) > 1 and word in {known.text for known in words}:
@@ -278,7 +288,7 @@ class Search:
         improved = True
         while improved and self._context.left() > 0:
             improved = False
-            for word, recipe in combined(self._cell(leader).recipe, self._order, tried):
+            for word, recipe in combined(self._cell(leader).recipe, self._worth_adding(tier), tried):
                 tried.append(recipe)
                 number = self._add(replace(self._cell(leader), recipe=recipe), tier, word, leader)
                 self._race(number, leader, len(self._order))
@@ -288,6 +298,16 @@ class Search:
                     break
                 if self._context.left() <= 0:
                     break
+
+    def _worth_adding(self, tier: Tier) -> list[str]:
+        """The words to combine: a quick search leaves out those that did not look faster alone."""
+        if self._tuning.effort == "full":
+            return self._order
+        return [
+            word
+            for word in self._order
+            if self._gains[word] >= LEAST_GAIN or (tier == "lower" and word in LIKES_LOWER_PRECISION)
+        ]
 
     def _join(self, tier: Tier, start: int, leader: int, tried: list[Recipe]) -> int:
         """Race the leader with all words added at once that are faster alone: most add up. The leader then."""
@@ -309,11 +329,12 @@ class Search:
             for number, candidate in self.tally.candidates.items()
         )
 
-    def _guarded(self, tier: Tier, start: int) -> int:
-        """The fastest candidate of a tier that passes the guard, or `start`."""
+    def _guarded(self, tier: Tier, start: int, *, verify: bool = False) -> int:
+        """The fastest candidate of a tier that passes the guard, or `start`; `verify` checks its operators, too."""
+        explain(self._context, best(self.tally, tier, start))  # for its peak memory, as long as it is held
         self._races.drop_all_but()
         while (leader := best(self.tally, tier, start)) != start:
-            if not self._guard.why_out(leader, tier, max(0.0, self._context.left())):
+            if not self._guard.why_out(leader, tier, max(0.0, self._context.left()), verify=verify):
                 return leader
             self._blame(leader, tier)
             self._combine(tier, start)
@@ -349,9 +370,9 @@ class Search:
         return leader
 
     def _explain_winners(self, winners: Sequence[int]) -> None:
-        """Their peak memory, and some more laps."""
+        """The breakdown of those that were not held any more, where that does not take the time of the code."""
         for number in winners:
-            if number not in self.tally.breakdowns and self._context.left() > 0:
+            if number not in self.tally.breakdowns and self._context.left() > TAIL_COMPILED_SECONDS:
                 self._races.solo(number, LEAST_RACE_SECONDS, 2)
                 explain(self._context, number)
         self._races.drop_all_but()

@@ -28,6 +28,7 @@ from torchlap.worker.cell.sources import (
     picture_loader,
 )
 from torchlap.worker.cell.step import Step
+from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import RefusedError
 
 SEED = 1
@@ -45,6 +46,7 @@ class Bench:
     Attributes:
         choices: settings that were chosen, in words, each with its reason.
         input_shape: of the inputs at the cell's batch size.
+        digit_count: how many digits it is trained on; 0 for other data.
     """
 
     def __init__(self, request: Build) -> None:
@@ -52,7 +54,7 @@ class Bench:
         recipe, workload = self.cell.recipe, self.cell.workload
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
-        torch.manual_seed(SEED)
+        torch.manual_seed(request.seed)
         own = recipe.threads
         self._threads = own or request.threads
         self.choices = [
@@ -70,6 +72,7 @@ class Bench:
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self.digit_count = 0
         self._pictures: Pictures | None = None
         self._kept_batch: Pair | None = None
         """The first batch of a user's own loader, which may begin with another one each time."""
@@ -121,6 +124,7 @@ class Bench:
     def _digits(self, data: DataName, size: int) -> tuple[MakeSource, tuple[int, ...]]:
         """Digits resized to the model's input: resident on the device, or through a DataLoader."""
         images, labels = digits(data)
+        self.digit_count = len(images)
         batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
         prefetch = self.cell.recipe.prefetch
         shape = (batch, CHANNELS, size, size)
@@ -176,6 +180,10 @@ class Bench:
         workers = self.cell.recipe.workers or 0
         return workers * (self.cell.recipe.prefetch or PREFETCH_FACTOR)
 
+    def source(self) -> Source:
+        """A fresh source of the cell's batches, in the memory format of the recipe."""
+        return self._make_source(self.cell.workload.batch, FORMATS[self.layout])
+
     def step(
         self,
         memory_format: MemoryFormat,
@@ -202,6 +210,11 @@ class Bench:
         if plain:
             recipe = replace(recipe, compile=False, graph=False, compile_mode="default", layout_opt_off=False)
         return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
+
+    @property
+    def subject(self) -> Subject:
+        """What is trained."""
+        return self._subject
 
     @property
     def layout(self) -> MemoryFormat:

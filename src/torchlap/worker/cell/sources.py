@@ -70,11 +70,42 @@ class Resident:
 
     def place(self, batch: slice) -> tuple[Tensor, Tensor]:
         """N x 3 x size x size of float32 and N of int64."""
-        raw = self._images[batch].unsqueeze(1).float()
-        resized = interpolate(raw, size=(self._size, self._size), mode="bilinear", align_corners=False)
-        normalized = resized.sub_(MEAN * 255).div_(DEVIATION * 255)
-        self._inputs.copy_(normalized.expand(-1, CHANNELS, -1, -1))
+        self._inputs.copy_(pictures(self._images[batch], self._size))
         return self._inputs, self._labels[batch]
+
+
+def pictures(images: Tensor, size: int) -> Tensor:
+    """Digits, N x side x side of uint8, resized and normalized: N x 3 x size x size of float32."""
+    raw = images.unsqueeze(1).float()
+    resized = interpolate(raw, size=(size, size), mode="bilinear", align_corners=False)
+    return resized.sub_(MEAN * 255).div_(DEVIATION * 255).expand(-1, CHANNELS, -1, -1)
+
+
+class Shuffled:
+    """The images of a source that stay on the device, in another order in every epoch."""
+
+    def __init__(self, resident: Source, count: int, batch: int, device: torch.device, seed: int) -> None:
+        self._resident, self._device = resident, device
+        self._count, self._batch, self._seed = max(count, batch), batch, seed
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the first epoch again."""
+        self._generator = torch.Generator().manual_seed(self._seed)
+        self._next = self._count
+
+    def fetch(self) -> Tensor:
+        """The rows of the next images; an epoch's incomplete last batch is left out."""
+        if self._next + self._batch > self._count:
+            self._order = torch.randperm(self._count, generator=self._generator).to(self._device)
+            self._next = 0
+        rows = self._order[self._next : self._next + self._batch]
+        self._next += self._batch
+        return rows
+
+    def place(self, batch: Tensor) -> Pair:
+        """As the source does."""
+        return self._resident.place(batch)
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -156,7 +187,7 @@ class Loaded:
         pair: Callable[[Batch], Pair] | None = None,
     ) -> None:
         self._pair = pair or pair_of
-        self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
+        self._move = mover(device, memory_format, non_blocking=loader.pin_memory)
         self._batches = _endless(loader, rows)
 
     def fetch(self) -> Batch:
@@ -197,7 +228,7 @@ class Fixed:
     """A user's own batch, moved to the device once and used for every step."""
 
     def __init__(self, batch: Pair, device: torch.device, memory_format: torch.memory_format) -> None:
-        move = _mover(device, memory_format)
+        move = mover(device, memory_format)
         self._placed = move(batch[0]), move(batch[1])
 
     def fetch(self) -> Pair:
@@ -209,7 +240,7 @@ class Fixed:
         return batch
 
 
-def _mover(
+def mover(
     device: torch.device, memory_format: torch.memory_format, *, non_blocking: bool = False
 ) -> Callable[[object], object]:
     """A function that moves every tensor in a nested structure to the device, and images to the memory format."""

@@ -41,7 +41,16 @@ def _varies(subject: Subject) -> bool:
 class Step:
     """A step that is ready to run; calling it enqueues the work and does not wait for the device."""
 
-    def __init__(self, subject: Subject, source: Source, recipe: Recipe, device: torch.device, phase: str) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        source: Source,
+        recipe: Recipe,
+        device: torch.device,
+        phase: str,
+        *,
+        learning_rate: float = LEARNING_RATE,
+    ) -> None:
         self._source, self._loss_function = source, subject.loss
         self._autocast = autocast(recipe.precision, device)
         self._model = compiled(subject.module, recipe, device) if recipe.compile else subject.module
@@ -59,7 +68,7 @@ class Step:
         self._items: list[int] | None = [] if subject.sizes or (subject.loader and _varies(subject)) else None
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
-            self._prepare_training(recipe)
+            self._prepare_training(recipe, learning_rate)
         self._update_apart = self._scaler is not None and not recipe.fused
         """The update is not captured: torch asks the device whether gradients are finite before it."""
         self.captured = self._capture(device, varies=self._items is not None) if recipe.graph else None
@@ -80,7 +89,7 @@ class Step:
 
         return Captured(run, device)
 
-    def _prepare_training(self, recipe: Recipe) -> None:
+    def _prepare_training(self, recipe: Recipe, learning_rate: float) -> None:
         """Make the optimizer and the scheduler.
 
         Raises:
@@ -101,7 +110,7 @@ class Step:
         if subject.optimizer is None:
             self._optimizer: Any = torch.optim.Adam(
                 parameters,
-                lr=LEARNING_RATE,
+                lr=learning_rate,
                 fused=recipe.fused or None,
                 foreach=recipe.foreach or None,
                 capturable=recipe.graph,
@@ -110,6 +119,11 @@ class Step:
             self._optimizer = subject.optimizer(parameters)
         if subject.scheduler is not None:
             self._scheduler = subject.scheduler(self._optimizer)
+
+    @property
+    def stateful(self) -> tuple[Any, ...]:
+        """What a training step changes beside the module: the optimizer, the loss scaler and the scheduler."""
+        return tuple(part for part in (self._optimizer, self._scaler, self._scheduler) if part is not None)
 
     def __call__(self) -> None:
         """Enqueue one step."""
