@@ -1,6 +1,6 @@
 """The page of a finding: what it means, why it matters, how to fix it. The pages of docs/findings are these."""
 
-from torchlap.judge import machine, measurement, numerics, scaling, script, training, tuning
+from torchlap.judge import collection, machine, measurement, numerics, scaling, script, training, tuning
 from torchlap.judge.findings import Rule
 
 CATALOGUE = (
@@ -11,6 +11,7 @@ CATALOGUE = (
     *tuning.CATALOGUE,
     *scaling.CATALOGUE,
     *training.CATALOGUE,
+    *collection.CATALOGUE,
 )
 
 
