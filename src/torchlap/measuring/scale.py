@@ -243,12 +243,12 @@ class ScaleSession:
         context, groups = self._context, self._context.plan.groups
         context.build_threads = self._threads(_scaling(context.plan).ranks[number])
         context.emit(GroupStarted(number))
+        watch = Watch(self._devices, self._users, first=number == 0, clock=context.clock)  # before our own processes
         self._start(number)
         begun = context.clock()
         run_end = context.started + self._starting + context.plan.budget_seconds
         seconds = LAPS_SHARE * max(0.0, run_end - begun) / (len(groups) - number)
         context.end = begun + seconds
-        watch = Watch(self._devices, self._users, first=number == 0, clock=context.clock)
         positions = range(len(groups[number].cells))
         GroupRun(context, number, watch, positions).measure(seconds, 0.0, fresh=False)
         self._after_laps(number)

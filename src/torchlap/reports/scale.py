@@ -236,12 +236,12 @@ def _explained(size: SizeResult) -> Iterator[str]:
 
 
 def _numerics(numerics: RankNumerics) -> str:
-    gradients = (
-        f"Gradients after one step are those of one device, within {numerics.gradient_error:.1e} (limit "
-        f"{numerics.limit:.0e})"
-        if numerics.gradient_error <= numerics.limit
-        else f"Gradients after one step are off by {numerics.gradient_error:.1e} (limit {numerics.limit:.0e})"
-    )
+    error, limit = f"{numerics.gradient_error:.1e}", f"(limit {numerics.limit:.0e})"
+    gradients = f"Gradients after one step are those of one device, within {error} {limit}"
+    if numerics.gradient_error == 0:
+        gradients = "Gradients after one step are those of one device, bit by bit"
+    elif numerics.gradient_error > numerics.limit:
+        gradients = f"Gradients after one step are off by {error} {limit}"
     if numerics.sharded:
         return f"{gradients}; parameters are sharded, so that no two ranks have the same."
     same = "differ" if numerics.differing else "are equal, bit by bit,"

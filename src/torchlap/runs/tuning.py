@@ -40,6 +40,9 @@ another order, and the rounding of bfloat16."""
 NOTICED = 2
 """Ratios, that an interval needs."""
 
+WITHOUT = "without "
+"""Begins the word of a candidate that is another one without a word."""
+
 Standing = Literal["faster", "slower", "tie", "open"]
 
 
@@ -174,19 +177,28 @@ def best(group: Tally, tier: Tier, start: int = 0) -> int:
     for number, candidate in group.candidates.items():
         if candidate.tier != tier or out_of_race(group, number) or not _stands_on(group, candidate, tier, start):
             continue
-        if standing(group.ratios_over(number, candidate.over)) != "faster":
+        if standing(group.ratios_over(number, _under(group, candidate))) != "faster":
             continue
         if leader == start or _speed(group, number) > _speed(group, leader):
             leader = number
     return leader
 
 
+def _under(group: Tally, candidate: CandidateAdded) -> int:
+    """The cell that a candidate must beat: the one without a word need not beat one with it that is out."""
+    over = candidate.over
+    if candidate.word.startswith(WITHOUT) and over in group.candidates and out_of_race(group, over):
+        return group.candidates[over].over
+    return over
+
+
 def _stands_on(group: Tally, candidate: CandidateAdded, tier: Tier, start: int) -> bool:
     """Whether the cell under a candidate is the start, or a candidate of the same tier that is not out."""
-    if candidate.over == start:
+    over = _under(group, candidate)
+    if over == start:
         return True
-    under = group.candidates.get(candidate.over)
-    if under is None or under.tier != tier or out_of_race(group, candidate.over):
+    under = group.candidates.get(over)
+    if under is None or under.tier != tier or out_of_race(group, over):
         return False
     return _stands_on(group, under, tier, start)
 

@@ -23,6 +23,9 @@ USUAL_ORDER = (
 )
 """Most that is known to help comes first. Threads and the words of a loader follow."""
 
+AT_ONCE = ("graph", "compile", "channels_last", "fused")
+"""Words that usually add up where steps can be captured. What may be refused comes first."""
+
 FIRST = {
     "launch": ("graph", "compile", "fused", "foreach"),
     "host": ("graph", "compile", "threads"),
@@ -58,6 +61,11 @@ class Place(Struct, frozen=True, kw_only=True):
     images: bool
     trains: bool
     own_loader: bool = False
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether steps can be captured there."""
+        return self.kind in KINDS_WITH_GRAPHS
 
 
 class Word(Struct, frozen=True):
@@ -178,9 +186,25 @@ def with_word(recipe: Recipe, word: str) -> Recipe | None:
     return None if changed == recipe or captures_twice else changed
 
 
+def together(texts: Iterable[str], recipe: Recipe) -> list[str]:
+    """The words of `AT_ONCE` among those that will be raced, without what the recipe has or cannot have."""
+    known = set(texts)
+    return [word for word in AT_ONCE if word in known and with_word(recipe, word) is not None]
+
+
 def combined(recipe: Recipe, words: Iterable[str], tried: Sequence[Recipe]) -> Iterator[tuple[str, Recipe]]:
     """The recipe with each of the words added, where that is not among those that were tried."""
     for word in words:
         changed = with_word(recipe, word)
         if changed is not None and changed not in tried:
             yield word, changed
+
+
+def with_words(recipe: Recipe, words: Sequence[str]) -> Recipe | None:
+    """The recipe with what all the words set; None if one of them cannot be added."""
+    for word in words:
+        changed = with_word(recipe, word)
+        if changed is None:
+            return None
+        recipe = changed
+    return recipe

@@ -8,15 +8,16 @@ from msgspec.structs import replace
 
 from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.context import LONGEST_TEXT, Context, Status
-from torchlap.measuring.tune.ahead import compile_ahead
-from torchlap.measuring.tune.candidates import Word, combined, modes_of, precisions_of, with_word, words_of
+from torchlap.measuring.tune.ahead import compile_ahead, to_compile
+from torchlap.measuring.tune.candidates import Place, Word, modes_of, precisions_of, with_word, words_of
+from torchlap.measuring.tune.climb import LEAST_RACE_SECONDS, Climb
 from torchlap.measuring.tune.guard import Guard
 from torchlap.measuring.tune.looks import cells_that_fit, explain, place_of
 from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
-from torchlap.runs.tuning import LEAST_GAIN, best, out_of_race, standing
+from torchlap.runs.tuning import best, out_of_race
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
@@ -27,10 +28,8 @@ from torchlap.schema.events import (
     RunFinished,
 )
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.recipe import Recipe
-from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Tier
+from torchlap.schema.tuning import CodeRun, LeftOut, Tier
 from torchlap.schema.workload import Cell, Plan
-from torchlap.stats import lap_interval
 
 SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.68, 0.76, 0.82, 0.92, 1.0
 """Shares of the time for races at which each part must be over; what a part leaves goes to the next."""
@@ -43,12 +42,8 @@ SLOW_WORDS = ("compile", "compile+layout_opt_off")
 """On a CPU they come last: a compilation takes as long as races of all other words."""
 
 PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
-LEAST_RACE_SECONDS, MOST_RACE_SECONDS = 2.0, 12.0
 LARGEST_FACTOR = 64
 """By which the batch grows at most."""
-
-LIKES_LOWER_PRECISION = ("channels_last",)
-"""Words that may be slower in float32 and faster in lower precision."""
 
 WriteCode = Callable[[Plan, Cell, Preparation], str]
 """The code that trains a cell's model in its recipe; empty where there is none."""
@@ -94,9 +89,7 @@ class Search:
         self._begun, self._races_end = started, started + plan.budget_seconds
         self._peaks: Peaks | None = None
         self._resumed = self._complete = False
-        self._gains: dict[str, float] = {}
-        self._order: list[str] = []
-        """Words of the tier `same` that were raced alone, the fastest first."""
+        self._climb = Climb(self._context, self._races, self._tuning.effort)
 
     @property
     def tally(self) -> Tally:
@@ -106,7 +99,7 @@ class Search:
     def replay(self, events: Iterable[Event]) -> None:
         """Take in what an earlier search has measured: what is decided is not raced again."""
         for event in events:
-            self._resumed = True
+            self._resumed = self._climb.resumed = True
             self._note(event)
             self._context.ledger.learn(event)
             self._complete = isinstance(event, RunFinished) and event.reason == "complete"
@@ -172,23 +165,8 @@ class Search:
         words = self._allowed(words_of(place, plain.recipe, self._tuning.effort, self._kind()))
         self._begun = self._context.clock()
         self._keep_a_tail(compiles=plain.device != "cpu")
-        self._until(SINGLES_END)
-        if not self._resumed:
-            self._races.drop_all_but()
-            compile_ahead(self._context, plain, [word.text for word in words], place, self._races.together)
-        self._race_alone(words)
-        self._keep_a_tail(compiles=any(self._cell(number).recipe.compile for number in self.tally.living()))
-        self._until(COMBINED_END)
-        self._combine("same", PLAIN)
-        if self._tuning.effort == "full":
-            self._race_each(self._allowed(modes_of(place)), "same", best(self.tally, "same", PLAIN))
-        self._until(GUARDED_END)
-        leader = self._guarded("same", PLAIN)
-        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
-        self._race_each(self._allowed(precisions_of(place)), "lower", leader)
-        self._combine("lower", leader)
-        self._until(RACED_END)
-        lower = self._guarded("lower", leader)
+        self._races.drop_all_but()
+        leader, lower = self._climb_at_once(words, place) if place.has_graphs else self._climb_by_one(words, place)
         start = lower if "precision" in self._tuning.allow else leader
         start = self._grow(start) if "batch" in self._tuning.allow else start
         self._context.end = self._context.started + self._context.plan.budget_seconds
@@ -197,6 +175,76 @@ class Search:
         winners = dict.fromkeys([leader, lower, start] if not out_of_race(self.tally, start) else [leader, lower])
         self._explain_winners(list(winners))
         self._run_codes(list(winners))
+
+    def _climb_at_once(self, words: Sequence[Word], place: Place) -> tuple[int, int]:
+        """All promising words at once; the fastest in the same arithmetic and in lower precision.
+
+        Where graphs and the compiler gain most, compiling words apart takes longer than all races. Where lower
+        precision is allowed, it comes first, and a quick search climbs on it alone.
+        """
+        climb, allowed = self._climb, "precision" in self._tuning.allow
+        base = PLAIN
+        if allowed:
+            self._until(SINGLES_END)
+            base = self._race_precisions(place, PLAIN)
+        self._compile_ahead(words, place, base)
+        self._until(COMBINED_END)
+        tier: Tier = "same" if base == PLAIN else "lower"
+        climb.all_at_once(words, tier, base)
+        self._until(GUARDED_END)
+        if self._guarded(tier, PLAIN) == base:  # the words together are no gain, or train something else
+            self._begun = self._context.clock()
+            return self._climb_by_one(words, place)
+        if tier == "lower" and self._tuning.effort == "full":
+            climb.all_at_once(words, "same", PLAIN)
+        if self._tuning.effort == "full":
+            climb.race_each(self._allowed(modes_of(place)), tier, best(self.tally, tier, PLAIN))
+        leader = self._guarded("same", PLAIN)
+        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
+        if tier == "same":
+            self._race_precisions(place, leader)
+        return leader, self._guarded("lower", leader)
+
+    def _race_precisions(self, place: Place, over: int) -> int:
+        """Race lower precisions; a quick search is content with the first that is faster. The fastest."""
+        for word in self._allowed(precisions_of(place)):
+            if self._tuning.effort == "quick" and best(self.tally, "lower", over) != over:
+                self._leave_out(word, "only with --effort full, because another precision is faster already")
+            else:
+                self._climb.race_each([word], "lower", over)
+        return best(self.tally, "lower", over)
+
+    def _compile_ahead(self, words: Sequence[Word], place: Place, base: int) -> None:
+        """Compile what will be raced, if it was not in an earlier search."""
+        if not self._resumed:
+            self._races.drop_all_but()
+            cell, texts = self._cell(base), [word.text for word in words]
+            precision = next((word.text for word in precisions_of(place) if not word.why_not), "")
+            recipes = to_compile(cell.recipe, texts, precision if base == PLAIN else "")
+            compile_ahead(self._context, cell, recipes, self._races.together)
+
+    def _climb_by_one(self, words: Sequence[Word], place: Place) -> tuple[int, int]:
+        """Each word alone, then those that are faster together; the fastest in the same and in lower precision."""
+        climb = self._climb
+        self._until(SINGLES_END)
+        is_cpu = self._cell(PLAIN).device == "cpu"
+        climb.race_each([word for word in words if not (is_cpu and word.text in SLOW_WORDS)], "same", PLAIN)
+        if is_cpu:
+            self._until(COMPILED_END)
+            climb.race_each([word for word in words if word.text in SLOW_WORDS], "same", PLAIN)
+        climb.note_alone(words)
+        self._keep_a_tail(compiles=any(self._cell(number).recipe.compile for number in self.tally.living()))
+        self._until(COMBINED_END)
+        climb.combine("same", PLAIN)
+        if self._tuning.effort == "full":
+            climb.race_each(self._allowed(modes_of(place)), "same", best(self.tally, "same", PLAIN))
+        self._until(GUARDED_END)
+        leader = self._guarded("same", PLAIN)
+        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
+        climb.race_each(self._allowed(precisions_of(place)), "lower", leader)
+        climb.combine("lower", leader)
+        self._until(RACED_END)
+        return leader, self._guarded("lower", leader)
 
     def _cell(self, number: int) -> Cell:
         return self.tally.group.cells[number]
@@ -210,124 +258,15 @@ class Search:
         """The words that nothing rules out; the others are recorded with the reason."""
         kept = []
         for word in words:
-            if not word.why_not:
+            if word.why_not:
+                self._leave_out(word, word.why_not)
+            else:
                 kept.append(word)
-            elif word.text not in self._left_out:
-                self._context.emit(LeftOut(group=GROUP, tier=word.tier, word=word.text, reason=word.why_not))
         return kept
 
-    def _add(self, cell: Cell, tier: Tier, word: str, over: int) -> int:
-        """The number of a candidate; an earlier search may have added it."""
-        cells = self.tally.group.cells
-        if cell in cells[1:]:
-            return cells.index(cell, 1)
-        self._context.emit(CandidateAdded(group=GROUP, added=cell, tier=tier, word=word, over=over))
-        return len(cells)
-
-    def _race(self, number: int, over: int, remaining: int) -> None:
-        """Race a candidate within its share of what is left of this part."""
-        context = self._context
-        if context.left() <= 0 and not self.tally.laps(number):
-            if number not in self.tally.failures:
-                context.fail(GROUP, number, "no_time", "Not tried: this part of the search was out of time.")
-            return
-        seconds = min(MOST_RACE_SECONDS, max(LEAST_RACE_SECONDS, context.left() / max(1, remaining)))
-        self._races.race(number, over, seconds)
-
-    def _race_alone(self, words: Sequence[Word]) -> None:
-        """Race each word over the plain step."""
-        quick, slow = ([word for word in words if (word.text in SLOW_WORDS) is slow] for slow in (False, True))
-        if self._cell(PLAIN).device == "cpu":  # nothing was compiled ahead
-            self._race_each(quick, "same", PLAIN)
-            self._until(COMPILED_END)
-            self._race_each(slow, "same", PLAIN)
-        else:
-            self._race_each(words, "same", PLAIN)
-        self._settle(PLAIN)
-        alone = {
-            number: candidate.word for number, candidate in self.tally.candidates.items() if candidate.over == PLAIN
-        }
-        speeds = self._gains
-        for number, word in alone.items():
-            ratios = self.tally.ratios(number)
-            if not out_of_race(self.tally, number) and len(ratios) > 1 and word in {known.text for known in words}:
-                speeds[word] = lap_interval(ratios).value
-        self._order = sorted(speeds, key=lambda word: -speeds[word])
-
-    def _race_each(self, words: Sequence[Word], tier: Tier, over: int) -> None:
-        cell = self._cell(over)
-        for place, word in enumerate(words):
-            recipe = with_word(cell.recipe, word.text)
-            if recipe is not None:
-                number = self._add(replace(cell, recipe=recipe), tier, word.text, over)
-                self._race(number, over, len(words) - place)
-
-    def _settle(self, over: int) -> None:
-        """Go on with the races that look promising, but are undecided: rounds were few where steps are slow."""
-        tally = self.tally
-        promising = {
-            number: lap_interval(ratios).value
-            for number, candidate in tally.candidates.items()
-            if candidate.over == over and number not in tally.failures
-            if standing(ratios := tally.ratios_over(number, over)) == "open" and len(ratios) > 1
-        }
-        chosen = sorted(
-            (number for number in promising if promising[number] >= LEAST_GAIN), key=lambda n: -promising[n]
-        )
-        for place, number in enumerate(chosen):
-            if self._context.left() > 0:
-                self._races.race(number, over, self._context.left() / (len(chosen) - place))
-
-    def _combine(self, tier: Tier, start: int) -> None:
-        """Add the words to the leader of a tier, one after the other, as long as that makes it faster."""
-        tried = [cell.recipe for cell in self.tally.group.cells] if not self._resumed else []
-        leader = best(self.tally, tier, start)
-        if leader == start:
-            return
-        leader = self._join(tier, start, leader, tried)
-        improved = True
-        while improved and self._context.left() > 0:
-            improved = False
-            for word, recipe in combined(self._cell(leader).recipe, self._worth_adding(tier), tried):
-                tried.append(recipe)
-                number = self._add(replace(self._cell(leader), recipe=recipe), tier, word, leader)
-                self._race(number, leader, len(self._order))
-                fastest = best(self.tally, tier, start)
-                if fastest != leader:
-                    leader, improved = fastest, True
-                    break
-                if self._context.left() <= 0:
-                    break
-
-    def _worth_adding(self, tier: Tier) -> list[str]:
-        """The words to combine: a quick search leaves out those that did not look faster alone."""
-        if self._tuning.effort == "full":
-            return self._order
-        return [
-            word
-            for word in self._order
-            if self._gains[word] >= LEAST_GAIN or (tier == "lower" and word in LIKES_LOWER_PRECISION)
-        ]
-
-    def _join(self, tier: Tier, start: int, leader: int, tried: list[Recipe]) -> int:
-        """Race the leader with all words added at once that are faster alone: most add up. The leader then."""
-        recipe, added = self._cell(leader).recipe, list[str]()
-        for word in self._order:
-            changed = with_word(recipe, word) if self._is_faster_alone(word) else None
-            if changed is not None:
-                recipe, added = changed, [*added, word]
-        if len(added) < 2 or recipe in tried:  # noqa: PLR2004  one is raced by itself
-            return leader
-        tried.append(recipe)
-        number = self._add(replace(self._cell(leader), recipe=recipe), tier, "+".join(added), leader)
-        self._race(number, leader, len(self._order))
-        return best(self.tally, tier, start)
-
-    def _is_faster_alone(self, word: str) -> bool:
-        return any(
-            candidate.word == word and candidate.over == PLAIN and standing(self.tally.ratios(number)) == "faster"
-            for number, candidate in self.tally.candidates.items()
-        )
+    def _leave_out(self, word: Word, reason: str) -> None:
+        if word.text not in self._left_out:
+            self._context.emit(LeftOut(group=GROUP, tier=word.tier, word=word.text, reason=reason))
 
     def _guarded(self, tier: Tier, start: int, *, verify: bool = False) -> int:
         """The fastest candidate of a tier that passes the guard, or `start`; `verify` checks its operators, too."""
@@ -337,7 +276,7 @@ class Search:
             if not self._guard.why_out(leader, tier, max(0.0, self._context.left()), verify=verify):
                 return leader
             self._blame(leader, tier)
-            self._combine(tier, start)
+            self._climb.combine(tier, start)
             self._races.drop_all_but()
         return start
 
@@ -346,8 +285,10 @@ class Search:
         recipe = self._cell(number).recipe
         for alone, candidate in list(self.tally.candidates.items()):
             is_part = candidate.over == PLAIN and with_word(recipe, candidate.word) is None
-            if is_part and candidate.word in self._order and self._guard.why_out(alone, tier, self._context.left()):
-                self._order.remove(candidate.word)
+            if not is_part or candidate.word not in self._climb.order:
+                continue
+            if self._guard.why_out(alone, tier, self._context.left()):
+                self._climb.order.remove(candidate.word)
 
     def _grow(self, start: int) -> int:
         """Double the batch until the throughput no longer grows, then until the memory is full; the fastest."""
@@ -358,9 +299,9 @@ class Search:
             if self._context.left() <= 0:
                 break
             workload = replace(cell.workload, batch=batch, asked=None)
-            number = self._add(replace(cell, workload=workload), "training", f"batch:{batch}", leader)
+            number = self._climb.add(replace(cell, workload=workload), "training", f"batch:{batch}", leader)
             if growing:
-                self._race(number, leader, 2)
+                self._climb.race(number, leader, 2)
                 growing = best(self.tally, "training", start) == number
                 leader = number if growing else leader
             else:
