@@ -153,6 +153,32 @@ def _slow_first_step(spans: Spans) -> Iterable[Finding]:
     yield finding if matters else replace(finding, severity="note")
 
 
+SETUP_INSIDE = Rule(
+    "TL449",
+    "warning",
+    "setup is timed",
+    "Creating a model, an optimizer or a dataset, and the imports that come with it, happen once. They are not a part "
+    "of the training speed, and their share shrinks with the number of steps.",
+    "Read the clock for the first time just before the first step.",
+)
+
+
+def setup_inside(trace: Trace) -> Iterable[Finding]:
+    """Much of a span passes before its first forward pass."""
+    for spans in trace.spans:
+        each = spans.setup_seconds / spans.count if spans.count else 0.0
+        share = spans.setup_seconds / spans.total_seconds if spans.total_seconds else 0.0
+        if share > WARM_UP and each > SEVERAL_STEPS * spans.step_seconds:
+            which = "the span" if spans.count == 1 else f"each of {spans.count} spans, on average,"
+            evidence = (
+                f"the first forward pass of {which} starts {duration(each)} after the clock is read; a typical step takes "
+                f"{duration(spans.step_seconds)}: setup is {share:.0%} of the timed span"
+            )
+            finding = SETUP_INSIDE.finding(str(spans.start), evidence)
+            left_out = spans.conditional or (spans.robust and spans.count >= SEVERAL_SPANS)
+            yield replace(finding, severity="note") if left_out else finding
+
+
 WAITS_FOR_INPUT = Rule(
     "TL404",
     "warning",
@@ -317,6 +343,7 @@ RULES = (
     not_synchronized,
     value_each_step,
     warm_up_inside,
+    setup_inside,
     waits_for_input,
     evaluates_inside,
     one_repetition,
