@@ -57,7 +57,8 @@ def converted(trace: Trace) -> Iterable[Finding]:
         if formats.converted >= SEVERAL_LAYERS and formats.converted > HALF * formats.convolutions:
             evidence = (
                 f"the model or its input is in channels_last, but {formats.converted} of {formats.convolutions} "
-                f"convolutions after the first received a contiguous tensor, in each of {counted(formats.looks, 'check')}"
+                f"convolutions after the first received contiguous tensors, in each of "
+                f"{counted(formats.looks, 'check')}"
             )
             yield CONVERTED.finding(str(formats.place), evidence)
 
@@ -69,18 +70,17 @@ SLOW_VALUES = Rule(
     "On many CPUs, exp beyond its range, log of zero, sqrt of negative numbers, sin of large numbers, and many "
     "operators with denormal numbers take a slow path. The CPU looks slower than it is, and the time depends on how "
     "the training goes.",
-    "Keep the values in the operator's usual range: clamp or scale the input, add an epsilon before log and sqrt, or use "
-    "a combined operator such as log_softmax, logsumexp or logsigmoid.",
+    "Keep the values in the operator's usual range: clamp or scale the input, add a small number before log and sqrt, "
+    "or use a combined operator such as log_softmax, logsumexp or logsigmoid.",
 )
 
 
 def slow_values(trace: Trace) -> Iterable[Finding]:
     """An operator was much slower on the script's values than on usual ones."""
     for slow in trace.slow:
-        checks = counted(slow.count, "operator call")
         evidence = (
-            f"{slow.operator} takes up to {slow.factor:.2g} times as long for these values as for values between 0.5 and "
-            f"1: {slow.words}; in {checks} that were checked"
+            f"{slow.operator} takes up to {slow.factor:.2g} times as long for these values as for values between 0.5 "
+            f"and 1, in {counted(slow.count, 'checked call')}: {slow.words}"
         )
         yield SLOW_VALUES.finding(str(slow.place), evidence)
 

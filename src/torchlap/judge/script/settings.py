@@ -133,10 +133,8 @@ def denormals(trace: Trace) -> Iterable[Finding]:
     """Many gradients, activations, parameters, or values in an optimizer's state are denormal on the CPU."""
     for found in trace.denormals:
         if found.share > DENORMAL_SHARE:
-            later = f" ({found.share:.0%} in step {found.step})" if found.step > found.first else ""
-            evidence = f"nonzero {found.words} were denormal from step {found.first} on{later}"
-            share = f"{found.share:.0%} of the " if not later else "many "
-            yield DENORMALS.finding(str(found.place), f"{share}{evidence}")
+            evidence = f"up to {found.share:.0%} of the nonzero {found.words} are denormal, from step {found.first} on"
+            yield DENORMALS.finding(str(found.place), evidence)
 
 
 FEW_THREADS = Rule(
@@ -164,11 +162,11 @@ MANY_THREADS = Rule(
     "TL448",
     "warning",
     "more threads than CPUs",
-    "The threads of a matrix product wait for each other. If they have to share CPUs, with each other, with loader "
-    "workers or with other training processes, each product takes as long as its slowest thread: training is slower "
-    "than with fewer threads, and its time varies.",
-    "Let threads x processes + loader workers not exceed the number of CPUs: use torch.set_num_threads, OMP_NUM_THREADS "
-    "or fewer workers.",
+    "The threads of an operator wait for each other. If they share CPUs with each other, with loader workers or with "
+    "other training processes, an operator takes as long as its slowest thread. Training is then slower than with "
+    "fewer threads, and its time varies.",
+    "Use so few threads, processes and loader workers that each thread has a CPU: set torch.set_num_threads or "
+    "OMP_NUM_THREADS to the number of CPUs divided by the number of processes.",
     "https://docs.pytorch.org/docs/stable/notes/multiprocessing.html#avoiding-cpu-oversubscription",
 )
 

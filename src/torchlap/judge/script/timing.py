@@ -171,8 +171,8 @@ def setup_inside(trace: Trace) -> Iterable[Finding]:
         if share > WARM_UP and each > SEVERAL_STEPS * spans.step_seconds:
             which = "the span" if spans.count == 1 else f"each of {spans.count} spans, on average,"
             evidence = (
-                f"the first forward pass of {which} starts {duration(each)} after the clock is read; a typical step takes "
-                f"{duration(spans.step_seconds)}: setup is {share:.0%} of the timed span"
+                f"the first forward pass of {which} starts {duration(each)} after the clock is read, and a typical "
+                f"step takes {duration(spans.step_seconds)}: setup is {share:.0%} of the timed span"
             )
             finding = SETUP_INSIDE.finding(str(spans.start), evidence)
             left_out = spans.conditional or (spans.robust and spans.count >= SEVERAL_SPANS)

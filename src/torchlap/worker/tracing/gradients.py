@@ -199,7 +199,7 @@ class Gradients:
     def check(
         self, model: nn.Module, outputs: int, place: Place, loss_place: Place, *, number: int, rows: bool
     ) -> None:
-        """Check the gradients of a model, in step `number`: float64, denormal numbers and, if asked, rows without any."""
+        """Check the gradients of a model, in step `number`: float64, denormal numbers and, if asked, rows of zeros."""
         parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
         if any(parameter.dtype == torch.float64 for parameter in parameters):
             count(self.float64, place, "the model's parameters")
