@@ -34,7 +34,8 @@ class Denormals:
         """Look at some values of each tensor of 32-bit floats on the CPU."""
         denormal = nonzero = 0
         for tensor in list(tensors)[:MOST_TENSORS]:
-            if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or type(tensor) not in PLAIN:
+            is_usual = type(tensor) in PLAIN and tensor.layout is torch.strided and tensor.device.type == "cpu"
+            if not is_usual or tensor.dtype != torch.float32 or not tensor.numel():
                 continue
             values = sampled(tensor)
             is_nonzero = values != 0

@@ -154,7 +154,7 @@ class Timings:
         first = bisect_left(self._work_starts, span.start.at)
         if len(self._steps(span)) < SEVERAL_STEPS or first == len(self._work_starts):
             return 0.0
-        until = self._work_starts[first]
+        until = min(self._work_starts[first], span.end.at)
         known = sum(
             min(mark.end, until) - mark.start
             for kind in ("input", "workers", "evaluation")

@@ -117,19 +117,25 @@ class Values:
         """Look at what the loss's graph has saved: in step `number`, counted from 1, at the call of the model."""
         if self._packs or not (number == FIRST or (number >= NEXT and is_checked(number))):
             return
+        if torch._C._len_torch_dispatch_stack():  # noqa: SLF001  a mode of the script would record what is read
+            return
         start = now()
-        nodes = _nodes(loss.grad_fn)
         try:
-            self._look_at_formats([node for node in nodes if node.name().startswith("Convolution")], model)
-            if loss.device.type == "cpu":
-                self._look_at_values(nodes, model, number)
-                self._look_at_operators(nodes, place)
+            with torch._C.DisableTorchFunction():  # noqa: SLF001  for the same reason
+                self._look(_nodes(loss.grad_fn), number, model, place, on_cpu=loss.device.type == "cpu")
         except RuntimeError:  # overwritten in place, or freed: backward will say so
             self._packs = True
         self.log.own_seconds += now() - start
 
+    def _look(self, nodes: list[Any], number: int, model: Place, place: Place, *, on_cpu: bool) -> None:
+        self._look_at_formats([node for node in nodes if node.name().startswith("Convolution")], model)
+        if on_cpu:
+            self._look_at_values(nodes, model, number)
+            self._look_at_operators(nodes, place)
+
     def _look_at_formats(self, convolutions: list[Any], place: Place) -> None:
-        pairs = [(node._saved_input, node._saved_weight) for node in convolutions]  # noqa: SLF001  torch's own names
+        saved = [(getattr(node, "_saved_input", None), getattr(node, "_saved_weight", None)) for node in convolutions]
+        pairs = [(image, weight) for image, weight in saved if isinstance(image, Tensor) and isinstance(weight, Tensor)]
         wanted = any(_is_last(weight) or (image.grad_fn is None and _is_last(image)) for image, weight in pairs)
         inner = [image for image, _ in pairs if image.grad_fn is not None and _is_plain(image) != _is_last(image)]
         if wanted and inner:
@@ -155,8 +161,10 @@ class Values:
                 continue
             timed[kind] = timed.get(kind, 0) + 1
             saved, restore, operator = INPUTS[kind]
-            tensor = getattr(node, saved)
-            if tensor.dtype == torch.float32 and tensor.numel() and type(tensor) in PLAIN:
+            tensor = getattr(node, saved, None)
+            if not isinstance(tensor, Tensor) or type(tensor) not in PLAIN:
+                continue
+            if tensor.dtype == torch.float32 and tensor.numel():
                 self._time(operator, restore(sampled(tensor)), place)
 
     def _time(self, operator: Callable[[Tensor], Tensor], values: Tensor, place: Place) -> None:
