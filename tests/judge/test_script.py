@@ -93,7 +93,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL411 error": (
         trace(dead_outputs=(DeadOutputs(place=AT, dead=9, outputs=10, parameter="fc.weight", looks=3),)),
         "train.py:7",
-        "9 of 10 outputs: their part of the gradient of fc.weight was zero in all 3 checks",
+        "the gradient of fc.weight was zero for 9 of 10 outputs in all 3 checks",
     ),
     "TL412 error": (
         trace(optimizers=(replace(HELD, without_gradient=2, elements_without=60, names=("a", "b")),)),
@@ -195,7 +195,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL436 warning": (
         trace(devices=("cpu",), spans=(ON_CPU,), turns=("cpu",), threads=Threads(threads=1, cores=8, place=AT)),
         "train.py:7",
-        "1 thread, 8 cores",
+        "torch uses 1 thread on 8 cores",
     ),
     "TL437 warning": (
         trace(devices=("cpu", "cuda:0"), tf32=Tf32(matmul=True, convolution=False, place=AT)),
@@ -375,5 +375,5 @@ def test_a_line_has_one_finding_of_a_code_with_three_examples_and_the_worst_come
         shapes=tuple(Shapes(AT, f"shape {place}", 1) for place in range(5)), fallbacks=(Noticed(AT, "aten::foo"),)
     )
     first, second = examine(many)
-    assert first.evidence == "shape 0, once; shape 1, once; shape 2, once; and 2 more"
+    assert first.evidence == "shape 0; shape 1; shape 2; and 2 more"
     assert (first.severity, second.severity) == ("error", "warning")

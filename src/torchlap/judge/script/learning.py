@@ -40,10 +40,19 @@ SHAPES = Rule(
 )
 
 
+BROADCASTS = (
+    "Tensors of different shapes broadcast: a column and a row give a matrix of all pairs, so each output is compared "
+    "with the targets of all samples. The script trains at the same speed, but on a different objective."
+)
+SAME_SHAPE = "Pass the loss two tensors of the same shape, for example outputs.squeeze(1), or targets.unsqueeze(1)."
+
+
 def shapes(trace: Trace) -> Iterable[Finding]:
     """The shapes passed to a loss broadcast, or mean soft targets."""
     for loss in trace.shapes:
-        yield SHAPES.finding(str(loss.place), f"{loss.words}, {times(loss.count)}")
+        often = f", {times(loss.count)}" if loss.count > 1 else ""
+        finding = SHAPES.finding(str(loss.place), f"{loss.words}{often}")
+        yield finding if "cross_entropy" in loss.words else replace(finding, why=BROADCASTS, remedy=SAME_SHAPE)
 
 
 DEAD_OUTPUTS = Rule(
@@ -62,8 +71,8 @@ def dead_outputs(trace: Trace) -> Iterable[Finding]:
     for head in trace.dead_outputs:
         if head.looks >= FEWEST_CHECKS:
             evidence = (
-                f"{head.dead} of {head.outputs} outputs: their part of the gradient of {head.parameter} was zero in "
-                f"all {head.looks} checks"
+                f"the gradient of {head.parameter} was zero for {head.dead} of {head.outputs} outputs in all "
+                f"{head.looks} checks"
             )
             yield DEAD_OUTPUTS.finding(str(head.place), evidence)
 

@@ -52,8 +52,8 @@ FLOAT64 = Rule(
     "TL432",
     "warning",
     "computation in float64",
-    "NumPy's default type is float64. It halves the speed on the CPU; most GPUs have few float64 units, and Apple GPUs "
-    "have none.",
+    "NumPy's default type is float64. Computing in float64 halves the speed on the CPU; most GPUs have few float64 "
+    "units, and Apple GPUs have none.",
     "Use torch.from_numpy(x).float(), and remove .double() from the model.",
 )
 
@@ -154,8 +154,8 @@ def few_threads(trace: Trace) -> Iterable[Finding]:
     threads = trace.threads
     if threads and trace.spans and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
         where = str(threads.place) if threads.place else ""
-        count = "1 thread" if threads.threads == 1 else f"{threads.threads} threads"
-        yield FEW_THREADS.finding(where, f"{count}, {threads.cores} cores")
+        evidence = f"torch uses {counted(threads.threads, 'thread')} on {counted(threads.cores, 'core')}"
+        yield FEW_THREADS.finding(where, evidence)
 
 
 MANY_THREADS = Rule(
@@ -226,8 +226,8 @@ FELL_BACK = Rule(
     "TL440",
     "warning",
     "operators fall back to the CPU",
-    "The device does not implement them: each call moves data to the CPU and back, and the time is a mix of both "
-    "devices.",
+    "The device does not implement these operators: each call moves data to the CPU and back, and the time is a mix "
+    "of both devices.",
     "Upgrade torch, or replace these operators.",
 )
 
