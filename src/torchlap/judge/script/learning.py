@@ -6,7 +6,7 @@ from math import log
 from statistics import median
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.judge.script.timing import times
+from torchlap.judge.script.timing import counted, times
 from torchlap.schema.trace import Held, Losses, Trace
 
 CANNOT_RUN = Rule(
@@ -190,7 +190,7 @@ EVAL_MODE = Rule(
 def in_eval_mode(trace: Trace) -> Iterable[Finding]:
     """A backward pass through a model whose layers are in evaluation mode."""
     for notice in trace.in_eval:
-        yield EVAL_MODE.finding(str(notice.place), f"{notice.words}, in {notice.count} steps")
+        yield EVAL_MODE.finding(str(notice.place), f"{notice.words}, in {counted(notice.count, 'step')}")
 
 
 NO_ZERO_GRAD = Rule(
@@ -206,7 +206,7 @@ NO_ZERO_GRAD = Rule(
 def no_zero_grad(trace: Trace) -> Iterable[Finding]:
     """A backward pass adds to gradients that a step has already used."""
     for notice in trace.accumulated:
-        yield NO_ZERO_GRAD.finding(str(notice.place), f"{notice.words}, in {notice.count} steps")
+        yield NO_ZERO_GRAD.finding(str(notice.place), f"{notice.words}, in {counted(notice.count, 'step')}")
 
 
 HOLDS_NOTHING = Rule(

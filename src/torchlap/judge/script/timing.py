@@ -228,7 +228,8 @@ def evaluates_inside(trace: Trace) -> Iterable[Finding]:
         for line in spans.evaluations:
             share = line.seconds / work
             if share > BESIDE:
-                evidence = f"{line.count} evaluations in {spans.count} spans, about {share:.0%} of the work"
+                evaluations, of_spans = counted(line.count, "evaluation"), counted(spans.count, "span")
+                evidence = f"{evaluations} in {of_spans}, about {share:.0%} of the work"
                 yield EVALUATES_INSIDE.finding(str(line.place), evidence)
 
 
