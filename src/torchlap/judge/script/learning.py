@@ -40,6 +40,11 @@ SHAPES = Rule(
 )
 
 
+SOFT = (
+    "cross_entropy treats float targets with the shape of the outputs as class probabilities. The script trains at the "
+    "same speed, but on a different objective."
+)
+LABELS = "Pass cross_entropy the logits of all classes, (N, C), and integer labels, (N,)."
 BROADCASTS = (
     "Tensors of different shapes broadcast: a column and a row give a matrix of all pairs, so each output is compared "
     "with the targets of all samples. The script trains at the same speed, but on a different objective."
@@ -52,7 +57,9 @@ def shapes(trace: Trace) -> Iterable[Finding]:
     for loss in trace.shapes:
         often = f", {times(loss.count)}" if loss.count > 1 else ""
         finding = SHAPES.finding(str(loss.place), f"{loss.words}{often}")
-        yield finding if "cross_entropy" in loss.words else replace(finding, why=BROADCASTS, remedy=SAME_SHAPE)
+        is_soft = "cross_entropy" in loss.words
+        why, remedy = (SOFT, LABELS) if is_soft else (BROADCASTS, SAME_SHAPE)
+        yield replace(finding, why=why, remedy=remedy, source=finding.source if is_soft else "")
 
 
 DEAD_OUTPUTS = Rule(

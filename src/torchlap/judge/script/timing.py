@@ -69,12 +69,19 @@ def not_synchronized(trace: Trace) -> Iterable[Finding]:
                 f"{duration(pending)} of work was still pending at {reads_text}: {share:.0%} of {duration(work)} was "
                 "not timed"
             )
-            yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
+            yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence, remedy=_remedy(spans))
         elif spans.unwaited == spans.count:
             pending_work = f"{duration(pending)} of {duration(work)} of work was still pending"
             evidence = f"nothing synchronizes the device before this read; in this run, {pending_work}"
-            finding = NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
+            finding = NOT_SYNCHRONIZED.finding(str(spans.end), evidence, remedy=_remedy(spans))
             yield replace(finding, severity="warning", title="no synchronization before the clock is read")
+
+
+def _remedy(spans: Spans) -> str:
+    """How to synchronize where a library reads the clock, such as timeit; empty for the usual way."""
+    if spans.start != spans.end:
+        return ""
+    return "End the timed statement or function with torch.accelerator.synchronize(), so that each run of it waits."
 
 
 VALUE_EACH_STEP = Rule(
@@ -133,7 +140,13 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
                     f"worker processes were started {times(line.count)}, {duration(line.seconds / line.count)} each: "
                     f"{share:.0%} of the timed span"
                 )
-                yield WARM_UP_INSIDE.finding(str(line.place), evidence)
+                yield WARM_UP_INSIDE.finding(str(line.place), evidence, remedy=KEEP_WORKERS)
+
+
+KEEP_WORKERS = (
+    "Use persistent_workers=True, and read one epoch before the first clock read; or start the clock after the first "
+    "batch."
+)
 
 
 def _slow_first_step(spans: Spans) -> Iterable[Finding]:

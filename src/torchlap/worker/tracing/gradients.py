@@ -40,6 +40,14 @@ def is_checked(number: int) -> bool:
     return power == number
 
 
+def is_sampled(number: int) -> bool:
+    """Whether values are read in this step: in the tenth, and then in steps whose numbers grow by half."""
+    power = EACH_UP_TO
+    while power < number:
+        power += power // 2
+    return power == number
+
+
 class Counted(Struct):
     """Something that was noticed at a line, in words, and how often."""
 
@@ -139,7 +147,7 @@ class Gradients:
             optimized.frozen = {id(each) for each in alive if each is not None and not each.requires_grad}
         if not optimized.changed and is_checked(optimized.steps):
             self._check_change(optimized, parameters_of(optimizer))
-        if optimized.steps >= EACH_UP_TO and is_checked(optimized.steps):
+        if is_sampled(optimized.steps):
             self._check_state(optimizer, optimized, place)
         if optimized.not_zeroed is not None:
             count(self.accumulated, optimized.not_zeroed, "gradients of the previous step were still there")

@@ -17,15 +17,12 @@ from torch.backends import cudnn
 from torchlap.schema.trace import Place
 from torchlap.worker.tracing import insert
 from torchlap.worker.tracing.denormals import PLAIN, TINY, Denormals, sampled
-from torchlap.worker.tracing.gradients import is_checked
+from torchlap.worker.tracing.gradients import is_sampled
 from torchlap.worker.tracing.log import Log, now
 
 MOST_NODES = 2000
 MOST_TIMED = 8
 """Operators of a kind that are timed in a step."""
-
-FIRST, NEXT = 2, 10
-"""The first steps that are looked at; then those in which gradients are checked."""
 
 SLOWER = 3.0
 SHORTEST = 1e-9
@@ -115,7 +112,7 @@ class Values:
 
     def look(self, loss: Tensor, number: int, model: Place, place: Place) -> None:
         """Look at what the loss's graph has saved: in step `number`, counted from 1, at the call of the model."""
-        if self._packs or not (number == FIRST or (number >= NEXT and is_checked(number))):
+        if self._packs or not is_sampled(number):
             return
         if torch._C._len_torch_dispatch_stack():  # noqa: SLF001  a mode of the script would record what is read
             return
