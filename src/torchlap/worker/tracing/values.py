@@ -168,17 +168,18 @@ class Values:
         """Compare the operator on these values with the operator on usual ones."""
         usual = torch.linspace(0.5, 1.0, values.numel(), device="cpu", dtype=torch.float32)
         factor = _seconds(operator, values) / max(_seconds(operator, usual), SHORTEST)
-        if factor < SLOWER:
-            return
         name = operator.__name__
+        words = _unusual(name, values) if factor >= SLOWER else ""
+        if not words:
+            return
         slow = self.slow.setdefault(name, Slow(place, name, 0.0))
         slow.count += 1
         if factor > slow.factor:
-            slow.factor, slow.words = factor, _unusual(name, values)
+            slow.factor, slow.words = factor, words
 
 
 def _unusual(name: str, values: Tensor) -> str:
-    """The kind of value that is most frequent among those that can be slow."""
+    """The kind of value that is most frequent among those that can be slow; empty if there is none."""
     kinds = {
         "are denormal": (values != 0) & (values.abs() < TINY),
         "are beyond 100 or not finite": ~(values.abs() <= EXTREME / 2),
@@ -186,7 +187,7 @@ def _unusual(name: str, values: Tensor) -> str:
     }
     counts = {words: int(unusual.sum()) for words, unusual in kinds.items()}
     words = max(counts, key=lambda each: counts[each])
-    return f"{counts[words]} of {values.numel()} sampled inputs {words}"
+    return "" if not counts[words] else f"{counts[words]} of {values.numel()} sampled inputs {words}"
 
 
 def _nodes(root: Any) -> list[Any]:  # noqa: ANN401  torch has no type for nodes
