@@ -136,7 +136,15 @@ def check_models(bench: Workbench, plan: Plan, hang_seconds: float, *, strict: b
                 asked = workload.asked or workload.batch
                 only_rows = strict and workload.asked is None
                 request = Check(
-                    model, asked, plan.weights, plan.data, only_rows, workload.seq, items=plan.items, unit=plan.unit
+                    model,
+                    asked,
+                    plan.weights,
+                    plan.data,
+                    only_rows,
+                    workload.seq,
+                    items=plan.items,
+                    unit=plan.unit,
+                    held_out=plan.training is not None,
                 )
                 answers[workload] = _with_loader(workload, worker.ask(request, Checked, limit), plan)
         except CellFailedError as failure:

@@ -158,6 +158,7 @@ def _cpu() -> dict[str, object]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "cpu": cpu_name(),
+        **({"virtual": probes.is_guest()} if sys.platform == "linux" else {}),
         "logical_cores": psutil.cpu_count(),
         "affinity_cores": _affinity_cores(),
         "cpu_quota": probes.cpu_quota() if sys.platform == "linux" else None,

@@ -14,6 +14,7 @@ from torchlap.schema.events import (
     CellPrepared,
     Event,
     Failure,
+    IdleMeasured,
     NumericsChecked,
     PeaksMeasured,
     Round,
@@ -51,12 +52,16 @@ class Ledger:
         self.verified: dict[Cell, Numerics] = {}
         self.peaks: dict[str, set[Precision]] = {}
         """The precisions in which a device's peak is known, or known not to exist."""
+        self.idle: set[str] = set()
+        """Devices whose energy meter was read while nothing ran, or that are known to have none."""
 
     def learn(self, event: Event) -> None:
         """Take in an event."""
         match event:
             case PeaksMeasured(peaks=peaks):
                 self.peaks.setdefault(peaks.device, set()).update(peaks.flops, peaks.refused)
+            case IdleMeasured(idle=idle):
+                self.idle.add(idle.device)
             case _:
                 pass
         number = getattr(event, "group", None)
@@ -166,7 +171,7 @@ class Context:
 
     def fail(self, group: int, cell: int, kind: FailureKind, reason: str, detail: str = "") -> None:
         """Record why a cell has no figure."""
-        estimate = self.ledger.estimate(self.plan.groups[group].cells[cell])
+        estimate = self.ledger.estimate(self.ledger.tallies[group].group.cells[cell])
         self.emit(
             Failure(
                 group=group,

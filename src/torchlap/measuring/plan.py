@@ -66,6 +66,7 @@ class Options(Struct, frozen=True, kw_only=True):
     isolate: bool = False
     arms: tuple[Arm, ...] = ()
     against: str = ""
+    energy: bool = False
 
 
 def plan_run(options: Options, description: Description) -> Plan:
@@ -105,6 +106,7 @@ def plan_run(options: Options, description: Description) -> Plan:
         arms=options.arms,
         items=options.items,
         unit=options.unit,
+        energy=options.energy,
     )
 
 

@@ -1,4 +1,4 @@
-"""A worker process: `python -m torchlap.worker serve FD`, or `template FD` to fork workers on demand.
+"""A worker process: `python -m torchlap.worker serve FD`, `template FD` to fork workers on demand, or `rank`.
 
 From the start, also while torch is imported, it prints its stack when it crashes and when `WHERE_SIGNAL` asks for it.
 """
@@ -19,6 +19,10 @@ faulthandler.enable()
 faulthandler.register(WHERE_SIGNAL)
 
 if __name__ == "__main__":
-    from torchlap.worker.process import main  # imports torch, so only now
+    if sys.argv[1] == "rank":
+        from torchlap.worker.ranks.join import join  # imports torch, so only now
+
+        join()
+    from torchlap.worker.process import main  # likewise
 
     main()

@@ -50,6 +50,11 @@ def _facts(kind: str, index: int) -> DeviceFacts:
     return DeviceFacts(name, kind, model, memory_bytes(torch.device(kind, index)), _capability(kind, index))
 
 
+def model_of(device: torch.device) -> str:
+    """What the device's maker calls it; empty for the CPU."""
+    return "" if device.type == "cpu" else _facts(device.type, device.index or 0).model
+
+
 def memory_bytes(device: torch.device) -> int | None:
     """An accelerator's memory; None where it is not reported, and for the CPU."""
     if device.type == "cpu":

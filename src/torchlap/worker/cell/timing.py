@@ -59,15 +59,18 @@ def turn(
     lead_in: int,
     after_lap: Callable[[float], None],
     seconds: float = inf,
+    before_laps: Callable[[], None] = lambda: None,
 ) -> None:
     """Run up to `laps` laps of `steps` steps each in a row, until they took `seconds`, after `lead_in` untimed steps.
 
-    After each lap, `after_lap` is called with its seconds, from an idle device to an idle device. Python's garbage is
-    collected when Python sees fit, as in any loop: a collection before each turn would put off the long ones forever.
+    Before the first lap, when the device is idle, `before_laps` is called. After each lap, `after_lap` is called with
+    its seconds, from an idle device to an idle device. Python's garbage is collected when Python sees fit, as in any
+    loop: a collection before each turn would put off the long ones forever.
     """
     for _ in range(lead_in):
         step()
     synchronize()
+    before_laps()
     spent = 0.0
     for _ in range(laps):
         begun = time.perf_counter()
