@@ -10,6 +10,7 @@ from machines import server
 from msgspec.structs import replace
 
 from torchlap.measuring.tune import candidates
+from torchlap.measuring.tune.ahead import COMPILER_THREADS
 from torchlap.measuring.tune.candidates import Place, combined, modes_of, precisions_of, with_word, words_of
 from torchlap.measuring.tune.search import Hands, Search
 from torchlap.processes.failures import CellFailedError
@@ -55,6 +56,12 @@ GAINS = {"graph": 1.6, "compile": 1.3, "channels_last": 1.1, "fused": 1.05, "cud
 """What each word is worth, alone and combined; others nothing."""
 
 Speed = Callable[[Cell], float]
+
+
+@pytest.fixture(autouse=True)
+def _many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough to compile several recipes at the same time, on any machine."""
+    monkeypatch.setattr("torchlap.measuring.context.cpu_threads", lambda: (4 * COMPILER_THREADS, "a test"))
 
 
 def words(recipe: Recipe) -> list[str]:
@@ -546,11 +553,14 @@ def test_on_a_cpu_a_compilation_does_not_take_the_time_of_the_other_words() -> N
     assert added.index("compile") > max(added.index(word) for word in ("channels_last", "fused", "foreach"))
 
 
-def test_a_quick_search_ends_within_three_minutes_also_where_everything_takes_long() -> None:
+def test_a_quick_search_ends_within_three_minutes_also_where_everything_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As on a GPU: processes take seconds to start, compilations half a minute, the code compiles once more."""
+    monkeypatch.setattr("torchlap.measuring.context.cpu_threads", lambda: (2 * COMPILER_THREADS, "a test"))
     world = World()
     world.build_seconds, world.verify_seconds, world.code_seconds = 3.0, 8.0, 16.0
-    world.compile_seconds, world.cached_seconds = 20.0, 8.0
+    world.compile_seconds, world.cached_seconds = 14.0, 7.0
     _, found = searched(world)
     assert world.now <= 190
     assert {"graph", "compile"} <= winner(found)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 import torch
@@ -239,7 +240,14 @@ def track_peak_memory(device: torch.device) -> Callable[[], int | None]:
     if not (hasattr(module, "reset_peak_memory_stats") and hasattr(module, "max_memory_allocated")):
         return lambda: None
     module.reset_peak_memory_stats()
-    return lambda: int(module.max_memory_allocated())
+    return lambda: int(module.max_memory_allocated()) + _kept_by_graphs(module)
+
+
+def _kept_by_graphs(module: ModuleType) -> int:
+    """Bytes that captured graphs keep for their intermediate results, which do not count as allocated."""
+    segments = module.memory_snapshot() if hasattr(module, "memory_snapshot") else []
+    private = [segment for segment in segments if any(segment.get("segment_pool_id", ()))]
+    return sum(segment["total_size"] - segment["allocated_size"] for segment in private)
 
 
 def _track_process_memory() -> Callable[[], int | None]:

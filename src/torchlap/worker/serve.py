@@ -55,6 +55,7 @@ from torchlap.worker.breakdown import peaks
 from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import Bench
+from torchlap.worker.cell.captured import STEPS_BEFORE
 from torchlap.worker.cell.check import check
 from torchlap.worker.cell.engaged import Compilations
 from torchlap.worker.cell.memory_format import choose_format
@@ -243,8 +244,15 @@ class CellServer:
             losses.append(step.loss())
             return seconds
 
-        compiles = bench.cell.recipe.compile
-        warm = timing.warm_up(run_lap, request.limit_seconds, self._report, choice.earlier_seconds, compiles=compiles)
+        cold_steps = STEPS_BEFORE + 1 if step.captured else 1
+        warm = timing.warm_up(
+            run_lap,
+            request.limit_seconds,
+            self._report,
+            choice.earlier_seconds,
+            compiles=bench.cell.recipe.compile or cold_steps > 1,
+            cold_steps=cold_steps,
+        )
         watched = _watch(bench, step, warm.step_seconds)
         return Preparation(
             first_step_seconds=warm.first_step_seconds,

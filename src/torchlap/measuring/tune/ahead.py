@@ -9,7 +9,12 @@ from torchlap.measuring.tune.candidates import together, with_words
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell
 
-COMPILER_THREADS, MOST_AHEAD, SEVERAL = 3, 4, 2
+COMPILER_THREADS, MOST_AHEAD = 3, 4
+MOST_OF_THE_TIME = 0.7
+"""Of the time for races, that compiling may take: without a compiler, a graph alone may gain much."""
+
+ALMOST = 0.95
+"""Of the limit: what failed sooner did not fail for want of time."""
 
 
 def compile_ahead(context: Context, plain: Cell, recipes: Sequence[Recipe], fitting: int) -> None:
@@ -21,14 +26,20 @@ def compile_ahead(context: Context, plain: Cell, recipes: Sequence[Recipe], fitt
         recipes: to compile it in, the likely ones first.
         fitting: how many cells the device's memory holds.
     """
-    several = min(MOST_AHEAD, context.threads // COMPILER_THREADS, fitting, len(recipes))
-    if several < SEVERAL or plain.device == "cpu":
+    several = min(MOST_AHEAD, max(1, context.threads // COMPILER_THREADS), fitting, len(recipes))
+    if several == 0 or plain.device == "cpu":
         return
-    context.say(f"compiling {several} recipes at the same time")
-    requests = [context.build_request(0, replace(plain, recipe=recipe)) for recipe in recipes[:several]]
-    limit = min(context.hang_limit(requests[0].cell), max(context.left(), 1.0))
-    for request, seconds in zip(requests, context.crew.compile_ahead(requests, limit), strict=True):
-        context.compiled_ahead[request.cell] = seconds or 0.0
+    context.say("compiling a recipe" if several == 1 else f"compiling {several} recipes at the same time")
+    cells = [replace(plain, recipe=recipe) for recipe in recipes[:several]]
+    requests = [context.build_request(0, replace(cell, recipe=replace(cell.recipe, graph=False))) for cell in cells]
+    begun, limit = context.clock(), min(context.hang_limit(cells[0]), max(MOST_OF_THE_TIME * context.left(), 1.0))
+    found = context.crew.compile_ahead(requests, limit)
+    in_time = context.clock() - begun < ALMOST * limit
+    for cell, seconds in zip(cells, found, strict=True):
+        if seconds is not None:
+            context.compiled_ahead[cell] = seconds
+        elif not in_time:  # whatever else failed is told where the cell is raced
+            context.not_compiled[cell] = limit
 
 
 def to_compile(base: Recipe, texts: Sequence[str], precision: str) -> list[Recipe]:

@@ -56,25 +56,13 @@ class Climb:
     def _cell(self, number: int) -> Cell:
         return self.tally.group.cells[number]
 
-    def all_at_once(self, words: Sequence[Word], tier: Tier, start: int) -> int:
-        """Race the start with all promising words at once, then without each of them; the leader then.
+    def race_at_once(self, words: Sequence[Word], tier: Tier, start: int) -> list[str]:
+        """Race the start with all promising words at once, and if that fails, without those that may be refused.
 
-        What cannot be captured or compiled is left out of the words, and the others are tried.
+        Returns:
+            The words that were raced; none if every attempt failed.
         """
-        texts = self._race_at_once(together([word.text for word in words], self._cell(start).recipe), tier, start)
-        if best(self.tally, tier, start) == start:
-            return start
-        self._without_each(texts, tier, start)
-        leader = best(self.tally, tier, start)
-        self.race_each([word for word in words if word.text not in texts], tier, leader)
-        return best(self.tally, tier, start)
-
-    def _is_compiled(self, cell: Cell) -> bool:
-        """Whether a cell needs no compilation of its own any more: a quick search has no time for another one."""
-        return not cell.recipe.compile or cell in self._context.compiled_ahead
-
-    def _race_at_once(self, texts: list[str], tier: Tier, start: int) -> list[str]:
-        """Race the start with all these words, and if that fails, without those that may be refused: what was raced."""
+        texts = together([word.text for word in words], self._cell(start).recipe)
         for left_out in MAY_FAIL:
             kept = [text for text in texts if text not in left_out]
             if not set(left_out) <= set(texts) or len(kept) < 2:  # noqa: PLR2004  one is raced by itself
@@ -86,9 +74,24 @@ class Climb:
                     return kept
         return []
 
+    def refine(self, texts: Sequence[str], words: Sequence[Word], tier: Tier, start: int) -> None:
+        """Race what won without each of its words, and with each other word."""
+        self._without_each(texts, tier, start)
+        leader = best(self.tally, tier, start)
+        self.race_each([word for word in words if word.text not in texts], tier, leader)
+
+    def is_compiled(self, cell: Cell) -> bool:
+        """Whether a cell needs no compilation of its own any more: a quick search has no time for another one."""
+        return not cell.recipe.compile or cell in self._context.compiled_ahead
+
     def _attempt(self, number: int, start: int) -> None:
-        """Race a candidate that may hang, in a part of the time that is left."""
-        context = self._context
+        """Race a candidate that may hang, in a part of the time that is left; not one that compiles for too long."""
+        context, cell = self._context, self._cell(number)
+        if cell in context.not_compiled:
+            if number not in self.tally.failures:
+                reason = f"It was not compiled within {context.not_compiled[cell]:.0f} s."
+                context.fail(GROUP, number, "too_slow", reason)
+            return
         end = context.end
         context.end = context.clock() + ATTEMPT_SHARE * max(0.0, context.left())
         self.race(number, start, 2)
@@ -108,7 +111,7 @@ class Climb:
             if recipe is None:
                 continue
             cell = replace(self._cell(start), recipe=recipe)
-            if word != "channels_last" or self._effort == "full" or self._is_compiled(cell):
+            if word != "channels_last" or self._effort == "full" or self.is_compiled(cell):
                 self.race(self.add(cell, tier, f"{WITHOUT}{word}", leader), leader, len(texts) - place)
 
     def add(self, cell: Cell, tier: Tier, word: str, over: int) -> int:

@@ -34,6 +34,9 @@ from torchlap.schema.workload import Cell, Plan
 SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.68, 0.76, 0.82, 0.92, 1.0
 """Shares of the time for races at which each part must be over; what a part leaves goes to the next."""
 
+AT_ONCE_END, AT_ONCE_GUARDED_END = 0.55, 0.65
+"""The same where all promising words are raced at once, of the time that compiling left: lower precision follows."""
+
 TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 60.0, 0.4
 """After the races, for checking two winners and running their code: without and with compilations, which are then in
 the compiler's cache; and the largest share of the budget."""
@@ -187,16 +190,18 @@ class Search:
         if allowed:
             self._until(SINGLES_END)
             base = self._race_precisions(place, PLAIN)
+        self._until(RACED_END)
         self._compile_ahead(words, place, base)
-        self._until(COMBINED_END)
+        self._begun = self._context.clock()
         tier: Tier = "same" if base == PLAIN else "lower"
-        climb.all_at_once(words, tier, base)
-        self._until(GUARDED_END)
+        end, guarded_end = (AT_ONCE_END, AT_ONCE_GUARDED_END) if base == PLAIN else (COMBINED_END, GUARDED_END)
+        self._race_at_once(words, tier, base, end)
+        self._until(guarded_end)
         if self._guarded(tier, PLAIN) == base:  # the words together are no gain, or train something else
             self._begun = self._context.clock()
             return self._climb_by_one(words, place)
         if tier == "lower" and self._tuning.effort == "full":
-            climb.all_at_once(words, "same", PLAIN)
+            self._race_at_once(words, "same", PLAIN, LOWER_END)
         if self._tuning.effort == "full":
             climb.race_each(self._allowed(modes_of(place)), tier, best(self.tally, tier, PLAIN))
         leader = self._guarded("same", PLAIN)
@@ -205,11 +210,24 @@ class Search:
             self._race_precisions(place, leader)
         return leader, self._guarded("lower", leader)
 
+    def _race_at_once(self, words: Sequence[Word], tier: Tier, start: int, end: float) -> None:
+        """Race all promising words at once, and what wins without each of them, up to a share of the time."""
+        self._until(end)
+        texts = self._climb.race_at_once(words, tier, start)
+        leader = best(self.tally, tier, start)
+        if leader != start:
+            self._keep_a_tail(compiles=self._cell(leader).recipe.compile)
+            self._until(end)
+            self._climb.refine(texts, words, tier, start)
+
     def _race_precisions(self, place: Place, over: int) -> int:
         """Race lower precisions; a quick search is content with the first that is faster. The fastest."""
         for word in self._allowed(precisions_of(place)):
-            if self._tuning.effort == "quick" and best(self.tally, "lower", over) != over:
+            quick, recipe = self._tuning.effort == "quick", with_word(self._cell(over).recipe, word.text)
+            if quick and best(self.tally, "lower", over) != over:
                 self._leave_out(word, "only with --effort full, because another precision is faster already")
+            elif quick and recipe and not self._climb.is_compiled(replace(self._cell(over), recipe=recipe)):
+                self._leave_out(word, "only with --effort full or --allow precision: it must be compiled again")
             else:
                 self._climb.race_each([word], "lower", over)
         return best(self.tally, "lower", over)

@@ -96,6 +96,7 @@ def warm_up(
     earlier_seconds: Sequence[float] = (),
     *,
     compiles: bool = False,
+    cold_steps: int = 1,
 ) -> WarmUp:
     """Run laps until they are level, or until the next one would exceed the limit.
 
@@ -105,9 +106,10 @@ def warm_up(
         progress: called after every lap.
         earlier_seconds: seconds of single steps of the same kind that were already run, the first of them cold.
         compiles: the first step compiles, so that it says nothing about the next one, which is run in any case.
+        cold_steps: so many steps at first say nothing about those that follow, such as one that is captured.
     """
-    spent = list(earlier_seconds) or [run_lap(1)]
-    laps, steps, total = spent[1:], len(spent), sum(spent)
+    spent = list(earlier_seconds) or [run_lap(1) for _ in range(cold_steps)]
+    laps, steps, total = spent[cold_steps:], len(spent), sum(spent)
     while not (steps >= LEAST_STEPS and is_level(laps)) and steps < MOST_WARM_UP_STEPS:
         last = (laps or spent)[-1]
         count = max(1, ceil(LAP_SECONDS / last))
