@@ -339,7 +339,7 @@ FINE: dict[str, Trace] = {
         loaders=(replace(LOADER, waited_seconds=8.0),),
         children_seconds=30.0,
     ),
-    "threads while training is on a GPU": trace(threads=Threads(threads=64, cores=8, cpus=8)),
+    "threads on a GPU's host": trace(threads=Threads(threads=64, cores=8, cpus=8)),
     "setup in little time": spans(setup_seconds=0.1),
     "setup as long as a step": spans(setup_seconds=0.9),
     "other processes all the time": spans(**SCATTERED, others=(1.0,) * 21),

@@ -76,7 +76,12 @@ SLOW_VALUES = Rule(
 
 
 def slow_values(trace: Trace) -> Iterable[Finding]:
-    """An operator was much slower on the script's values than on usual ones."""
+    """An operator was much slower on the script's values than on usual ones.
+
+    Once a loss is not finite, that explains the values, and is a finding of its own.
+    """
+    if any(None in losses.values for losses in trace.losses):
+        return
     for slow in trace.slow:
         evidence = (
             f"{slow.operator} takes up to {slow.factor:.2g} times as long for these values as for values between 0.5 "
