@@ -53,7 +53,7 @@ def test_a_tensor_that_was_overwritten_is_left_to_backward(looks: values.Values)
         x.add_(1.0)
     looks.look(loss, 10, AT, AT)
     with pytest.raises(RuntimeError, match="inplace"):
-        loss.backward()
+        torch.autograd.backward(loss)
 
 
 def test_sparse_and_empty_tensors_are_passed_over() -> None:
@@ -67,7 +67,7 @@ def test_a_sample_is_even_and_small(shape: tuple[int, ...]) -> None:
     tensor = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
     values_read = sampled(tensor)
     assert 0 < values_read.numel() <= 4096
-    assert values_read.diff().unique().numel() <= 1
+    assert len(set(values_read.diff().tolist())) <= 1
 
 
 def test_a_sample_of_channels_last_reads_its_own_memory() -> None:
@@ -81,7 +81,7 @@ def test_input_shapes_are_counted_for_convolutions_with_the_setting_only(
     model, image = nn.Sequential(nn.Conv2d(3, 4, 1)), torch.ones(2, 3, 4, 4)
     looks.record_input(model, [image], AT)
     assert not looks.searched
-    monkeypatch.setattr(values.cudnn, "benchmark", True)
+    monkeypatch.setattr("torch.backends.cudnn.benchmark", True)
     looks.record_input(nn.Linear(4, 4), [image], AT)
     assert not looks.searched
     looks.record_input(model, [image], AT)
