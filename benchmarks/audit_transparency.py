@@ -4,11 +4,11 @@
 
 Compares standard output, standard error, exit code, and the names and contents of the files that a script writes into
 its folder, byte by byte. What differs between two runs of the script alone, such as the times that it prints, is
-compared without its digits, or by its size if it is not a text; the table says what. Each round runs every script alone and under the tracer, in turns, and
-the order changes from round to round. There are at least two rounds, and more while the time suffices. The last column
-is the wall time under the tracer divided by that alone, process start included: the median of the rounds, and the
-smallest and largest. `--all` runs all scripts of tests/scripts that can run on the device. Exits with 1 if something
-differs.
+compared without its digits, or by its size if it is not a text; the table says what. Each round runs every script alone
+and under the tracer, in turns, and the order changes from round to round. There are at least two rounds, and more while
+the time suffices. The last column is the wall time under the tracer divided by that alone, process start included: the
+median of the rounds, and the smallest and largest. `--all` runs all scripts of tests/scripts that can run on the device.
+Exits with 1 if something differs.
 """
 
 import argparse
