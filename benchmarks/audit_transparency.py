@@ -7,7 +7,7 @@ its folder, byte by byte. What differs between two runs of the script alone, suc
 compared without its digits, or by its size if it is not a text; the table says what. Each round runs every script alone
 and under the tracer, in turns, and the order changes from round to round. There are at least two rounds, and more while
 the time suffices. The last column is the wall time under the tracer divided by that alone, process start included: the
-median of the rounds, and the smallest and largest. `--all` runs all scripts of tests/scripts that can run on the device.
+median of the rounds, and the smallest and largest. `--all` runs all of tests/scripts that can run on the device.
 Exits with 1 if something differs.
 """
 
