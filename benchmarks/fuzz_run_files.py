@@ -69,23 +69,33 @@ def _like(value: object) -> tuple[Any, ...]:
     return TEXTS if isinstance(value, str) else NUMBERS
 
 
-def hostile(source: random.Random) -> bytes:
-    """One input."""
-    events = json.loads(json.dumps(EVENTS))
+def changed(value: Any, known: list[tuple[Any, ...]], source: random.Random) -> Any:  # noqa: ANN401  any JSON
+    """A copy of a nested value in which one to three of the `known` places have hostile values."""
+    copy = json.loads(json.dumps(value))
     for _ in range(source.choice((1, 1, 2, 3))):
-        *path, last = source.choice(PLACES)
-        inner = events
+        *path, last = source.choice(known)
+        inner = copy
         try:
             for key in path:
                 inner = inner[key]
             inner[last] = source.choice(_like(inner[last]) if source.random() < LIKELY else ANYTHING)
         except (KeyError, IndexError, TypeError):
             continue  # an earlier replacement removed this place
-    content = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    if source.random() < 0.2:  # noqa: PLR2004  one in five
-        at = source.randrange(len(content))
-        content = content[:at] + source.choice(PIECES) + content[at + source.randrange(3) :]
-    return content
+    return copy
+
+
+def broken(content: bytes, source: random.Random) -> bytes:
+    """The content, in one case of five with some bytes replaced."""
+    if source.random() >= 0.2:  # noqa: PLR2004  one in five
+        return content
+    at = source.randrange(len(content))
+    return content[:at] + source.choice(PIECES) + content[at + source.randrange(3) :]
+
+
+def hostile(source: random.Random) -> bytes:
+    """One input."""
+    events = changed(EVENTS, PLACES, source)
+    return broken(b"".join(json.dumps(event).encode() + b"\n" for event in events), source)
 
 
 def outcome(content: bytes, path: Path, *, draws: bool = False) -> str:

@@ -4,7 +4,10 @@ import json
 import random
 from pathlib import Path
 
+import fuzz_traces
+import fuzz_words
 import pytest
+import signals
 from attacks import ATTACKS, WRONG, attack
 from fuzz_run_files import EVENTS, hostile, outcome
 from gate import MACHINES, called
@@ -16,6 +19,7 @@ from right import MODELS as RIGHT_MODELS
 from support import own
 
 from torchlap.reports.explain import CATALOGUE
+from torchlap.schema.messages import INVALID, decode_reply
 
 COMPARISONS = 30
 LEAST = 0.8
@@ -77,6 +81,42 @@ def test_each_finding_has_a_page_that_matches_the_catalog() -> None:
 def test_hostile_run_files_are_refused_or_shown_escaped(tmp_path: Path) -> None:
     seen = [outcome(hostile(random.Random(seed)), tmp_path / "run.jsonl", draws=seed % 100 == 0) for seed in range(300)]
     assert set(seen) == {"refused", "shown"}
+
+
+def test_hostile_traces_are_refused_or_reported(tmp_path: Path) -> None:
+    seen = [fuzz_traces.outcome(fuzz_traces.hostile(random.Random(seed)), tmp_path / "t.json") for seed in range(300)]
+    assert set(seen) == {"refused", "reported"}
+    assert fuzz_traces.outcome(json.dumps(fuzz_traces.BASE).encode(), tmp_path / "t.json") == "reported"
+
+
+def test_hostile_words_and_messages_are_refused_or_understood() -> None:
+    assert {fuzz_words.of_words(random.Random(seed)) for seed in range(300)} == {"refused", "planned"}
+    assert {fuzz_words.of_messages(random.Random(seed)) for seed in range(300)} == {"invalid", "decoded"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'["progress", {"type":"progress"}]',
+        b'{"type":"progress","doing":"\xff"}',
+        b'{"type":"progress","x":' + b"[" * 2000,
+        b"",
+    ],
+    ids=["list", "broken text", "nested", "empty"],
+)
+def test_a_message_that_is_none_is_an_invalid_answer(content: bytes) -> None:
+    with pytest.raises(INVALID):
+        decode_reply(content)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.parametrize("name", signals.COMMANDS)
+def test_signals_leave_no_worker_behind(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    signals.print_rows(name, signals.COMMANDS[name], random.Random(1), 8, 4)
+    rows = [line for line in capfd.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) == len(signals.SIGNALS)
+    assert all(row.endswith("| 0 |") for row in rows), rows
 
 
 def test_the_run_that_is_fuzzed_can_be_shown(tmp_path: Path) -> None:

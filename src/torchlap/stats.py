@@ -210,10 +210,11 @@ def _worth_by_turns(turns: Sequence[Sequence[float]]) -> float:
     By the design effect of clusters, the mean square between turns over that of all values (Kish: Survey Sampling,
     1965, section 5.4); without turns enough to see that, all of them.
     """
-    logs = [np.log(np.asarray(turn)) for turn in turns if len(turn)]
-    count = sum(len(turn) for turn in logs)
-    if len(logs) < LEAST_TURNS or count == len(logs):
+    counts = [len(turn) for turn in turns if len(turn)]
+    count = sum(counts)
+    if len(counts) < LEAST_TURNS or count == len(counts):
         return float(count)
+    logs = [np.log(np.asarray(turn)) for turn in turns if len(turn)]
     center = float(np.mean(np.concatenate(logs)))
     total = float(np.sum((np.concatenate(logs) - center) ** 2)) / (count - 1)
     between = sum(len(turn) * (float(np.mean(turn)) - center) ** 2 for turn in logs) / (len(logs) - 1)

@@ -186,3 +186,13 @@ def test_the_script_for_a_bug_report_stands_alone(tmp_path: Path) -> None:
     for variables, code in ((broken, 1), (environment, 0)):
         shown = subprocess.run([sys.executable, script], env=variables, capture_output=True, text=True, check=False)
         assert shown.returncode == code, shown.stdout + shown.stderr
+
+
+def test_a_step_whose_first_run_takes_the_whole_budget_is_not_repeated(torchlap: Command, clock: Clock) -> None:
+    clock.call_seconds = 10.0
+    result = torchlap("verify", own("small"), *SIM, "--batch", 4, "--budget", "5s")
+    assert "out of time" in result.stdout
+    assert "identical" not in result.stdout
+    assert "the second run of the step" in result.stdout
+    clock.call_seconds = 0.01
+    assert "identical" in torchlap("verify", own("small"), *SIM, "--batch", 4, "--budget", "60s").stdout

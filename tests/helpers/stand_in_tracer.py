@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 
 from torchlap.schema.trace import SCHEMA, Trace
+from torchlap.worker.tracing import lifeline
 
 if __name__ == "__main__":
+    lifeline.hold(int(sys.argv.pop(1)))
     trace = Trace(
         schema=SCHEMA,
         script=sys.argv[2],

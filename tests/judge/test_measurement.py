@@ -13,7 +13,7 @@ from torchlap.judge.machine import devices
 from torchlap.judge.measurement import CATALOGUE, findings, void
 from torchlap.judge.measurement.laps import COLD, FEW_ROUNDS
 from torchlap.runs.figures import figures
-from torchlap.schema.events import Conditions, Event, GpuConditions, Lap, Round, Run, Watched
+from torchlap.schema.events import ClockJumped, Conditions, Event, GpuConditions, Lap, Round, Run, Watched
 from torchlap.schema.machine import Facts
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group, Plan
@@ -353,3 +353,22 @@ def test_the_catalogue_has_each_code_once_sorted_and_with_a_remedy() -> None:
 
 def test_a_run_without_events_is_judged_too() -> None:
     assert findings(Run(header())) == ()
+
+
+@pytest.mark.parametrize(
+    ("asleep", "wall", "evidence"),
+    [
+        (40.0, 0.0, "asleep for 40 s; 1 turn was left out"),
+        (0.0, -3600.0, "clock moved by -3600 s; 1 turn was left out"),
+    ],
+)
+def test_a_turn_in_which_the_machine_slept_is_reported_and_counts_for_nothing(
+    asleep: float, wall: float, evidence: str
+) -> None:
+    laps = (Lap(1, 1, 5.0, 1.0),)
+    jump = ClockJumped(group=0, cell=1, at_seconds=9.0, asleep_seconds=asleep, wall_seconds=wall, laps=laps)
+    events = [prepared(0), prepared(1), *rounds(SLOW, FAST), jump, conditions()]
+    (finding,) = with_code("TL225", events)
+    assert (finding.where, finding.evidence) == (WHERE[1], evidence)
+    assert figures(run(events))[0].cells[1].laps == figures(run(events[:-2]))[0].cells[1].laps
+    assert not with_code("TL225", events[:-2])

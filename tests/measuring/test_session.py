@@ -8,6 +8,7 @@ from typing import cast, get_args
 import pytest
 from msgspec.structs import replace
 
+from torchlap.machine import clocks
 from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.schedule import WATCHED_STEPS
 from torchlap.measuring.session import COMPILER_THREADS, Session, Status
@@ -17,6 +18,7 @@ from torchlap.schema.base import FailureKind
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import (
     BreakdownMeasured,
+    ClockJumped,
     Conditions,
     Event,
     Failure,
@@ -727,3 +729,32 @@ def test_without_an_accelerator_no_time_is_kept_for_checks(device: str, share: f
     _, events = measured(world, replace(plan_of(group("a", 4, (device,)), budget=100.0), precision_target=1e-9))
     last = max(event.at_seconds for event in events if isinstance(event, Round))
     assert last == pytest.approx(100 * share, abs=2.5)
+
+
+def test_a_turn_in_which_the_machine_slept_is_recorded_apart_and_another_one_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings = count()
+
+    def read() -> clocks.Moment:
+        slept = 40.0 if next(readings) else 0.0
+        return clocks.Moment(100.0, 100.0 + slept, 1000.0 + slept)
+
+    monkeypatch.setattr(clocks, "read", read)
+    _, events = measured(World(fast), plan_of(group("m", 4, ("cpu",))))
+    (jump,) = [event for event in events if isinstance(event, ClockJumped)]
+    assert (jump.asleep_seconds, jump.wall_seconds, jump.cell) == (40.0, 0.0, 0)
+    kept = [lap for event in events if isinstance(event, Round) for lap in event.laps]
+    assert jump.laps
+    assert kept
+    assert not set(map(id, jump.laps)) & set(map(id, kept))
+
+
+def test_a_clock_that_never_agrees_ends_a_run_with_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = count()
+    monkeypatch.setattr(clocks, "read", lambda: clocks.Moment(1.0, 1.0, 100.0 * next(readings)))
+    world = World(fast)
+    _, events = measured(world, plan_of(group("m", 4, ("cpu",))))
+    assert not any(isinstance(event, Round) for event in events)
+    assert [failed.kind for failed in failures(events)] == ["no_time"]
+    assert world.now < 120.0

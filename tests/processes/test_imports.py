@@ -10,6 +10,7 @@ import pytest
 from support import PATIENCE_SECONDS, has_ended, wait_until
 
 from torchlap.api import doctor as api_doctor
+from torchlap.processes.failures import ImportFailedError
 from torchlap.processes.start import SpawnLauncher
 
 COMMAND = [sys.executable, "-m", "torchlap"]
@@ -57,6 +58,18 @@ def test_a_run_names_the_cause_and_the_remedy(body: str, cause: str, tmp_path: P
     assert "pip install" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run.jsonl").exists()
+
+
+def test_a_file_in_the_working_folder_that_hides_a_module_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dis.py").touch()
+    (tmp_path / "numpy.py").touch()
+    output = f'  File "{tmp_path}/dis.py", line 1\nImportError: no'
+    text = str(ImportFailedError("crash", "exited", output))
+    assert f" {tmp_path / 'dis.py'} hides Python's module dis: rename it." in text
+    assert "numpy.py" not in text
 
 
 def test_a_run_finds_a_mismatched_torchvision_before_anything_is_imported(tmp_path: Path) -> None:

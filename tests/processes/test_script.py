@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from support import HELPERS, invoke, wait_until
+from support import HELPERS, environment, has_ended, invoke, wait_until
 
 from torchlap.errors import InstallError, UsageError
 from torchlap.processes import script as scripts
@@ -73,6 +75,47 @@ def test_sigterm_ends_the_script_first(run: Run, path: Path) -> None:
     threading.Thread(target=terminate).start()
     result = run(f"open({str(ready)!r}, 'w')\ntry: time.sleep(1000)\nexcept KeyboardInterrupt: sys.exit(6)")
     assert (result.exit_code, result.interrupted) == (6, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_an_interrupt_of_torchlap_alone_reaches_the_script(
+    number: signal.Signals, run: Run, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "_is_in_a_terminal", lambda: False)
+    ready = Path(f"{path}.ready")
+
+    def interrupt() -> None:
+        wait_until(ready.exists, "the script")
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt).start()
+    result = run(f"open({str(ready)!r}, 'w')\ntry: time.sleep(1000)\nexcept KeyboardInterrupt: sys.exit(6)")
+    assert (result.exit_code, result.interrupted) == (6, True)
+
+
+def test_a_script_ends_with_a_torchlap_that_is_killed(path: Path) -> None:
+    ready = Path(f"{path}.ready")
+    path.write_text(
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'], start_new_session=True)\n"
+        f"open({str(ready)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(1000)"
+    )
+    code = (
+        "from torchlap.processes import script; from pathlib import Path; import sys\n"
+        f"script.TRACER = Path({str(HELPERS / 'stand_in_tracer.py')!r})\n"
+        "script.run(sys.argv[1], (), stop_after=None, quiet=True)"
+    )
+    judge = subprocess.Popen([sys.executable, "-c", code, str(path)], env=environment())
+    wait_until(lambda: ready.exists() and " " in ready.read_text(), "the script")
+    judge.kill()
+    judge.wait()
+    assert all(has_ended(int(number)) for number in ready.read_text().split())
+
+
+def test_a_trace_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "trace.json").write_bytes(b'{"schema": "\xff"}')
+    with pytest.raises(UsageError, match="cannot be read"):
+        scripts.read_trace(tmp_path / "trace.json")
 
 
 def test_a_script_that_ends_before_anything_was_recorded_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

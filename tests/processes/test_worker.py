@@ -9,6 +9,7 @@ import pytest
 from support import PATIENCE_SECONDS, Shared, has_ended, own
 
 from torchlap.processes.failures import CellFailedError
+from torchlap.processes.system import DETAIL_BYTES, Log
 from torchlap.processes.worker import Worker
 from torchlap.schema.messages import (
     Build,
@@ -123,3 +124,12 @@ def test_a_worker_that_was_killed_from_outside_is_a_crash_and_the_next_one_works
     other = workers.start()
     assert [device.name for device in other.ask(Describe(), Description, PATIENCE_SECONDS).devices][:1] == ["cpu"]
     other.kill()
+
+
+def test_of_what_a_process_prints_only_the_end_is_kept() -> None:
+    log = Log()
+    for number in range(1000):
+        os.write(log.writer, b"%04d" % number * 1000)
+    log.handed_over()
+    assert log.tail().endswith("0998" * 1000 + "0999" * 1000)
+    assert len(log.tail()) == DETAIL_BYTES

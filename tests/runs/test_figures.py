@@ -122,8 +122,8 @@ def test_events_are_sorted_by_group_and_the_others_are_ignored() -> None:
     ended = RunFinished(reason="complete", wall_seconds=1, start_up_seconds=0)
     events: list[Event] = [*rounds(SLOW, FAST, group=1), GroupFinished(1, "budget"), ended]
     first, second = tally(run(events, both))
-    assert (len(first.rounds), first.stopped) == (0, None)
-    assert (len(second.rounds), second.stopped) == (3, "budget")
+    assert (first.rounds, first.stopped) == (0, None)
+    assert (second.rounds, second.stopped) == (3, "budget")
 
 
 def test_a_living_cell_is_prepared_and_has_not_failed() -> None:
@@ -170,7 +170,7 @@ def test_a_run_without_events_has_every_planned_cell_and_no_result() -> None:
 
 
 def test_a_header_among_the_events_changes_nothing() -> None:
-    assert len(tallied(*rounds(SLOW, FAST), header()).rounds) == 3
+    assert tallied(*rounds(SLOW, FAST), header()).rounds == 3
 
 
 def test_the_last_failure_of_a_cell_counts() -> None:

@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from msgspec import Struct
 
 from torchlap.errors import InstallError, UsageError
 from torchlap.machine import facts, installation, packages
 from torchlap.measuring.plan import as_answered
-from torchlap.processes.failures import CellFailedError
+from torchlap.processes.failures import CellFailedError, hiding
 from torchlap.processes.start import Launcher, launcher
 from torchlap.schema.arm import Arm
 from torchlap.schema.commands import BOTH, command
@@ -185,4 +186,6 @@ def _cannot_build(model: str, failure: CellFailedError) -> str:
     if failure.kind == "error" and not failure.detail:
         return failure.reason
     last_line = [line for line in failure.detail.splitlines() if line.strip()][-1:]
-    return f"Cannot build {model}: {' '.join([failure.reason, *last_line])} Build it in a script of its own to see why."
+    folder = Path(model.rpartition(":")[0]).resolve().parent if is_own_file(model) else Path.cwd()
+    remedy = hiding(failure.detail, folder) or " Build it in a script of its own to see why."
+    return f"Cannot build {model}: {' '.join([failure.reason, *last_line])}{remedy}"

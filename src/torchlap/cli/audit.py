@@ -44,7 +44,7 @@ def audit(
     from torchlap.cli import words
 
     with errors_in_one_sentence():
-        interrupt_on(signal.SIGTERM)
+        interrupt_on(signal.SIGTERM, signal.SIGHUP)
         limit = words.parse_seconds(stop_after, "time limit") if stop_after is not None else None
         if script is None:
             if fix_suggestions:

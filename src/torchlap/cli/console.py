@@ -98,9 +98,10 @@ def errors_in_one_sentence() -> Iterator[None]:
 
 
 def interrupt_on(*signals: signal.Signals) -> None:
-    """Treat these signals as Ctrl-C."""
+    """Treat these signals as Ctrl-C, unless they are ignored, as `nohup` does with SIGHUP."""
     for number in signals:
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

@@ -69,7 +69,7 @@ def gate(
             raise UsageError("Give the two sides: --against REVISION, or --arm twice.")
         if comment is not None:
             check_target(comment)
-        interrupt_on(signal.SIGTERM)
+        interrupt_on(signal.SIGTERM, signal.SIGHUP)
         code, outcome, found = _decide(options, limit)
         failed = code != EXIT_FINE
         printed = write_out(f"\n{reports.sentence(outcome, limit, len(found), failed=failed)}\n")

@@ -129,7 +129,7 @@ def shown(
     from torchlap.api.run import measure
 
     _check_resume(options)
-    interrupt_on(signal.SIGTERM)
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
     with Display(output, why=why, columns=columns, prices=prices) as display:
         try:
             measure(options, display.listener())

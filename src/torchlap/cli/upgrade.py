@@ -81,7 +81,7 @@ def upgrade(
             unit=unit,
         )
         options = replace(options, out=out)
-        interrupt_on(signal.SIGTERM)
+        interrupt_on(signal.SIGTERM, signal.SIGHUP)
         if bisect:
             _bisect(options, to, before, python or [], output)
         with spinner() as report:

@@ -53,7 +53,7 @@ def verify(
     from torchlap.reports import verify as reports
 
     with errors_in_one_sentence():
-        interrupt_on(signal.SIGTERM)
+        interrupt_on(signal.SIGTERM, signal.SIGHUP)
         inputs = [Path(model.rpartition(":")[0]) for model in models or () if model.count(":")]
         if report_bug is not None:
             check_target(report_bug, inputs=inputs, force=force)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from torchlap.machine import clocks
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
@@ -27,7 +28,7 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.base import FailureKind
 from torchlap.schema.energy import TurnEnergy
-from torchlap.schema.events import CellPrepared, GroupFinished, GroupStarted, Lap, Round, StopReason
+from torchlap.schema.events import CellPrepared, ClockJumped, GroupFinished, GroupStarted, Lap, Round, StopReason
 from torchlap.schema.messages import LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.schema.workload import Cell
 from torchlap.stats import verdict
@@ -306,6 +307,7 @@ class GroupRun:
             metered=context.plan.energy,
             wait_seconds=context.random() * METER_SECONDS if context.plan.energy else 0.0,
         )
+        before = clocks.read()
         try:
             turn = context.crew.ask(position, request, LapsDone, limit)
         except CellFailedError as failure:
@@ -314,9 +316,28 @@ class GroupRun:
         if turn.failed:
             context.crew.drop(position)
             self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
+        laps = [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items, lap.rank_seconds) for lap in turn.laps]
+        if self._was_disturbed(position, laps, clocks.jump(before, clocks.read())):
+            return []
         if turn.used:
             energy.append(TurnEnergy(position, turn.used.joules, turn.used.seconds))
-        return [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items, lap.rank_seconds) for lap in turn.laps]
+        return laps
+
+    def _was_disturbed(self, position: int, laps: Sequence[Lap], jump: clocks.Jump | None) -> bool:
+        """Whether the machine slept during a turn, or its clock was set: then its laps are recorded apart."""
+        if jump is None:
+            return False
+        at = self._context.clock() - self._context.started
+        disturbed = ClockJumped(
+            group=self._number,
+            cell=position,
+            at_seconds=at,
+            asleep_seconds=jump.asleep,
+            wall_seconds=jump.wall,
+            laps=tuple(laps),
+        )
+        self._context.emit(disturbed)
+        return True
 
 
 def _not_started(expected: float | None, left: float) -> str:

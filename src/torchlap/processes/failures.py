@@ -3,9 +3,10 @@
 import re
 import signal
 import sys
+from pathlib import Path
 
 from torchlap.errors import InstallError
-from torchlap.machine.import_trials import hidden_by_python_path
+from torchlap.machine.import_trials import hidden_by_python_path, hiding_files
 from torchlap.machine.packages import installer
 from torchlap.schema.base import FailureKind
 from torchlap.schema.commands import command
@@ -29,13 +30,19 @@ class ImportFailedError(InstallError):
     def __init__(self, kind: FailureKind, reason: str, output: str) -> None:
         self.kind, self.output = kind, output
         self.cause = import_cause(kind, reason, output)
-        hidden = "".join(
-            f" {clause}: rename it." for clause in hidden_by_python_path() if clause.split(" hides ")[0] in output
-        )
         super().__init__(
-            f"{self.cause}{hidden} Run torchlap doctor for details, or reinstall: "
+            f"{self.cause}{hiding(output, Path.cwd())} Run torchlap doctor for details, or reinstall: "
             f"{command(installer(), sys.executable, 'reinstall')}."
         )
+
+
+def hiding(output: str, folder: Path) -> str:
+    """Sentences that name the files, in PYTHONPATH or in a folder, that hide a module and are in a traceback.
+
+    Workers do without the working folder, unless something, such as a `.pth` file, puts it back.
+    """
+    clauses = dict.fromkeys((*hidden_by_python_path(), *hiding_files([folder])))
+    return "".join(f" {clause}: rename it." for clause in clauses if clause.split(" hides ")[0] in output)
 
 
 def import_cause(kind: FailureKind, reason: str, output: str) -> str:

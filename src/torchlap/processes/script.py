@@ -1,5 +1,6 @@
 """Run a script in a process of its own, under the tracer or without it, and survive it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -15,10 +16,14 @@ from msgspec.structs import replace
 
 from torchlap.errors import InstallError, UsageError
 from torchlap.machine.import_trials import hidden_by_python_path, hiding_files
+from torchlap.processes.system import descendants, kill_process
 from torchlap.schema.trace import ScriptRun, Trace
 
 IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "AttributeError")
 """How a script ends whose own file, such as numpy.py, replaces a module: the file lacks what the module has."""
+
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+"""A script gets SIGINT instead: Python ends at once on these."""
 
 GRACE_SECONDS = 10.0
 """How long an interrupted script has to end by itself."""
@@ -50,11 +55,28 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
         raise UsageError(f"The script {script} {reason}: choose a Python file.")
     with TemporaryDirectory(prefix="torchlap-") as folder:
         trace = Path(folder) / "trace.json"
-        command = [sys.executable, str(TRACER), str(trace), script, *arguments]
-        with subprocess.Popen(command, stdout=sys.stderr if quiet else None) as process:
+        with _lifeline() as line, _started(line, trace, script, arguments, quiet=quiet) as process:
             stopped, interrupted = _watched(process, stop_after)
         hidden = _hidden(path.parent)
         return _read(trace, process.returncode, hidden, stopped=stopped, interrupted=interrupted)
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """A pipe that the script's process reads from: when this process is gone, however it ended, the pipe is, too."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def _started(
+    lifeline: int, trace: Path, script: str, arguments: Sequence[str], *, quiet: bool
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, str(TRACER), str(lifeline), str(trace), script, *arguments]
+    return subprocess.Popen(command, stdout=sys.stderr if quiet else None, pass_fds=(lifeline,))
 
 
 def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
@@ -65,22 +87,24 @@ def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tu
         signals.append(number)
         process.send_signal(signal.SIGINT)
 
-    with _on_sigterm(pass_on):
+    with _on_signals(pass_on):
         stopped, interrupted = _waited(process, stop_after)
     return stopped, interrupted or bool(signals)
 
 
 @contextmanager
-def _on_sigterm(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Let SIGTERM end the script before this process; only the main thread can handle signals."""
+def _on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the script before this process; only the main thread can handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    handled = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _waited(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:
@@ -90,16 +114,29 @@ def _waited(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tup
         process.send_signal(signal.SIGINT)
         _end(process)
         return True, False
-    except KeyboardInterrupt:  # the terminal sends it to the script, too
+    except KeyboardInterrupt:
+        if not _is_in_a_terminal():  # which sends it to the script, too
+            process.send_signal(signal.SIGINT)
         _end(process)
         return False, True
     return False, False
+
+
+def _is_in_a_terminal() -> bool:
+    """Whether this process, with the script, is what a terminal's Ctrl-C ends."""
+    try:
+        with Path("/dev/tty").open("rb") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(GRACE_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        for child in descendants(process.pid):
+            kill_process(child)
         process.kill()
         process.wait()
 
@@ -111,15 +148,19 @@ def _hidden(folder: Path) -> str:
 
 
 def _read(path: Path, code: int, hidden: str, *, stopped: bool, interrupted: bool) -> ScriptRun:
-    """The trace; of a script that was killed, the last one that was written. `hidden` may explain a failed import."""
+    """The trace; of a script that was killed, the last one that was written. `hidden` may explain a failed import.
+
+    Raises:
+        KeyboardInterrupt: if it was interrupted before anything was recorded.
+    """
     if not path.exists():
-        if interrupted or stopped:
+        if interrupted:
+            raise KeyboardInterrupt
+        if stopped:
             raise UsageError("The script was stopped before anything was recorded: raise --stop-after.")
         remedy = hidden or ": run it by itself, and check torch with torchlap doctor"
         raise InstallError(f"The script ended ({_how(code)}) before anything was recorded{remedy}.")
-    if path.stat().st_size > LARGEST_TRACE:
-        raise UsageError("The script's trace is too large: stop it earlier with --stop-after.")
-    trace = msgspec.json.decode(path.read_bytes(), type=Trace)
+    trace = read_trace(path)
     killed = signal.Signals(-code).name if code < 0 else ""
     status = 128 - code if code < 0 else code
     if trace.ending == "under way":
@@ -127,6 +168,22 @@ def _read(path: Path, code: int, hidden: str, *, stopped: bool, interrupted: boo
     if trace.ending == "raised" and trace.error.startswith(IMPORT_ERRORS):
         trace = replace(trace, error=f"{trace.error}{hidden}")
     return ScriptRun(trace, status, killed, stopped, interrupted)
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace. A script shares its process with the tracer, so its trace may hold anything.
+
+    Raises:
+        UsageError: if it is too large, or no valid trace.
+    """
+    if path.stat().st_size > LARGEST_TRACE:
+        raise UsageError("The script's trace is too large: stop it earlier with --stop-after.")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Trace)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"The script's trace cannot be read ({error}): run the script by itself, and report this to torchlap."
+        ) from None
 
 
 def run_untraced(script: Path, arguments: Sequence[str]) -> str:

@@ -10,17 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import IO, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from torchlap.processes.failures import CellFailedError, ImportFailedError, how_it_ended
-from torchlap.processes.system import ask_where, descendants, kill_group, kill_process, tail
+from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process
 from torchlap.processes.worker import DOING, Worker
 from torchlap.schema.messages import Hello, Ready
 
@@ -98,19 +97,20 @@ class _Spawned:
             return self._popen.wait()
 
 
-def _spawn(interpreter: Interpreter, mode: str, connection: socket.socket, log: IO[bytes]) -> _Spawned:
+def _spawn(interpreter: Interpreter, mode: str, connection: socket.socket, log: Log) -> _Spawned:
     """Start a worker process in a session of its own, so that Ctrl-C reaches only the judge."""
     popen = subprocess.Popen(
         interpreter.command(mode, connection.fileno()),
         env=os.environ | interpreter.environment,
         cwd=interpreter.folder,
         stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        stdout=log.writer,
+        stderr=log.writer,
         pass_fds=(connection.fileno(),),
         start_new_session=True,
     )
     connection.close()
+    log.handed_over()
     return _Spawned(popen)
 
 
@@ -127,7 +127,7 @@ class SpawnLauncher:
         """Start a worker."""
         begun = time.monotonic()
         ours, theirs = socket.socketpair()
-        log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the worker lives
+        log = Log()
         worker = Worker(_spawn(self._interpreter, "serve", theirs, log), ours, log)
         self._workers.append(worker)
         try:
@@ -162,7 +162,8 @@ class ForkLauncher:
         self._workers: list[Worker] = []
         self._asking = threading.Lock()  # an answer is for the thread that asked
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the template lives
+        self._log = Log()
+        self._is_closed = False
         self._process = _spawn(interpreter, "template", theirs, self._log)
         try:
             self._wait_until_ready(limit_seconds)
@@ -206,15 +207,16 @@ class ForkLauncher:
         """Fork a worker."""
         begun = time.monotonic()
         ours, theirs = socket.socketpair()
-        log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the worker lives
+        log = Log()
         try:
             with self._asking:
-                socket.send_fds(self._control, [b"fork"], [theirs.fileno(), log.fileno()])
+                socket.send_fds(self._control, [b"fork"], [theirs.fileno(), log.writer])
                 pid = int(self._hear() or 0)
         except OSError:
             pid = 0
         finally:
             theirs.close()
+            log.handed_over()
         if pid == 0:
             raise CellFailedError("crash", "The process that starts workers has exited: start the run again.")
         worker = Worker(_Forked(pid, self), ours, log)
@@ -237,8 +239,9 @@ class ForkLauncher:
 
     def _closed(self) -> tuple[int, str]:
         """End all of them: the template's exit status, and the end of what it printed; nothing the second time."""
-        if self._log.closed:
+        if self._is_closed:
             return 0, ""
+        self._is_closed = True
         for worker in self._workers:
             worker.kill()
         self._control.close()
@@ -246,5 +249,4 @@ class ForkLauncher:
             kill_process(process)
         kill_group(self._process.pid)
         status = self._process.reap()
-        with self._log:
-            return status, tail(self._log)
+        return status, self._log.tail()

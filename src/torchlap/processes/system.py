@@ -2,15 +2,19 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from torchlap.schema.messages import WHERE_SIGNAL
 
 DETAIL_BYTES = 20_000
+CHUNK_BYTES = 1 << 16
+LAST_WORDS_SECONDS = 1.0
+"""How long to wait for the rest of what an ended process printed: a process that it left behind may hold the pipe."""
+
 WHERE_SECONDS = 0.5
 """How long a hung process has to print its stack."""
 
@@ -32,10 +36,28 @@ def kill_group(pid: int) -> None:
         return  # already gone (macOS reports EPERM for a zombie)
 
 
-def tail(log: IO[bytes]) -> str:
-    """The end of what a process printed into its log."""
-    size = os.fstat(log.fileno()).st_size
-    return os.pread(log.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
+class Log:
+    """The end of what a process prints: read as it comes and then dropped, so that no amount of it fills a disk."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        self._end = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def handed_over(self) -> None:
+        """Close this process's side of the pipe, now that another process has it."""
+        os.close(self.writer)
+
+    def _read(self) -> None:
+        while chunk := os.read(self._reader, CHUNK_BYTES):
+            self._end = (self._end + chunk)[-DETAIL_BYTES:]
+        os.close(self._reader)
+
+    def tail(self) -> str:
+        """The end of what the process printed, once it has ended."""
+        self._thread.join(LAST_WORDS_SECONDS)
+        return self._end.decode(errors="replace")
 
 
 def descendants(pid: int) -> list[psutil.Process]:

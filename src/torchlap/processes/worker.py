@@ -5,14 +5,14 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import IO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import msgspec
 import psutil
 
 from torchlap.processes.failures import CellFailedError, how_it_ended
-from torchlap.processes.system import ask_where, descendants, kill_group, kill_process, out_of_memory_kills, tail
+from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process, out_of_memory_kills
 from torchlap.schema.messages import (
+    INVALID,
     LONGEST_LINE,
     AllReduce,
     BeginTraining,
@@ -79,7 +79,7 @@ class Process(Protocol):
 class Worker:
     """One process that holds cells."""
 
-    def __init__(self, process: Process, connection: socket.socket, log: IO[bytes]) -> None:
+    def __init__(self, process: Process, connection: socket.socket, log: Log) -> None:
         self._process = process
         self._connection = connection
         self._log = log
@@ -169,7 +169,7 @@ class Worker:
             raise self._death(doing)
         try:
             return decode_reply(line)
-        except msgspec.DecodeError as error:
+        except INVALID as error:
             output = self.kill()
             raise CellFailedError("error", f"The worker's answer is invalid ({error}).", output) from None
 
@@ -202,6 +202,5 @@ class Worker:
                 kill_group(self.pid)  # with all that the worker started
                 status = self._process.reap()
                 self._connection.close()
-                with self._log:
-                    self._ended = status, tail(self._log)
+                self._ended = status, self._log.tail()
             return self._ended

@@ -86,6 +86,8 @@ def _operators(checked: CellNumerics) -> str:
 
 def _repeat(checked: CellNumerics) -> str:
     """How much the same step differed the second time."""
+    if not checked.numerics.repeated:
+        return _if_checked(checked, "out of time")
     return _if_checked(checked, "{0.spread:.0e}" if checked.numerics.spread else "identical")
 
 

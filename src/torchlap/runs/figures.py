@@ -1,6 +1,9 @@
 """From raw laps to figures: every number that is ever shown is computed here, from the events of a run file."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from statistics import median
 
 from msgspec import Struct
@@ -12,6 +15,7 @@ from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.events import (
     BreakdownMeasured,
     CellPrepared,
+    ClockJumped,
     Conditions,
     Event,
     Failure,
@@ -41,11 +45,13 @@ LEAST_LAPS = 2
 
 def items_per_second(lap: Lap, batch: int) -> float:
     """The throughput of a lap of steps of that batch."""
-    return turn_items_per_second((lap,), batch)
+    return (lap.items or batch * lap.steps) / lap.seconds
 
 
 def turn_items_per_second(laps: Sequence[Lap], batch: int) -> float:
     """The throughput of several laps together: all items over all seconds."""
+    if len(laps) == 1:
+        return items_per_second(laps[0], batch)
     return sum(lap.items or batch * lap.steps for lap in laps) / sum(lap.seconds for lap in laps)
 
 
@@ -63,6 +69,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
         prepared: how it was warmed up the first time; a cell may be built more than once in a run.
         builds: its laps, by the builds that ran them; each build restarts the training.
         slow_steps: how many times as fast the steps are without the rare slow ones; 1.0 if those do not matter.
+        speeds: items a second of each lap.
+        clock_jumps: turns in which the machine slept or its clock was set; their laps are not among `laps`.
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.
         speed_up: over the group's baseline.
@@ -82,14 +90,15 @@ class CellResult(Struct, frozen=True, kw_only=True):
     builds: tuple[Build, ...] = ()
     slow_steps: float = 1.0
     energy: Energy | None = None
+    speeds: tuple[float, ...] = ()
+    clock_jumps: tuple[ClockJumped, ...] = ()
 
     @property
     def estimate(self) -> float | None:
         """Items a second, also where a single lap leaves it without an interval; None for a cell without a figure."""
         if self.throughput is not None:
             return self.throughput.value
-        speeds = [items_per_second(lap, self.cell.workload.batch) for lap in self.laps]
-        return median(speeds) if speeds and self.failure is None else None
+        return median(self.speeds) if self.speeds and self.failure is None else None
 
 
 class GroupResult(Struct, frozen=True):
@@ -99,6 +108,31 @@ class GroupResult(Struct, frozen=True):
     rounds: int
     stopped: StopReason | None
     conditions: Conditions | None = None
+
+
+class Turns:
+    """The turns of one cell, as compactly as a file of a million rounds needs."""
+
+    def __init__(self) -> None:
+        self.of_round: list[tuple[Lap, ...]] = []
+        """The laps of each turn, in the order of time."""
+        self.numbers = array("q")
+        """The round of each turn."""
+        self.laps = 0
+
+    def add(self, number: int, laps: tuple[Lap, ...]) -> None:
+        """Take in the turn of a round."""
+        self.numbers.append(number)
+        self.of_round.append(laps)
+        self.laps += len(laps)
+
+    def beside(self, others: "Turns") -> Iterable[tuple[tuple[Lap, ...], tuple[Lap, ...]]]:
+        """The turns of the rounds in which another cell had a turn, too, each with the other's."""
+        if self.numbers == others.numbers:
+            return zip(self.of_round, others.of_round, strict=True)
+        known = dict(zip(others.numbers, others.of_round, strict=True))
+        own = zip(self.numbers, self.of_round, strict=True)
+        return ((turn, known[number]) for number, turn in own if number in known)
 
 
 class Tally:
@@ -119,8 +153,10 @@ class Tally:
         self.failures: dict[int, Failure] = {}
         self.numerics: dict[int, Numerics] = {}
         self.breakdowns: dict[int, Breakdown] = {}
-        self.rounds: list[dict[int, list[Lap]]] = []
-        """The laps of each cell in each round."""
+        self.clock_jumps: list[ClockJumped] = []
+        self.rounds = 0
+        self.turns: dict[int, Turns] = {}
+        """Those of each cell."""
         self.energy: dict[int, list[MeteredTurn]] = {}
         """What the meter counted in each turn of each cell."""
         self.stopped: StopReason | None = None
@@ -134,15 +170,23 @@ class Tally:
                     self._reset()
             case CellPrepared(cell=cell, preparation=preparation):
                 self.prepared.setdefault(cell, preparation)
-                self.builds.setdefault(cell, []).append((preparation, len(self.laps(cell))))
+                self.builds.setdefault(cell, []).append((preparation, self._turns(cell).laps))
             case NumericsChecked(cell=cell, numerics=numerics):
                 self.numerics[cell] = numerics
             case BreakdownMeasured(cell=cell, breakdown=breakdown):
                 self.breakdowns[cell] = breakdown
             case Failure(cell=cell):
                 self.failures[cell] = event
+            case _:
+                self._add_of_group(event)
+
+    def _add_of_group(self, event: Event) -> None:
+        """Take in one event about several cells, or about when they ran."""
+        match event:
             case Round(laps=laps, energy=energy):
                 self._add_round(laps, energy)
+            case ClockJumped():
+                self.clock_jumps.append(event)
             case Conditions():
                 self.conditions = event
             case GroupFinished(reason=reason):
@@ -163,18 +207,25 @@ class Tally:
                 pass
 
     def _add_round(self, laps: Iterable[Lap], energy: Iterable[TurnEnergy]) -> None:
-        turns: dict[int, list[Lap]] = {}
-        for lap in laps:
-            turns.setdefault(lap.cell, []).append(lap)
-        self.rounds.append(turns)
-        for turn in energy:
-            self.energy.setdefault(turn.cell, []).append(self._metered(turn))
+        items: dict[int, int] = {}
+        for cell, laps_of_cell in groupby(sorted(laps, key=attrgetter("cell")), key=attrgetter("cell")):
+            turn = tuple(laps_of_cell)
+            if cell not in self.turns:
+                self.turns[cell] = Turns()
+            self.turns[cell].add(self.rounds, turn)
+            batch = self.group.cells[cell].workload.batch
+            items[cell] = sum(lap.items or batch * lap.steps for lap in turn)
+        self.rounds += 1
+        for used in energy:
+            metered = MeteredTurn(used.joules, used.seconds, items.get(used.cell, 0))
+            self.energy.setdefault(used.cell, []).append(metered)
 
-    def _metered(self, turn: TurnEnergy) -> MeteredTurn:
-        """A turn of the latest round, with the items of its laps."""
-        batch = self.group.cells[turn.cell].workload.batch
-        items = sum(lap.items or batch * lap.steps for lap in self.rounds[-1].get(turn.cell, ()))
-        return MeteredTurn(turn.joules, turn.seconds, items)
+    def paired_turns(self, cell: int, other: int) -> Iterable[tuple[Sequence[Lap], Sequence[Lap]]]:
+        """The laps of two cells' turns, in each round in which both have one."""
+        return self._turns(cell).beside(self._turns(other))
+
+    def _turns(self, cell: int) -> "Turns":
+        return self.turns.get(cell) or Turns()
 
     def living(self) -> list[int]:
         """The cells that are prepared and have not failed, in the plan's order."""
@@ -182,12 +233,12 @@ class Tally:
 
     def laps(self, cell: int) -> list[Lap]:
         """The cell's laps, in the order of time."""
-        return [lap for turns in self.rounds for lap in turns.get(cell, ())]
+        return [lap for turn in self._turns(cell).of_round for lap in turn]
 
     def throughputs(self, cell: int) -> list[list[float]]:
         """Items a second of the cell's laps, turn by turn."""
         batch = self.group.cells[cell].workload.batch
-        return [[items_per_second(lap, batch) for lap in turns[cell]] for turns in self.rounds if cell in turns]
+        return [[items_per_second(lap, batch) for lap in turn] for turn in self._turns(cell).of_round]
 
     def ratios(self, cell: int) -> list[float]:
         """The cell's throughput divided by the baseline's, one value for each round in which both have a turn."""
@@ -197,9 +248,8 @@ class Tally:
         """The cell's throughput divided by another's, one value for each round in which both have a turn."""
         batch, of_other = self.group.cells[cell].workload.batch, self.group.cells[other].workload.batch
         return [
-            turn_items_per_second(turns[cell], batch) / turn_items_per_second(turns[other], of_other)
-            for turns in self.rounds
-            if cell in turns and other in turns
+            turn_items_per_second(turn, batch) / turn_items_per_second(first, of_other)
+            for turn, first in self.paired_turns(cell, other)
         ]
 
     def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:
@@ -215,7 +265,7 @@ class Tally:
     def result(self, confidence: float, *, speed_ups: bool = True) -> GroupResult:
         """The figures, with intervals at `confidence`; without speed-ups it takes two thirds of the time."""
         cells = tuple(self._cell(number, confidence, speed_ups) for number in range(len(self.group.cells)))
-        return GroupResult(cells, len(self.rounds), self.stopped, self.conditions)
+        return GroupResult(cells, self.rounds, self.stopped, self.conditions)
 
     def _cell(self, number: int, confidence: float, speed_ups: bool) -> CellResult:  # noqa: FBT001  of result
         failure = self.failures.get(number)
@@ -242,6 +292,8 @@ class Tally:
             builds=tuple(self._builds(number, laps)),
             slow_steps=slow_steps,
             energy=energy_of(self.energy.get(number, ()), confidence) if has_figure else None,
+            speeds=tuple(speed for turn in turns for speed in turn),
+            clock_jumps=tuple(jump for jump in self.clock_jumps if jump.cell == number),
         )
 
     def _builds(self, number: int, laps: list[Lap]) -> Iterator[Build]:

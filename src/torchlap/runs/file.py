@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self, get_args
 
@@ -18,15 +19,18 @@ import msgspec
 from msgspec import Struct
 
 from torchlap.errors import RunFileError
-from torchlap.runs.upgrade import Line, upgrade
+from torchlap.runs.upgrade import Line, quickly, upgrade
 from torchlap.schema.events import SCHEMA, Event, Header, Run
 from torchlap.schema.tuning import CandidateAdded
 
 LONGEST_LINE = 4 << 20
 """Bytes. A header with 10,000 comparisons takes about 3 MiB."""
 
-LARGEST_FILE = 1 << 30
+LARGEST_FILE = 192 << 20
 """Bytes. A day of laps takes about 100 MiB."""
+
+MOST_LINES = 1_100_000
+"""A report of so many takes less than 1 GiB."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The errors of a disk, a quota or a file that is full."""
@@ -121,6 +125,8 @@ class RunFile:
                 f"--resume {shlex.quote(str(self.path))}."
             ) from None
         before = self._file.tell()
+        if before + len(line) > LARGEST_FILE:
+            raise RunFileError(f"The run file {self.path} is full ({LARGEST_FILE >> 20} MiB): start a new run.")
         try:
             self._file.write(line)
             self._file.flush()
@@ -160,7 +166,16 @@ def _unwritable(path: Path, error: OSError) -> RunFileError:
 
 def content(run: Run) -> bytes:
     """The run as its file has it."""
-    return b"".join(_encoder.encode(event) + b"\n" for event in (run.header, *run.events))
+    return b"".join(_lines(run))
+
+
+def size(run: Run) -> int:
+    """The bytes of `content`, without holding them."""
+    return sum(map(len, _lines(run)))
+
+
+def _lines(run: Run) -> Iterator[bytes]:
+    return (_encoder.encode(event) + b"\n" for event in chain((run.header,), run.events))
 
 
 def load(path: Path) -> Run:
@@ -173,9 +188,9 @@ def load(path: Path) -> Run:
     try:
         if path.exists() and not path.is_file():
             raise RunFileError(f"{path} is not a regular file: choose a run file.")
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise RunFileError(f"{path} is too large for a run file ({size} bytes): choose another file.")
+        length = path.stat().st_size
+        if length > LARGEST_FILE:
+            raise RunFileError(f"{path} is too large for a run file ({length} bytes): choose another file.")
         with path.open("rb") as file:
             lines = _whole_lines(path, file, remarks)
             schema, header = _header(path, next(lines, b""))
@@ -216,8 +231,9 @@ def _header(path: Path, line: bytes) -> tuple[int, Header]:
 
 def _decode(path: Path, number: int, line: bytes, schema: int) -> Event:
     try:
-        if schema == SCHEMA:
-            return _decoder.decode(line)
+        newest = line if schema == SCHEMA else quickly(line, schema)
+        if newest is not None:
+            return _decoder.decode(newest)
         event: Event = msgspec.convert(upgrade(_line_decoder.decode(line), schema), Event)
     except UNREADABLE as error:
         raise RunFileError(f"{path} is damaged: line {number} cannot be read ({error}).") from None
@@ -239,6 +255,8 @@ class _Events:
             RunFileError: for a line that is damaged.
         """
         for number, line in enumerate(lines, start=2):
+            if number > MOST_LINES:
+                raise RunFileError(f"{self._path} has more than {MOST_LINES} lines: choose another file.")
             try:
                 event = _decode(self._path, number, line, self._schema)
             except RunFileError:

@@ -85,5 +85,5 @@ def _runs_of_folder(folder: Path, warn: Callable[[str], None]) -> list[Named]:
 
 
 def default_path() -> Path:
-    """Where a run file goes by default: the user's data folder, named by the time."""
-    return platformdirs.user_data_path("torchlap") / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
+    """Where a run file goes by default: the user's data folder, named by the time; two may start in one second."""
+    return platformdirs.user_data_path("torchlap") / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.jsonl"

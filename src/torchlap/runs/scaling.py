@@ -146,9 +146,7 @@ def _seconds(laps: Sequence[Lap]) -> float:
 
 def _paired(group: Tally, cell: int, other: int, confidence: float) -> Interval | None:
     """How many times as long a cell's step takes as another one's, from the rounds in which both have a turn."""
-    ratios = [
-        _seconds(turns[cell]) / _seconds(turns[other]) for turns in group.rounds if cell in turns and other in turns
-    ]
+    ratios = [_seconds(turn) / _seconds(of_other) for turn, of_other in group.paired_turns(cell, other)]
     return lap_interval(ratios, confidence) if len(ratios) >= LEAST_LAPS else None
 
 

@@ -24,6 +24,23 @@ FACTS_1 = (("torch", "said", "warnings"), ("import_failure", "said", "output"))
 """Fields of the facts' records that have another name since."""
 
 
+FREQUENT_1 = (
+    (b'{"event":"round","comparison":', b'{"event":"round","group":'),
+    (b'{"event":"comparison_started","comparison":', b'{"event":"group_started","group":'),
+)
+"""How most lines of a file in schema 1 begin, and the same in schema 2."""
+
+
+def quickly(line: bytes, schema: int) -> bytes | None:
+    """A line of an older schema as the newest has it, if only its beginning differs: a file may have a million."""
+    if schema != 1 or b'"images"' in line:
+        return None
+    for old, new in FREQUENT_1:
+        if line.startswith(old):
+            return new + line[len(old) :]
+    return None
+
+
 def upgrade(line: Line, schema: int) -> Line:
     """A line of an older schema as the newest has it.
 

@@ -134,7 +134,7 @@ class PeaksMeasured(Struct, frozen=True, tag="peaks", tag_field="event"):
     peaks: Peaks
 
 
-class Lap(Struct, frozen=True):
+class Lap(Struct, frozen=True, gc=False):
     """A timed block of steps, closed by one device synchronization.
 
     Attributes:
@@ -173,7 +173,7 @@ class RanksChecked(Struct, frozen=True, tag="ranks_checked", tag_field="event", 
     numerics: RankNumerics
 
 
-class Round(Struct, frozen=True, tag="round", tag_field="event"):
+class Round(Struct, frozen=True, tag="round", tag_field="event", gc=False):
     """The laps of one round of a group, in the order in which they ran; `at_seconds` is since the start.
 
     Each living cell has a turn, in which a fast cell may lap several times in a row. `energy` has what the meters
@@ -190,6 +190,22 @@ class IdleMeasured(Struct, frozen=True, tag="idle", tag_field="event"):
     """The energy meter of a device was read while nothing ran there, or the device has none."""
 
     idle: IdlePower
+
+
+class ClockJumped(Struct, frozen=True, tag="clock_jumped", tag_field="event", kw_only=True):
+    """The machine slept during a cell's turn, or its clock was set: the laps are kept here, and count for nothing.
+
+    Attributes:
+        asleep_seconds: how long the machine slept.
+        wall_seconds: by how much its clock was set; also what a virtual machine missed while it was paused.
+    """
+
+    group: Count
+    cell: Count
+    at_seconds: Seconds
+    asleep_seconds: Seconds
+    wall_seconds: Finite
+    laps: Annotated[tuple[Lap, ...], Meta(max_length=1000)] = ()
 
 
 class Failure(Struct, frozen=True, tag="failure", tag_field="event", kw_only=True):
@@ -252,6 +268,7 @@ Event = (
     | NumericsChecked
     | CellPrepared
     | Round
+    | ClockJumped
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured

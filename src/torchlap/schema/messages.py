@@ -2,7 +2,7 @@
 
 import signal
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
 from torchlap.schema.base import Count, FailureKind, Finite, Name, Positive, Seconds, Span, Text
@@ -18,6 +18,9 @@ from torchlap.schema.workload import Cell, DataName, Weights
 
 WHERE_SIGNAL = signal.SIGUSR1
 """Asks a hung worker to print its stack into its log."""
+
+INVALID = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a message may raise."""
 
 LONGEST_LINE = 1 << 20
 """Bytes. No message is longer."""

@@ -48,6 +48,7 @@ class Numerics(Struct, frozen=True, kw_only=True):
         closest: the largest error among correct results, as a fraction of its limit.
         whole: the step was compared as a whole, because it is compiled.
         spread: how much the same step differed from itself the second time; 0 if it was identical.
+        repeated: whether there was time for that second run.
         script: a script that reproduces the first fault with torch alone.
         sampled: a part of large calls was checked, which `seed` chose; otherwise all of each.
     """
@@ -64,6 +65,7 @@ class Numerics(Struct, frozen=True, kw_only=True):
     whole: bool = False
     spread: Annotated[float, Meta(ge=0)] = 0.0
     spread_of: Text = ""
+    repeated: bool = True
     seconds: Seconds = 0.0
     script: Text = ""
     sampled: bool = False

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from torchlap.schema.base import Count, Name, Seconds, Share, Text
+from torchlap.schema.base import Count, Name, Positive, Seconds, Share, Text
 
 SCHEMA = 2
 Figure = Annotated[float, Meta(ge=-1e300, le=1e300)]
@@ -69,7 +69,7 @@ class Spans(Struct, frozen=True, kw_only=True):
     parameters: Count = 0
     batch: Count = 0
     seconds: tuple[Seconds, ...]
-    count: Count
+    count: Positive
     steps: Count
     at_seconds: Seconds
     total_seconds: Seconds

@@ -1,31 +1,38 @@
 """Findings about a measurement (TL2xx), and which cells are void because of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torchlap.judge import numerics
 from torchlap.judge.findings import Finding, catalogue
 from torchlap.judge.machine.devices import no_accelerator
 from torchlap.judge.measurement import conditions, laps, training
-from torchlap.runs.figures import CellResult, figures
+from torchlap.runs.figures import CellResult, GroupResult, figures
 from torchlap.schema.events import Conditions, Run
 from torchlap.schema.machine import Facts
 
 CATALOGUE = catalogue(laps, conditions, training)
 
 
-def findings(run: Run) -> tuple[Finding, ...]:
-    """What to know before relying on a run's results, sorted by code."""
-    groups = figures(run)
+def findings(run: Run, groups: Sequence[GroupResult] | None = None) -> tuple[Finding, ...]:
+    """What to know before relying on a run's results, sorted by code.
+
+    Args:
+        run: the run.
+        groups: its figures, if they are known already.
+    """
+    groups = figures(run) if groups is None else groups
     cells = [cell for group in groups for cell in group.cells]
     all_findings = list(no_accelerator(run.header.facts))
+    fastest = training.fastest_by_setting(cells)
     for cell in cells:
-        all_findings += _of_cell(cell, cells, run)
+        all_findings += _of_cell(cell, run)
+        all_findings += training.small_batch(cell, fastest)
     for group in groups:
         all_findings += conditions.findings(group)
     return tuple(sorted(all_findings, key=lambda finding: finding.code))
 
 
-def _of_cell(cell: CellResult, cells: list[CellResult], run: Run) -> Iterable[Finding]:
+def _of_cell(cell: CellResult, run: Run) -> Iterable[Finding]:
     yield from _of_numerics(cell)
     yield from laps.few_rounds(cell)
     yield from laps.wide(cell, run.header.plan.precision_target)
@@ -37,13 +44,13 @@ def _of_cell(cell: CellResult, cells: list[CellResult], run: Run) -> Iterable[Fi
     yield from laps.speed_up_drifts(cell)
     yield from conditions.fewer_threads(cell, run.header.facts)
     yield from conditions.fell_back(cell)
+    yield from conditions.clock_jumped(cell)
     yield from training.not_finite(cell)
     yield from training.does_not_learn(cell)
     yield from training.no_loss(cell)
     yield from training.starved(cell)
     yield from training.launch_bound(cell)
     yield from training.compiled_in_parts(cell)
-    yield from training.small_batch(cell, cells)
 
 
 def _of_numerics(cell: CellResult) -> Iterable[Finding]:

@@ -150,6 +150,27 @@ def fell_back(cell: CellResult) -> Iterable[Finding]:
         yield FELL_BACK.finding(str(cell.cell), "; ".join(cell.prepared.fallbacks))
 
 
+CLOCK_JUMPED = Rule(
+    "TL225",
+    "warning",
+    "the machine slept, or its clock was set",
+    "A lap in which the machine slept, a virtual machine was paused, or the clock was set cannot be trusted. The laps "
+    "of these turns are in the run file, and are not part of the result.",
+    "Keep the machine awake while it measures (systemd-inhibit or caffeinate), and measure again if laps are few.",
+)
+
+
+def clock_jumped(cell: CellResult) -> Iterable[Finding]:
+    """The machine's clocks disagreed about how long a turn took."""
+    jumps = cell.clock_jumps
+    if not jumps:
+        return
+    turns = "1 turn was" if len(jumps) == 1 else f"{len(jumps)} turns were"
+    asleep, moved = sum(jump.asleep_seconds for jump in jumps), max((jump.wall_seconds for jump in jumps), key=abs)
+    slept = f"asleep for {asleep:.0f} s" if asleep else f"clock moved by {moved:+.0f} s"
+    yield CLOCK_JUMPED.finding(str(cell.cell), f"{slept}; {turns} left out")
+
+
 NOT_IDLE = Rule(
     "TL220",
     "warning",

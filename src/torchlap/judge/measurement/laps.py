@@ -1,10 +1,10 @@
 """Findings about the laps themselves: too few, too much spread, drift, two speeds, correlation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import log
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.runs.figures import CellResult, items_per_second
+from torchlap.runs.figures import CellResult
 from torchlap.stats import MIN_ROUNDS, autocorrelation, trend, two_levels
 
 FEW_ROUNDS = Rule(
@@ -97,17 +97,12 @@ SPEED_CHANGE = 0.05
 
 def drifts(cell: CellResult) -> Iterable[Finding]:
     """The laps of a cell get longer or shorter during the run."""
-    evidence = _drift(_speeds(cell), SPEED_CHANGE, "laps")
+    evidence = _drift(cell.speeds, SPEED_CHANGE, "laps")
     if evidence:
         yield DRIFT.finding(str(cell.cell), evidence)
 
 
-def _speeds(cell: CellResult) -> list[float]:
-    """Items per second of each lap."""
-    return [items_per_second(lap, cell.cell.workload.batch) for lap in cell.laps]
-
-
-def _drift(series: list[float], least: float, unit: str) -> str:
+def _drift(series: Sequence[float], least: float, unit: str) -> str:
     """How a series moved from its first to its last value, in words; empty if by less than `least`, or by chance."""
     if len(series) < TREND_LAPS:
         return ""
@@ -132,7 +127,7 @@ LEVELS_CHANGE = 0.05
 
 def two_speeds(cell: CellResult) -> Iterable[Finding]:
     """The laps fall into two groups."""
-    levels = two_levels(_speeds(cell))
+    levels = two_levels(cell.speeds)
     if levels is not None and log(levels.high / levels.low) >= LEVELS_CHANGE:
         speeds = f"{_three_digits(levels.low)} and {_three_digits(levels.high)} {cell.cell.workload.unit}/s"
         yield TWO_SPEEDS.finding(str(cell.cell), f"{speeds}, with {levels.share:.0%} of the laps at the higher speed")
@@ -157,7 +152,7 @@ CORRELATED_LAPS, CORRELATED_AT = 12, 0.5
 
 def correlated(cell: CellResult) -> Iterable[Finding]:
     """The speed-ups of consecutive rounds are correlated; for a baseline, its laps."""
-    series = list(cell.ratios) or _speeds(cell)
+    series = cell.ratios or cell.speeds
     if len(series) < CORRELATED_LAPS:
         return
     correlation = autocorrelation([log(value) for value in series])
@@ -182,6 +177,6 @@ RATIO_CHANGE = 0.02
 
 def speed_up_drifts(cell: CellResult) -> Iterable[Finding]:
     """One side of a speed-up got slower or faster, and the other did not."""
-    evidence = _drift(list(cell.ratios), RATIO_CHANGE, "rounds")
+    evidence = _drift(cell.ratios, RATIO_CHANGE, "rounds")
     if evidence:
         yield SPEED_UP_DRIFT.finding(str(cell.cell), evidence)

@@ -1,10 +1,12 @@
 """Findings about the training step: its loss, its input, its launches, its batch size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.runs.figures import CellResult, watched
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.workload import Phase
 from torchlap.stats import MIN_ROUNDS
 
 NOT_FINITE = Rule(
@@ -146,6 +148,9 @@ def compiled_in_parts(cell: CellResult) -> Iterable[Finding]:
         yield RECOMPILED.finding(str(cell.cell), f"recompiled {times} during the warm-up")
 
 
+Setting = tuple[str, Phase, Recipe, str, str]
+"""Everything but the batch: model, phase, recipe, device and arm."""
+
 SMALL_BATCH = Rule(
     "TL219",
     "note",
@@ -158,26 +163,35 @@ FILLED = 2.0
 """At twice the throughput with another batch, half of the device was idle."""
 
 
-def small_batch(cell: CellResult, cells: list[CellResult]) -> Iterable[Finding]:
-    """The same cell has a much higher throughput at a larger batch; the CPU is exempt."""
+def small_batch(cell: CellResult, fastest: Mapping[Setting, CellResult]) -> Iterable[Finding]:
+    """The same cell has a much higher throughput at a larger batch; the CPU is exempt.
+
+    Args:
+        cell: of the run.
+        fastest: the fastest cell of each setting.
+    """
     if cell.throughput is None or cell.cell.device == "cpu":
         return
-    others = [other for other in cells if other.throughput and _differs_in_batch(cell, other)]
-    best = max(others, key=_speed, default=cell)
+    best = fastest.get(_setting(cell), cell)
     times, batch = _speed(best) / cell.throughput.value, best.cell.workload.batch
     if times > FILLED and batch > cell.cell.workload.batch:
         evidence = f"batch {batch} reaches {times:.1f}x as many {cell.cell.workload.unit}/s"
         yield SMALL_BATCH.finding(str(cell.cell), evidence)
 
 
+def fastest_by_setting(cells: Iterable[CellResult]) -> dict[Setting, CellResult]:
+    """The cell with the highest throughput among those that differ only in their batch."""
+    fastest: dict[Setting, CellResult] = {}
+    for cell in cells:
+        known = fastest.setdefault(_setting(cell), cell)
+        if _speed(cell) > _speed(known):
+            fastest[_setting(cell)] = cell
+    return fastest
+
+
 def _speed(cell: CellResult) -> float:
     return cell.throughput.value if cell.throughput else 0.0
 
 
-def _differs_in_batch(first: CellResult, second: CellResult) -> bool:
-    """Whether two cells agree in everything but the batch."""
-    settings = [
-        (cell.cell.workload.model, cell.cell.workload.phase, cell.cell.recipe, cell.cell.device, cell.cell.arm)
-        for cell in (first, second)
-    ]
-    return settings[0] == settings[1]
+def _setting(cell: CellResult) -> Setting:
+    return cell.cell.workload.model, cell.cell.workload.phase, cell.cell.recipe, cell.cell.device, cell.cell.arm

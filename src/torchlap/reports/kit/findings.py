@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torchlap.judge.findings import SEVERITIES, Finding, Severity
 from torchlap.reports.kit.text import clean, escape, sentence
 
-MOST_EXAMPLES = 3
+MOST_EXAMPLES, MOST_OBSERVED = 3, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class Entry:
 
     Attributes:
         where: the cell or device if there is only one.
-        observed: a sentence for each finding, with its place if there are several.
+        observed: a sentence for each of the first findings, with its place if there are several.
+        more: how many findings there are beside those.
         fixes: without repetitions, as are `commands` and `sources`.
     """
 
@@ -28,6 +29,7 @@ class Entry:
     title: str
     where: str
     observed: tuple[str, ...]
+    more: int
     why: str
     fixes: tuple[str, ...]
     commands: tuple[str, ...]
@@ -44,7 +46,7 @@ class Entry:
         """What stands below the head: labels, each with its texts."""
         why = (self.why,) if self.why else ()
         labels = {
-            "Observed": self.observed,
+            "Observed": (*self.observed, *([f"And {self.more} more."] if self.more else [])),
             "Why": why,
             "Fix": self.fixes,
             "Command": self.commands,
@@ -57,7 +59,8 @@ class Entry:
         """The title, the first places and the fixes as one paragraph; the code comes before it."""
         places = [f"{self.where}: {text}" if self.where else text for text in self.observed]
         shown = "; ".join(place.rstrip(".") for place in places[:MOST_EXAMPLES])
-        more = f"; and {len(places) - MOST_EXAMPLES} more" if len(places) > MOST_EXAMPLES else ""
+        left_out = len(places) - MOST_EXAMPLES + self.more
+        more = f"; and {left_out} more" if left_out > 0 else ""
         return f"{self.title}: {' '.join([sentence(shown + more), *self.fixes])}"
 
 
@@ -70,7 +73,8 @@ def entry(findings: Sequence[Finding]) -> Entry:
         severity=first.severity,
         title=clean(first.title),
         where=clean(first.where) if alone else "",
-        observed=tuple(_observed(finding, with_place=not alone) for finding in findings),
+        observed=tuple(_observed(finding, with_place=not alone) for finding in findings[:MOST_OBSERVED]),
+        more=max(0, len(findings) - MOST_OBSERVED),
         why=sentence(clean(first.why)),
         fixes=_distinct(sentence(clean(finding.remedy)) for finding in findings),
         commands=_distinct(clean(finding.command) for finding in findings),

@@ -166,7 +166,11 @@ def _timed(spans: Spans) -> str:
     if not spans.steps:
         return f"{where}{counted(spans.count, 'part')} of steps, {duration(median(spans.seconds))} each."
     step = median(spans.seconds) * spans.count / spans.steps
-    pending = spans.unfinished_seconds / spans.looked_at / (spans.steps / spans.count) if spans.looked_at else 0.0
+    pending = (
+        spans.unfinished_seconds / spans.looked_at / (spans.steps / spans.count)
+        if spans.looked_at and spans.steps
+        else 0.0
+    )
     more = f", {duration(step + pending)} including pending work" if pending > WORTH_MENTIONING * step else ""
     steps = (
         f"{counted(spans.count, 'span')} of {_number_of_steps(spans)}"

@@ -7,6 +7,7 @@ from matplotlib.ticker import NullFormatter
 
 from torchlap.reports.kit.drawing import (
     MOST_PANELS,
+    MOST_ROWS,
     SERIES,
     Drawn,
     line_legend,
@@ -24,6 +25,8 @@ LEAST_POINTS = 2
 """Of a line."""
 
 LONGEST_SERIES = 40
+MOST_TICKS = 16
+"""Of more batch sizes, only the ends are named."""
 
 
 def by_batch(results: Results) -> Drawn | None:
@@ -34,25 +37,26 @@ def by_batch(results: Results) -> Drawn | None:
     rows = [
         row for row in results.rows if row.result.throughput and not row.void and is_drawable(row.result.throughput)
     ]
-    models = [model for model in dict.fromkeys(row.model for row in rows) if len(_batches(rows, model)) >= LEAST_POINTS]
+    batches: dict[str, set[int]] = {}
+    for row in rows:
+        batches.setdefault(row.model, set()).add(row.result.cell.workload.batch)
+    models = [model for model, sizes in batches.items() if len(sizes) >= LEAST_POINTS]
     if not models:
         return None
+    rows = [row for row in rows if row.model in models[:MOST_PANELS]]
     with styled():
         figure, panels = side_by_side(len(models[:MOST_PANELS]), 1.75)
-        lines = list(dict.fromkeys(_line(row) for row in rows))
+        lines = list(dict.fromkeys(_line(row) for row in rows))[:MOST_ROWS]
         for axes, model in zip(panels, models, strict=False):
+            points = [row for row in rows if row.model == model]
             for place, line in enumerate(lines):
-                _draw_line(axes, [row for row in rows if (row.model, _line(row)) == (model, line)], place)
-            _style_panel(axes, short(model), _batches(rows, model))
-        line_legend(figure, [short(_line_name(line, rows), LONGEST_SERIES) for line in lines])
+                _draw_line(axes, [row for row in points if _line(row) == line], place)
+            _style_panel(axes, short(model), sorted({row.result.cell.workload.batch for row in points}))
+        line_legend(figure, [short(_line_name(line, rows), LONGEST_SERIES) for line in lines[: len(SERIES)]])
         figure.supxlabel("batch", size="medium")
         figure.supylabel(results.rate, size="medium")
     gains = "; ".join(_gains(rows, model) for model in models[:MOST_PANELS])
     return Drawn(figure, "Throughput by batch size", f"Throughput from the smallest batch to the largest. {gains}.")
-
-
-def _batches(rows: Sequence[Row], model: str) -> list[int]:
-    return sorted({row.result.cell.workload.batch for row in rows if row.model == model})
 
 
 def _line(row: Row) -> str:
@@ -83,7 +87,8 @@ def _style_panel(axes: Axes, title: str, batches: Sequence[int]) -> None:
     axes.set_title(title, loc="left")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(batches, [str(batch) for batch in batches])
+    shown = batches if len(batches) <= MOST_TICKS else (batches[0], batches[-1])
+    axes.set_xticks(shown, [str(batch) for batch in shown])
     axes.xaxis.set_minor_formatter(NullFormatter())
     ratio_ticks(axes.yaxis)
     axes.grid(visible=True)
@@ -92,7 +97,7 @@ def _style_panel(axes: Axes, title: str, batches: Sequence[int]) -> None:
 def _gains(rows: Sequence[Row], model: str) -> str:
     """The throughput at the smallest batch and at the largest, of each device and recipe."""
     words = []
-    for name in dict.fromkeys(variant(row) for row in rows):
+    for name in list(dict.fromkeys(variant(row) for row in rows))[:MOST_ROWS]:
         points = [row for row in rows if row.model == model and variant(row) == name and row.result.throughput]
         points.sort(key=lambda row: row.result.cell.workload.batch)
         if len(points) >= LEAST_POINTS:

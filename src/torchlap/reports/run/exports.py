@@ -4,12 +4,11 @@ Each takes bare figures, without findings. So a cell without a figure, or with a
 them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from torchlap.judge.findings import Finding
 from torchlap.judge.measurement import findings
 from torchlap.reports.kit.json_format import as_ascii
 from torchlap.reports.kit.machine import machine_line
@@ -88,13 +87,17 @@ def as_pytorch_oss(run: Run) -> str:
 
     What the run file does not know (repository, branch, commit, workflow) is added by who uploads it.
     """
-    about = findings(run)
-    return as_ascii([record for row, throughput in _figures(run) for record in _records(run, row, throughput, about)])
+    codes: dict[str, dict[str, None]] = {}
+    for finding in findings(run):
+        codes.setdefault(finding.where, {})[finding.code] = None
+    return as_ascii([record for row, throughput in _figures(run) for record in _records(run, row, throughput, codes)])
 
 
-def _records(run: Run, row: Row, throughput: Interval, about: Sequence[Finding]) -> Iterator[dict[str, object]]:
+def _records(
+    run: Run, row: Row, throughput: Interval, codes: Mapping[str, Iterable[str]]
+) -> Iterator[dict[str, object]]:
+    """The records of a cell; `codes` are those of the findings about each."""
     cell, facts = row.result.cell, run.header.facts
-    codes = dict.fromkeys(finding.code for finding in about if finding.where == str(cell))
     shared = {
         "timestamp": _timestamp(run.header.started),
         "schema_version": "v3",
@@ -109,7 +112,7 @@ def _records(run: Run, row: Row, throughput: Interval, about: Sequence[Finding])
                 "device": row.device,
                 **({"arm": row.arm} if row.arm else {}),
                 "torchlap": clean(run.header.torchlap),
-                "findings": " ".join(codes),
+                "findings": " ".join(codes.get(str(cell), ())),
             },
         },
         "model": {

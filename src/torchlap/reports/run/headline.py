@@ -8,7 +8,6 @@ from torchlap.judge.measurement import pair_disturbances
 from torchlap.reports.kit.text import clean
 from torchlap.reports.kit.units import is_vague, number, with_interval
 from torchlap.reports.run.rows import Results, Row
-from torchlap.runs.figures import figures
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -68,7 +67,7 @@ def _disturbed(results: Results, arm: str, device: str) -> tuple[str, ...]:
     """The codes of what disturbed the ratio of an arm on a device."""
     found = [
         finding.code
-        for group in figures(results.run)
+        for group in results.groups
         for cell in group.cells
         if clean(cell.cell.arm) == arm and clean(cell.cell.device) == device
         for finding in pair_disturbances(cell, group.conditions)

@@ -11,6 +11,7 @@ from torchlap.reports.kit.drawing import (
     FAINT,
     MOST_PANELS,
     MOST_POINTS,
+    MOST_ROWS,
     SERIES,
     Drawn,
     dot_legend,
@@ -43,10 +44,12 @@ def laps(results: Results) -> Drawn | None:
         return None
     names: list[str] = []
     ranges: list[str] = []
+    drawn = groups[:MOST_PANELS]
+    times = _over_time(results, dict(drawn))
     with styled():
-        figure, panels = side_by_side(len(groups[:MOST_PANELS]), 1.6)
-        for axes, (number, group) in zip(panels, groups, strict=False):
-            ranges += _draw_group(axes, results, number, group, names)
+        figure, panels = side_by_side(len(drawn), 1.6)
+        for axes, (number, group) in zip(panels, drawn, strict=True):
+            ranges += _draw_group(axes, group, times[number], names)
         dot_legend(figure, [short(name, LONGEST_SERIES) for name in names])
         figure.supxlabel("seconds since the start", size="medium")
         figure.supylabel("throughput / median", size="medium")
@@ -56,13 +59,14 @@ def laps(results: Results) -> Drawn | None:
     return Drawn(figure, "Laps over time", f"Each lap relative to its cell's median. {'; '.join(ranges)}.{hidden}")
 
 
-def _draw_group(axes: Axes, results: Results, number: int, group: Group, names: list[str]) -> list[str]:
+def _draw_group(axes: Axes, group: Group, laps_of: dict[int, Points], names: list[str]) -> list[str]:
     """Draw a group; the range of each cell in words. `names` collects the devices and recipes, which share a color."""
     ranges = []
-    for position, cell in enumerate(group.cells):
-        points = _over_time(results, number, position, cell.workload.batch)
-        if len(points) < LEAST_LAPS:
+    for position, cell in enumerate(group.cells[:MOST_ROWS]):
+        drawable = [(at, speed) for at, speed in laps_of.get(position, ()) if DRAWABLE[0] < speed < DRAWABLE[1]]
+        if len(drawable) < LEAST_LAPS:
             continue
+        points = _over_median(drawable)
         name = f"{cell.device} {cell.recipe}"
         if name not in names:
             names.append(name)
@@ -77,17 +81,16 @@ def _draw_group(axes: Axes, results: Results, number: int, group: Group, names: 
     return ranges
 
 
-def _over_time(results: Results, group: int, position: int, batch: int) -> Points:
-    """For each lap the seconds since the start and its speed over the median; of many laps, medians of neighbors."""
-    points = [
-        (event.at_seconds, items_per_second(lap, batch))
-        for event in results.run.events
-        if isinstance(event, Round) and event.group == group
-        for lap in event.laps
-        if lap.cell == position
-    ]
-    drawable = [(at, speed) for at, speed in points if DRAWABLE[0] < speed < DRAWABLE[1]]
-    return _over_median(drawable) if len(drawable) >= LEAST_LAPS else []
+def _over_time(results: Results, groups: dict[int, Group]) -> dict[int, dict[int, Points]]:
+    """For each lap of these groups, by group and cell, the seconds since the start and its speed."""
+    found: dict[int, dict[int, Points]] = {number: {} for number in groups}
+    for event in results.run.events:
+        if isinstance(event, Round) and event.group in groups:
+            cells, points = groups[event.group].cells, found[event.group]
+            for lap in event.laps:
+                speed = items_per_second(lap, cells[lap.cell].workload.batch)
+                points.setdefault(lap.cell, []).append((event.at_seconds, speed))
+    return found
 
 
 def _over_median(points: Sequence[tuple[float, float]]) -> Points:

@@ -29,7 +29,7 @@ from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, Row, judged
 from torchlap.reports.run.side_by_side import side_by_side
-from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, table
+from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, not_shown, table
 from torchlap.reports.training import words as training
 from torchlap.runs import file as runfile
 from torchlap.runs.energy import Prices
@@ -184,8 +184,8 @@ def _of_training(section: Section, run: Run) -> Section:
 
 
 def _of_run(anchor: str, named: Named, results: Results) -> Section:
-    run, facts = results.run, results.run.header.facts
-    content = runfile.content(run)
+    run, facts, first = results.run, results.run.header.facts, results.first
+    size = runfile.size(run)
     name = clean(named.name).rpartition("/")[2].removesuffix(".jsonl") or "run"
     names = hardware_names(facts)
     found = by_severity(entries(results.findings))
@@ -196,24 +196,24 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         machine=clean(machine_line(facts)),
         headline=clean(headline(results, names)),
         published=clean(run.header.published),
-        compact=side_by_side(results, names),
-        table=table(results),
-        legend=" ".join([legend(results), *arms(results.run)]),
-        failures=failures(results),
+        compact=side_by_side(first, names),
+        table=table(first),
+        legend=" ".join(filter(None, [not_shown(results), legend(results), *arms(results.run)])),
+        failures=failures(first),
         charts={kind: _with_markup(chart) for kind, chart in charts.of_run(results, anchor).items()},
         findings=tuple(found),
         severities=_severities(found),
         check_up=() if run.header.published else tuple(entries(diagnose(facts))),
-        bottlenecks=tuple(paragraphs(results)) if has_bottlenecks(results) else (),
+        bottlenecks=tuple(paragraphs(first)) if has_bottlenecks(results) else (),
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
         plan=tuple((label, clean(text)) for label, text in _plan(run.header.plan, run.header.torchlap)),
         details="Each cell with its laps",
         method=METHOD,
-        cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in results.rows),
+        cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in first.rows),
         remarks=tuple(map(clean, run.remarks)),
         file_name=f"{name}.jsonl",
-        download=base64.b64encode(content).decode() if len(content) <= LARGEST_DOWNLOAD else "",
-        bytes=len(content),
+        download=base64.b64encode(runfile.content(run)).decode() if size <= LARGEST_DOWNLOAD else "",
+        bytes=size,
     )
 
 

@@ -1,9 +1,11 @@
 """What every format of a run's report shows: one row per cell, computed once. Text from a run file is not trusted."""
 
+from collections import Counter
 from pathlib import PurePath
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from torchlap.judge.bottleneck import Bottleneck, bottleneck
 from torchlap.judge.findings import Finding
@@ -12,7 +14,7 @@ from torchlap.judge.numerics import verdict
 from torchlap.reports.kit.figures import speed_up_text, throughput_text
 from torchlap.reports.kit.text import clean
 from torchlap.runs.energy import Prices
-from torchlap.runs.figures import CellResult, figures, peaks
+from torchlap.runs.figures import CellResult, GroupResult, figures, peaks
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run
 from torchlap.schema.workload import Cell
@@ -21,6 +23,8 @@ ExtraColumn = Literal["utilization"]
 """Columns that the table has only on request."""
 
 NO_PRICES = Prices()
+MOST_CELLS = 1000
+"""More rows take a terminal or a page many seconds, and nobody reads them."""
 
 USUAL = {"phase": "train", "recipe": "fp32", "arm": ""}
 
@@ -63,15 +67,21 @@ class Results(Struct, frozen=True):
     """
 
     run: Run
+    groups: tuple[GroupResult, ...]
     rows: tuple[Row, ...]
     peaks: dict[str, Peaks]
     columns: tuple[ExtraColumn, ...] = ()
     prices: Prices = NO_PRICES
 
     @property
+    def first(self) -> "Results":
+        """The cells that a terminal and a page show one by one; a file may have any number."""
+        return replace(self, rows=self.rows[:MOST_CELLS])
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What to know before believing the figures; computed on demand, because a list of many runs needs none."""
-        return findings(self.run)
+        return findings(self.run, self.groups)
 
     @property
     def rate(self) -> str:
@@ -83,7 +93,8 @@ class Results(Struct, frozen=True):
 def judged(run: Run, columns: tuple[ExtraColumn, ...] = (), prices: Prices = NO_PRICES) -> Results:
     """Compute what every format shows of a run, with these columns beside the usual ones, and costs at these prices."""
     names, reached = model_names(run), peaks(run)
-    results = [result for group in figures(run) for result in group.cells]
+    groups = figures(run)
+    results = [result for group in groups for result in group.cells]
     mixed = len({result.cell.workload.unit for result in results}) > 1
     rows = tuple(
         _row(
@@ -95,7 +106,7 @@ def judged(run: Run, columns: tuple[ExtraColumn, ...] = (), prices: Prices = NO_
         )
         for result in results
     )
-    return Results(run, rows, reached, columns, prices)
+    return Results(run, groups, rows, reached, columns, prices)
 
 
 def _row(result: CellResult, model: str, void: str, analysis: Bottleneck | None, *, mixed: bool) -> Row:
@@ -124,8 +135,8 @@ def model_names(run: Run) -> dict[str, str]:
     """A name for each model of a run; a user's file without its folders, unless two files have the same name."""
     models = dict.fromkeys(cell.workload.model for group in run.header.plan.groups for cell in group.cells)
     short = {model: _without_folders(model) for model in models}
-    names = list(short.values())
-    return {model: clean(name if names.count(name) == 1 else model) for model, name in short.items()}
+    names = Counter(short.values())
+    return {model: clean(name if names[name] == 1 else model) for model, name in short.items()}
 
 
 def _without_folders(model: str) -> str:

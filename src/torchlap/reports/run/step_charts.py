@@ -42,18 +42,18 @@ def breakdown(results: Results) -> Drawn | None:
     ]
     if not analyzed:
         return None
-    rows = [row for row, _ in analyzed]
-    bars = [(cell_label(row, rows), analysis) for row, analysis in analyzed]
+    rows = [row for row, _ in analyzed[:MOST_ROWS]]
+    bars = [(cell_label(row, rows), analysis) for row, analysis in analyzed[:MOST_ROWS]]
     with styled():
-        figure = sheet(1.1 + 0.3 * len(bars[:MOST_ROWS]))
+        figure = sheet(1.1 + 0.3 * len(bars))
         axes = figure.add_subplot()
-        _draw_bars(axes, bars[:MOST_ROWS])
-        phases = list(dict.fromkeys(phase for _, analysis in bars[:MOST_ROWS] for phase in _phase_shares(analysis)))
+        _draw_bars(axes, bars)
+        phases = list(dict.fromkeys(phase for _, analysis in bars for phase in _phase_shares(analysis)))
         handles = [Patch(color=PHASE_COLORS[phase]) for phase in phases]
         figure.legend(handles, phases, loc="outside upper left", ncols=5, fontsize="small")
     words = "; ".join(
         f"{label}: " + ", ".join(f"{phase} {share:.2f}" for phase, share in _phase_shares(analysis).items())
-        for label, analysis in bars[:MOST_ROWS]
+        for label, analysis in bars
     )
     return Drawn(figure, "Where the time of a step goes", f"Shares of the time of all phases. {words}.")
 
@@ -85,7 +85,7 @@ def _phase_shares(analysis: Bottleneck) -> dict[StepPhase, float]:
 
 def roofline(results: Results) -> Drawn | None:
     """A panel per device: the arithmetic rate of each cell over its arithmetic intensity, below the measured peaks."""
-    devices = [device for device, reached in results.peaks.items() if reached.copy_bytes and reached.flops]
+    devices = [device for device, reached in results.peaks.items() if reached.copy_bytes and reached.flops][:MOST_ROWS]
     cells = {device: list(_points(results, device)) for device in devices}
     devices = [device for device in devices if cells[device]][:MOST_PANELS]
     if not devices:
@@ -107,7 +107,7 @@ def roofline(results: Results) -> Drawn | None:
 
 def _points(results: Results, device: str) -> Iterator[tuple[str, float, float]]:
     """The label, FLOP per byte and FLOP per second of each cell."""
-    rows = [row for row in results.rows if row.result.cell.device == device]
+    rows = [row for row in results.rows if row.result.cell.device == device and row.analysis][:MOST_ROWS]
     for row in rows:
         analysis = row.analysis
         if analysis and analysis.flops and analysis.bytes:

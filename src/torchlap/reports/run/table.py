@@ -9,7 +9,7 @@ from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, sentence
 from torchlap.reports.kit.units import significant
 from torchlap.reports.run import energy
-from torchlap.reports.run.rows import Results, Row, baseline, varying
+from torchlap.reports.run.rows import MOST_CELLS, Results, Row, baseline, varying
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run
 from torchlap.schema.workload import has_own_batch
@@ -63,6 +63,12 @@ def utilization(row: Row) -> Field:
     if share is None:
         return Field("unknown" if row.result.throughput else "", sort_by="")
     return Field(significant(share, 2), sort_by=repr(share), is_void=bool(row.void))
+
+
+def not_shown(results: Results) -> str:
+    """What a terminal and a page leave out; empty if they show every cell."""
+    count = len(results.rows)
+    return f"The first {MOST_CELLS} of {count} cells are shown: --format csv has all." if count > MOST_CELLS else ""
 
 
 def has_bottlenecks(results: Results) -> bool:

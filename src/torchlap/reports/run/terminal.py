@@ -24,6 +24,7 @@ from torchlap.reports.run.table import (
     failures,
     has_bottlenecks,
     legend,
+    not_shown,
     published,
     table,
     utilization,
@@ -93,21 +94,23 @@ def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
 
 
 def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
-    run = results.run
+    run, first = results.run, results.first
     if found := tuned(run):
         yield from ladder.parts(run, found, path, width)
         return
-    in_columns = fitting(table(results), width)
-    yield from [in_columns] if in_columns else _list(results)
+    in_columns = fitting(table(first), width)
+    yield from [in_columns] if in_columns else _list(first)
+    if not_shown(results):
+        yield Text(not_shown(results))
     if published(run):
         yield Text(published(run))
     hint = " Bottlenecks: add --why for details." if has_bottlenecks(results) and not why else ""
     yield Text(legend(results) + hint)
     yield from map(Text, arms(run))
-    yield from _failures(results)
+    yield from _failures(first)
     if why:
         yield heading("Bottlenecks")
-        yield from _bottlenecks(results)
+        yield from _bottlenecks(first)
     findings = entries(results.findings)
     if findings:
         yield heading("Findings")

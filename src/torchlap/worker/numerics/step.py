@@ -33,6 +33,7 @@ from torchlap.worker.numerics.whole_step import (
 )
 
 MOST_UNCHECKED = 20
+SECOND_RUN = "the second run of the step: more time (--budget)"
 
 
 def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Numerics:
@@ -42,12 +43,13 @@ def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Nume
     same step without that, and may differ from it as much as that step does from itself with perturbed parameters.
     """
     begun = time.perf_counter()
+    until = begun + request.limit_seconds
     devices.keep_freed_memory()  # the references are large, and many
     untouched = deepcopy(bench.module.state_dict())
     dirty(bench.device)
     recipe = bench.cell.recipe
     check = _whole if recipe.compile or recipe.graph else _operators
-    fields, spread, spread_of = check(bench, untouched, request, report)
+    fields, spread, spread_of = check(bench, untouched, request, until, report)
     bench.module.load_state_dict(untouched)
     bench.module.zero_grad(set_to_none=True)
     devices.release_cached_memory(bench.device)
@@ -56,10 +58,12 @@ def verify(bench: Bench, request: Verify, report: Callable[[str], None]) -> Nume
 
 
 def _whole(
-    bench: Bench, untouched: State, request: Verify, report: Callable[[str], None]
+    bench: Bench, untouched: State, request: Verify, until: float, report: Callable[[str], None]
 ) -> tuple[dict[str, Any], float, str]:
     """Fields of `Numerics` for a compiled or captured step, how much it differs from itself, and where."""
     fields = check_whole(bench, untouched, report, request.limit_seconds)
+    if time.perf_counter() > until:
+        return _not_repeated(fields), 0.0, ""
     first = dict(results_of(bench, fresh_step(bench, untouched, plain=False)))
     report("running the same step twice")
     spread, spread_of, faults = repeated(bench, untouched, first, nullcontext())
@@ -67,8 +71,14 @@ def _whole(
     return fields, spread, spread_of
 
 
+def _not_repeated(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a check that had no time for a second run of the step."""
+    unchecked = (*fields["unchecked"][: MOST_UNCHECKED - 1], SECOND_RUN)
+    return fields | {"unchecked": unchecked, "repeated": False}
+
+
 def _operators(
-    bench: Bench, untouched: State, request: Verify, report: Callable[[str], None]
+    bench: Bench, untouched: State, request: Verify, until: float, report: Callable[[str], None]
 ) -> tuple[dict[str, Any], float, str]:
     """Fields of `Numerics` for a step whose operators are each checked, how much it differs from itself, and where."""
     beat = Beat(lambda count: report(f"checking results, {count} operators"))
@@ -77,7 +87,7 @@ def _operators(
         tf32=bench.cell.recipe.precision == "tf32",
         sample=SAMPLE if request.sampled else 0,
         seed=request.seed,
-        until=time.perf_counter() + request.limit_seconds,
+        until=until,
         where=tracker.where,
         beat=beat,
     )
@@ -86,6 +96,37 @@ def _operators(
     with eager(), tracker, functions, shadow:
         step()
     without_update = _without_update(bench, step, untouched)
+    repeats = time.perf_counter() <= until
+    spread, spread_of, differing = (
+        _second_run(bench, untouched, step, shadow, tracker, report=report) if repeats else (0.0, "", [])
+    )
+    unchecked = shadow.unchecked | functions.unchecked
+    fields = {
+        "operators": shadow.operators,
+        "products": shadow.products,
+        "imprecise": shadow.imprecise,
+        "imprecise_share": shadow.imprecise_share,
+        "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items())[:MOST_UNCHECKED],
+        "closest": shadow.closest,
+        "faults": (*check_transfers(bench), *shadow.faults.values(), *functions.faults(), *without_update, *differing),
+        "complete": shadow.complete,
+        "script": shadow.script,
+        "seed": request.seed,
+        "sampled": request.sampled,
+    }
+    return fields if repeats else _not_repeated(fields), spread, spread_of
+
+
+def _second_run(
+    bench: Bench,
+    untouched: State,
+    step: Step,
+    shadow: Shadow,
+    tracker: Tracker,
+    *,
+    report: Callable[[str], None],
+) -> tuple[float, str, list[NumericsFault]]:
+    """Run the step again: how much it differs from the first run, where most, and faults."""
     first = dict(results_of(bench, step, ran=True))
     follow: AbstractContextManager[Any] = shadow.again()
     in_parts: tuple[NumericsFault, ...] = ()
@@ -95,22 +136,7 @@ def _operators(
     report("running the same step twice")
     with tracker:
         spread, spread_of, differing = repeated(bench, untouched, first, follow)
-    by_hand = list(functions.faults())
-    unchecked = shadow.unchecked | functions.unchecked
-    fields = {
-        "operators": shadow.operators,
-        "products": shadow.products,
-        "imprecise": shadow.imprecise,
-        "imprecise_share": shadow.imprecise_share,
-        "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items())[:MOST_UNCHECKED],
-        "closest": shadow.closest,
-        "faults": (*check_transfers(bench), *shadow.faults.values(), *by_hand, *without_update, *in_parts, *differing),
-        "complete": shadow.complete,
-        "script": shadow.script,
-        "seed": request.seed,
-        "sampled": request.sampled,
-    }
-    return fields, spread, spread_of
+    return spread, spread_of, [*in_parts, *differing]
 
 
 def _without_update(bench: Bench, step: Step, untouched: State) -> list[NumericsFault]:

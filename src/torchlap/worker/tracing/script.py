@@ -1,4 +1,4 @@
-"""Run a script under the tracer, as Python itself would: `entry/start.py TRACE SCRIPT ARGS`.
+"""Run a script under the tracer, as Python itself would: `entry/start.py LIFELINE TRACE SCRIPT ARGS`.
 
 The script keeps its arguments, paths, streams, warnings, exit code and traceback. The trace is written when the script
 ends, however it ends, and from time to time while it runs, so that a crash loses little. Nothing of the script's runs
