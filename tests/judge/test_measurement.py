@@ -367,7 +367,7 @@ def test_a_turn_in_which_the_machine_slept_is_reported_and_counts_for_nothing(
 ) -> None:
     laps = (Lap(1, 1, 5.0, 1.0),)
     jump = ClockJumped(group=0, cell=1, at_seconds=9.0, asleep_seconds=asleep, wall_seconds=wall, laps=laps)
-    events = [prepared(0), prepared(1), *rounds(SLOW, FAST), jump, conditions()]
+    events: list[Event] = [prepared(0), prepared(1), *rounds(SLOW, FAST), jump, conditions()]
     (finding,) = with_code("TL225", events)
     assert (finding.where, finding.evidence) == (WHERE[1], evidence)
     assert figures(run(events))[0].cells[1].laps == figures(run(events[:-2]))[0].cells[1].laps

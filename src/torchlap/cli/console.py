@@ -93,6 +93,9 @@ def errors_in_one_sentence() -> Iterator[None]:
         say("Interrupted: nothing was measured.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except OSError as error:
+        if str(error.filename).startswith("/proc/"):
+            say(f"torchlap: {error.filename} cannot be read ({error.strerror}): mount /proc, which torchlap needs.")
+            raise typer.Exit(EXIT_RUN_FILE) from None
         say(f"torchlap: a system resource is unavailable ({error}): free memory or disk space, or close open files.")
         raise typer.Exit(EXIT_RUN_FILE) from None
 

@@ -11,8 +11,9 @@ JUMP_SECONDS = 1.0
 TRIES, TOGETHER_SECONDS = 5, 0.01
 """The clocks are read again if something came between the readings."""
 
-AWAKE, ALWAYS = (time.CLOCK_UPTIME_RAW, time.CLOCK_MONOTONIC) if sys.platform == "darwin" else (time.CLOCK_MONOTONIC, 7)
-"""A clock that stands still while the machine sleeps, and one that does not (7 is Linux's CLOCK_BOOTTIME)."""
+AWAKE, ALWAYS = (8, time.CLOCK_MONOTONIC) if sys.platform == "darwin" else (time.CLOCK_MONOTONIC, 7)
+"""A clock that stands still while the machine sleeps, and one that does not: 8 is macOS's
+CLOCK_UPTIME_RAW, 7 Linux's CLOCK_BOOTTIME."""
 
 
 class Moment(Struct, frozen=True):

@@ -68,7 +68,7 @@ class Spans(Struct, frozen=True, kw_only=True):
     devices: tuple[Name, ...]
     parameters: Count = 0
     batch: Count = 0
-    seconds: tuple[Seconds, ...]
+    seconds: Annotated[tuple[Seconds, ...], Meta(min_length=1)]
     count: Positive
     steps: Count
     at_seconds: Seconds

@@ -53,7 +53,7 @@ def calls(report: Report, run: Run) -> int:
         return trace if "torchlap" in code.co_filename and "site-packages" not in code.co_filename else None
 
     before = sys.gettrace()
-    sys.settrace(trace)
+    sys.settrace(trace)  # type: ignore[arg-type]  # its type has no public name
     try:
         report(run)
     finally:
