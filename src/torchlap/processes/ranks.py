@@ -115,7 +115,7 @@ class World(Worker):
         self, agent: Agent, listener: socket.socket, *, log: IO[bytes], logs: Path, token: str, ranks: int
     ) -> None:
         # not the base's own: there is a connection for each rank
-        self._process, self._agent, self._listener, self._log, self._logs = agent, agent, listener, log, logs
+        self._process, self._agent, self._listener, self._report, self._logs = agent, agent, listener, log, logs
         self._token, self._ranks = token, ranks
         self._heard: queue.Queue[tuple[int, bytes | None]] = queue.Queue()
         self._connections: dict[int, socket.socket] = {}
@@ -247,7 +247,7 @@ class World(Worker):
     def _death_of(self, rank: int, doing: str) -> CellFailedError:
         """How a rank ended, which the launcher reports soon afterwards."""
         self._agent.has_ended(ENDING_SECONDS)
-        output, report = self._output([rank]), tail(self._log) if self._alive else ""
+        output, report = self._output([rank]), tail(self._report) if self._alive else ""
         killed = out_of_memory_kills() > self._kills_before
         pid = self._joins[rank].pid
         status = {int(number): int(code) for code, number in EXIT.findall(report)}.get(pid)
@@ -260,7 +260,7 @@ class World(Worker):
 
     def _end_of_all(self, doing: str) -> CellFailedError:
         """The launcher ended before its ranks did: they could not meet, or never started."""
-        report, output = tail(self._log), self._output(range(self._ranks))
+        report, output = tail(self._report), self._output(range(self._ranks))
         self.kill()
         if not output and len(self._joins) < self._ranks:
             return CellFailedError("error", cannot_meet(report), report)
@@ -295,8 +295,8 @@ class World(Worker):
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
                 connection.close()
-            with self._log:
-                output = tail(self._log)
+            with self._report:
+                output = tail(self._report)
             shutil.rmtree(self._logs, ignore_errors=True)
             return output
 
