@@ -13,29 +13,31 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.events import SCHEMA, Event, Header, Preparation, Run, Watched
 from torchlap.schema.machine import DeviceFacts, Facts
-from torchlap.schema.messages import (
-    AllReduce,
+from torchlap.schema.ranks import Link, LinkLap, RankFacts, RankNumerics
+from torchlap.schema.recipe import Recipe
+from torchlap.schema.replies import (
     AllReduced,
-    Build,
     Built,
-    CheckRanks,
-    DescribeRanks,
     Description,
-    Hello,
     LapsDone,
     LapTime,
     Prepared,
     RanksChecked,
     RanksDescribed,
     Ready,
-    Release,
     Released,
+)
+from torchlap.schema.requests import (
+    AllReduce,
+    Build,
+    CheckRanks,
+    DescribeRanks,
+    Hello,
+    Release,
     Request,
     RunLaps,
     WarmUp,
 )
-from torchlap.schema.ranks import Link, LinkLap, RankFacts, RankNumerics
-from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell
 
 GPUS = tuple(DeviceFacts(f"cuda:{number}", "cuda", "NVIDIA H100") for number in range(8))

@@ -22,8 +22,9 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.runs.scaling import sizes
 from torchlap.schema.events import Failure, RunFinished
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import DescribeRanks, Description, Hello, Request, RunLaps
 from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.replies import Description
+from torchlap.schema.requests import DescribeRanks, Hello, Request, RunLaps
 from torchlap.schema.workload import Cell
 
 TOLERANCE = 0.02

@@ -21,29 +21,21 @@ from torchlap.schema.base import FailureKind
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import SCHEMA, Event, Header, Preparation, Round, Run, RunFinished
-from torchlap.schema.messages import (
-    Build,
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.replies import (
     Built,
-    Explain,
     Explained,
-    Follow,
     Followed,
     LapsDone,
     LapTime,
-    MeasurePeaks,
     PeaksReached,
     Prepared,
-    Release,
     Released,
     Reply,
-    Request,
-    RunLaps,
     Verified,
-    Verify,
-    WarmUp,
 )
-from torchlap.schema.numerics import Numerics
-from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.requests import Build, Explain, Follow, MeasurePeaks, Release, Request, RunLaps, Verify, WarmUp
 from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, Trajectory, TrajectoryFollowed
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 

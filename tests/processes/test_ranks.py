@@ -14,21 +14,9 @@ from support import PATIENCE_SECONDS, ROOT, has_ended, own
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.ranks import RankLauncher, World
 from torchlap.processes.torchrun import Hosts, cannot_meet, follow
-from torchlap.schema.messages import (
-    AllReduce,
-    AllReduced,
-    Build,
-    Built,
-    CheckRanks,
-    DescribeRanks,
-    LapsDone,
-    Prepared,
-    RanksChecked,
-    RanksDescribed,
-    RunLaps,
-    WarmUp,
-)
 from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.replies import AllReduced, Built, LapsDone, Prepared, RanksChecked, RanksDescribed
+from torchlap.schema.requests import AllReduce, Build, CheckRanks, DescribeRanks, RunLaps, WarmUp
 from torchlap.schema.workload import Cell, Workload
 
 SHORT_SECONDS = 6.0

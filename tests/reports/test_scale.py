@@ -8,7 +8,7 @@ from known_ranks import Known, measured, ranks_of
 from torchlap.processes.failures import CellFailedError
 from torchlap.reports import scale
 from torchlap.runs.scaling import sizes
-from torchlap.schema.messages import Request, RunLaps
+from torchlap.schema.requests import Request, RunLaps
 from torchlap.schema.workload import Cell
 
 

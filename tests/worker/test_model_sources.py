@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from torchlap.schema.hugging_face import CLASSIFIER, KNOWN, Known
-from torchlap.schema.messages import Check
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.requests import Check
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell import hugging_face, models
 from torchlap.worker.cell.check import check

@@ -7,8 +7,8 @@ import torch
 from support import own
 
 from torchlap.runs.tuning import LOWER_ROUNDING, ROUNDING, astray
-from torchlap.schema.messages import Build, Follow
 from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.requests import Build, Follow
 from torchlap.schema.tuning import TRAJECTORY_STEPS, Trajectory
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell.bench import Bench

@@ -16,8 +16,9 @@ from torchlap.processes.start import Launcher, launcher
 from torchlap.schema.arm import Arm
 from torchlap.schema.commands import BOTH, command
 from torchlap.schema.machine import DeviceFacts, Facts
-from torchlap.schema.messages import Check, Checked, Describe, Description
 from torchlap.schema.packages import misfit, missing
+from torchlap.schema.replies import Checked, Description
+from torchlap.schema.requests import Check, Describe
 from torchlap.schema.workload import Plan, Workload, has_own_batch, is_own_file
 
 DESCRIBE_SECONDS = 180.0

@@ -19,7 +19,7 @@ from torchlap.machine.privacy import LONGEST, private
 from torchlap.machine.probes import ProbeError
 from torchlap.schema.base import FailureKind, whole
 from torchlap.schema.machine import Facts, ImportFailure, Unread
-from torchlap.schema.messages import Description
+from torchlap.schema.replies import Description
 
 ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",

@@ -19,9 +19,9 @@ from torchlap.schema.events import (
     PeaksMeasured,
     Round,
 )
-from torchlap.schema.messages import Build
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat, Precision
+from torchlap.schema.requests import Build
 from torchlap.schema.workload import Cell, Plan
 
 COMPILE_FACTOR = 10

@@ -29,7 +29,8 @@ from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.base import FailureKind
 from torchlap.schema.energy import TurnEnergy
 from torchlap.schema.events import CellPrepared, ClockJumped, GroupFinished, GroupStarted, Lap, Round, StopReason
-from torchlap.schema.messages import LapsDone, Prepared, RunLaps, WarmUp
+from torchlap.schema.replies import LapsDone, Prepared
+from torchlap.schema.requests import RunLaps, WarmUp
 from torchlap.schema.workload import Cell
 from torchlap.stats import verdict
 

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from torchlap.errors import UsageError
 from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import WITH_GRAPHS, Recipe
+from torchlap.schema.replies import Checked, Description
 from torchlap.schema.suites import SIX, SUITES, Suite
 from torchlap.schema.workload import (
     Cell,

@@ -16,11 +16,12 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.events import Event, Failure, GroupStarted, LinkMeasured, RanksChecked, RanksDescribed, RunFinished
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import AllReduce, AllReduced, CheckRanks, DescribeRanks, Description
-from torchlap.schema.messages import RanksChecked as Checked
-from torchlap.schema.messages import RanksDescribed as Described
 from torchlap.schema.ranks import MOST_RANKS, Link, RankFacts, RankNumerics, Scaling
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.replies import AllReduced, Description
+from torchlap.schema.replies import RanksChecked as Checked
+from torchlap.schema.replies import RanksDescribed as Described
+from torchlap.schema.requests import AllReduce, CheckRanks, DescribeRanks
 from torchlap.schema.workload import Cell, Group, Plan
 
 SECONDS_PER_SIZE = 60.0

@@ -20,7 +20,8 @@ from torchlap.runs.figures import LEAST_LAPS, Tally
 from torchlap.schema.energy import IdlePower
 from torchlap.schema.events import Event, IdleMeasured, RunFinished
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import IdleRead, MeasureIdle
+from torchlap.schema.replies import IdleRead
+from torchlap.schema.requests import MeasureIdle
 from torchlap.schema.workload import Plan
 from torchlap.stats import verdict
 

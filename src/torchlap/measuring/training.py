@@ -13,7 +13,8 @@ from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.events import Event, RunFinished
-from torchlap.schema.messages import BeginTraining, TrainedOn, TrainingBegun, TrainOn
+from torchlap.schema.replies import TrainedOn, TrainingBegun
+from torchlap.schema.requests import BeginTraining, TrainOn
 from torchlap.schema.training import Evaluated, Outcome, TrainingEnded, TrainingStarted
 from torchlap.schema.workload import Plan
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
-from torchlap.schema.messages import Build, Built, Hello, Prepared, Ready, Release, Released, Request, WarmUp
+from torchlap.schema.replies import Built, Prepared, Ready, Released
+from torchlap.schema.requests import Build, Hello, Release, Request, WarmUp
 
 Answer = TypeVar("Answer")
 

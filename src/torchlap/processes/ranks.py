@@ -34,16 +34,12 @@ from torchlap.schema.messages import (
     LONGEST_LINE,
     RANK_DEVICES,
     WHERE_SIGNAL,
-    Failed,
-    Hello,
     Join,
-    Progress,
-    RanksDescribed,
-    Reply,
-    Request,
     decode_reply,
     encode,
 )
+from torchlap.schema.replies import Failed, Progress, RanksDescribed, Reply
+from torchlap.schema.requests import Hello, Request
 
 JOIN_SECONDS = 5.0
 """A connection that does not say who it is for so long is closed."""

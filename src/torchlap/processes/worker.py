@@ -11,9 +11,9 @@ import psutil
 
 from torchlap.processes.failures import CellFailedError, how_it_ended
 from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process, out_of_memory_kills
-from torchlap.schema.messages import (
-    INVALID,
-    LONGEST_LINE,
+from torchlap.schema.messages import INVALID, LONGEST_LINE, decode_reply, encode
+from torchlap.schema.replies import Failed, Progress, Reply
+from torchlap.schema.requests import (
     AllReduce,
     BeginTraining,
     Build,
@@ -23,22 +23,17 @@ from torchlap.schema.messages import (
     Describe,
     DescribeRanks,
     Explain,
-    Failed,
     Follow,
     Hello,
     MeasureIdle,
     MeasurePeaks,
-    Progress,
     Release,
-    Reply,
     Request,
     RunLaps,
     TrainOn,
     TryOut,
     Verify,
     WarmUp,
-    decode_reply,
-    encode,
 )
 
 DOING: dict[type[Request], str] = {

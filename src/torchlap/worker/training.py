@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from torchlap.schema.messages import BeginTraining, TrainedOn, TrainingBegun, TrainOn
+from torchlap.schema.replies import TrainedOn, TrainingBegun
+from torchlap.schema.requests import BeginTraining, TrainOn
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import FORMATS, Bench
 from torchlap.worker.cell.captured import STEPS_BEFORE

@@ -6,7 +6,8 @@ from torchlap.measuring.tune.race import GROUP, PLAIN
 from torchlap.processes.failures import CellFailedError
 from torchlap.runs.tuning import LOWER_ROUNDING, ROUNDING, out_of_race
 from torchlap.schema.events import NumericsChecked
-from torchlap.schema.messages import Follow, Followed, Verify
+from torchlap.schema.replies import Followed
+from torchlap.schema.requests import Follow, Verify
 from torchlap.schema.tuning import TRAJECTORY_STEPS, Tier, Trajectory, TrajectoryFollowed
 
 LEAST_SHARE = 0.1

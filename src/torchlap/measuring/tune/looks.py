@@ -9,7 +9,8 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.schema.breakdown import Breakdown
 from torchlap.schema.events import BreakdownMeasured, PeaksMeasured, Preparation
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Explain, Explained, MeasurePeaks, PeaksReached
+from torchlap.schema.replies import Explained, PeaksReached
+from torchlap.schema.requests import Explain, MeasurePeaks
 from torchlap.schema.workload import Cell, is_own_file
 
 EXPLAIN_SECONDS, PEAKS_SECONDS, PATIENCE_SECONDS = 1.0, 2.0, 30.0

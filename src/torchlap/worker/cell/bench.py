@@ -5,8 +5,8 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from torchlap.schema.messages import Build
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.requests import Build
 from torchlap.schema.workload import DataName
 from torchlap.worker import devices
 from torchlap.worker.cell.check import check_rows, counted

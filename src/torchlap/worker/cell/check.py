@@ -2,7 +2,8 @@
 
 from msgspec.structs import replace
 
-from torchlap.schema.messages import Check, Checked
+from torchlap.schema.replies import Checked
+from torchlap.schema.requests import Check
 from torchlap.schema.workload import DataName, Workload, is_own_file
 from torchlap.worker.cell import own_file
 from torchlap.worker.cell.data import digits, held_out

@@ -7,7 +7,7 @@ import torch
 from msgspec.structs import replace
 from torch.nn.parameter import is_lazy
 
-from torchlap.schema.messages import Follow
+from torchlap.schema.requests import Follow
 from torchlap.schema.tuning import Trajectory
 from torchlap.worker.cell.bench import SEED, Bench
 from torchlap.worker.cell.timing import Beat

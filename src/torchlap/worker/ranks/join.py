@@ -7,7 +7,8 @@ from typing import NoReturn
 import torch
 from torch import distributed
 
-from torchlap.schema.messages import JUDGE_ADDRESS, JUDGE_TOKEN, RANK_DEVICES, Failed, Join, encode
+from torchlap.schema.messages import JUDGE_ADDRESS, JUDGE_TOKEN, RANK_DEVICES, Join, encode
+from torchlap.schema.replies import Failed
 from torchlap.worker.errors import failure, first_line
 from torchlap.worker.process import answer_from
 from torchlap.worker.ranks.serve import RankServer

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from torch import Tensor, distributed, nn
 from torch.utils import _pytree
 
-from torchlap.schema.messages import Build
 from torchlap.schema.ranks import RankNumerics
 from torchlap.schema.recipe import Precision
+from torchlap.schema.requests import Build
 from torchlap.worker.cell.bench import FORMATS, Bench
 from torchlap.worker.cell.calls import rows_of
 from torchlap.worker.cell.engaged import autocast

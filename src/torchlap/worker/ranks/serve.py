@@ -12,26 +12,19 @@ from msgspec.structs import replace
 from torch import nn
 
 from torchlap.schema.events import Preparation, Watched
-from torchlap.schema.messages import (
-    AllReduce,
+from torchlap.schema.ranks import RankFacts
+from torchlap.schema.replies import (
     AllReduced,
-    Build,
     Built,
-    CheckRanks,
-    DescribeRanks,
     LapsDone,
     LapTime,
     Prepared,
     RanksChecked,
     RanksDescribed,
-    Release,
     Released,
     Reply,
-    Request,
-    RunLaps,
-    WarmUp,
 )
-from torchlap.schema.ranks import RankFacts
+from torchlap.schema.requests import AllReduce, Build, CheckRanks, DescribeRanks, Release, Request, RunLaps, WarmUp
 from torchlap.schema.workload import Cell
 from torchlap.worker import devices
 from torchlap.worker.cell import timing
