@@ -4,7 +4,7 @@ SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE  # a hundred processes would compile the same files again
 
-.PHONY: bench test test-all test-long check clean
+.PHONY: bench test test-all test-long check site clean
 
 bench: .venv/.run  ## install, then the default run
 	$(BIN)/torchlap
@@ -23,6 +23,10 @@ check: .venv/.test
 	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+site: .venv/.test  ## the documentation and the collection of results, into build/site
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/torchlap collect submissions --site build/site/results
 
 .venv/.created:
 	$(PYTHON) -m venv .venv

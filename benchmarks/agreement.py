@@ -15,8 +15,9 @@ from spinner import CYCLES
 
 from torchlap.machine.facts import cpu_threads
 from torchlap.processes.start import launcher
-from torchlap.schema.messages import Build, Built, LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.replies import Built, LapsDone, Prepared
+from torchlap.schema.requests import Build, RunLaps, WarmUp
 from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import interval, paired_ratio
 

@@ -29,19 +29,9 @@ from torchlap.machine.facts import cpu_threads
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import figures
 from torchlap.schema.events import Preparation, Run
-from torchlap.schema.messages import (
-    Build,
-    Built,
-    LapsDone,
-    LapTime,
-    Prepared,
-    Released,
-    Reply,
-    Request,
-    RunLaps,
-    WarmUp,
-)
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.replies import Built, LapsDone, LapTime, Prepared, Released, Reply
+from torchlap.schema.requests import Build, Request, RunLaps, WarmUp
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 from torchlap.worker.cell import timing
 

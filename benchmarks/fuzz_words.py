@@ -25,8 +25,9 @@ from torchlap.schema.arm import parse_arms
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import Preparation
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import (
-    INVALID,
+from torchlap.schema.messages import INVALID, decode_reply, encode
+from torchlap.schema.numerics import Numerics, OperatorSuite
+from torchlap.schema.replies import (
     Checked,
     Description,
     Explained,
@@ -39,10 +40,7 @@ from torchlap.schema.messages import (
     Reply,
     SuiteChecked,
     Verified,
-    decode_reply,
-    encode,
 )
-from torchlap.schema.numerics import Numerics, OperatorSuite
 
 DEVICES = (DeviceFacts("cpu", "cpu"), DeviceFacts("cuda:0", "cuda", "GPU"), DeviceFacts("mps", "mps"))
 DESCRIPTION = Description(devices=DEVICES, models=("resnet18", "vgg11"), looked_for="")

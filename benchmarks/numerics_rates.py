@@ -19,9 +19,9 @@ from msgspec import Struct
 from torch import Tensor
 
 from torchlap.judge.numerics import verdict
-from torchlap.schema.messages import Build, Verify
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.requests import Build, Verify
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell import bench
 from torchlap.worker.numerics.call_check import SAMPLE, CallCheck, Settings

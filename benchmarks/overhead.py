@@ -20,8 +20,9 @@ from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.schedule import lap_steps, lead_in_steps
 from torchlap.processes.start import launcher
 from torchlap.schema.events import Preparation
-from torchlap.schema.messages import Build, Built, LapsDone, Prepared, RunLaps, WarmUp
 from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.replies import Built, LapsDone, Prepared
+from torchlap.schema.requests import Build, RunLaps, WarmUp
 from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import interval, paired_ratio
 

@@ -16,8 +16,9 @@ from torchlap.machine.facts import cpu_threads
 from torchlap.measuring.schedule import lap_steps, lead_in_steps
 from torchlap.processes.start import launcher
 from torchlap.processes.worker import Worker
-from torchlap.schema.messages import Build, Built, LapsDone, Prepared, Release, Released, RunLaps, WarmUp
 from torchlap.schema.recipe import MemoryFormat, Recipe
+from torchlap.schema.replies import Built, LapsDone, Prepared, Released
+from torchlap.schema.requests import Build, Release, RunLaps, WarmUp
 from torchlap.schema.workload import Cell, Workload
 from torchlap.stats import lap_interval
 

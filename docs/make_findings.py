@@ -16,6 +16,10 @@ A finding has a code and a severity. It says what was observed, why it matters a
 | TL2xx | a measurement | `torchlap run` | the result may be off | the result is void (exit code 1) |
 | TL3xx | numerics | `torchlap verify` and `run` | results are less exact than requested | the speed is void |
 | TL4xx | a training script | `torchlap audit` | the time may be off | the time, or the training, is wrong |
+| TL5xx | a search for a faster recipe | `torchlap tune` | a candidate or the code is not what it seems | |
+| TL6xx | several ranks | `torchlap scale` | the efficiency is less than it could be, or off | the speed is void |
+| TL7xx | a time to accuracy | `torchlap train` | the comparison may mislead | |
+| TL8xx | a file of a collection | `torchlap collect` | the figure is marked | the file or the cell is refused |
 
 A note is for information only. `torchlap explain TL202` shows the page of a finding.
 

@@ -84,9 +84,12 @@ def has_ended(pid: int) -> bool:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, with one thread, and with the simulated accelerator and this checkout on the path."""
-    paths = (variables.pop("PYTHONPATH", str(SIMULATED)), str(ROOT / "src"))
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | variables
+    """This process's environment, with the simulated accelerator where torch finds it, and one thread.
+
+    This checkout's own code comes first on the path: another one may be installed.
+    """
+    made = os.environ | {"PYTHONPATH": str(SIMULATED), "OMP_NUM_THREADS": "1"} | variables
+    return made | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "src"), made["PYTHONPATH"])))}
 
 
 @cache

@@ -20,7 +20,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.worker import DOING, Worker
 from torchlap.schema.breakdown import Peaks
-from torchlap.schema.messages import Hello, Reply, Request, decode_reply, encode
+from torchlap.schema.messages import decode_reply, encode
+from torchlap.schema.replies import Reply
+from torchlap.schema.requests import Hello, Request
 from torchlap.worker import serve
 
 CALL_SECONDS = 0.01

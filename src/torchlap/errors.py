@@ -24,6 +24,9 @@ EXIT_NOTHING_AUDITED = 5
 EXIT_INCONCLUSIVE = 6
 """Of `torchlap compare`: a cell may or may not be slower than allowed."""
 
+EXIT_NOT_REACHED = 7
+"""Of `torchlap train`: a training did not reach the accuracy, or there was no time for it."""
+
 EXIT_INTERRUPTED = 130
 
 

@@ -230,6 +230,21 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float], con
     return lap_interval([a / b for a, b in zip(numerators, denominators, strict=True)], confidence)
 
 
+def certain_ratio(ratios: Sequence[float], confidence: float) -> Ratio:
+    """Estimate a ratio from those of rounds, at a confidence that few rounds may be too few for signed ranks.
+
+    Their interval is then Student's t.
+
+    Raises:
+        ValueError: for fewer than two ratios, or one that is not positive.
+    """
+    if len(ratios) >= FEW and 2.0 ** (1 - len(ratios)) <= 1 - confidence:
+        return lap_interval(ratios, confidence)
+    count = interval(ratios).count
+    center, low, high = _few([log(ratio) for ratio in ratios], confidence)
+    return Interval(exp(center), exp(low), exp(min(high, 700.0)), count)
+
+
 def unpaired_ratio(numerator: Interval, denominator: Interval, between: float = 0.0) -> Ratio:
     """Estimate how many times as large one quantity is as another that was measured at another time.
 

@@ -74,6 +74,7 @@ def test_runs_are_measured_loaded_and_compared(tmp_path: Path, clock: Clock, wor
     run, published = typed_caller.loaded(files[0])
     assert run == runs[0]
     assert published.header.plan.suite == "experiment-2022"
+    assert "NVIDIA H100 80GB HBM3" in typed_caller.collected(tmp_path), "with the references"
     compared, changes = typed_caller.compared(*files)
     assert len(compared.columns) == 2
     intervals = [change.interval for change in changes]  # a busy machine leaves no ground for a verdict

@@ -47,6 +47,12 @@ def loaded(file: Path) -> tuple[torchlap.Run, torchlap.Run]:
     return run, published
 
 
+def collected(folder: Path) -> list[str]:
+    """The chips of a collection."""
+    collection: torchlap.Collection = torchlap.collect(folder, processes=1)
+    return sorted({entry.chip for entry in collection.entries})
+
+
 def checked() -> tuple[torchlap.CheckUp, list[str]]:
     """This machine's check-up, and its devices."""
     check_up: torchlap.CheckUp = torchlap.check_up(hang_seconds=60.0, watch=lambda doing: None)

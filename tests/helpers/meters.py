@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from torchlap.worker.breakdown import energy
+from torchlap.worker import meters as energy
 
 answer: dict[str, object] = {}
 
@@ -41,8 +41,11 @@ def rapl() -> None:
         read("rapl", "cpu", lambda: energy_uj.write_text("4500000\n"))
         energy_uj.write_text("9800000\n")
         read("rapl, its counter begun again", "cpu", lambda: energy_uj.write_text("300000\n"))
+        refused = PermissionError(13, "Permission denied")
+        with patch.object(Path, "read_text", side_effect=refused):
+            read("rapl, not for us", "cpu")
         energy_uj.unlink()
-        read("rapl, not for us", "cpu")
+        read("rapl, gone", "cpu")
 
 
 def nvidia() -> None:

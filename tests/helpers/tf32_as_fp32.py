@@ -9,8 +9,8 @@ import torch
 from torch.backends import cudnn
 
 from torchlap.judge.numerics import verdict
-from torchlap.schema.messages import Build, Verify
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.requests import Build, Verify
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.numerics.step import verify

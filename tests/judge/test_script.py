@@ -1,5 +1,7 @@
 """The rules about scripts, on traces made by hand."""
 
+from typing import Any
+
 import pytest
 from judge.traces import AT, COPIES, HELD, LOADER, LOSSES, ON_CPU, RATIO, SPANS, spans, trace
 from msgspec.structs import replace
@@ -9,16 +11,33 @@ from torchlap.schema.trace import (
     Autocast,
     Compiled,
     DeadOutputs,
+    Denormals,
+    Formats,
     Line,
     Memory,
     Noticed,
+    Place,
     Scaled,
+    Searched,
     Shapes,
+    Slow,
     Tf32,
     Threads,
     Trace,
 )
 
+DENORMAL = Denormals(place=AT, words="gradients", share=0.5, step=50, first=40)
+SEARCHED = Searched(
+    place=AT, calls=24, shapes=24, rare=24, examples=((4, 3, 12, 12), (4, 3, 13, 13)), setting=Place("train.py", 3)
+)
+FORMATS = Formats(place=AT, convolutions=4, converted=3, looks=3)
+ON_THE_CPU: dict[str, Any] = {"devices": ("cpu",), "spans": (ON_CPU,), "turns": ("cpu",)}
+SCATTERED: dict[str, Any] = {
+    "count": 21,
+    "seconds": (1.0, *(2.0, 1.0, 1.0, 1.0) * 5),
+    "steps": 210,
+    "total_seconds": 26.0,
+}
 GROWING = tuple((step, step << 20) for step in range(42))
 
 FAULTY: dict[str, tuple[Trace, str, str]] = {
@@ -74,7 +93,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL411 error": (
         trace(dead_outputs=(DeadOutputs(place=AT, dead=9, outputs=10, parameter="fc.weight", looks=3),)),
         "train.py:7",
-        "9 of 10 outputs: their part of the gradient of fc.weight was zero in all 3 checks",
+        "the gradient of fc.weight was zero for 9 of 10 outputs in all 3 checks",
     ),
     "TL412 error": (
         trace(optimizers=(replace(HELD, without_gradient=2, elements_without=60, names=("a", "b")),)),
@@ -106,6 +125,51 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:9",
         "the median is 1 s in the first half of 11 spans and 2 s in the second, a factor of 2",
     ),
+    "TL445 warning": (
+        trace(searched=(SEARCHED,)),
+        "train.py:3",
+        "24 input shapes in 24 calls, such as (4, 3, 12, 12), (4, 3, 13, 13)",
+    ),
+    "TL445 note": (
+        trace(searched=(SEARCHED,), **ON_THE_CPU),
+        "train.py:3",
+        "training is on cpu here, where this has no effect",
+    ),
+    "TL446 warning": (
+        trace(formats=(FORMATS,)),
+        "train.py:7",
+        "3 of 4 convolutions after the first received contiguous tensors, in each of 3 checks",
+    ),
+    "TL447 warning": (
+        trace(slow=(Slow(place=AT, operator="exp", factor=47.0, words="9 of 9 sampled inputs are denormal", count=3),)),
+        "train.py:7",
+        "exp takes up to 47 times as long for these values as for values between 0.5 and 1, in 3 checked calls: 9 of 9",
+    ),
+    "TL448 warning": (
+        trace(threads=Threads(threads=32, cores=4, cpus=8, place=AT), **ON_THE_CPU),
+        "train.py:7",
+        "32 compute threads, but 8 CPUs",
+    ),
+    "TL449 warning": (
+        spans(count=2, seconds=(2.5, 2.5), steps=40, setup_seconds=1.0, looked_at=2),
+        "train.py:5",
+        "the first forward pass of each of 2 spans, on average, starts 500 ms after the clock is read, and a typical",
+    ),
+    "TL449 note": (
+        spans(setup_seconds=2.0, robust=True),
+        "train.py:5",
+        "the first forward pass of each of 5 spans, on average, starts 400 ms after",
+    ),
+    "TL450 warning": (
+        spans(**SCATTERED, others=(0.0, *(1.5, 0.0, 0.0, 0.5) * 5)),
+        "train.py:9",
+        "(2 s instead of 1 s); other processes used 1.5 CPUs during them, 0.2 during the rest",
+    ),
+    "TL451 warning": (
+        trace(hidden=(Noticed(Place("random.py", 1), "Python's module random"),)),
+        "random.py:1",
+        "random.py hides Python's module random",
+    ),
     "TL420 warning": (trace(in_eval=(Noticed(AT, "Dropout drops nothing", 40),)), "train.py:7", "in 40 steps"),
     "TL421 error": (trace(accumulated=(Noticed(AT, "gradients were there", 40),)), "train.py:7", "in 40 steps"),
     "TL422 error": (
@@ -123,11 +187,15 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:7",
         "each epoch spends 50 ms on starting 4 workers and 450 ms on waiting for the first batch: 50% of its 1 s",
     ),
-    "TL435 warning": (trace(denormals=(Noticed(AT, "gradients"),), denormal_share=0.5), "train.py:7", "up to 50%"),
+    "TL435 warning": (
+        trace(denormals=(DENORMAL,)),
+        "train.py:7",
+        "up to 50% of the nonzero gradients are denormal, from step 40 on",
+    ),
     "TL436 warning": (
         trace(devices=("cpu",), spans=(ON_CPU,), turns=("cpu",), threads=Threads(threads=1, cores=8, place=AT)),
         "train.py:7",
-        "1 thread, 8 cores",
+        "torch uses 1 thread on 8 cores",
     ),
     "TL437 warning": (
         trace(devices=("cpu", "cuda:0"), tf32=Tf32(matmul=True, convolution=False, place=AT)),
@@ -163,6 +231,23 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
 }
 
 MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
+    "TL416": (
+        spans(
+            count=11,
+            seconds=(1.0, *[1.0] * 5, *[2.0] * 5),
+            steps=110,
+            total_seconds=16.0,
+            others=(0.0, *[0.2] * 5, *[1.8] * 5),
+        ),
+        (
+            "the median is 1 s in the first half of 11 spans and 2 s in the second, a factor of 2; other processes "
+            "used 0.2 CPUs in the first half and 1.8 in the second"
+        ),
+    ),
+    "TL448": (
+        trace(threads=Threads(threads=8, cores=8, cpus=8), children_seconds=30.0, **ON_THE_CPU),
+        "8 compute threads and 4 loader workers, which used 3.0 CPUs on average, but 8 CPUs",
+    ),
     "TL403": (
         spans(workers_started=(Line(AT, 2, 0.5),)),
         "worker processes were started 2 times, 250 ms each: 10% of the timed span",
@@ -241,7 +326,23 @@ FINE: dict[str, Trace] = {
     "TF32 on both of two GPUs": trace(devices=("cuda:0", "cuda:1"), tf32=Tf32(matmul=True, convolution=True)),
     "TF32 without a ratio": trace(devices=("cpu", "cuda:0"), tf32=Tf32(matmul=True, convolution=False)),
     "TF32 without a comparison": trace(tf32=Tf32(matmul=True, convolution=True)),
-    "few denormals": trace(denormals=(Noticed(AT, "gradients"),), denormal_share=0.05),
+    "few denormals": trace(denormals=(replace(DENORMAL, share=0.05),)),
+    "a few image sizes that return": trace(searched=(replace(SEARCHED, shapes=3, rare=0),)),
+    "many image sizes that return": trace(searched=(replace(SEARCHED, rare=1),)),
+    "one layer that changes the format": trace(formats=(replace(FORMATS, converted=1),)),
+    "busy workers where there are CPUs for them": trace(
+        **ON_THE_CPU, threads=Threads(threads=5, cores=8, cpus=8), children_seconds=30.0
+    ),
+    "workers for which the training waits": trace(
+        **ON_THE_CPU,
+        threads=Threads(threads=8, cores=8, cpus=8),
+        loaders=(replace(LOADER, waited_seconds=8.0),),
+        children_seconds=30.0,
+    ),
+    "threads on a GPU's host": trace(threads=Threads(threads=64, cores=8, cpus=8)),
+    "setup in little time": spans(setup_seconds=0.1),
+    "setup as long as a step": spans(setup_seconds=0.9),
+    "other processes all the time": spans(**SCATTERED, others=(1.0,) * 21),
 }
 
 
@@ -274,5 +375,5 @@ def test_a_line_has_one_finding_of_a_code_with_three_examples_and_the_worst_come
         shapes=tuple(Shapes(AT, f"shape {place}", 1) for place in range(5)), fallbacks=(Noticed(AT, "aten::foo"),)
     )
     first, second = examine(many)
-    assert first.evidence == "shape 0, once; shape 1, once; shape 2, once; and 2 more"
+    assert first.evidence == "shape 0; shape 1; shape 2; and 2 more"
     assert (first.severity, second.severity) == ("error", "warning")

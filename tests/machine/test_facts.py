@@ -29,7 +29,7 @@ from torchlap.machine.facts import (
 from torchlap.machine.probes import ProbeError
 from torchlap.reports.kit.machine import machine_line
 from torchlap.schema.machine import Facts, Power, TorchFacts
-from torchlap.schema.messages import Description
+from torchlap.schema.replies import Description
 
 
 @pytest.fixture

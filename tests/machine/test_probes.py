@@ -192,6 +192,16 @@ def test_graphics_cards_are_found_by_maker_and_class(tmp_path: Path) -> None:
     assert probes.display_adapters(tmp_path / "nothing") == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "is_guest"),
+    [("flags\t\t: fpu hypervisor lahf_lm\n", True), ("flags\t\t: fpu lahf_lm\n", False), ("", False)],
+)
+def test_a_virtual_machine_shows_in_the_flags_of_an_x86_processor(tmp_path: Path, text: str, is_guest: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert probes.is_guest(tmp_path / "cpuinfo") is is_guest
+    assert probes.is_guest(tmp_path / "nothing") is False
+
+
 @pytest.mark.parametrize(("plugged", "on_battery"), [(True, False), (False, True), (None, None)])
 def test_the_battery_is_a_share_and_whether_it_is_used(
     monkeypatch: pytest.MonkeyPatch, plugged: bool | None, on_battery: bool | None

@@ -12,9 +12,9 @@ from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Build
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.requests import Build
 from torchlap.schema.workload import Cell, Plan, Workload
 
 PATIENCE_SECONDS = 60.0

@@ -19,8 +19,8 @@ from torchlap.measuring.plan import (
 )
 from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.replies import Checked, Description
 from torchlap.schema.suites import SIX, SUITES
 from torchlap.schema.workload import Group, Identity, Phase, Plan, Workload, changed, is_own_file
 

@@ -31,27 +31,20 @@ from torchlap.schema.events import (
     RunFinished,
 )
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import (
-    Build,
+from torchlap.schema.numerics import Numerics
+from torchlap.schema.recipe import Precision, Recipe
+from torchlap.schema.replies import (
     Built,
-    Explain,
     Explained,
     LapsDone,
     LapTime,
-    MeasurePeaks,
     PeaksReached,
     Prepared,
-    Release,
     Released,
     Reply,
-    Request,
-    RunLaps,
     Verified,
-    Verify,
-    WarmUp,
 )
-from torchlap.schema.numerics import Numerics
-from torchlap.schema.recipe import Precision, Recipe
+from torchlap.schema.requests import Build, Explain, MeasurePeaks, Release, Request, RunLaps, Verify, WarmUp
 from torchlap.schema.workload import Cell, Group, Plan, Workload
 
 Speed = Callable[[Cell], float]

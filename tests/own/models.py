@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 STEP_SECONDS = 0.02
 
@@ -267,3 +268,48 @@ def layered_bfloat16(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 def layered_float16(batch: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     module, (images, classes) = layered(batch)
     return module.to(torch.float16), (images.to(torch.float16), classes)
+
+
+class Dots(Dataset[tuple[Tensor, int]]):
+    """Points in a plane, left or right of a line; `noise` of them have the wrong class."""
+
+    def __init__(self, count: int, seed: int, noise: float = 0.0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.points = torch.randn(count, 2, generator=generator)
+        wrong = torch.rand(count, generator=generator) < noise
+        self.classes = (self.points[:, 0] > 0) ^ wrong
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        return self.points[place], int(self.classes[place])
+
+
+def learns(batch: int) -> tuple[object, ...]:
+    """A linear model of points, with held-out points."""
+    loaders = (DataLoader(Dots(256, seed), batch_size=batch, shuffle=seed == 1) for seed in (1, 2))
+    train, validation = loaders
+    return nn.Linear(2, 2), train, {"validation": validation}
+
+
+def guesses(batch: int) -> tuple[object, ...]:
+    """The same, with classes that nobody can predict."""
+    train, validation = (DataLoader(Dots(64, seed, noise=0.5), batch_size=batch) for seed in (1, 2))
+    return nn.Linear(2, 2), train, {"validation": validation}
+
+
+def diverges(batch: int) -> tuple[object, ...]:
+    """The same, with a loss that is soon not finite."""
+    train, validation = (DataLoader(Dots(64, seed), batch_size=batch) for seed in (1, 2))
+    calls = []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(1)
+        return nn.functional.cross_entropy(outputs, targets) * (float("inf") if len(calls) > 8 else 1.0)
+
+    return nn.Linear(2, 2), train, {"validation": validation, "loss": loss}
+
+
+def not_held_out(batch: int) -> tuple[object, ...]:
+    return nn.Linear(2, 2), DataLoader(Dots(64, 1), batch_size=batch)

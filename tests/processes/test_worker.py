@@ -11,21 +11,10 @@ from support import PATIENCE_SECONDS, Shared, has_ended, own
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.system import DETAIL_BYTES, Log
 from torchlap.processes.worker import Worker
-from torchlap.schema.messages import (
-    Build,
-    Built,
-    Check,
-    Checked,
-    Describe,
-    Description,
-    LapsDone,
-    Prepared,
-    Progress,
-    RunLaps,
-    WarmUp,
-    encode,
-)
+from torchlap.schema.messages import encode
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.replies import Built, Checked, Description, LapsDone, Prepared, Progress
+from torchlap.schema.requests import Build, Check, Describe, RunLaps, WarmUp
 from torchlap.schema.workload import Cell, Workload
 
 

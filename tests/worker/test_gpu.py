@@ -11,7 +11,8 @@ from torchlap import diagnose, figures, load
 from torchlap.api.doctor import Examination
 from torchlap.machine.facts import begin
 from torchlap.processes.start import launcher
-from torchlap.schema.messages import Describe, Description
+from torchlap.schema.replies import Description
+from torchlap.schema.requests import Describe
 
 pytestmark = pytest.mark.gpu
 SECONDS = 120.0

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from torchlap.schema.messages import Check
+from torchlap.schema.hugging_face import CLASSIFIER, KNOWN, Known
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.requests import Check
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell import hugging_face, models
 from torchlap.worker.cell.check import check
@@ -117,8 +118,8 @@ def test_pretrained_weights_of_transformers_come_from_the_published_name(monkeyp
 
     monkeypatch.setattr(auto, "from_pretrained", downloaded)
     small = {"n_layers": 1, "dim": 8, "n_heads": 2, "hidden_dim": 16, "vocab_size": 50}
-    known = hugging_face.Known("DistilBertConfig", hugging_face.CLASSIFIER, small)
-    monkeypatch.setitem(hugging_face.KNOWN, "distilbert", known)
+    known = Known("DistilBertConfig", CLASSIFIER, small)
+    monkeypatch.setitem(KNOWN, "distilbert", known)
     subject = models.build("hf:distilbert", 2, "pretrained", seq=4)
     assert asked == ["distilbert/distilbert-base-uncased"]
     assert subject.batch

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from support import PATIENCE_SECONDS
 from virtual import Clock, Here
 
-from torchlap.schema.messages import CheckSuite, SuiteChecked
 from torchlap.schema.numerics import OperatorSuite
+from torchlap.schema.replies import SuiteChecked
+from torchlap.schema.requests import CheckSuite
 from torchlap.worker.numerics.tolerance import GROWTH, SINGLE, allowed, allowed_worst
 
 

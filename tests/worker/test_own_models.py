@@ -8,8 +8,9 @@ import torch
 from msgspec.structs import replace
 from support import TESTS
 
-from torchlap.schema.messages import Build, Check, Checked
 from torchlap.schema.recipe import Recipe, parse_recipe
+from torchlap.schema.replies import Checked
+from torchlap.schema.requests import Build, Check
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.check import check

@@ -8,8 +8,8 @@ import torch
 from simulated_accelerator import Graph, queue
 from support import TESTS
 
-from torchlap.schema.messages import Build, Verify
 from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.requests import Build, Verify
 from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell import captured
 from torchlap.worker.cell.bench import Bench

@@ -16,7 +16,8 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher, SpawnLauncher
 from torchlap.processes.worker import Worker
 from torchlap.schema.machine import Facts
-from torchlap.schema.messages import Check, Checked, Tried, TryOut
+from torchlap.schema.replies import Checked, Tried
+from torchlap.schema.requests import Check, TryOut
 from torchlap.schema.suites import SUITES
 from torchlap.worker import trial
 

@@ -1,6 +1,7 @@
 """The public names: thin functions, and the types that they take and return."""
 
 from torchlap.api.audit import audit_experiment, audit_script
+from torchlap.api.collect import collect
 from torchlap.api.doctor import check_up
 from torchlap.api.measure import measure
 from torchlap.api.numerics import verify
@@ -9,6 +10,7 @@ from torchlap.api.run import Listener
 from torchlap.api.runs import compare, load, reference
 from torchlap.api.workbench import devices
 from torchlap.judge.bottleneck import Bottleneck, bottleneck
+from torchlap.judge.collection import Collection
 from torchlap.judge.compare import Change, Compared
 from torchlap.judge.machine import CheckUp, diagnose
 from torchlap.judge.measurement import findings
@@ -25,6 +27,7 @@ __all__ = [
     "Bottleneck",
     "Change",
     "CheckUp",
+    "Collection",
     "Compared",
     "Interval",
     "Ladder",
@@ -38,6 +41,7 @@ __all__ = [
     "audit_script",
     "bottleneck",
     "check_up",
+    "collect",
     "compare",
     "devices",
     "diagnose",

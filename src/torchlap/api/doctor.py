@@ -15,8 +15,9 @@ from torchlap.processes.failures import CellFailedError, ImportFailedError
 from torchlap.processes.start import Launcher, launcher
 from torchlap.processes.worker import Worker
 from torchlap.schema.machine import Facts, Trial
-from torchlap.schema.messages import Describe, Description, Tried, TryOut
 from torchlap.schema.packages import misfit, missing
+from torchlap.schema.replies import Description, Tried
+from torchlap.schema.requests import Describe, TryOut
 
 
 def check_up(hang_seconds: float = HANG_SECONDS, watch: Watcher = lambda _: None) -> CheckUp:

@@ -16,8 +16,9 @@ from torchlap.measuring.plan import Options, parse_suite, plan_run
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.schema.machine import Facts
-from torchlap.schema.messages import CheckSuite, Description, SuiteChecked, Verify
 from torchlap.schema.numerics import Numerics, OperatorSuite
+from torchlap.schema.replies import Description, SuiteChecked
+from torchlap.schema.requests import CheckSuite, Verify
 from torchlap.schema.workload import Cell, Plan
 
 VERIFY_SECONDS = 3600.0

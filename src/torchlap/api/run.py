@@ -51,19 +51,21 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
     """
     options, listener = options or Options(), listener or Listener()
     earlier = runfile.load(options.resume) if options.resume else None
+    if earlier and earlier.header.plan.training:
+        raise UsageError("This is a run of torchlap train: continue it with torchlap train --resume.")
     path = options.resume or options.out or default_path()
-    _check_path(options, path)
+    check_path(options, path)
     with arms.arms_of(options, earlier.header.plan if earlier else None) as sides, arms.bench_of(sides) as bench:
-        plan = _same_plan(earlier, bench.machine) if earlier else arms.plan_of(options, bench)
+        plan = same_plan(earlier, bench.machine) if earlier else arms.plan_of(options, bench)
         strict = earlier is not None or options.batches is not None
         checked = arms.check(bench, plan, options.hang_seconds, strict=strict)
         if earlier:
             arms.check_unchanged(earlier.header.plan, bench)
-            _same_models(earlier.header.plan, checked)
+            same_models(earlier.header.plan, checked)
         else:
             plan = checked
-        before = earlier or Run(_header(bench.machine, plan))
-        with _Record(before, path, listener, resumed=earlier is not None) as record:
+        before = earlier or Run(header_of(bench.machine, plan))
+        with Record(before, path, listener, resumed=earlier is not None) as record:
             session = Session(
                 plan,
                 bench.processes,
@@ -82,7 +84,7 @@ def measure(options: Options | None = None, listener: Listener | None = None) ->
         return record.run
 
 
-class _Record:
+class Record:
     """The run file being written: each event is on the disk before anyone hears of it."""
 
     def __init__(self, before: Run, path: Path, listener: Listener, *, resumed: bool) -> None:
@@ -113,7 +115,7 @@ class _Record:
         return Run(self._before.header, tuple(self._events), self._before.remarks)
 
 
-def _check_path(options: Options, path: Path) -> None:
+def check_path(options: Options, path: Path) -> None:
     """Refuse a path that cannot be written before torch is imported."""
     if options.resume:
         return
@@ -132,14 +134,19 @@ def _make_folder(folder: Path) -> None:
         raise RunFileError(f"Cannot create the folder {folder} ({error.strerror}): choose a file with --out.") from None
 
 
-def _same_plan(earlier: Run, machine: Facts) -> Plan:
+def same_plan(earlier: Run, machine: Facts) -> Plan:
+    """The plan of an earlier run, to be continued on this machine.
+
+    Raises:
+        UsageError: if that ran on another machine.
+    """
     differs = difference(machine, earlier.header.facts)
     if differs:
         raise UsageError(f"This run was started on another machine ({differs}): start a new run without --resume.")
     return earlier.header.plan
 
 
-def _same_models(before: Plan, now: Plan) -> None:
+def same_models(before: Plan, now: Plan) -> None:
     """Make sure that each name still refers to the model that was measured.
 
     Raises:
@@ -157,6 +164,7 @@ def _same_models(before: Plan, now: Plan) -> None:
             )
 
 
-def _header(machine: Facts, plan: Plan) -> Header:
+def header_of(machine: Facts, plan: Plan) -> Header:
+    """The first line of a new run file."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Header(schema=SCHEMA, torchlap=__version__, started=now, facts=machine, plan=plan)

@@ -16,8 +16,9 @@ from torchlap.processes.start import Launcher, launcher
 from torchlap.schema.arm import Arm
 from torchlap.schema.commands import BOTH, command
 from torchlap.schema.machine import DeviceFacts, Facts
-from torchlap.schema.messages import Check, Checked, Describe, Description
 from torchlap.schema.packages import misfit, missing
+from torchlap.schema.replies import Checked, Description
+from torchlap.schema.requests import Check, Describe
 from torchlap.schema.workload import Plan, Workload, has_own_batch, is_own_file
 
 DESCRIBE_SECONDS = 180.0
@@ -137,7 +138,15 @@ def check_models(bench: Workbench, plan: Plan, hang_seconds: float, *, strict: b
                 asked = workload.asked or workload.batch
                 only_rows = strict and workload.asked is None
                 request = Check(
-                    model, asked, plan.weights, plan.data, only_rows, workload.seq, items=plan.items, unit=plan.unit
+                    model,
+                    asked,
+                    plan.weights,
+                    plan.data,
+                    only_rows,
+                    workload.seq,
+                    items=plan.items,
+                    unit=plan.unit,
+                    held_out=plan.training is not None,
                 )
                 answers[workload] = _with_loader(workload, worker.ask(request, Checked, limit), plan)
         except CellFailedError as failure:

@@ -10,7 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from torchlap import __version__
-from torchlap.cli import audit, compare, doctor, explain, gate, report, run, upgrade, verify
+from torchlap.cli import (
+    audit,
+    collect,
+    compare,
+    doctor,
+    explain,
+    gate,
+    report,
+    run,
+    scale,
+    submit,
+    train,
+    tune,
+    upgrade,
+    verify,
+)
 from torchlap.cli.console import say
 from torchlap.cli.streams import drop_output, open_closed_streams
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
@@ -65,11 +80,16 @@ def torchlap(
 app.command(epilog=run.EPILOG, short_help="Measure how fast each device trains.")(run.run)
 app.command(epilog=doctor.EPILOG, short_help="Check whether the accelerator works.")(doctor.doctor)
 app.command(epilog=verify.EPILOG, short_help="Check whether devices compute correct results.")(verify.verify)
+app.command(epilog=tune.EPILOG, short_help="Find the fastest settings that still compute the same.")(tune.tune)
+app.command(epilog=train.EPILOG, short_help="Measure the time until a model reaches an accuracy.")(train.train)
 app.command(epilog=report.EPILOG, short_help="Show earlier runs as a table, page or picture.")(report.report)
 app.command(epilog=explain.EPILOG, short_help="Show what a finding means.")(explain.explain)
 app.command(epilog=compare.EPILOG, short_help="Show which cells got faster or slower between runs.")(compare.compare)
 app.command(epilog=gate.EPILOG, short_help="Check a change for slow-downs, in CI.")(gate.gate)
 app.command(epilog=upgrade.EPILOG, short_help="Compare two releases of torch on your models.")(upgrade.upgrade)
+app.command(epilog=scale.EPILOG, short_help="Measure how training scales over devices.")(scale.scale)
+app.command(epilog=collect.EPILOG, short_help="Put many machines' runs into one site.")(collect.collect)
+app.command(epilog=submit.EPILOG, short_help="Prepare a run for a public collection.")(submit.submit)
 app.command(
     epilog=audit.EPILOG,
     short_help="Find timing mistakes in a training script.",

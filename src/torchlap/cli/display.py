@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torchlap.api.run import Listener
     from torchlap.measuring.context import Status
     from torchlap.reports.run.rows import ExtraColumn
+    from torchlap.runs.energy import Prices
     from torchlap.schema.events import Event, Header, Run
 
 
@@ -20,8 +21,15 @@ SPARE_LINES = 3
 class Display:
     """A live view of one run."""
 
-    def __init__(self, output: Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()) -> None:
-        self._output, self._why, self._columns = output, why, columns
+    def __init__(
+        self,
+        output: Format,
+        *,
+        why: bool,
+        columns: "tuple[ExtraColumn, ...]" = (),
+        prices: "Prices | None" = None,
+    ) -> None:
+        self._output, self._why, self._columns, self._prices = output, why, columns, prices
         self._header: Header | None = None
         self._events: list[Event] = []
         self._said: set[int] = set()
@@ -69,6 +77,11 @@ class Display:
             self._said.add(event.group)  # later visits make its figures more precise: the table has them
             say(progress_line(self.run, event.group))
 
+    def log(self, line: str) -> None:
+        """Print a line where the output is no terminal."""
+        if not self._console.is_terminal:
+            say(line)
+
     def _fill_in(self) -> None:
         """Compute the table so far."""
         from torchlap.reports.run import terminal
@@ -98,27 +111,56 @@ class Display:
         """Print the figures that there are, in the requested format."""
         self._live.stop()
         if self.run is not None:
-            text = formatted(self.run, self._output, why=self._why, path=self.path, columns=self._columns)
+            text = formatted(
+                self.run, self._output, why=self._why, path=self.path, columns=self._columns, prices=self._prices
+            )
             self.printed &= write_out(text)
 
 
 def formatted(
-    run: "Run", output: Format, *, why: bool, path: Path | None = None, columns: "tuple[ExtraColumn, ...]" = ()
+    run: "Run",
+    output: Format,
+    *,
+    why: bool,
+    path: Path | None = None,
+    columns: "tuple[ExtraColumn, ...]" = (),
+    prices: "Prices | None" = None,
 ) -> str:
     """A run in a format; of the table, the part below the machine."""
     from torchlap.reports.run import plain, terminal
+    from torchlap.runs.energy import Prices
+
+    if run.header.plan.training and (text := _of_training(run, output, path)) is not None:
+        return text
+    paid = prices or Prices()
+    match output:
+        case Format.table:
+            return terminal.report(run, path, width(), color=color(), why=why, columns=columns, prices=paid)
+        case Format.markdown:
+            return plain.as_markdown(run, why=why, columns=columns, prices=paid)
+        case Format.csv:
+            return plain.as_csv(run, paid)
+        case Format.json:
+            return plain.as_json(run, path, paid)
+        case _:
+            return _exported(run, output)
+
+
+def _of_training(run: "Run", output: Format, path: Path | None) -> str | None:
+    """A run of `torchlap train` in a format; None for one that has no place for it."""
+    from torchlap.reports.training import formats
 
     match output:
         case Format.table:
-            return terminal.report(run, path, width(), color=color(), why=why, columns=columns)
+            return formats.as_text(run, path, width(), color=color())
         case Format.markdown:
-            return plain.as_markdown(run, why=why, columns=columns)
+            return formats.as_markdown(run)
         case Format.csv:
-            return plain.as_csv(run)
+            return formats.as_csv(run)
         case Format.json:
-            return plain.as_json(run, path)
+            return formats.as_json(run, path)
         case _:
-            return _exported(run, output)
+            return None
 
 
 def _exported(run: "Run", output: Format) -> str:

@@ -12,6 +12,7 @@ from torchlap.errors import UsageError
 if TYPE_CHECKING:
     from torchlap.measuring.plan import Options
     from torchlap.reports.run.rows import ExtraColumn
+    from torchlap.runs.energy import Prices
 
 MOST_WORKERS, USUAL_WORKERS = 256, 4
 
@@ -161,6 +162,17 @@ Why = Annotated[
 Columns = Annotated[
     str | None, typer.Option(metavar="NAMES", help="Add columns to the table: utilization, a share of the peak.")
 ]
+Energy = Annotated[
+    bool, typer.Option("--energy", help="Add joules per item and watts, from the energy meters of the devices.")
+]
+PriceKwh = Annotated[
+    str | None,
+    typer.Option(metavar="PRICE", help="Price of a kilowatt-hour: adds the cost of a million items. Needs --energy."),
+]
+PriceHour = Annotated[
+    str | None,
+    typer.Option(metavar="PRICE", help="Price of an hour of the machine: adds the cost of a million items."),
+]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Run each cell in its own process.")]
 Budget = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 5m, 1h. [default: the suite's]")]
 VerifyBudget = Annotated[str | None, typer.Option("--budget", help="Stop after this time: 90s, 5m, 1h. [default: 1h]")]
@@ -225,6 +237,21 @@ def extra_columns(columns: str | None, output: Format) -> "tuple[ExtraColumn, ..
     if output in (Format.csv, Format.json):
         raise UsageError(f"--format {output} has every column: omit --columns.")
     return parse_columns(columns)
+
+
+def prices(kwh: str | None, hour: str | None) -> "Prices":
+    """What energy and time cost.
+
+    Raises:
+        UsageError: for anything but positive numbers.
+    """
+    from torchlap.cli.words import parse_price
+    from torchlap.runs.energy import Prices
+
+    return Prices(
+        per_kwh=None if kwh is None else parse_price(kwh, "kilowatt-hour"),
+        per_hour=None if hour is None else parse_price(hour, "hour"),
+    )
 
 
 def workload_options(

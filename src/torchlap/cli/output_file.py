@@ -17,7 +17,8 @@ PAGE_MARK = b'<meta name="generator" content="torchlap '
 PNG_MARK = b"tEXtSoftware\x00torchlap"
 SCRIPT_MARK = b"Needs torch alone: runs the same call on the device and, in float64, on the CPU."
 COMMENT_MARK = b"<!-- torchlap gate -->"
-MARKS = (PAGE_MARK, PNG_MARK, SCRIPT_MARK, COMMENT_MARK)
+TUNED_MARK = b"# Written by torchlap tune:"
+MARKS = (PAGE_MARK, PNG_MARK, SCRIPT_MARK, COMMENT_MARK, TUNED_MARK)
 """How a file that torchlap wrote is recognized; another is replaced only on request."""
 
 RUN_START = b'{"event":"run"'

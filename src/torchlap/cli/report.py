@@ -23,7 +23,9 @@ from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, UsageError
 
 if TYPE_CHECKING:
     from torchlap.reports.run.rows import ExtraColumn
+    from torchlap.runs.energy import Prices
     from torchlap.runs.find import Named
+    from torchlap.schema.events import Run
 
 EPILOG = (
     "Exit codes: 0 success; 2 no such run; 4 a run file cannot be read, or the page or picture cannot be "
@@ -40,6 +42,8 @@ def report(
     runs: given.Runs,
     why: Annotated[bool, typer.Option("--why", help="Explain each bottleneck.")] = False,
     columns: given.Columns = None,
+    price_kwh: given.PriceKwh = None,
+    price_hour: given.PriceHour = None,
     output: given.FormatOption = given.Format.table,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page with charts to this file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture of one run's speed-ups to this file.")] = None,
@@ -52,7 +56,7 @@ def report(
     with errors_in_one_sentence(), without_collections():
         if (html or png) and (output is not given.Format.table or why):
             raise UsageError("--html and --png write complete files: omit --format and --why.")
-        extra = given.extra_columns(columns, output)
+        extra, paid = given.extra_columns(columns, output), given.prices(price_kwh, price_hour)
         if png is not None:
             _check_picture(png, extra)
         for path in (html, png):
@@ -65,12 +69,12 @@ def report(
         if html or png:
             if html is not None and png is not None and html.resolve() == png.resolve():
                 raise UsageError("--html and --png name the same file: choose two.")
-            _draw(found, html, png, force=force, columns=extra)
+            _draw(found, html, png, force=force, columns=extra, prices=paid)
             return
         if len(found) > MOST_WHOLE_RUNS and output is given.Format.table:
             show(terminal.overview(found, width(), color=color()), EXIT_FINE)
         for named in found:
-            _print_run(named, output, why=why, heading=len(found) > 1, columns=extra)
+            _print_run(named, output, why=why, heading=len(found) > 1, columns=extra, prices=paid)
 
 
 def _check_picture(png: Path, columns: "tuple[ExtraColumn, ...]") -> None:
@@ -82,27 +86,56 @@ def _check_picture(png: Path, columns: "tuple[ExtraColumn, ...]") -> None:
 
 
 def _print_run(
-    named: "Named", output: given.Format, *, why: bool, heading: bool, columns: "tuple[ExtraColumn, ...]"
+    named: "Named",
+    output: given.Format,
+    *,
+    why: bool,
+    heading: bool,
+    columns: "tuple[ExtraColumn, ...]",
+    prices: "Prices",
 ) -> None:
     from torchlap.reports.run import terminal
 
-    text = formatted(named.run, output, why=why, columns=columns)
-    if output is given.Format.table:
+    text = _of_ranks(named.run, output) or formatted(named.run, output, why=why, columns=columns, prices=prices)
+    if output is given.Format.table and named.run.header.plan.scaling is None:
         text = terminal.machine(named.run, width(), color=color()) + text
-        if heading:
-            text = f"{named.name}\n{text}"
+    if output is given.Format.table and heading:
+        text = f"{named.name}\n{text}"
     if not write_out(text, REPORT_LOST):
         raise typer.Exit(EXIT_RUN_FILE)
 
 
+def _of_ranks(run: "Run", output: given.Format) -> str:
+    """A run of `torchlap scale` in a format of that command; empty for other runs and formats."""
+    from torchlap.reports import scale
+
+    if run.header.plan.scaling is None:
+        return ""
+    match output:
+        case given.Format.table:
+            return scale.as_text(run, None, width(), color=color())
+        case given.Format.markdown:
+            return scale.as_markdown(run)
+        case given.Format.json:
+            return scale.as_json(run, None)
+        case _:
+            return ""
+
+
 def _draw(
-    found: "list[Named]", html: Path | None, png: Path | None, *, force: bool, columns: "tuple[ExtraColumn, ...]"
+    found: "list[Named]",
+    html: Path | None,
+    png: Path | None,
+    *,
+    force: bool,
+    columns: "tuple[ExtraColumn, ...]",
+    prices: "Prices",
 ) -> None:
     """Write a page, a picture, or both."""
     from torchlap.reports.run import charts, page, rows
 
     inputs = [Path(named.name) for named in found]
     if html is not None:
-        write_file(html, page.as_html(found, __version__, columns).encode(), inputs=inputs, force=force)
+        write_file(html, page.as_html(found, __version__, columns, prices).encode(), inputs=inputs, force=force)
     if png is not None:
         write_file(png, charts.headline_png(rows.judged(found[0].run)), inputs=inputs, force=force)

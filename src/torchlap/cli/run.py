@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torchlap.measuring.plan import Options
     from torchlap.reports.run.rows import ExtraColumn
+    from torchlap.runs.energy import Prices
     from torchlap.schema.events import Run
 
 EPILOG = (
@@ -52,6 +53,9 @@ def run(
     no_verify: given.NoVerify = False,
     why: given.Why = None,
     columns: given.Columns = None,
+    energy: given.Energy = False,
+    price_kwh: given.PriceKwh = None,
+    price_hour: given.PriceHour = None,
     isolate: given.Isolate = False,
     arm: given.Arms = None,
     against: given.Against = "",
@@ -82,12 +86,14 @@ def run(
             unit=unit,
         )
         files = {"suite": suite, "out": out, "resume": resume}
-        looks = {"verify": not no_verify, "explain": why is not False, "isolate": isolate}
+        looks = {"verify": not no_verify, "explain": why is not False, "isolate": isolate, "energy": energy}
         options = replace(options, **files, **looks, arms=parse_arms(arm or ()), against=against)
         extra = given.extra_columns(columns, output)
         if extra and why is False:
             raise UsageError("--columns utilization needs the analysis that --no-why skips: omit one of them.")
-        measured(options, output, why=bool(why), columns=extra)
+        if price_kwh is not None and not energy and resume is None:
+            raise UsageError("--price-kwh needs the energy of the devices: add --energy.")
+        measured(options, output, why=bool(why), columns=extra, prices=given.prices(price_kwh, price_hour))
 
 
 def _check_resume(options: "Options") -> None:
@@ -99,20 +105,32 @@ def _check_resume(options: "Options") -> None:
         raise UsageError("--resume continues a run with its own settings: omit the models and the other options.")
 
 
-def measured(options: "Options", output: given.Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()) -> None:
+def measured(
+    options: "Options",
+    output: given.Format,
+    *,
+    why: bool,
+    columns: "tuple[ExtraColumn, ...]" = (),
+    prices: "Prices | None" = None,
+) -> None:
     """Measure with a live display, print the figures, exit with the code that says how it went."""
-    raise typer.Exit(shown(options, output, why=why, columns=columns)[0])
+    raise typer.Exit(shown(options, output, why=why, columns=columns, prices=prices)[0])
 
 
 def shown(
-    options: "Options", output: given.Format, *, why: bool, columns: "tuple[ExtraColumn, ...]" = ()
+    options: "Options",
+    output: given.Format,
+    *,
+    why: bool,
+    columns: "tuple[ExtraColumn, ...]" = (),
+    prices: "Prices | None" = None,
 ) -> "tuple[int, Run | None]":
     """Measure with a live display, and print the figures: the code that says how it went, and the run."""
     from torchlap.api.run import measure
 
     _check_resume(options)
     interrupt_on(signal.SIGTERM, signal.SIGHUP)
-    with Display(output, why=why, columns=columns) as display:
+    with Display(output, why=why, columns=columns, prices=prices) as display:
         try:
             measure(options, display.listener())
         except KeyboardInterrupt:

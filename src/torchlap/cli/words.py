@@ -8,6 +8,7 @@ from torchlap.measuring.plan import LARGEST_BATCH, LONGEST_SECONDS, seconds_of
 from torchlap.reports.run.rows import ExtraColumn
 from torchlap.schema.workload import Phase
 
+MOST_PRICE, MOST_RATE = 1e6, 100.0
 LEAST_SHARE, MOST_SHARE = 0.001, 0.5
 """Below is the clock's own noise; above, a figure means nothing."""
 
@@ -69,6 +70,44 @@ def parse_seconds(text: str, what: str) -> float:
     if not 0 < seconds <= LONGEST_SECONDS:
         raise UsageError(f"Invalid {what} {text!r}: use a positive time of at most a week, like 90s, 5m or 1h.")
     return seconds
+
+
+def parse_price(text: str, what: str) -> float:
+    """A price such as `0.30`, in any currency; `what` it is the price of.
+
+    Raises:
+        UsageError: for anything but a number above 0 and up to a million.
+    """
+    price = float(text) if re.fullmatch(r"[0-9]{0,7}\.?[0-9]{1,9}", text.strip()) else 0.0
+    if not 0 < price <= MOST_PRICE:
+        raise UsageError(f"Invalid price per {what} {text!r}: use a positive number, like 0.30.")
+    return price
+
+
+def parse_accuracy(text: str) -> float:
+    """An accuracy such as `97%` or `0.97`.
+
+    Raises:
+        UsageError: when it is not above 0 and at most 100%.
+    """
+    match = re.fullmatch(r"([0-9]{0,3}\.?[0-9]{1,9})\s*(%?)", text.strip())
+    accuracy = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0 < accuracy <= 1:
+        raise UsageError(f"Invalid accuracy {text!r}: use a share above 0 and up to 100%, like 97% or 0.97.")
+    return accuracy
+
+
+def parse_rate(text: str) -> float:
+    """A learning rate such as `0.001` or `1e-3`.
+
+    Raises:
+        UsageError: when it is not a positive number up to 100.
+    """
+    known = re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,9}(?:e[-+]?[0-9]{1,2})?", text.strip())
+    rate = float(text) if known else 0.0
+    if not 0 < rate <= MOST_RATE:
+        raise UsageError(f"Invalid learning rate {text!r}: use a positive number up to {MOST_RATE:.0f}, like 1e-3.")
+    return rate
 
 
 def parse_target(text: str, what: str = "precision target") -> float:

@@ -19,7 +19,7 @@ from torchlap.machine.privacy import LONGEST, private
 from torchlap.machine.probes import ProbeError
 from torchlap.schema.base import FailureKind, whole
 from torchlap.schema.machine import Facts, ImportFailure, Unread
-from torchlap.schema.messages import Description
+from torchlap.schema.replies import Description
 
 ENVIRONMENT = (
     "ATEN_CPU_CAPABILITY",
@@ -158,6 +158,7 @@ def _cpu() -> dict[str, object]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "cpu": cpu_name(),
+        **({"virtual": probes.is_guest()} if sys.platform == "linux" else {}),
         "logical_cores": psutil.cpu_count(),
         "affinity_cores": _affinity_cores(),
         "cpu_quota": probes.cpu_quota() if sys.platform == "linux" else None,

@@ -32,6 +32,12 @@ def private(text: str) -> str:
     return text
 
 
+def identifying(text: str) -> tuple[str, ...]:
+    """What in a text would identify somebody, on whatever machine it was written: home folders and identifiers."""
+    homes = (match[0] for match in HOME_FOLDER.finditer(text) if not match[0].endswith("<other>"))
+    return tuple(dict.fromkeys([*homes, *IDENTIFIER.findall(text)]))
+
+
 def shell_path(path: str) -> str:
     """A program's path as a shell word, with the home folder as a `~` that the shell expands.
 

@@ -232,6 +232,15 @@ def _quota_v1(folder: Path) -> float | None:
         return None
 
 
+def is_guest(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor reports a hypervisor, as in a virtual machine; only x86 processors do."""
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:
+        return False
+    return "hypervisor" in colon_values(text).get("flags", "").split()
+
+
 def display_adapters(root: Path = Path("/sys/bus/pci/devices")) -> tuple[str, ...]:
     """The vendors of the graphics cards and accelerators on the PCI bus, with or without a driver."""
     try:

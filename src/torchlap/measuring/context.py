@@ -14,13 +14,14 @@ from torchlap.schema.events import (
     CellPrepared,
     Event,
     Failure,
+    IdleMeasured,
     NumericsChecked,
     PeaksMeasured,
     Round,
 )
-from torchlap.schema.messages import Build
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import MemoryFormat, Precision
+from torchlap.schema.requests import Build
 from torchlap.schema.workload import Cell, Plan
 
 COMPILE_FACTOR = 10
@@ -51,12 +52,16 @@ class Ledger:
         self.verified: dict[Cell, Numerics] = {}
         self.peaks: dict[str, set[Precision]] = {}
         """The precisions in which a device's peak is known, or known not to exist."""
+        self.idle: set[str] = set()
+        """Devices whose energy meter was read while nothing ran, or that are known to have none."""
 
     def learn(self, event: Event) -> None:
         """Take in an event."""
         match event:
             case PeaksMeasured(peaks=peaks):
                 self.peaks.setdefault(peaks.device, set()).update(peaks.flops, peaks.refused)
+            case IdleMeasured(idle=idle):
+                self.idle.add(idle.device)
             case _:
                 pass
         number = getattr(event, "group", None)
@@ -126,6 +131,8 @@ class Context:
         self.end = started + plan.budget_seconds
         self.ledger = Ledger(plan)
         self.compiled_ahead: dict[Cell, float] = {}
+        self.not_compiled: dict[Cell, float] = {}
+        """Cells that were not compiled ahead within so many seconds."""
         """Seconds of the first step of cells that were compiled in other processes."""
         self.random = Random(SEED).random  # noqa: S311  lead-ins are no secret
         self._emit, self._watch = emit, watch
@@ -166,7 +173,7 @@ class Context:
 
     def fail(self, group: int, cell: int, kind: FailureKind, reason: str, detail: str = "") -> None:
         """Record why a cell has no figure."""
-        estimate = self.ledger.estimate(self.plan.groups[group].cells[cell])
+        estimate = self.ledger.estimate(self.ledger.tallies[group].group.cells[cell])
         self.emit(
             Failure(
                 group=group,

@@ -10,11 +10,16 @@ from torchlap.machine import clocks
 from torchlap.machine.conditions import Watch
 from torchlap.measuring.context import Context
 from torchlap.measuring.schedule import (
+    METER_SECONDS,
+    METERED_TURN_SECONDS,
     TURN_SECONDS,
+    are_metered,
     are_watched,
     is_hopeless,
     lap_steps,
     lead_in_steps,
+    metered_laps,
+    metered_lead_in,
     turn_laps,
     turn_order,
     warm_up_seconds,
@@ -22,8 +27,11 @@ from torchlap.measuring.schedule import (
 from torchlap.processes.failures import CellFailedError
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.base import FailureKind
+from torchlap.schema.energy import TurnEnergy
 from torchlap.schema.events import CellPrepared, ClockJumped, GroupFinished, GroupStarted, Lap, Round, StopReason
-from torchlap.schema.messages import LapsDone, Prepared, RunLaps, WarmUp
+from torchlap.schema.replies import LapsDone, Prepared
+from torchlap.schema.requests import RunLaps, WarmUp
+from torchlap.schema.workload import Cell
 from torchlap.stats import verdict
 
 SLOW_LAP_FACTOR = 10
@@ -60,7 +68,6 @@ class GroupRun:
 
     def __init__(self, context: Context, number: int, watch: Watch, positions: Sequence[int]) -> None:
         self._context, self._watch, self._number = context, watch, number
-        self._cells = context.plan.groups[number].cells
         self._tally = context.ledger.tallies[number]
         self._positions = [position for position in positions if position not in self._tally.failures]
         self._is_whole = len(positions) == len(self._cells)
@@ -70,6 +77,11 @@ class GroupRun:
         self._end = context.end
         self._compile_seconds = 0.0
         """Compilation is not step time: it takes nothing from the group's share for laps."""
+
+    @property
+    def _cells(self) -> tuple[Cell, ...]:
+        """Of the group; candidates may join it."""
+        return self._tally.group.cells
 
     def measure(
         self, seconds: float, start_seconds: float, *, fresh: bool, most_seconds: float = inf, patient: bool = False
@@ -86,7 +98,7 @@ class GroupRun:
         context = self._context
         begun, left = context.clock(), context.left()
         context.emit(GroupStarted(self._number, fresh))
-        preparing = self._prepare(max(0.0, seconds - start_seconds), left)
+        preparing = self.prepare(max(0.0, seconds - start_seconds), left)
         self._watch.begin()
         end = min(begun + seconds + self._compile_seconds, context.clock() + most_seconds)
         reason = self._take_turns(end, patient=patient)
@@ -96,11 +108,12 @@ class GroupRun:
             context.emit(GroupFinished(self._number, reason))
         return preparing
 
-    def _living(self) -> list[int]:
+    def living(self) -> list[int]:
+        """The cells to measure that have not failed, in the plan's order."""
         return [position for position in self._tally.living() if position in self._positions]
 
-    def _prepare(self, spare_seconds: float, left_seconds: float) -> float:
-        """Build and warm up the cells; the seconds that building took."""
+    def prepare(self, spare_seconds: float, left_seconds: float) -> float:
+        """Build and warm up the cells that are not held yet; the seconds that building took."""
         clock, crew = self._context.clock, self._context.crew
         begun = clock()
         self._held = [position for position in self._positions if crew.holds(position)]
@@ -190,10 +203,10 @@ class GroupRun:
         """Rounds until every interval is narrow enough, noise no longer averages out, or the time is up."""
         plan, self._end = self._context.plan, end
         reason: StopReason = "budget"
-        while living := self._living():
+        while living := self.living():
             if self._rounds:
                 decided = verdict(self._tally.series(living), plan.precision_target, plan.confidence)
-                if decided and (not patient or (decided == "precise" and are_watched(self._tally, living))):
+                if decided and (not patient or (decided == "precise" and self._are_watched(living))):
                     return decided
                 reason = "precise" if decided == "precise" else "budget"
             if not self._another_round_fits(living, end):
@@ -202,9 +215,12 @@ class GroupRun:
                 self._give_up_on_the_slowest(living)
                 continue
             self._context.say(f"{self._cells[0].workload.model}: round {self._rounds + 1}")
-            self._round(turn_order(living, self._rounds))
+            self.round(turn_order(living, self._rounds))
             self._watch.glance()
         return "failed"
+
+    def _are_watched(self, living: Sequence[int]) -> bool:
+        return are_watched(self._tally, living) and are_metered(self._tally, living)
 
     def _has_figures(self, living: Sequence[int]) -> bool:
         """Whether each cell has laps enough for an interval, and each speed-up rounds enough."""
@@ -239,10 +255,14 @@ class GroupRun:
         """A cell's next turn, from what is known about the step's time now."""
         step = self._step_seconds(position)
         steps = lap_steps(step, self._tally.prepared[position].synchronize_seconds)
-        partners = [self._lap_seconds(other) for other in self._living() if other != position]
+        partners = [self._lap_seconds(other) for other in self.living() if other != position]
         longest = max(partners) if partners else min(TURN_SECONDS, self._end - self._context.clock())
         laps = turn_laps(len(self._tally.laps(position)), steps * step, longest)
-        return Turn(steps, self._lead_in(position, step, steps, chance, alone=not partners), laps, max(0.0, longest))
+        lead_in = self._lead_in(position, step, steps, chance, alone=not partners)
+        if self._context.plan.energy:
+            laps, lead_in = metered_laps(laps, steps * step), metered_lead_in(lead_in, step)
+            longest = max(longest, METERED_TURN_SECONDS)
+        return Turn(steps, lead_in, laps, max(0.0, longest))
 
     def _lead_in(self, position: int, step: float, steps: int, chance: float, *, alone: bool) -> int:
         """Steps before a turn; a cell that nothing has interrupted since its last turn needs none."""
@@ -258,16 +278,17 @@ class GroupRun:
         reason = f"A step took {step:.2g} s: two laps did not fit into the remaining time."
         self._skip(slowest, "too_slow" if too_slow else "no_time", reason)
 
-    def _round(self, order: list[int]) -> None:
-        context, laps = self._context, []
+    def round(self, order: list[int]) -> None:
+        """One round: a turn of each of these cells, in this order."""
+        context, laps, energy = self._context, list[Lap](), list[TurnEnergy]()
         for position in order:
-            laps += self._turn(position)
+            laps += self._turn(position, energy)
         self._rounds += 1
         if laps:
-            context.emit(Round(self._number, context.clock() - context.started, tuple(laps)))
+            context.emit(Round(self._number, context.clock() - context.started, tuple(laps), tuple(energy)))
 
-    def _turn(self, position: int) -> list[Lap]:
-        """The laps of a cell's turn; none when it fails."""
+    def _turn(self, position: int, energy: list[TurnEnergy]) -> list[Lap]:
+        """The laps of a cell's turn; none when it fails. What the meter counted is added to `energy`."""
         context = self._context
         if not self._is_ready(position):
             return []
@@ -275,7 +296,8 @@ class GroupRun:
         lapping = planned.laps * planned.steps * self._step_seconds(position)
         expected = lapping + planned.lead_in * self._step_seconds(position)
         limit = max(context.hang_seconds, SLOW_LAP_FACTOR * expected)
-        alone = len({(self._cells[other].device, self._cells[other].arm) for other in self._living()}) == 1
+        homes = {(self._cells[other].device, self._cells[other].arm) for other in self.living()}
+        alone = len(homes) == 1 and not (context.crew.isolates and len(self.living()) > 1)
         request = RunLaps(
             slot=position,
             steps=planned.steps,
@@ -283,6 +305,8 @@ class GroupRun:
             laps=planned.laps,
             seconds=planned.seconds,
             settle_seconds=0.0 if alone else SETTLE_SHARE * lapping,
+            metered=context.plan.energy,
+            wait_seconds=context.random() * METER_SECONDS if context.plan.energy else 0.0,
         )
         before = clocks.read()
         try:
@@ -293,8 +317,12 @@ class GroupRun:
         if turn.failed:
             context.crew.drop(position)
             self._fail(position, CellFailedError(turn.failed.kind, turn.failed.reason, turn.failed.detail))
-        laps = [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items) for lap in turn.laps]
-        return [] if self._was_disturbed(position, laps, clocks.jump(before, clocks.read())) else laps
+        laps = [Lap(position, planned.steps, lap.seconds, lap.loss, lap.items, lap.rank_seconds) for lap in turn.laps]
+        if self._was_disturbed(position, laps, clocks.jump(before, clocks.read())):
+            return []
+        if turn.used:
+            energy.append(TurnEnergy(position, turn.used.joules, turn.used.seconds))
+        return laps
 
     def _was_disturbed(self, position: int, laps: Sequence[Lap], jump: clocks.Jump | None) -> bool:
         """Whether the machine slept during a turn, or its clock was set: then its laps are recorded apart."""

@@ -11,8 +11,9 @@ from torchlap.measuring.context import LONGEST_TEXT, build_request, hang_limit
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Build, Verified, Verify
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.replies import Verified
+from torchlap.schema.requests import Build, Verify
 from torchlap.schema.workload import Cell, Plan
 
 SLOT = 0

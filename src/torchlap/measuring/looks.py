@@ -10,17 +10,10 @@ from torchlap.processes.failures import CellFailedError
 from torchlap.runs.figures import LEAST_LAPS
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.events import BreakdownMeasured, NumericsChecked, PeaksMeasured
-from torchlap.schema.messages import (
-    Explain,
-    Explained,
-    MeasurePeaks,
-    PeaksReached,
-    Prepared,
-    Verify,
-    WarmUp,
-)
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.recipe import Precision
+from torchlap.schema.replies import Explained, PeaksReached, Prepared
+from torchlap.schema.requests import Explain, MeasurePeaks, Verify, WarmUp
 from torchlap.schema.workload import Cell
 
 NUMERICS_SHARE = 0.85

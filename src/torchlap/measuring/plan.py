@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from torchlap.errors import UsageError
 from torchlap.schema.arm import Arm
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.messages import Checked, Description
 from torchlap.schema.recipe import WITH_GRAPHS, Recipe
+from torchlap.schema.replies import Checked, Description
 from torchlap.schema.suites import SIX, SUITES, Suite
 from torchlap.schema.workload import (
     Cell,
@@ -66,6 +66,7 @@ class Options(Struct, frozen=True, kw_only=True):
     isolate: bool = False
     arms: tuple[Arm, ...] = ()
     against: str = ""
+    energy: bool = False
 
 
 def plan_run(options: Options, description: Description) -> Plan:
@@ -105,6 +106,7 @@ def plan_run(options: Options, description: Description) -> Plan:
         arms=options.arms,
         items=options.items,
         unit=options.unit,
+        energy=options.energy,
     )
 
 

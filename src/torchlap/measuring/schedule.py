@@ -27,6 +27,14 @@ WATCHED_STEPS, WATCHED_SECONDS, ENOUGH_SECONDS = 1000, 5.0, 10.0
 """A user's model or a loader that has lapped for fewer steps and less time may have slow steps so rare that none was
 seen, such as a validation or a checkpoint. Time that is left goes there when all intervals are narrow."""
 
+METER_SECONDS, METERED_TURN_SECONDS = 0.1, 0.5
+"""Drivers update their energy counters about ten times a second. A device that has worked for that long before a turn
+has the same power before the turn as in it, so that a counter which lags behind at both ends by chance has the right
+energy on average. In a turn of half a second the lag is a small part."""
+
+ENOUGH_METERED_SECONDS = 5.0
+"""In turns of half a second whose ends are known to within a tenth of one, the energy is then known to about 3 %."""
+
 MOST_EXTRA_STEPS = 8
 SYNCHRONIZE_SHARE = 0.01
 """The closing synchronization may take this share of a lap."""
@@ -199,6 +207,16 @@ def turn_laps(count: int, lap_seconds: float, longest_seconds: float) -> int:
     return max(1, min(next_look(count) - count, int(longest_seconds / lap_seconds)))
 
 
+def metered_laps(laps: int, lap_seconds: float) -> int:
+    """Laps of a cell's turn during which the device's energy meter is read: no fewer than fill such a turn."""
+    return max(laps, ceil(METERED_TURN_SECONDS / lap_seconds))
+
+
+def metered_lead_in(lead_in: int, step_seconds: float) -> int:
+    """Untimed steps before such a turn."""
+    return max(lead_in, ceil(METER_SECONDS / step_seconds))
+
+
 def lead_in_steps(step_seconds: float, steps: int, chance: float) -> int:
     """Untimed steps before a turn: they bring the device's clock and caches back after the other cells' turns.
 
@@ -226,6 +244,12 @@ def _is_watched(cell: Cell, laps: Sequence[Lap]) -> bool:
         return True
     steps, seconds = sum(lap.steps for lap in laps), sum(lap.seconds for lap in laps)
     return seconds >= ENOUGH_SECONDS or (steps >= WATCHED_STEPS and seconds >= WATCHED_SECONDS)
+
+
+def are_metered(tally: Tally, positions: Sequence[int]) -> bool:
+    """Whether the energy meter was read long enough for those cells of a group that have one."""
+    used = [tally.energy[position] for position in positions if position in tally.energy]
+    return all(sum(turn.seconds for turn in turns) >= ENOUGH_METERED_SECONDS for turns in used)
 
 
 def turn_order(cells: Sequence[int], round_number: int) -> list[int]:

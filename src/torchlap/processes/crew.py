@@ -10,7 +10,8 @@ from typing import TypeVar
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
-from torchlap.schema.messages import Build, Built, Prepared, Release, Released, Request, WarmUp
+from torchlap.schema.replies import Built, Prepared, Ready, Released
+from torchlap.schema.requests import Build, Hello, Release, Request, WarmUp
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +26,8 @@ class Crew:
 
     Args:
         launcher: starts workers.
-        arms: launchers of arms that have their own, by the arm's name; each arm has workers of its own anyway.
+        arms: launchers of arms or devices that have their own, by their names; each of them has workers of its own
+            anyway.
         isolate: give every cell a worker.
     """
 
@@ -43,12 +45,18 @@ class Crew:
         return Crew(self._launcher, self._arms)
 
     @property
+    def isolates(self) -> bool:
+        """Whether every cell has a worker of its own."""
+        return self._isolate
+
+    @property
     def start_up_seconds(self) -> float:
         """What starting workers took, in all arms."""
         return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})
 
-    def _start(self, arm: str) -> Worker:
-        return self._arms.get(arm, self._launcher).start()
+    def _start(self, name: str) -> Worker:
+        """Start a worker of an arm or a device of that name."""
+        return self._arms.get(name, self._launcher).start()
 
     def holds(self, slot: int) -> bool:
         """Whether the cell is built, and its worker alive."""
@@ -74,6 +82,33 @@ class Crew:
                     self._try(failures, slot, home, partial(self._hear_built, home, slot, limit_seconds))
         return failures
 
+    def start(self, requests: Mapping[int, Build], limit_seconds: float) -> dict[int, CellFailedError]:
+        """Start the workers of cells at the same time, and wait until they are ready; the failures, by slot.
+
+        Args:
+            requests: to build each cell later, by slot.
+            limit_seconds: how long a worker may give no sign of life.
+        """
+        failures: dict[int, CellFailedError] = {}
+        homes = {slot: self._home(slot, request) for slot, request in requests.items()}
+        fresh: dict[str, int] = {}
+        for slot, home in homes.items():
+            if home not in self._workers:
+                fresh.setdefault(home, slot)
+        for home, slot in fresh.items():
+            self._try(failures, slot, home, partial(self._begin, home, requests[slot]))
+        for home, slot in fresh.items():
+            if slot not in failures:
+                self._try(failures, slot, home, partial(self._hear_ready, home, limit_seconds))
+        return {slot: failures[fresh[home]] for slot, home in homes.items() if fresh.get(home) in failures}
+
+    def _begin(self, home: str, request: Build) -> None:
+        self._workers[home] = self._start(request.cell.arm or request.cell.device)
+        self._workers[home].tell(Hello())
+
+    def _hear_ready(self, home: str, limit_seconds: float) -> None:
+        self._workers[home].hear(Ready, limit_seconds)
+
     def compile_ahead(self, requests: Sequence[Build], limit_seconds: float) -> list[float | None]:
         """Compile cells at the same time, each in a process of its own that then ends; the seconds of each first step.
 
@@ -88,7 +123,7 @@ class Crew:
         seconds: list[float | None] = [None] * len(requests)
         try:
             for request in requests:
-                workers.append(self._start(request.cell.arm))
+                workers.append(self._start(request.cell.arm or request.cell.device))
                 workers[-1].tell(request)
             for worker, request in zip(workers, requests, strict=True):
                 with suppress(CellFailedError):
@@ -133,6 +168,18 @@ class Crew:
             self._lose(home)
             raise
 
+    def ask_alone(self, arm: str, request: Request, answer: type[Answer], limit_seconds: float) -> Answer:
+        """Send a request that needs no cell to a worker of an arm that is started for it, and then ends.
+
+        Raises:
+            CellFailedError: when that fails.
+        """
+        worker = self._start(arm)
+        try:
+            return worker.ask(request, answer, limit_seconds)
+        finally:
+            worker.kill()
+
     def drop(self, slot: int) -> None:
         """End the worker of a cell that failed: its state is unknown."""
         if slot in self._homes:
@@ -172,7 +219,7 @@ class Crew:
 
     def _tell(self, home: str, request: Build) -> None:
         if home not in self._workers:
-            self._workers[home] = self._start(request.cell.arm)
+            self._workers[home] = self._start(request.cell.arm or request.cell.device)
         if self._closed:
             raise CellFailedError("crash", "The run was interrupted.")
         self._workers[home].tell(request)

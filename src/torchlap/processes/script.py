@@ -1,6 +1,7 @@
 """Run a script in a process of its own, under the tracer or without it, and survive it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,9 @@ GRACE_SECONDS = 10.0
 """How long an interrupted script has to end by itself."""
 
 LARGEST_TRACE = 256 << 20
+RATE_LINE = re.compile(r"([0-9.e+]+) [^,]*/s, loss -?[0-9.]+$")
+"""A lap of the code of `torchlap tune`."""
+
 TRACER = Path(__file__).parents[1] / "worker" / "tracing" / "entry" / "start.py"
 """Started by its path: `python -m` would put the current folder first on the path."""
 
@@ -189,6 +193,30 @@ def run_untraced(script: Path, arguments: Sequence[str]) -> str:
     if not ended.returncode:
         return ""
     return (ended.stderr.strip().splitlines() or [_how(ended.returncode)])[-1]
+
+
+def run_code(code: str, limit_seconds: float) -> tuple[tuple[float, ...], str]:
+    """Run the code that `torchlap tune` prints, in a process of its own and in the current folder.
+
+    Args:
+        code: prints a line for each of its laps.
+        limit_seconds: after which it is ended.
+
+    Returns:
+        The items a second of its laps, without the warm-up; or no laps and why it failed.
+    """
+    with TemporaryDirectory(prefix="torchlap-") as folder:
+        script = Path(folder) / "train_fast.py"
+        script.write_text(code)
+        command = [sys.executable, str(script)]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_seconds)
+        except subprocess.TimeoutExpired:
+            return (), f"it did not end within {limit_seconds:.0f} s"
+    if ended.returncode:
+        return (), (ended.stderr.strip().splitlines() or [_how(ended.returncode)])[-1]
+    rates = tuple(float(match[1]) for match in map(RATE_LINE.match, ended.stdout.splitlines()) if match)
+    return (rates, "") if rates else ((), "it printed no rate")
 
 
 def _how(code: int) -> str:

@@ -21,7 +21,8 @@ from msgspec import Struct
 from torchlap.processes.failures import CellFailedError, ImportFailedError, how_it_ended
 from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process
 from torchlap.processes.worker import DOING, Worker
-from torchlap.schema.messages import Hello, Ready
+from torchlap.schema.replies import Ready
+from torchlap.schema.requests import Hello
 
 START_LIMIT_SECONDS = 180.0
 """Importing torch takes 3 to 10 s on a slow machine, and minutes on a cold network disk."""

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -58,6 +59,12 @@ class Log:
         """The end of what the process printed, once it has ended."""
         self._thread.join(LAST_WORDS_SECONDS)
         return self._end.decode(errors="replace")
+
+
+def tail(file: IO[bytes]) -> str:
+    """The end of a file into which a process printed."""
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), DETAIL_BYTES, max(0, size - DETAIL_BYTES)).decode(errors="replace")
 
 
 def descendants(pid: int) -> list[psutil.Process]:

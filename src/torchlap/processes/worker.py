@@ -11,27 +11,29 @@ import psutil
 
 from torchlap.processes.failures import CellFailedError, how_it_ended
 from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process, out_of_memory_kills
-from torchlap.schema.messages import (
-    INVALID,
-    LONGEST_LINE,
+from torchlap.schema.messages import INVALID, LONGEST_LINE, decode_reply, encode
+from torchlap.schema.replies import Failed, Progress, Reply
+from torchlap.schema.requests import (
+    AllReduce,
+    BeginTraining,
     Build,
     Check,
+    CheckRanks,
     CheckSuite,
     Describe,
+    DescribeRanks,
     Explain,
-    Failed,
+    Follow,
     Hello,
+    MeasureIdle,
     MeasurePeaks,
-    Progress,
     Release,
-    Reply,
     Request,
     RunLaps,
+    TrainOn,
     TryOut,
     Verify,
     WarmUp,
-    decode_reply,
-    encode,
 )
 
 DOING: dict[type[Request], str] = {
@@ -46,6 +48,13 @@ DOING: dict[type[Request], str] = {
     RunLaps: "running laps",
     Explain: "analyzing the step",
     MeasurePeaks: "measuring the device's peaks",
+    DescribeRanks: "describing the ranks",
+    AllReduce: "timing all-reduces",
+    CheckRanks: "checking the ranks' results",
+    Follow: "following the loss",
+    BeginTraining: "warming up",
+    TrainOn: "training",
+    MeasureIdle: "measuring idle power",
     Release: "releasing cells",
 }
 """What a worker is doing while it handles a request, for error messages."""

@@ -1,9 +1,18 @@
 """The page of a finding: what it means, why it matters, how to fix it. The pages of docs/findings are these."""
 
-from torchlap.judge import machine, measurement, numerics, script
+from torchlap.judge import collection, machine, measurement, numerics, scaling, script, training, tuning
 from torchlap.judge.findings import Rule
 
-CATALOGUE = (*machine.CATALOGUE, *measurement.CATALOGUE, *numerics.CATALOGUE, *script.CATALOGUE)
+CATALOGUE = (
+    *machine.CATALOGUE,
+    *measurement.CATALOGUE,
+    *numerics.CATALOGUE,
+    *script.CATALOGUE,
+    *tuning.CATALOGUE,
+    *scaling.CATALOGUE,
+    *training.CATALOGUE,
+    *collection.CATALOGUE,
+)
 
 
 def rule_of(code: str) -> Rule | None:

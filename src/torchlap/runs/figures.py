@@ -9,7 +9,9 @@ from statistics import median
 from msgspec import Struct
 from msgspec.structs import replace
 
+from torchlap.runs.energy import Energy, MeteredTurn, energy_of
 from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.events import (
     BreakdownMeasured,
     CellPrepared,
@@ -19,6 +21,7 @@ from torchlap.schema.events import (
     Failure,
     GroupFinished,
     GroupStarted,
+    IdleMeasured,
     Lap,
     NumericsChecked,
     PeaksMeasured,
@@ -29,6 +32,7 @@ from torchlap.schema.events import (
     Watched,
 )
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.tuning import CandidateAdded, CodeRun, Trajectory, TrajectoryFollowed
 from torchlap.schema.workload import Cell, Group
 from torchlap.stats import Interval, Ratio, lap_interval, mean_interval, turn_interval
 
@@ -70,6 +74,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
         ratios: the speed-up of each round.
         throughput: items a second; the workload names the unit.
         speed_up: over the group's baseline.
+        energy: None if it was not requested, or no meter was read.
     """
 
     cell: Cell
@@ -84,6 +89,7 @@ class CellResult(Struct, frozen=True, kw_only=True):
     breakdown: Breakdown | None = None
     builds: tuple[Build, ...] = ()
     slow_steps: float = 1.0
+    energy: Energy | None = None
     speeds: tuple[float, ...] = ()
     clock_jumps: tuple[ClockJumped, ...] = ()
 
@@ -134,6 +140,10 @@ class Tally:
 
     def __init__(self, group: Group) -> None:
         self.group = group
+        self.candidates: dict[int, CandidateAdded] = {}
+        """Cells that joined the group after it was planned, by their number."""
+        self.trajectories: dict[int, list[Trajectory]] = {}
+        self.codes: dict[int, CodeRun] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -147,6 +157,8 @@ class Tally:
         self.rounds = 0
         self.turns: dict[int, Turns] = {}
         """Those of each cell."""
+        self.energy: dict[int, list[MeteredTurn]] = {}
+        """What the meter counted in each turn of each cell."""
         self.stopped: StopReason | None = None
         self.conditions: Conditions | None = None
 
@@ -171,8 +183,8 @@ class Tally:
     def _add_of_group(self, event: Event) -> None:
         """Take in one event about several cells, or about when they ran."""
         match event:
-            case Round(laps=laps):
-                self._add_round(laps)
+            case Round(laps=laps, energy=energy):
+                self._add_round(laps, energy)
             case ClockJumped():
                 self.clock_jumps.append(event)
             case Conditions():
@@ -180,14 +192,37 @@ class Tally:
             case GroupFinished(reason=reason):
                 self.stopped = reason
             case _:
+                self._add_of_tuning(event)
+
+    def _add_of_tuning(self, event: Event) -> None:
+        match event:
+            case CandidateAdded(added=added):
+                self.candidates[len(self.group.cells)] = event
+                self.group = Group((*self.group.cells, added))
+            case TrajectoryFollowed(cell=cell, trajectory=trajectory):
+                self.trajectories.setdefault(cell, []).append(trajectory)
+            case CodeRun(cell=cell):
+                self.codes[cell] = event
+            case _:
                 pass
 
-    def _add_round(self, laps: Iterable[Lap]) -> None:
-        for cell, turn in groupby(sorted(laps, key=attrgetter("cell")), key=attrgetter("cell")):
+    def _add_round(self, laps: Iterable[Lap], energy: Iterable[TurnEnergy]) -> None:
+        items: dict[int, int] = {}
+        for cell, laps_of_cell in groupby(sorted(laps, key=attrgetter("cell")), key=attrgetter("cell")):
+            turn = tuple(laps_of_cell)
             if cell not in self.turns:
                 self.turns[cell] = Turns()
-            self.turns[cell].add(self.rounds, tuple(turn))
+            self.turns[cell].add(self.rounds, turn)
+            batch = self.group.cells[cell].workload.batch
+            items[cell] = sum(lap.items or batch * lap.steps for lap in turn)
         self.rounds += 1
+        for used in energy:
+            metered = MeteredTurn(used.joules, used.seconds, items.get(used.cell, 0))
+            self.energy.setdefault(used.cell, []).append(metered)
+
+    def paired_turns(self, cell: int, other: int) -> Iterable[tuple[Sequence[Lap], Sequence[Lap]]]:
+        """The laps of two cells' turns, in each round in which both have one."""
+        return self._turns(cell).beside(self._turns(other))
 
     def _turns(self, cell: int) -> "Turns":
         return self.turns.get(cell) or Turns()
@@ -207,10 +242,14 @@ class Tally:
 
     def ratios(self, cell: int) -> list[float]:
         """The cell's throughput divided by the baseline's, one value for each round in which both have a turn."""
-        batch, baseline = self.group.cells[cell].workload.batch, self.group.cells[0].workload.batch
+        return self.ratios_over(cell, 0)
+
+    def ratios_over(self, cell: int, other: int) -> list[float]:
+        """The cell's throughput divided by another's, one value for each round in which both have a turn."""
+        batch, of_other = self.group.cells[cell].workload.batch, self.group.cells[other].workload.batch
         return [
-            turn_items_per_second(turn, batch) / turn_items_per_second(first, baseline)
-            for turn, first in self._turns(cell).beside(self._turns(0))
+            turn_items_per_second(turn, batch) / turn_items_per_second(first, of_other)
+            for turn, first in self.paired_turns(cell, other)
         ]
 
     def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:
@@ -223,12 +262,12 @@ class Tally:
         ratios = [[[ratio] for ratio in self.ratios(cell)] for cell in cells if cell != 0 and 0 in cells]
         return [self.throughputs(cell) for cell in cells] + ratios
 
-    def result(self, confidence: float) -> GroupResult:
-        """The figures, with intervals at `confidence`."""
-        cells = tuple(self._cell(number, confidence) for number in range(len(self.group.cells)))
+    def result(self, confidence: float, *, speed_ups: bool = True) -> GroupResult:
+        """The figures, with intervals at `confidence`; without speed-ups it takes two thirds of the time."""
+        cells = tuple(self._cell(number, confidence, speed_ups) for number in range(len(self.group.cells)))
         return GroupResult(cells, self.rounds, self.stopped, self.conditions)
 
-    def _cell(self, number: int, confidence: float) -> CellResult:
+    def _cell(self, number: int, confidence: float, speed_ups: bool) -> CellResult:  # noqa: FBT001  of result
         failure = self.failures.get(number)
         turns, laps = self.throughputs(number), self.laps(number)
         has_figure = failure is None or failure.kind == "not_finite"  # a void figure is shown, and marked
@@ -236,7 +275,7 @@ class Tally:
         if has_figure and len(laps) >= LEAST_LAPS:
             throughput, slow_steps = _throughput(turns, laps, self.group.cells[number].workload.batch, confidence)
         speed_up = None
-        ratios = self.ratios(number) if number != 0 else []
+        ratios = self.ratios(number) if number != 0 and speed_ups else []
         if throughput and 0 not in self.failures and len(ratios) >= LEAST_LAPS:
             speed_up = lap_interval(ratios, confidence)
         return CellResult(
@@ -252,6 +291,7 @@ class Tally:
             breakdown=self.breakdowns.get(number),
             builds=tuple(self._builds(number, laps)),
             slow_steps=slow_steps,
+            energy=energy_of(self.energy.get(number, ()), confidence) if has_figure else None,
             speeds=tuple(speed for turn in turns for speed in turn),
             clock_jumps=tuple(jump for jump in self.clock_jumps if jump.cell == number),
         )
@@ -287,9 +327,9 @@ def tally(run: Run) -> list[Tally]:
     return tallies
 
 
-def figures(run: Run) -> tuple[GroupResult, ...]:
-    """All figures of a run, in the plan's order."""
-    return tuple(group.result(run.header.plan.confidence) for group in tally(run))
+def figures(run: Run, *, speed_ups: bool = True) -> tuple[GroupResult, ...]:
+    """All figures of a run, in the plan's order; with or without speed-ups."""
+    return tuple(group.result(run.header.plan.confidence, speed_ups=speed_ups) for group in tally(run))
 
 
 def cells(groups: Sequence[GroupResult]) -> Iterator[CellResult]:
@@ -306,9 +346,14 @@ def watched(cell: CellResult) -> Watched | None:
     """
     recipe = cell.cell.recipe
     waits = recipe.precision == "fp16" and cell.cell.workload.phase == "train" and not recipe.fused
-    if cell.prepared is None or cell.cell.device == "cpu" or waits:
+    if cell.prepared is None or cell.cell.device.endswith("cpu") or waits:
         return None
     return cell.prepared.watched
+
+
+def idle(run: Run) -> dict[str, IdlePower]:
+    """What the meter of each device counted while nothing ran, by the device's name."""
+    return {event.idle.device: event.idle for event in run.events if isinstance(event, IdleMeasured)}
 
 
 def peaks(run: Run) -> dict[str, Peaks]:

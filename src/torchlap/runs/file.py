@@ -21,6 +21,7 @@ from msgspec import Struct
 from torchlap.errors import RunFileError
 from torchlap.runs.upgrade import Line, quickly, upgrade
 from torchlap.schema.events import SCHEMA, Event, Header, Run
+from torchlap.schema.tuning import CandidateAdded
 
 LONGEST_LINE = 4 << 20
 """Bytes. A header with 10,000 comparisons takes about 3 MiB."""
@@ -246,7 +247,7 @@ class _Events:
 
     def __init__(self, path: Path, schema: int, header: Header) -> None:
         self._path, self._schema = path, schema
-        self._groups = header.plan.groups
+        self._cells = [len(group.cells) for group in header.plan.groups]
         self._skipped = 0
 
     def read(self, lines: Iterator[bytes]) -> Iterator[Event]:
@@ -290,8 +291,12 @@ class _Events:
         group = getattr(event, "group", None)
         if group is None:
             return
-        if group >= len(self._groups):
+        if group >= len(self._cells):
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a group that is not in the plan.")
-        cells = [lap.cell for lap in getattr(event, "laps", ())] + [getattr(event, "cell", 0)]
-        if max(cells) >= len(self._groups[group].cells):
+        parts = (*getattr(event, "laps", ()), *getattr(event, "energy", ()))
+        cells = [part.cell for part in parts] + [getattr(event, "cell", 0)]
+        if isinstance(event, CandidateAdded):
+            cells = [event.over]
+            self._cells[group] += 1
+        if max(cells) >= self._cells[group]:
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a cell that is not in the plan.")

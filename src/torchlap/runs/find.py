@@ -22,17 +22,22 @@ class Named(Struct, frozen=True):
     run: Run
 
 
+def references() -> tuple[str, ...]:
+    """The names of the reference runs that come with torchlap."""
+    entries = files("torchlap").joinpath("data", "references").iterdir()
+    return tuple(sorted(entry.name.removesuffix(".jsonl") for entry in entries if entry.name.endswith(".jsonl")))
+
+
 def reference(name: str) -> Run:
     """Load a reference run that comes with torchlap, such as `experiment-2022-h100`.
 
     Raises:
         UsageError: when there is none of that name.
     """
-    folder = files("torchlap").joinpath("data", "references")
-    names = sorted(entry.name.removesuffix(".jsonl") for entry in folder.iterdir() if entry.name.endswith(".jsonl"))
+    names = references()
     if name not in names:
         raise UsageError(f"No run file or reference {name!r}: check the path, or choose one of {', '.join(names)}.")
-    with as_file(folder.joinpath(f"{name}.jsonl")) as path:
+    with as_file(files("torchlap").joinpath("data", "references", f"{name}.jsonl")) as path:
         return runfile.load(path)
 
 

@@ -9,9 +9,13 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.base import Count, FailureKind, Finite, Name, Positive, Seconds, Share, Span, Text
 from torchlap.schema.breakdown import Breakdown, Peaks
+from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.training import Evaluated, TrainingEnded, TrainingStarted
+from torchlap.schema.tuning import CandidateAdded, CodeRun, LeftOut, TrajectoryFollowed
 from torchlap.schema.workload import Plan
 
 SCHEMA = 2
@@ -136,6 +140,7 @@ class Lap(Struct, frozen=True, gc=False):
     Attributes:
         loss: of the lap's last step.
         items: set where it is not steps x batch: tokens, or the rows of a loader whose batches have several sizes.
+        rank_seconds: of each rank, where there are several; `seconds` is the longest.
     """
 
     cell: Count
@@ -143,17 +148,48 @@ class Lap(Struct, frozen=True, gc=False):
     seconds: Span
     loss: Finite
     items: Positive | None = None
+    rank_seconds: tuple[Span, ...] = ()
+
+
+class RanksDescribed(Struct, frozen=True, tag="ranks", tag_field="event", kw_only=True):
+    """What the ranks of a cell are, and how much memory each needed."""
+
+    group: Count
+    cell: Count
+    ranks: Annotated[tuple[RankFacts, ...], Meta(max_length=4096)]
+
+
+class LinkMeasured(Struct, frozen=True, tag="link", tag_field="event", kw_only=True):
+    """All-reduces of the gradients' size were timed between the ranks of a group."""
+
+    group: Count
+    link: Link
+
+
+class RanksChecked(Struct, frozen=True, tag="ranks_checked", tag_field="event", kw_only=True):
+    """Whether the ranks of a group together compute what one device would."""
+
+    group: Count
+    numerics: RankNumerics
 
 
 class Round(Struct, frozen=True, tag="round", tag_field="event", gc=False):
     """The laps of one round of a group, in the order in which they ran; `at_seconds` is since the start.
 
-    Each living cell has a turn, in which a fast cell may lap several times in a row.
+    Each living cell has a turn, in which a fast cell may lap several times in a row. `energy` has what the meters
+    counted during turns, if that was requested and the device has a meter.
     """
 
     group: Count
     at_seconds: Seconds
     laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
+    energy: Annotated[tuple[TurnEnergy, ...], Meta(max_length=1000)] = ()
+
+
+class IdleMeasured(Struct, frozen=True, tag="idle", tag_field="event"):
+    """The energy meter of a device was read while nothing ran there, or the device has none."""
+
+    idle: IdlePower
 
 
 class ClockJumped(Struct, frozen=True, tag="clock_jumped", tag_field="event", kw_only=True):
@@ -236,6 +272,17 @@ Event = (
     | Conditions
     | BreakdownMeasured
     | PeaksMeasured
+    | RanksDescribed
+    | LinkMeasured
+    | RanksChecked
+    | CandidateAdded
+    | LeftOut
+    | TrajectoryFollowed
+    | CodeRun
+    | IdleMeasured
+    | TrainingStarted
+    | Evaluated
+    | TrainingEnded
     | Failure
     | GroupFinished
     | RunFinished

@@ -5,13 +5,9 @@ import signal
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, Encoder
 
-from torchlap.schema.base import FailureKind, Finite, Positive, Seconds, Span
-from torchlap.schema.breakdown import Breakdown, Peaks
-from torchlap.schema.events import Preparation
-from torchlap.schema.machine import DeviceFacts, TorchFacts, Trial
-from torchlap.schema.numerics import Numerics, OperatorSuite
-from torchlap.schema.recipe import MemoryFormat, Precision
-from torchlap.schema.workload import Cell, DataName, Weights
+from torchlap.schema.base import Count, Name, Positive, Text
+from torchlap.schema.replies import Reply
+from torchlap.schema.requests import Request
 
 WHERE_SIGNAL = signal.SIGUSR1
 """Asks a hung worker to print its stack into its log."""
@@ -23,271 +19,20 @@ LONGEST_LINE = 1 << 20
 """Bytes. No message is longer."""
 
 
-class Hello(Struct, frozen=True, tag="hello"):
-    """Ask a new worker whether it is ready."""
+JUDGE_ADDRESS, JUDGE_TOKEN, RANK_DEVICES = "TORCHLAP_JUDGE", "TORCHLAP_TOKEN", "TORCHLAP_DEVICES"
+"""The variables by which a rank knows the judge's address, HOST:PORT, what it has to say there first, and the kind of
+device that the ranks have."""
 
 
-class Describe(Struct, frozen=True, tag="describe"):
-    """Ask which devices and models torch and torchvision offer here."""
+class Join(Struct, frozen=True, kw_only=True):
+    """The first line of a rank to the judge, before any request."""
 
+    token: Text
+    rank: Count
+    world_size: Positive
+    pid: Positive
+    host: Name
 
-class TryOut(Struct, frozen=True, tag="try_out"):
-    """Ask to test a device: allocate, multiply, train, copy back, and run the operators of the suites' models."""
-
-    device: str
-
-
-class Check(Struct, frozen=True, tag="check"):
-    """Ask to build a model once, on the CPU, and to load its data, so that errors show before anything is measured.
-
-    Attributes:
-        strict: refuse a batch of other rows than `batch`, because the user asked for it.
-        items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
-    """
-
-    model: str
-    batch: int
-    weights: Weights
-    data: DataName
-    strict: bool = True
-    seq: int | None = None
-    items: int | None = None
-    unit: str = ""
-
-
-class Build(Struct, frozen=True, tag="build", kw_only=True):
-    """Ask to put a cell's model and data on its device, beside the cells that are there; no step is run yet.
-
-    Attributes:
-        slot: the number by which later requests name the cell; a cell that was in it is dropped.
-        items: in a batch, as the user gave them beside the model; `unit` is what the user calls them.
-    """
-
-    slot: int
-    cell: Cell
-    data: DataName
-    weights: Weights
-    threads: int
-    threads_reason: str
-    items: int | None = None
-    unit: str = ""
-
-
-class WarmUp(Struct, frozen=True, tag="warm_up", kw_only=True):
-    """Ask to warm up the cell, within about `limit_seconds` after its first step.
-
-    Attributes:
-        memory_format: the one that was chosen for the same cell before, or "auto".
-    """
-
-    slot: int
-    limit_seconds: float
-    memory_format: MemoryFormat = "auto"
-
-
-class Verify(Struct, frozen=True, tag="verify", kw_only=True):
-    """Ask whether the cell computes correct results; what does not fit into `limit_seconds` is left out.
-
-    Attributes:
-        sampled: of large calls, check a part, and random combinations of products.
-        seed: of the parts and combinations; the same seed repeats a check exactly.
-    """
-
-    slot: int
-    limit_seconds: float
-    sampled: bool = False
-    seed: int = 0
-
-
-class CheckSuite(Struct, frozen=True, tag="check_suite", kw_only=True):
-    """Ask to run the operator suite on a device; `thorough` adds the large sizes.
-
-    Attributes:
-        limit_seconds: calls that would begin later are left out.
-    """
-
-    device: str
-    thorough: bool = False
-    limit_seconds: Seconds = 1e9
-
-
-class RunLaps(Struct, frozen=True, tag="laps", kw_only=True):
-    """Ask for a turn of a cell: `lead_in` steps that are not timed, then up to `laps` laps of `steps` each.
-
-    Attributes:
-        seconds: after so many no further lap begins; it matters where steps become slower.
-        settle_seconds: how long the worker may wait afterwards until its threads are idle, for another worker's turn.
-    """
-
-    slot: int
-    steps: int
-    lead_in: int
-    laps: int = 1
-    seconds: float = 1e9
-    settle_seconds: float = 0.0
-
-
-class Explain(Struct, frozen=True, tag="explain", kw_only=True):
-    """Ask where the cell's step, which takes `step_seconds`, spends its time, within about `limit_seconds`."""
-
-    slot: int
-    limit_seconds: float
-    step_seconds: float
-
-
-class MeasurePeaks(Struct, frozen=True, tag="measure_peaks", kw_only=True):
-    """Ask for the peak rates of the cell's device, without the `known` precisions, within about `limit_seconds`."""
-
-    slot: int
-    limit_seconds: float
-    known: tuple[Precision, ...] = ()
-
-
-class Release(Struct, frozen=True, tag="release"):
-    """Ask to drop all cells, and to hand their memory back to the accelerator; with `trim` also to the system.
-
-    Memory that the next cells can use again need not be cleared page by page, which takes seconds where it is much.
-    """
-
-    trim: bool = False
-
-
-Request = (
-    Hello
-    | Describe
-    | TryOut
-    | Check
-    | Build
-    | Verify
-    | CheckSuite
-    | WarmUp
-    | RunLaps
-    | Explain
-    | MeasurePeaks
-    | Release
-)
-
-
-class Ready(Struct, frozen=True, tag="ready"):
-    """The worker has torch imported."""
-
-
-class Description(Struct, frozen=True, tag="description"):
-    """What torch and torchvision offer here; `looked_for` says which accelerators torch was asked for."""
-
-    devices: tuple[DeviceFacts, ...]
-    models: tuple[str, ...]
-    looked_for: str
-    torch: TorchFacts | None = None
-
-
-class Tried(Struct, frozen=True, tag="tried"):
-    """The device was tested."""
-
-    trial: Trial
-
-
-class Checked(Struct, frozen=True, tag="checked"):
-    """The model can be built.
-
-    Attributes:
-        rows: of its own batch; None if it is trained on torchlap's images.
-        has_loader: that batch comes from its own DataLoader.
-        sha256: of the user's file.
-        inputs: shape and type of each tensor of its own batch.
-    """
-
-    parameters: int
-    rows: int | None = None
-    has_loader: bool = False
-    unit: str = "images"
-    sha256: str = ""
-    inputs: tuple[str, ...] = ()
-
-
-class Built(Struct, frozen=True, tag="built"):
-    """The model and its data are on the device."""
-
-
-class Verified(Struct, frozen=True, tag="verified"):
-    """What the check of the cell's results found."""
-
-    numerics: Numerics
-
-
-class SuiteChecked(Struct, frozen=True, tag="suite_checked"):
-    """What the operator suite found."""
-
-    found: OperatorSuite
-
-
-class Progress(Struct, frozen=True, tag="progress"):
-    """A sign of life during a long request."""
-
-    doing: str
-
-
-class Prepared(Struct, frozen=True, tag="prepared"):
-    """The cell is warm."""
-
-    preparation: Preparation
-
-
-class LapTime(Struct, frozen=True):
-    """A lap's time, the loss of its last step, and its items where they are not steps x batch."""
-
-    seconds: Span
-    loss: Finite
-    items: Positive | None = None
-
-
-class Failed(Struct, frozen=True, tag="failed"):
-    """The request failed; the worker cannot be used any further."""
-
-    kind: FailureKind
-    reason: str
-    detail: str
-
-
-class LapsDone(Struct, frozen=True, tag="laps_done"):
-    """The laps of a turn, in order; `failed` is why it ended early, if it did."""
-
-    laps: tuple[LapTime, ...]
-    failed: Failed | None = None
-
-
-class Released(Struct, frozen=True, tag="released"):
-    """The worker holds no cell."""
-
-
-class Explained(Struct, frozen=True, tag="explained"):
-    """Where the step spends its time."""
-
-    breakdown: Breakdown
-
-
-class PeaksReached(Struct, frozen=True, tag="peaks"):
-    """The rates that the device reaches."""
-
-    peaks: Peaks
-
-
-Reply = (
-    Ready
-    | Description
-    | Tried
-    | Checked
-    | Built
-    | Verified
-    | SuiteChecked
-    | Progress
-    | Prepared
-    | LapsDone
-    | Released
-    | Explained
-    | PeaksReached
-    | Failed
-)
 
 encode = Encoder().encode
 _requests: Decoder[Request] = Decoder(Request)

@@ -32,6 +32,11 @@ class Recipe(Struct, frozen=True, omit_defaults=True):
         pinned: the loader's batches are in page-locked memory, and are copied without waiting.
         persistent: the loader's processes live on from epoch to epoch.
         prefetch: batches that each of the loader's processes keeps ready; None for torch's default.
+        accumulate: batches whose gradients are added up before an optimizer update; a step has so many.
+        bucket: MB of gradients that DDP sends at a time; None for torch's default.
+        static_graph: DDP may expect the same graph in every step.
+        shard: parameters, gradients and optimizer state are sharded by FSDP2, instead of replicated by DDP.
+        no_sync: gradients are not synchronized between ranks.
     """
 
     precision: Precision = "fp32"
@@ -48,6 +53,11 @@ class Recipe(Struct, frozen=True, omit_defaults=True):
     pinned: bool = False
     persistent: bool = False
     prefetch: Some | None = None
+    accumulate: Some = 1
+    bucket: Some | None = None
+    static_graph: bool = False
+    shard: bool = False
+    no_sync: bool = False
 
     @property
     def of_loader(self) -> tuple[str, ...]:
@@ -88,19 +98,34 @@ RECIPE_WORDS: dict[str, tuple[str, object]] = {
     "cudnn_benchmark": ("cudnn_benchmark", True),
     "pinned": ("pinned", True),
     "persistent": ("persistent", True),
+    "static_graph": ("static_graph", True),
+    "shard": ("shard", True),
+    "no_sync": ("no_sync", True),
 }
 """Each word of a recipe: the field that it sets, and to what. A new word is a row here and a field above."""
 
-VALUED_WORDS = {"compile": "compile_mode", "threads": "threads", "workers": "workers", "prefetch": "prefetch"}
+VALUED_WORDS = {
+    "compile": "compile_mode",
+    "threads": "threads",
+    "workers": "workers",
+    "prefetch": "prefetch",
+    "accumulate": "accumulate",
+    "bucket": "bucket",
+}
 """Words that take a value after a colon, like `threads:4`: the field that it sets."""
 
 
-def parse_recipe(text: str, workers: int | None = None) -> Recipe:
+OF_RANKS = ("accumulate", "bucket", "static_graph", "shard", "no_sync")
+"""Fields that only `torchlap scale` understands."""
+
+
+def parse_recipe(text: str, workers: int | None = None, *, of_ranks: bool = False) -> Recipe:
     """A recipe from its words, joined by plus signs, like `bf16+channels_last+fused` or `compile:max-autotune+graph`.
 
     Args:
         text: the words; what is not named keeps its default.
         workers: DataLoader processes, if no word says how many; None keeps the data resident on the device.
+        of_ranks: words about several ranks are understood, too.
 
     Raises:
         UsageError: for an unknown word, or words that exclude each other.
@@ -117,6 +142,9 @@ def parse_recipe(text: str, workers: int | None = None) -> Recipe:
             words[field] = word
     recipe = msgspec.convert({"workers": workers} | settings, Recipe)
     _check_together(text, recipe)
+    for field in OF_RANKS:
+        if field in words and not of_ranks:
+            raise UsageError(f"The recipe term {words[field]} is for several ranks: use it with torchlap scale.")
     return recipe
 
 

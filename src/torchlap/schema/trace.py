@@ -58,6 +58,8 @@ class Spans(Struct, frozen=True, kw_only=True):
             there are any.
         evaluated: spans that contain an evaluation.
         compiled: graphs that torch.compile compiled within them, in `compile_seconds`.
+        setup_seconds: from the start of each span to its first forward pass, without evaluation and waiting for data.
+        others: how many CPUs other processes used during each of the first spans; empty if unknown.
     """
 
     place: Place
@@ -91,6 +93,8 @@ class Spans(Struct, frozen=True, kw_only=True):
     evaluated: Count = 0
     compiled: Count = 0
     compile_seconds: Seconds = 0.0
+    setup_seconds: Seconds = 0.0
+    others: tuple[Seconds, ...] = ()
 
 
 class Quotient(Struct, frozen=True, kw_only=True):
@@ -160,6 +164,55 @@ class Noticed(Struct, frozen=True):
     place: Place
     words: Text
     count: Count = 1
+
+
+class Denormals(Struct, frozen=True, kw_only=True):
+    """Denormal numbers on the CPU: among which values, their largest share of the nonzero ones, and in which step.
+
+    `first` is the first checked step in which there were some.
+    """
+
+    place: Place
+    words: Text
+    share: Share
+    step: Count
+    first: Count
+
+
+class Slow(Struct, frozen=True, kw_only=True):
+    """An operator that takes `factor` times as long for the script's values as for usual ones; words explain it."""
+
+    place: Place
+    operator: Name
+    factor: Figure
+    words: Text
+    count: Count
+
+
+class Formats(Struct, frozen=True, kw_only=True):
+    """A model in channels_last: convolutions after the first, and those that received a contiguous input in each check.
+
+    `place` is where the model was called.
+    """
+
+    place: Place
+    convolutions: Count
+    converted: Count
+    looks: Count
+
+
+class Searched(Struct, frozen=True, kw_only=True):
+    """Calls of a model with convolutions while cudnn.benchmark was on: the number of input shapes, and some of them.
+
+    `rare` is the number of calls with a shape that was used at most twice.
+    """
+
+    place: Place
+    calls: Count
+    shapes: Count
+    rare: Count
+    examples: tuple[tuple[Count, ...], ...] = ()
+    setting: Place | None = None
 
 
 class Copies(Struct, frozen=True, kw_only=True):
@@ -243,10 +296,17 @@ class Memory(Struct, frozen=True, kw_only=True):
 
 
 class Threads(Struct, frozen=True, kw_only=True):
-    """The number of CPU threads; `place` is the line that sets it, if the script does."""
+    """The number of CPU threads; `place` is the line that sets it, if the script does.
+
+    Attributes:
+        cores: physical cores that the process may use; `cpus` counts their hardware threads.
+        processes: training processes on this machine, as torchrun says.
+    """
 
     threads: Count
     cores: Count
+    cpus: Count = 0
+    processes: Count = 1
     place: Place | None = None
 
 
@@ -272,6 +332,7 @@ class Trace(Struct, frozen=True, kw_only=True):
         children_seconds: the CPU time of child processes.
         portable: the script names a kind of accelerator, whether or not it uses one here.
         truncated: more happened than was kept.
+        hidden: files beside the script that hide a module that the tracer had already imported.
         lines: the source of the lines that the trace names, by `file:line`.
     """
 
@@ -311,8 +372,11 @@ class Trace(Struct, frozen=True, kw_only=True):
     copies: tuple[Copies, ...] = ()
     float64: tuple[Noticed, ...] = ()
     loaders: tuple[Loader, ...] = ()
-    denormals: tuple[Noticed, ...] = ()
-    denormal_share: Share = 0.0
+    denormals: tuple[Denormals, ...] = ()
+    slow: tuple[Slow, ...] = ()
+    formats: tuple[Formats, ...] = ()
+    searched: tuple[Searched, ...] = ()
+    hidden: tuple[Noticed, ...] = ()
     threads: Threads | None = None
     tf32: Tf32 | None = None
     fallbacks: tuple[Noticed, ...] = ()

@@ -6,7 +6,10 @@ from msgspec import Meta, Struct
 
 from torchlap.schema.arm import MOST_ARMS, Arm, ArmName
 from torchlap.schema.base import Count, Name, Positive, Span, Text
+from torchlap.schema.effort import Tuning
+from torchlap.schema.ranks import Scaling
 from torchlap.schema.recipe import Recipe
+from torchlap.schema.training import TrainingPlan
 
 Phase = Literal["train", "eval"]
 StepPhase = Literal["input", "transfer", "forward", "backward", "optimizer"]
@@ -94,6 +97,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         items: in a batch of the user's own model, if the user gave that number; `unit` is what the user calls them.
+        tuning: set where faster recipes for the first cell are searched for; they join its group as candidates.
+        scaling: of `torchlap scale`, whose groups are one device and several, with and without synchronization.
+        energy: read the devices' energy meters during turns.
+        training: set where cells train until they reach an accuracy.
     """
 
     suite: Name
@@ -109,6 +116,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     items: Positive | None = None
     unit: Text = ""
     arms: Annotated[tuple[Arm, ...], Meta(max_length=MOST_ARMS)] = ()
+    tuning: Tuning | None = None
+    scaling: Scaling | None = None
+    energy: bool = False
+    training: TrainingPlan | None = None
 
 
 def is_own_file(model: str) -> bool:

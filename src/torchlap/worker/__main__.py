@@ -1,4 +1,4 @@
-"""A worker process: `python -m torchlap.worker serve FD`, or `template FD` to fork workers on demand.
+"""A worker process: `python -m torchlap.worker serve FD`, `template FD` to fork workers on demand, or `rank`.
 
 From the start, also while torch is imported, it prints its stack when it crashes and when `WHERE_SIGNAL` asks for it.
 """
@@ -27,7 +27,7 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 if __name__ == "__main__":
-    if is_left_alone(int(sys.argv[2])):  # since before the call above
+    if sys.argv[1] != "rank" and is_left_alone(int(sys.argv[2])):  # since before the call above
         sys.exit(1)
 
     from torchlap.schema.messages import WHERE_SIGNAL
@@ -35,6 +35,10 @@ if __name__ == "__main__":
     faulthandler.enable()
     faulthandler.register(WHERE_SIGNAL)
 
-    from torchlap.worker.process import main  # imports torch, so only now
+    if sys.argv[1] == "rank":
+        from torchlap.worker.ranks.join import join  # imports torch, so only now
+
+        join()
+    from torchlap.worker.process import main  # likewise
 
     main()

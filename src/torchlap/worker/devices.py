@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 import torch
@@ -48,6 +49,11 @@ def _facts(kind: str, index: int) -> DeviceFacts:
     name = kind if kind in WITHOUT_INDEX else f"{kind}:{index}"
     model = str(module.get_device_name(index)) if hasattr(module, "get_device_name") else ""
     return DeviceFacts(name, kind, model, memory_bytes(torch.device(kind, index)), _capability(kind, index))
+
+
+def model_of(device: torch.device) -> str:
+    """What the device's maker calls it; empty for the CPU."""
+    return "" if device.type == "cpu" else _facts(device.type, device.index or 0).model
 
 
 def memory_bytes(device: torch.device) -> int | None:
@@ -234,7 +240,14 @@ def track_peak_memory(device: torch.device) -> Callable[[], int | None]:
     if not (hasattr(module, "reset_peak_memory_stats") and hasattr(module, "max_memory_allocated")):
         return lambda: None
     module.reset_peak_memory_stats()
-    return lambda: int(module.max_memory_allocated())
+    return lambda: int(module.max_memory_allocated()) + _kept_by_graphs(module)
+
+
+def _kept_by_graphs(module: ModuleType) -> int:
+    """Bytes that captured graphs keep for their intermediate results, which do not count as allocated."""
+    segments = module.memory_snapshot() if hasattr(module, "memory_snapshot") else []
+    private = [segment for segment in segments if any(segment.get("segment_pool_id", ()))]
+    return sum(segment["total_size"] - segment["allocated_size"] for segment in private)
 
 
 def _track_process_memory() -> Callable[[], int | None]:

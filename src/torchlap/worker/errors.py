@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 
 from torchlap.schema.base import FailureKind
-from torchlap.schema.messages import Failed
+from torchlap.schema.replies import Failed
 
 LONGEST_REASON, LONGEST_DETAIL = 500, 8000
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -24,10 +25,20 @@ CONTROL_BYTES = 1000
 
 
 def serve(connection: socket.socket) -> NoReturn:
-    """Answer requests until the judge hangs up."""
+    """Answer requests about cells until the judge hangs up."""
+    answer_from(connection, CellServer)
+
+
+def answer_from(connection: socket.socket, server_of: Callable[[BinaryIO], CellServer]) -> NoReturn:
+    """Answer requests until the judge hangs up.
+
+    Args:
+        connection: to the judge.
+        server_of: makes what answers, from a stream for its replies.
+    """
     requests: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_listen, args=(connection.makefile("rb"), requests), daemon=True).start()
-    server = CellServer(connection.makefile("wb"))
+    server = server_of(connection.makefile("wb"))
     while True:
         server.answer(requests.get())
 

@@ -1,6 +1,7 @@
 """Answer requests about cells: build one, check its results, warm it up, run laps, break its step down."""
 
 import gc
+import time
 from math import ceil
 from typing import BinaryIO
 
@@ -8,42 +9,54 @@ import torch
 from msgspec import structs
 
 from torchlap.schema.events import Preparation, Watched
-from torchlap.schema.messages import (
-    Build,
+from torchlap.schema.messages import decode_request, encode
+from torchlap.schema.replies import (
     Built,
-    Check,
-    CheckSuite,
-    Describe,
     Description,
-    Explain,
     Explained,
-    Hello,
+    Followed,
+    IdleRead,
     LapsDone,
     LapTime,
-    MeasurePeaks,
     PeaksReached,
     Prepared,
     Progress,
     Ready,
-    Release,
     Released,
     Reply,
-    Request,
-    RunLaps,
     SuiteChecked,
     Tried,
-    TryOut,
+    Used,
     Verified,
+)
+from torchlap.schema.requests import (
+    AllReduce,
+    BeginTraining,
+    Build,
+    Check,
+    CheckRanks,
+    CheckSuite,
+    Describe,
+    DescribeRanks,
+    Explain,
+    Follow,
+    Hello,
+    MeasureIdle,
+    MeasurePeaks,
+    Release,
+    Request,
+    RunLaps,
+    TrainOn,
+    TryOut,
     Verify,
     WarmUp,
-    decode_request,
-    encode,
 )
-from torchlap.worker import devices
+from torchlap.worker import devices, meters
 from torchlap.worker.breakdown import peaks
 from torchlap.worker.breakdown.step import break_down
 from torchlap.worker.cell import timing
 from torchlap.worker.cell.bench import Bench
+from torchlap.worker.cell.captured import STEPS_BEFORE
 from torchlap.worker.cell.check import check
 from torchlap.worker.cell.engaged import Compilations
 from torchlap.worker.cell.memory_format import choose_format
@@ -53,6 +66,8 @@ from torchlap.worker.cell.subject import parameters
 from torchlap.worker.errors import ModelError, failure
 from torchlap.worker.numerics.operators import check_operators
 from torchlap.worker.numerics.step import verify
+from torchlap.worker.numerics.trajectory import follow
+from torchlap.worker.training import Training
 from torchlap.worker.trial import try_out
 
 
@@ -62,6 +77,28 @@ class Held:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.step: Step | None = None
+        self.training: Training | None = None
+        self._meter: meters.Meter | None = None
+        self._has_meter = True
+
+    def trained(self) -> Training:
+        """The training.
+
+        Raises:
+            ModelError: when none has begun.
+        """
+        if self.training is None:
+            raise ModelError("No training has begun yet: send BeginTraining first.")
+        return self.training
+
+    def read_meter(self) -> meters.Reading | None:
+        """The device's energy meter now; None if it has none, which `meters.measure_idle` explains."""
+        if self._meter is None and self._has_meter:
+            try:
+                self._meter = meters.meter(self.bench.device)
+            except meters.NoMeterError:
+                self._has_meter = False
+        return meters.read(self._meter) if self._meter else None
 
     def prepared(self) -> Step:
         """The step.
@@ -94,14 +131,19 @@ class CellServer:
         """Do what an encoded request asks, and send the reply; an exception of the user's code is a reply, too."""
         request = decode_request(line)
         try:
-            reply = self._handle(request)
+            reply = self.handle(request)
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             reply = failure(error)
         self.send(reply)
 
-    def _handle(self, request: Request) -> Reply:
+    def handle(self, request: Request) -> Reply:
+        """The reply to a request.
+
+        Raises:
+            WorkerError: for what cannot be done; the user's code may raise anything.
+        """
         match request:
-            case Hello() | Describe() | TryOut() | CheckSuite():
+            case Hello() | Describe() | TryOut() | CheckSuite() | MeasureIdle():
                 return self._about_devices(request)
             case Check():
                 return check(request)
@@ -112,14 +154,20 @@ class CellServer:
             case Release(trim=trim):
                 self._release(trim=trim)
                 return Released()
+            case BeginTraining() | TrainOn():
+                return self._train(self._held(request.slot), request)
+            case DescribeRanks() | AllReduce() | CheckRanks():
+                raise ModelError("This worker is not one of several ranks.")
             case _:
                 return self._about_cell(self._held(request.slot), request)
 
-    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks) -> Reply:
+    def _about_cell(self, held: Held, request: Verify | WarmUp | RunLaps | Explain | MeasurePeaks | Follow) -> Reply:
         """Requests about a cell, whose settings are the current ones."""
         match request:
             case Verify():
                 return Verified(verify(held.bench, request, self._report))
+            case Follow():
+                return Followed(follow(held.bench, request, self._report))
             case WarmUp():
                 with devices.recorded_warnings() as recorded:
                     preparation = self._warm_up(held, request)
@@ -131,6 +179,15 @@ class CellServer:
             case MeasurePeaks(limit_seconds=limit, known=known):
                 first = held.bench.cell.recipe.precision
                 return PeaksReached(peaks.measure(held.bench.cell.device, first, known, limit, self._report))
+
+    def _train(self, held: Held, request: BeginTraining | TrainOn) -> Reply:
+        """Begin a training, or go on with it."""
+        match request:
+            case BeginTraining():
+                held.training = Training(held.bench, request, self._report)
+                return held.training.begun()
+            case TrainOn():
+                return held.trained().train_on(request)
 
     def _held(self, slot: int) -> Held:
         """The cell in a slot, with its settings made the current ones."""
@@ -154,7 +211,7 @@ class CellServer:
         if trim:
             devices.release_cached_memory(torch.device("cpu"))
 
-    def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite) -> Reply:
+    def _about_devices(self, request: Hello | Describe | TryOut | CheckSuite | MeasureIdle) -> Reply:
         """Requests that need no cell."""
         match request:
             case Hello():
@@ -166,6 +223,8 @@ class CellServer:
                 return Tried(try_out(device, self._report))
             case CheckSuite(device=device, thorough=thorough, limit_seconds=limit):
                 return SuiteChecked(check_operators(device, self._report, thorough=thorough, limit_seconds=limit))
+            case MeasureIdle(device=device):
+                return IdleRead(meters.measure_idle(device))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
         bench, compilations = held.bench, Compilations()
@@ -186,8 +245,15 @@ class CellServer:
             losses.append(step.loss())
             return seconds
 
-        compiles = bench.cell.recipe.compile
-        warm = timing.warm_up(run_lap, request.limit_seconds, self._report, choice.earlier_seconds, compiles=compiles)
+        cold_steps = STEPS_BEFORE + 1 if step.captured else 1
+        warm = timing.warm_up(
+            run_lap,
+            request.limit_seconds,
+            self._report,
+            choice.earlier_seconds,
+            compiles=bench.cell.recipe.compile or cold_steps > 1,
+            cold_steps=cold_steps,
+        )
         watched = _watch(bench, step, warm.step_seconds)
         return Preparation(
             first_step_seconds=warm.first_step_seconds,
@@ -210,7 +276,8 @@ class CellServer:
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
-        step, laps = held.prepared(), list[LapTime]()
+        step, laps, before = held.prepared(), list[LapTime](), list[meters.Reading | None]()
+        time.sleep(request.wait_seconds)
         try:
             timing.turn(
                 step,
@@ -220,14 +287,24 @@ class CellServer:
                 lead_in=request.lead_in,
                 after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps))),
                 seconds=request.seconds,
+                before_laps=lambda: before.append(held.read_meter() if request.metered else None),
             )
+            used = _used(before[0], held)
         except BaseException as error:
             if not laps:
                 raise
             return LapsDone(tuple(laps), failure(error))
         if request.settle_seconds:
             timing.settle(request.settle_seconds)
-        return LapsDone(tuple(laps))
+        return LapsDone(tuple(laps), used=used)
+
+
+def _used(before: meters.Reading | None, held: Held) -> Used | None:
+    """The energy since a reading; None without one."""
+    after = held.read_meter() if before else None
+    if before is None or after is None:
+        return None
+    return Used(max(0.0, after.joules - before.joules), after.seconds - before.seconds)
 
 
 def _watch(bench: Bench, step: Step, step_seconds: float) -> Watched | None:

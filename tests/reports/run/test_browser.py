@@ -1,12 +1,10 @@
 """The page in Chromium."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
+from reports.chromium import CONTRAST, opened
 from reports.samples import everywhere, measured
 
 from torchlap.reports.run.page import as_html
@@ -15,25 +13,11 @@ from torchlap.runs.find import Named, reference
 from torchlap.schema.events import Run
 
 EVIL = "<script>document.title='run'</script><img src=x onerror=document.title='run'>\x1b[31m\u202e&amp;$x^2$"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.long
-SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
 
 def page_of(*runs: Run) -> str:
     return as_html([Named(f"night-{number}.jsonl", shown) for number, shown in enumerate(runs, 1)], "1.2.3")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; without it these tests are skipped, unless TORCHLAP_BROWSER=required, as in CI."""
-    if CHROMIUM is None:
-        message = "No browser: install Debian's chromium, or Google Chrome, to test the page"
-        pytest.fail(message) if os.environ.get("TORCHLAP_BROWSER") == "required" else pytest.skip(message)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         (pages / f"{name}.html").write_text(text)
     return pages
-
-
-def opened(browser: Browser, path: Path, *, width: int = 1000, scheme: str = "light") -> tuple[Page, list[str]]:
-    """A page, and its messages, errors and requests."""
-    page = browser.new_page(
-        viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
-    )
-    messages: list[str] = []
-    page.on("console", lambda message: messages.append(message.text))
-    page.on("pageerror", lambda error: messages.append(str(error)))
-    page.on("dialog", lambda dialog: messages.append(dialog.message))
-    page.on("request", lambda request: messages.append(request.url) if request.url != path.as_uri() else None)
-    page.goto(path.as_uri())
-    return page, messages
 
 
 @pytest.mark.parametrize("width", [1000, 360])
@@ -111,33 +81,6 @@ def test_the_answer_the_chart_and_the_table_come_before_everything_else(browser:
     assert tops == sorted(tops)
     assert page.locator("ul.findings > li.error > details:not([open])").count() == 0
     page.close()
-
-
-CONTRAST = """
-() => {
-  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (rgb) => rgb.slice(0, 3).map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (node) => {
-    for (; node; node = node.parentElement) {
-      const color = parts(getComputedStyle(node).backgroundColor);
-      if (color.length < 4 || color[3] > 0) return color;
-    }
-    return [255, 255, 255];
-  };
-  const faint = [];
-  for (const node of document.querySelectorAll("body *")) {
-    if (![...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim())) continue;
-    if (node.closest("script, defs, svg title")) continue;
-    const style = getComputedStyle(node);
-    const color = parts(node instanceof SVGElement ? style.fill : style.color);
-    const [a, b] = [light(color), light(behind(node))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(node.outerHTML);
-  }
-  return faint;
-}
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -72,11 +72,11 @@ def test_csv_has_a_line_per_cell_with_plain_numbers() -> None:
     assert (
         "\n" + rounded(as_csv(TYPICAL))
         == f"""
-model,batch,unit,phase,recipe,device,arm,items_per_second,items_per_second_low,items_per_second_high,speed_up,speed_up_low,speed_up_high,void,numerics,bottleneck,laps,first_step_seconds,warm_up_seconds,flops_per_step,utilization,peak_memory_bytes,joules_per_step,failure,reason
-resnet18,4,images,train,fp32,cpu,,40,39.6059,40.4061,,,,,,,8,0.25,1.5,,,,,,
-resnet18,4,images,train,fp32,cuda:0,,200,199.007,201.008,5,4.96217,5.03718,,{CORRECT},,8,0.25,1.5,,,,,,
-resnet18,64,images,train,fp32,cpu,,,,,,,,,,,0,,,,,,,too_slow,A step would take longer than what is left.
-resnet18,64,images,train,fp32,cuda:0,,314.838,293.56,337.658,,,,,{CORRECT},,3,0.25,1.5,,,,,,
+model,batch,unit,phase,recipe,device,arm,items_per_second,items_per_second_low,items_per_second_high,speed_up,speed_up_low,speed_up_high,void,numerics,bottleneck,laps,first_step_seconds,warm_up_seconds,flops_per_step,utilization,peak_memory_bytes,joules_per_step,joules_per_item,joules_per_item_low,joules_per_item_high,watts,watts_low,watts_high,metered_seconds,cost_per_million_items,cost_per_million_items_low,cost_per_million_items_high,failure,reason
+resnet18,4,images,train,fp32,cpu,,40,39.6059,40.4061,,,,,,,8,0.25,1.5,,,,,,,,,,,,,,,,
+resnet18,4,images,train,fp32,cuda:0,,200,199.007,201.008,5,4.96217,5.03718,,{CORRECT},,8,0.25,1.5,,,,,,,,,,,,,,,,
+resnet18,64,images,train,fp32,cpu,,,,,,,,,,,0,,,,,,,,,,,,,,,,,too_slow,A step would take longer than what is left.
+resnet18,64,images,train,fp32,cuda:0,,314.838,293.56,337.658,,,,,{CORRECT},,3,0.25,1.5,,,,,,,,,,,,,,,,
 """
     )
 
@@ -117,6 +117,8 @@ def test_json_is_one_object_with_every_cell() -> None:
         "cells",
         "arms",
         "peaks",
+        "idle",
+        "prices",
         "findings",
         "check_up",
         "remarks",

@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 from torchlap.judge.findings import SEVERITIES, Finding, catalogue
-from torchlap.judge.script import learning, settings, timing, trust
+from torchlap.judge.script import learning, operators, settings, timing, trust
 from torchlap.schema.trace import Trace
 
 MOST_EXAMPLES = 3
 
-CATALOGUE = catalogue(timing, learning, settings, trust)
+CATALOGUE = catalogue(timing, learning, settings, trust, operators)
 
 
 def examine(trace: Trace) -> tuple[Finding, ...]:
     """What is wrong with the script's timing or training, worst first; one finding for each fault and line."""
-    rules = (*timing.RULES, *learning.RULES, *settings.RULES, *trust.RULES)
+    rules = (*timing.RULES, *learning.RULES, *settings.RULES, *trust.RULES, *operators.RULES)
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for rule in rules:
         for finding in rule(trace):

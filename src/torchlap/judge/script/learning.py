@@ -6,7 +6,7 @@ from math import log
 from statistics import median
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.judge.script.timing import times
+from torchlap.judge.script.timing import counted, times
 from torchlap.schema.trace import Held, Losses, Trace
 
 CANNOT_RUN = Rule(
@@ -40,10 +40,26 @@ SHAPES = Rule(
 )
 
 
+SOFT = (
+    "cross_entropy treats float targets with the shape of the outputs as class probabilities. The script trains at the "
+    "same speed, but on a different objective."
+)
+LABELS = "Pass cross_entropy the logits of all classes, (N, C), and integer labels, (N,)."
+BROADCASTS = (
+    "Tensors of different shapes broadcast: a column and a row give a matrix of all pairs, so each output is compared "
+    "with the targets of all samples. The script trains at the same speed, but on a different objective."
+)
+SAME_SHAPE = "Pass the loss two tensors of the same shape, for example outputs.squeeze(1), or targets.unsqueeze(1)."
+
+
 def shapes(trace: Trace) -> Iterable[Finding]:
     """The shapes passed to a loss broadcast, or mean soft targets."""
     for loss in trace.shapes:
-        yield SHAPES.finding(str(loss.place), f"{loss.words}, {times(loss.count)}")
+        often = f", {times(loss.count)}" if loss.count > 1 else ""
+        finding = SHAPES.finding(str(loss.place), f"{loss.words}{often}")
+        is_soft = "cross_entropy" in loss.words
+        why, remedy = (SOFT, LABELS) if is_soft else (BROADCASTS, SAME_SHAPE)
+        yield replace(finding, why=why, remedy=remedy, source=finding.source if is_soft else "")
 
 
 DEAD_OUTPUTS = Rule(
@@ -62,8 +78,8 @@ def dead_outputs(trace: Trace) -> Iterable[Finding]:
     for head in trace.dead_outputs:
         if head.looks >= FEWEST_CHECKS:
             evidence = (
-                f"{head.dead} of {head.outputs} outputs: their part of the gradient of {head.parameter} was zero in "
-                f"all {head.looks} checks"
+                f"the gradient of {head.parameter} was zero for {head.dead} of {head.outputs} outputs in all "
+                f"{head.looks} checks"
             )
             yield DEAD_OUTPUTS.finding(str(head.place), evidence)
 
@@ -181,7 +197,7 @@ EVAL_MODE = Rule(
 def in_eval_mode(trace: Trace) -> Iterable[Finding]:
     """A backward pass through a model whose layers are in evaluation mode."""
     for notice in trace.in_eval:
-        yield EVAL_MODE.finding(str(notice.place), f"{notice.words}, in {notice.count} steps")
+        yield EVAL_MODE.finding(str(notice.place), f"{notice.words}, in {counted(notice.count, 'step')}")
 
 
 NO_ZERO_GRAD = Rule(
@@ -197,7 +213,7 @@ NO_ZERO_GRAD = Rule(
 def no_zero_grad(trace: Trace) -> Iterable[Finding]:
     """A backward pass adds to gradients that a step has already used."""
     for notice in trace.accumulated:
-        yield NO_ZERO_GRAD.finding(str(notice.place), f"{notice.words}, in {notice.count} steps")
+        yield NO_ZERO_GRAD.finding(str(notice.place), f"{notice.words}, in {counted(notice.count, 'step')}")
 
 
 HOLDS_NOTHING = Rule(

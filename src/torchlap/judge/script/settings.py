@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from torchlap.judge.findings import Finding, Rule
-from torchlap.judge.script.timing import compares_devices, duration, times
+from torchlap.judge.script.timing import compares_devices, counted, duration, times
 from torchlap.schema.trace import Trace
 
 SAME_COPY = Rule(
@@ -52,8 +52,8 @@ FLOAT64 = Rule(
     "TL432",
     "warning",
     "computation in float64",
-    "NumPy's default type is float64. It halves the speed on the CPU; most GPUs have few float64 units, and Apple GPUs "
-    "have none.",
+    "NumPy's default type is float64. Computing in float64 halves the speed on the CPU; most GPUs have few float64 "
+    "units, and Apple GPUs have none.",
     "Use torch.from_numpy(x).float(), and remove .double() from the model.",
 )
 
@@ -130,11 +130,11 @@ DENORMAL_SHARE = 0.1
 
 
 def denormals(trace: Trace) -> Iterable[Finding]:
-    """Many of the gradients on the CPU are denormal."""
-    for notice in trace.denormals:
-        if trace.denormal_share > DENORMAL_SHARE:
-            evidence = f"up to {trace.denormal_share:.0%} of the nonzero {notice.words}"
-            yield DENORMALS.finding(str(notice.place), evidence)
+    """Many gradients, activations, parameters, or values in an optimizer's state are denormal on the CPU."""
+    for found in trace.denormals:
+        if found.share > DENORMAL_SHARE:
+            evidence = f"up to {found.share:.0%} of the nonzero {found.words} are denormal, from step {found.first} on"
+            yield DENORMALS.finding(str(found.place), evidence)
 
 
 FEW_THREADS = Rule(
@@ -154,8 +154,48 @@ def few_threads(trace: Trace) -> Iterable[Finding]:
     threads = trace.threads
     if threads and trace.spans and "cpu" in trace.devices and threads.threads <= FEWER * threads.cores:
         where = str(threads.place) if threads.place else ""
-        count = "1 thread" if threads.threads == 1 else f"{threads.threads} threads"
-        yield FEW_THREADS.finding(where, f"{count}, {threads.cores} cores")
+        evidence = f"torch uses {counted(threads.threads, 'thread')} on {counted(threads.cores, 'core')}"
+        yield FEW_THREADS.finding(where, evidence)
+
+
+MANY_THREADS = Rule(
+    "TL448",
+    "warning",
+    "more threads than CPUs",
+    "The threads of an operator wait for each other. If they share CPUs with each other, with loader workers or with "
+    "other training processes, an operator takes as long as its slowest thread. Training is then slower than with "
+    "fewer threads, and its time varies.",
+    "Use so few threads, processes and loader workers that each thread has a CPU: set torch.set_num_threads or "
+    "OMP_NUM_THREADS to the number of CPUs divided by the number of processes.",
+    "https://docs.pytorch.org/docs/stable/notes/multiprocessing.html#avoiding-cpu-oversubscription",
+)
+
+MORE = 1.25
+BUSY = 0.5
+
+
+def many_threads(trace: Trace) -> Iterable[Finding]:
+    """Training on the CPU has more threads and busy workers than there are CPUs."""
+    threads = trace.threads
+    if not threads or not threads.cpus or "cpu" not in trace.devices:
+        return
+    where = str(threads.place) if threads.place else ""
+    wanted = threads.threads * threads.processes
+    have = counted(threads.cpus, "CPU")
+    if wanted > MORE * threads.cpus:
+        by = f" in each of {threads.processes} processes" if threads.processes > 1 else ""
+        yield MANY_THREADS.finding(where, f"{counted(threads.threads, 'compute thread')}{by}, but {have}")
+        return
+    loaders = [loader for loader in trace.loaders if loader.workers]
+    waited = sum(loader.waited_seconds for loader in loaders) / trace.seconds if trace.seconds else 0.0
+    busy = trace.children_seconds / trace.seconds if trace.seconds else 0.0
+    if loaders and busy >= BUSY and wanted * (1 - min(1.0, waited)) + busy > MORE * threads.cpus:
+        most = max(loaders, key=lambda loader: loader.workers)
+        evidence = (
+            f"{counted(wanted, 'compute thread')} and {counted(most.workers, 'loader worker')}, which used "
+            f"{busy:.1f} CPUs on average, but {have}"
+        )
+        yield MANY_THREADS.finding(str(most.made), evidence)
 
 
 TF32_ONE_SIDE = Rule(
@@ -186,8 +226,8 @@ FELL_BACK = Rule(
     "TL440",
     "warning",
     "operators fall back to the CPU",
-    "The device does not implement them: each call moves data to the CPU and back, and the time is a mix of both "
-    "devices.",
+    "The device does not implement these operators: each call moves data to the CPU and back, and the time is a mix "
+    "of both devices.",
     "Upgrade torch, or replace these operators.",
 )
 
@@ -198,6 +238,22 @@ def fell_back(trace: Trace) -> Iterable[Finding]:
         yield FELL_BACK.finding(str(notice.place), notice.words)
 
 
+HIDES = Rule(
+    "TL451",
+    "warning",
+    "a file beside the script hides a module",
+    "Python looks for modules beside the script first. Without the audit, torch itself would import this file instead "
+    "of the module, and often fail; under the audit, torch was loaded before the file could hide anything.",
+    "Rename the file.",
+)
+
+
+def hides(trace: Trace) -> Iterable[Finding]:
+    """A file beside the script has the name of a module that torch imports."""
+    for notice in trace.hidden:
+        yield HIDES.finding(str(notice.place), f"{notice.place.file} hides {notice.words}")
+
+
 RULES = (
     same_copy,
     unpinned,
@@ -206,6 +262,8 @@ RULES = (
     idle_workers,
     denormals,
     few_threads,
+    many_threads,
     tf32_on_one_side,
     fell_back,
+    hides,
 )

@@ -69,12 +69,19 @@ def not_synchronized(trace: Trace) -> Iterable[Finding]:
                 f"{duration(pending)} of work was still pending at {reads_text}: {share:.0%} of {duration(work)} was "
                 "not timed"
             )
-            yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
+            yield NOT_SYNCHRONIZED.finding(str(spans.end), evidence, remedy=_remedy(spans))
         elif spans.unwaited == spans.count:
             pending_work = f"{duration(pending)} of {duration(work)} of work was still pending"
             evidence = f"nothing synchronizes the device before this read; in this run, {pending_work}"
-            finding = NOT_SYNCHRONIZED.finding(str(spans.end), evidence)
+            finding = NOT_SYNCHRONIZED.finding(str(spans.end), evidence, remedy=_remedy(spans))
             yield replace(finding, severity="warning", title="no synchronization before the clock is read")
+
+
+def _remedy(spans: Spans) -> str:
+    """How to synchronize where a library reads the clock, such as timeit; empty for the usual way."""
+    if spans.start != spans.end:
+        return ""
+    return "End the timed statement or function with torch.accelerator.synchronize(), so that each run of it waits."
 
 
 VALUE_EACH_STEP = Rule(
@@ -133,7 +140,13 @@ def warm_up_inside(trace: Trace) -> Iterable[Finding]:
                     f"worker processes were started {times(line.count)}, {duration(line.seconds / line.count)} each: "
                     f"{share:.0%} of the timed span"
                 )
-                yield WARM_UP_INSIDE.finding(str(line.place), evidence)
+                yield WARM_UP_INSIDE.finding(str(line.place), evidence, remedy=KEEP_WORKERS)
+
+
+KEEP_WORKERS = (
+    "Use persistent_workers=True, and read one epoch before the first clock read; or start the clock after the first "
+    "batch."
+)
 
 
 def _slow_first_step(spans: Spans) -> Iterable[Finding]:
@@ -151,6 +164,32 @@ def _slow_first_step(spans: Spans) -> Iterable[Finding]:
     finding = WARM_UP_INSIDE.finding(str(spans.start), evidence)
     matters = spans.count < SEVERAL_SPANS or (one_by_one and not spans.robust)
     yield finding if matters else replace(finding, severity="note")
+
+
+SETUP_INSIDE = Rule(
+    "TL449",
+    "warning",
+    "setup is timed",
+    "Creating a model, an optimizer or a dataset, and the imports that come with it, happen once. They are not a part "
+    "of the training speed, and their share shrinks with the number of steps.",
+    "Read the clock for the first time just before the first step.",
+)
+
+
+def setup_inside(trace: Trace) -> Iterable[Finding]:
+    """Much of a span passes before its first forward pass."""
+    for spans in trace.spans:
+        each = spans.setup_seconds / spans.count if spans.count else 0.0
+        share = spans.setup_seconds / spans.total_seconds if spans.total_seconds else 0.0
+        if share > WARM_UP and each > SEVERAL_STEPS * spans.step_seconds:
+            which = "the span" if spans.count == 1 else f"each of {spans.count} spans, on average,"
+            evidence = (
+                f"the first forward pass of {which} starts {duration(each)} after the clock is read, and a typical "
+                f"step takes {duration(spans.step_seconds)}: setup is {share:.0%} of the timed span"
+            )
+            finding = SETUP_INSIDE.finding(str(spans.start), evidence)
+            left_out = spans.conditional or (spans.robust and spans.count >= SEVERAL_SPANS)
+            yield replace(finding, severity="note") if left_out else finding
 
 
 WAITS_FOR_INPUT = Rule(
@@ -202,7 +241,8 @@ def evaluates_inside(trace: Trace) -> Iterable[Finding]:
         for line in spans.evaluations:
             share = line.seconds / work
             if share > BESIDE:
-                evidence = f"{line.count} evaluations in {spans.count} spans, about {share:.0%} of the work"
+                evaluations, of_spans = counted(line.count, "evaluation"), counted(spans.count, "span")
+                evidence = f"{evaluations} in {of_spans}, about {share:.0%} of the work"
                 yield EVALUATES_INSIDE.finding(str(line.place), evidence)
 
 
@@ -317,6 +357,7 @@ RULES = (
     not_synchronized,
     value_each_step,
     warm_up_inside,
+    setup_inside,
     waits_for_input,
     evaluates_inside,
     one_repetition,

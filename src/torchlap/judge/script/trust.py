@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
+
+from msgspec import structs
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.script.timing import counted, duration
@@ -93,9 +95,71 @@ def two_speeds(trace: Trace) -> Iterable[Finding]:
         if slower > OTHER_LEVEL and _is_steady(early) and (_is_steady(late) or late == sorted(late)):
             evidence = (
                 f"the median is {duration(before)} in the first half of {spans.count} spans and {duration(after)} in "
-                f"the second, a factor of {slower:.2g}"
+                f"the second, a factor of {slower:.2g}{_cause(trace, spans, is_later=after > before)}"
             )
             yield TWO_SPEEDS.finding(str(spans.place), evidence)
+
+
+def _cause(trace: Trace, spans: Spans, *, is_later: bool) -> str:
+    """What else changed from the first half of the spans to the second, as a clause."""
+    if len(spans.others) == len(spans.seconds):
+        others = spans.others[1:]
+        half = len(others) // 2
+        early, late = mean(others[:half]), mean(others[-half:])
+        if (late - early if is_later else early - late) > CPUS_MORE:
+            return f"; other processes used {early:.1f} CPUs in the first half and {late:.1f} in the second"
+    if is_later and any(grows(trace)):
+        return "; memory grows meanwhile (TL415)"
+    if is_later and any(found.share > MUCH_DENORMAL for found in trace.denormals):
+        return "; meanwhile, many numbers have become denormal (TL435)"
+    return ""
+
+
+CPUS_MORE = 0.5
+"""Other processes explain a slower half if they used so many CPUs more in it."""
+
+MUCH_DENORMAL = 0.1
+
+DISTURBED = Rule(
+    "TL450",
+    "warning",
+    "other processes disturb the timing",
+    "Some of the timed spans are much slower than the others, and while they ran, other processes used the CPU. A mean "
+    "of such spans describes a mixture, and so does a median if many are slow.",
+    "Stop the other processes and repeat the measurement, or report the quick spans with their spread.",
+)
+
+LEAST_DISTURBED = 3
+FEW, MOST = 0.1, 0.9
+"""The share of slow spans."""
+
+
+def disturbed(trace: Trace) -> Iterable[Finding]:
+    """Slow spans scattered among quick ones, while other processes used the CPU."""
+    for spans in trace.spans:
+        if spans.compiled or spans.evaluated or not _same_work(spans) or len(spans.others) != len(spans.seconds):
+            continue
+        pairs = list(zip(spans.seconds, spans.others, strict=True))[1:]
+        ordered = sorted(seconds for seconds, _ in pairs)
+        quick = ordered[len(ordered) // 4] if ordered else 0.0
+        slow = [pair for pair in pairs if pair[0] > OTHER_LEVEL * quick]
+        rest = [pair for pair in pairs if pair[0] <= OTHER_LEVEL * quick]
+        if len(slow) < LEAST_DISTURBED or not FEW <= len(slow) / len(pairs) <= MOST:
+            continue
+        more, usual = (mean(others for _, others in part) for part in (slow, rest))
+        lost = sum(seconds - quick for seconds, _ in slow)
+        if more - usual > CPUS_MORE and lost > LEAST_SECONDS and not any(two_speeds(_only(trace, spans))):
+            evidence = (
+                f"{len(slow)} of {len(pairs)} spans took more than {OTHER_LEVEL} times as long as the quick ones "
+                f"({duration(median(seconds for seconds, _ in slow))} instead of {duration(quick)}); other processes "
+                f"used {more:.1f} CPUs during them, {usual:.1f} during the rest"
+            )
+            yield DISTURBED.finding(str(spans.place), evidence)
+
+
+def _only(trace: Trace, spans: Spans) -> Trace:
+    """The trace with these spans only."""
+    return structs.replace(trace, spans=(spans,))
 
 
 def _same_work(spans: Spans) -> bool:
@@ -172,4 +236,4 @@ def not_mixed(trace: Trace) -> Iterable[Finding]:
 
 SEVERAL_STEPS = 3
 
-RULES = (grows, two_speeds, compiles, not_mixed)
+RULES = (grows, two_speeds, disturbed, compiles, not_mixed)

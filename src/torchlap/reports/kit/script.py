@@ -77,9 +77,8 @@ def in_full(run: ScriptRun) -> Iterator[RenderableType]:
     yield from map(indented, remarks(run))
     for finding in findings[:MOST_FINDINGS]:
         yield Text("")
-        yield from in_terminal(entry([finding]))
-        for line in _diff(finding, run):
-            yield Text(f"      {line}", style=DIFF_STYLES.get(line[0], ""), no_wrap=True)
+        lines = [Text(f"      {line}", DIFF_STYLES.get(line[0], ""), no_wrap=True) for line in _diff(finding, run)]
+        yield from in_terminal(entry([finding]), lines)
     if len(findings) > MOST_FINDINGS:
         yield Text("")
         yield Text(f"{len(findings) - MOST_FINDINGS} more findings (in full with --format json):")

@@ -1,7 +1,7 @@
 """Parts of a report as text for a terminal."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -45,8 +45,8 @@ def labeled(label: str, text: str, style: str = "bold") -> Text:
     return Text(f"{label}: ", style=style).append(text, style=f"not {style}")
 
 
-def in_terminal(shown: Entry) -> Iterator[RenderableType]:
-    """The entry in full, for a terminal; a command stays in one line."""
+def in_terminal(shown: Entry, change: Sequence[RenderableType] = ()) -> Iterator[RenderableType]:
+    """The entry in full, for a terminal; a command stays in one line, and the change that fixes it follows the fix."""
     code, _, title = shown.head.partition(": ")
     yield Text(f"{code}: ", style=SEVERITY_STYLES[shown.severity]).append(title, style="bold default")
     for label, text in flat(shown):
@@ -54,6 +54,8 @@ def in_terminal(shown: Entry) -> Iterator[RenderableType]:
             yield Text(f"      {text}", no_wrap=True)
         else:
             yield indented(labeled(label, text, "dim"))
+        if label == "Fix" and text == shown.fixes[-1]:
+            yield from change
 
 
 def note_in_terminal(shown: Entry) -> RenderableType:

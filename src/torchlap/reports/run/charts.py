@@ -25,6 +25,7 @@ from torchlap.reports.run.batch_chart import by_batch
 from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.labels import cell_label, is_drawable, variant
+from torchlap.reports.run.ladder_chart import ladder
 from torchlap.reports.run.lap_charts import laps, trend
 from torchlap.reports.run.rows import Results, Row
 from torchlap.reports.run.step_charts import breakdown, roofline
@@ -59,6 +60,7 @@ def headline_png(results: Results) -> bytes:
 def of_run(results: Results, prefix: str) -> dict[str, Chart]:
     """The charts that a run has data for, by their kind."""
     drawers: dict[str, Callable[[Results], Drawn | None]] = {
+        "ladder": ladder,
         "speed-ups": speed_ups,
         "throughput": throughputs,
         "batches": by_batch,

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from torchlap.judge.findings import SEVERITIES
 from torchlap.judge.machine import diagnose
+from torchlap.judge.training import findings as training_findings
 from torchlap.reports.kit.drawing import Chart
 from torchlap.reports.kit.findings import Entry, by_severity, entries
 from torchlap.reports.kit.machine import machine_line
@@ -26,11 +27,14 @@ from torchlap.reports.run import charts
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import ExtraColumn, Results, Row, judged
+from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, Row, judged
 from torchlap.reports.run.side_by_side import side_by_side
 from torchlap.reports.run.table import arms, failures, has_bottlenecks, legend, not_shown, table
+from torchlap.reports.training import words as training
 from torchlap.runs import file as runfile
+from torchlap.runs.energy import Prices
 from torchlap.runs.find import Named
+from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 from torchlap.schema.workload import Plan
 
@@ -38,6 +42,16 @@ MOST_WHOLE = 10
 """Up to this many runs are shown in full; of more, the newest `KEPT_WHOLE`, and one line for each."""
 
 KEPT_WHOLE = 3
+METHOD = (
+    "One worker process per device held the cells of a group. After warm-up, the cells of a group took turns. A lap is "
+    "a block of steps that takes about 50 ms and ends with one device synchronization. A throughput is estimated from "
+    "all laps of a cell; a speed-up is estimated from the ratios of laps of the same round."
+)
+TRAINING_METHOD = (
+    "Each recipe trained from each seed, in turns, until its accuracy on held-out data reached the target. Training is "
+    "timed from an idle device to an idle device between evaluations; the time of a training is the sum. Its warm-up "
+    "was undone before it began, and the evaluations do not count."
+)
 LARGEST_DOWNLOAD = 16 << 20
 """The most bytes of a run file that a page contains."""
 
@@ -72,6 +86,8 @@ class Section(Struct, frozen=True, kw_only=True):
     facts: Pairs
     plan: Pairs
     cells: Lines
+    details: str
+    method: str
     remarks: tuple[str, ...]
     file_name: str
     download: str
@@ -86,9 +102,11 @@ class Linked(Struct, frozen=True):
     results: Results
 
 
-def as_html(runs: Sequence[Named], version: str, columns: tuple[ExtraColumn, ...] = ()) -> str:
-    """One page for one run or several, in their order, made by this version of torchlap; `columns` as in `judged`."""
-    results = [(named, judged(named.run, columns)) for named in runs]
+def as_html(
+    runs: Sequence[Named], version: str, columns: tuple[ExtraColumn, ...] = (), prices: Prices = NO_PRICES
+) -> str:
+    """One page for one run or several, in their order, made by this version of torchlap; the rest as in `judged`."""
+    results = [(named, judged(named.run, columns, prices)) for named in runs]
     first_whole = 0 if len(results) <= MOST_WHOLE else len(results) - KEPT_WHOLE
     sections = [_section(f"run-{place}", *pair) for place, pair in enumerate(results, 1) if place > first_whole]
     linked = [
@@ -142,6 +160,30 @@ def _hardware(facts: Facts) -> str:
 
 
 def _section(anchor: str, named: Named, results: Results) -> Section:
+    section = _of_run(anchor, named, results)
+    return _of_training(section, named.run) if named.run.header.plan.training else section
+
+
+def _of_training(section: Section, run: Run) -> Section:
+    """The section of a run of `torchlap train`, which has times to accuracy instead of laps."""
+    found = by_severity(entries(training_findings(run)))
+    return replace(
+        section,
+        headline=training.headline(run),
+        compact=training.table(run),
+        table=training.each_training(run),
+        legend=training.legend(run),
+        failures=training.failures(run),
+        charts={},
+        findings=tuple(found),
+        severities=_severities(found),
+        cells=(),
+        details="Each training",
+        method=TRAINING_METHOD,
+    )
+
+
+def _of_run(anchor: str, named: Named, results: Results) -> Section:
     run, facts, first = results.run, results.run.header.facts, results.first
     size = runfile.size(run)
     name = clean(named.name).rpartition("/")[2].removesuffix(".jsonl") or "run"
@@ -165,6 +207,8 @@ def _section(anchor: str, named: Named, results: Results) -> Section:
         bottlenecks=tuple(paragraphs(first)) if has_bottlenecks(results) else (),
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
         plan=tuple((label, clean(text)) for label, text in _plan(run.header.plan, run.header.torchlap)),
+        details="Each cell with its laps",
+        method=METHOD,
         cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in first.rows),
         remarks=tuple(map(clean, run.remarks)),
         file_name=f"{name}.jsonl",

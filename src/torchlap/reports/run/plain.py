@@ -16,9 +16,13 @@ from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.text import clean, escape, markdown
 from torchlap.reports.run.bottleneck import paragraphs
+from torchlap.reports.run.energy import cost, idle_watts, joules, watts
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.rows import ExtraColumn, Row, judged
+from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, Row, judged
 from torchlap.reports.run.table import NO_RESULT, arms, failures, legend, published, table
+from torchlap.reports.tune import ladder
+from torchlap.runs.energy import Prices
+from torchlap.runs.figures import idle
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run, RunFinished
 from torchlap.schema.machine import Facts
@@ -52,6 +56,16 @@ CSV_COLUMNS = (
     "utilization",
     "peak_memory_bytes",
     "joules_per_step",
+    "joules_per_item",
+    "joules_per_item_low",
+    "joules_per_item_high",
+    "watts",
+    "watts_low",
+    "watts_high",
+    "metered_seconds",
+    "cost_per_million_items",
+    "cost_per_million_items_low",
+    "cost_per_million_items_high",
     "failure",
     "reason",
 )
@@ -74,14 +88,16 @@ class Report(Struct, frozen=True, kw_only=True):
     cells: tuple[dict[str, object], ...]
     arms: dict[str, tuple[str, ...]]
     peaks: dict[str, Peaks]
+    idle: dict[str, dict[str, object]]
+    prices: Prices
     findings: tuple[Finding, ...]
     check_up: tuple[Finding, ...]
     remarks: tuple[str, ...]
 
 
-def as_json(run: Run, path: Path | None) -> str:
+def as_json(run: Run, path: Path | None, prices: Prices = NO_PRICES) -> str:
     """One JSON object; docs/output.md has its schema."""
-    results = judged(run)
+    results = judged(run, prices=prices)
     ends = [event for event in run.events if isinstance(event, RunFinished)]
     end = run.events[-1] if run.events and isinstance(run.events[-1], RunFinished) else None
     report = Report(
@@ -96,9 +112,11 @@ def as_json(run: Run, path: Path | None) -> str:
         run_file=str(path) if path else None,
         machine=run.header.facts,
         plan=run.header.plan,
-        cells=tuple(_cell(row) for row in results.rows),
+        cells=tuple(_cell(row, results) for row in results.rows),
         arms=differences(run),
         peaks=results.peaks,
+        idle={name: msgspec.to_builtins(known) | {"watts": idle_watts(known)} for name, known in idle(run).items()},
+        prices=prices,
         findings=results.findings,
         check_up=diagnose(run.header.facts),
         remarks=run.remarks,
@@ -106,7 +124,7 @@ def as_json(run: Run, path: Path | None) -> str:
     return as_ascii(msgspec.to_builtins(report))
 
 
-def _cell(row: Row) -> dict[str, object]:
+def _cell(row: Row, results: Results) -> dict[str, object]:
     """A cell. Times are in seconds; `speed_up` is over the group's baseline; `void` is a finding's code."""
     result = row.result
     return {
@@ -123,25 +141,30 @@ def _cell(row: Row) -> dict[str, object]:
         "failure": result.failure,
         "numerics": result.numerics,
         "bottleneck": row.analysis,
+        "energy": result.energy,
+        "cost_per_million_items": cost(row, results),
     }
 
 
-def as_csv(run: Run) -> str:
+def as_csv(run: Run, prices: Prices = NO_PRICES) -> str:
     """One line per cell with plain numbers; empty where there is none."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for row in judged(run).rows:
-        writer.writerow({name: "" if value is None else value for name, value in _csv_fields(row).items()})
+    results = judged(run, prices=prices)
+    for row in results.rows:
+        fields = _csv_fields(row, results)
+        writer.writerow({name: "" if value is None else value for name, value in fields.items()})
     return text.getvalue()
 
 
 def flat_rows(run: Run) -> list[dict[str, object]]:
     """One dictionary per cell with plain numbers and the columns of CSV; None where there is none."""
-    return [dict.fromkeys(CSV_COLUMNS) | _csv_fields(row) for row in judged(run).rows]
+    results = judged(run)
+    return [dict.fromkeys(CSV_COLUMNS) | _csv_fields(row, results) for row in results.rows]
 
 
-def _csv_fields(row: Row) -> dict[str, object]:
+def _csv_fields(row: Row, results: Results) -> dict[str, object]:
     result, prepared, analysis, failure = row.result, row.result.prepared, row.analysis, row.result.failure
     texts = {name: _no_formula(clean(str(value))) for name, value in cell_keys(result.cell).items()}
     return {
@@ -160,6 +183,10 @@ def _csv_fields(row: Row) -> dict[str, object]:
         "utilization": analysis.utilization if analysis else None,
         "peak_memory_bytes": analysis.peak_memory_bytes if analysis else None,
         "joules_per_step": analysis.joules.value if analysis and analysis.joules else None,
+        **_limits("joules_per_item", joules(row)),
+        **_limits("watts", watts(row)),
+        "metered_seconds": result.energy.seconds if result.energy else None,
+        **_limits("cost_per_million_items", cost(row, results)),
         "failure": failure.kind if failure else None,
         "reason": _no_formula(clean(failure.reason)) if failure else None,
     }
@@ -175,15 +202,20 @@ def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def as_markdown(run: Run, *, why: bool = False, columns: tuple[ExtraColumn, ...] = ()) -> str:
+def as_markdown(
+    run: Run, *, why: bool = False, columns: tuple[ExtraColumn, ...] = (), prices: Prices = NO_PRICES
+) -> str:
     """The table with the machine and the findings, to paste into a page.
 
     Args:
         run: the run.
         why: add the bottleneck of each cell.
         columns: of the table, beside the usual ones.
+        prices: for the cost of a million items.
     """
-    results = judged(run, columns)
+    if run.header.plan.tuning is not None:
+        return ladder.as_markdown(run)
+    results = judged(run, columns, prices)
     lines = [markdown(machine_line(run.header.facts)), "", f"**{escape(headline(results))}**", ""]
     lines += [*markdown_table(table(results)), ""]
     if published(run):

@@ -13,6 +13,7 @@ from torchlap.judge.measurement import findings, voided
 from torchlap.judge.numerics import verdict
 from torchlap.reports.kit.figures import speed_up_text, throughput_text
 from torchlap.reports.kit.text import clean
+from torchlap.runs.energy import Prices
 from torchlap.runs.figures import CellResult, GroupResult, figures, peaks
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.events import Run
@@ -21,6 +22,7 @@ from torchlap.schema.workload import Cell
 ExtraColumn = Literal["utilization"]
 """Columns that the table has only on request."""
 
+NO_PRICES = Prices()
 MOST_CELLS = 1000
 """More rows take a terminal or a page many seconds, and nobody reads them."""
 
@@ -61,6 +63,7 @@ class Results(Struct, frozen=True):
 
     Attributes:
         columns: of the table, that were requested beside the usual ones.
+        prices: of energy and time, for the cost of a million items.
     """
 
     run: Run
@@ -68,6 +71,7 @@ class Results(Struct, frozen=True):
     rows: tuple[Row, ...]
     peaks: dict[str, Peaks]
     columns: tuple[ExtraColumn, ...] = ()
+    prices: Prices = NO_PRICES
 
     @property
     def first(self) -> "Results":
@@ -86,8 +90,8 @@ class Results(Struct, frozen=True):
         return f"{units.pop()}/s" if len(units) == 1 else "items/s"
 
 
-def judged(run: Run, columns: tuple[ExtraColumn, ...] = ()) -> Results:
-    """Compute what every format shows of a run, with these columns beside the usual ones."""
+def judged(run: Run, columns: tuple[ExtraColumn, ...] = (), prices: Prices = NO_PRICES) -> Results:
+    """Compute what every format shows of a run, with these columns beside the usual ones, and costs at these prices."""
     names, reached = model_names(run), peaks(run)
     groups = figures(run)
     results = [result for group in groups for result in group.cells]
@@ -102,7 +106,7 @@ def judged(run: Run, columns: tuple[ExtraColumn, ...] = ()) -> Results:
         )
         for result in results
     )
-    return Results(run, groups, rows, reached, columns)
+    return Results(run, groups, rows, reached, columns, prices)
 
 
 def _row(result: CellResult, model: str, void: str, analysis: Bottleneck | None, *, mixed: bool) -> Row:

@@ -8,6 +8,7 @@ from torchlap.reports.kit.figures import FAILURE_WORDS
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, sentence
 from torchlap.reports.kit.units import significant
+from torchlap.reports.run import energy
 from torchlap.reports.run.rows import MOST_CELLS, Results, Row, baseline, varying
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run
@@ -42,6 +43,7 @@ def _columns(results: Results) -> Iterator[tuple[Column, Callable[[Row], Field |
     yield Column(results.rate), lambda row: _figure(row, row.throughput, row.result.throughput)
     if has_groups(results.run):
         yield Column("speed-up"), lambda row: _figure(row, row.speed_up, row.result.speed_up)
+    yield from energy.columns(results)
     if "utilization" in results.columns:
         yield Column("utilization", "right"), utilization
     yield Column("laps", "right", is_spare=True), lambda row: row.laps
@@ -104,6 +106,7 @@ def _legend(results: Results) -> Iterator[str]:
     cells = [cell for group in plan.groups for cell in group.cells]
     if any(not has_own_batch(cell.workload.model) for cell in cells):
         yield f"Data: {plan.data} digits. Training: forward, backward and Adam."
+    yield from energy.legend(results)
     yield from _about_utilization(results)
     verdicts = Counter(row.numerics for row in results.rows if row.numerics)
     if verdicts:

@@ -10,13 +10,14 @@ from rich.text import Text
 from torchlap.judge.machine import diagnose
 from torchlap.reports.kit.findings import by_severity, entries
 from torchlap.reports.kit.machine import machine_line
-from torchlap.reports.kit.table import fitting
+from torchlap.reports.kit.table import Field, fitting
 from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, labeled, note_in_terminal, rendered
 from torchlap.reports.kit.text import clean
+from torchlap.reports.run import energy
 from torchlap.reports.run.bottleneck import paragraphs
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import next_step
-from torchlap.reports.run.rows import ExtraColumn, Results, baseline, judged, varying
+from torchlap.reports.run.rows import NO_PRICES, ExtraColumn, Results, baseline, judged, varying
 from torchlap.reports.run.table import (
     NO_RESULT,
     arms,
@@ -28,7 +29,10 @@ from torchlap.reports.run.table import (
     table,
     utilization,
 )
+from torchlap.reports.tune import ladder
+from torchlap.runs.energy import Prices
 from torchlap.runs.find import Named
+from torchlap.runs.tuning import tuned
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 
@@ -56,6 +60,7 @@ def report(
     color: bool,
     why: bool = False,
     columns: tuple[ExtraColumn, ...] = (),
+    prices: Prices = NO_PRICES,
 ) -> str:
     """Everything after the machine's line: figures, failures, findings, the file, what to try next, and the answer.
 
@@ -66,8 +71,9 @@ def report(
         color: whether to color.
         why: add the bottleneck of each cell.
         columns: of the table, beside the usual ones.
+        prices: for the cost of a million items.
     """
-    return rendered(_parts(judged(run, columns), path, width, why=why), width, color=color)
+    return rendered(_parts(judged(run, columns, prices), path, width, why=why), width, color=color)
 
 
 def so_far(run: Run, width: int, height: int) -> str:
@@ -89,6 +95,9 @@ def overview(runs: Sequence[Named], width: int, *, color: bool) -> str:
 
 def _parts(results: Results, path: Path | None, width: int, *, why: bool) -> Iterator[RenderableType]:
     run, first = results.run, results.first
+    if found := tuned(run):
+        yield from ladder.parts(run, found, path, width)
+        return
     in_columns = fitting(table(first), width)
     yield from [in_columns] if in_columns else _list(first)
     if not_shown(results):
@@ -146,4 +155,7 @@ def _list(results: Results) -> Iterator[RenderableType]:
             yield indented(f"{row.speed_up} vs. {clean(first.arm or first.device)}")
         if "utilization" in results.columns and row.result.throughput:
             yield indented(f"utilization {utilization(row).text}")
+        for column, field_of in energy.columns(results):
+            text = field_of(row)
+            yield indented(f"{column.head}: {text.text if isinstance(text, Field) else text}")
     yield Text("")

@@ -7,7 +7,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from torchlap.schema.breakdown import Breakdown, LoaderRate, OperatorCost
-from torchlap.schema.messages import Explain
+from torchlap.schema.requests import Explain
 from torchlap.worker import devices
 from torchlap.worker.breakdown.attention import AttentionKernels
 from torchlap.worker.breakdown.costs import Costs

@@ -5,8 +5,8 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from torchlap.schema.messages import Build
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.requests import Build
 from torchlap.schema.workload import DataName
 from torchlap.worker import devices
 from torchlap.worker.cell.check import check_rows, counted
@@ -17,17 +17,21 @@ from torchlap.worker.cell.sources import (
     CHANNELS,
     IMAGE_DIMENSIONS,
     PINNED,
+    WHOLE,
     Fixed,
     Loaded,
     MakeSource,
     Pair,
+    Part,
     Pictures,
     Resident,
     Source,
     as_the_recipe_says,
+    part_of_loader,
     picture_loader,
 )
 from torchlap.worker.cell.step import Step
+from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import RefusedError
 
 SEED = 1
@@ -42,17 +46,22 @@ TRIAL_BATCH = 16
 class Bench:
     """A model on its device with everything that the recipe sets.
 
+    Args:
+        request: what to build.
+        part: which of the data; another part has other random numbers, too.
+
     Attributes:
         choices: settings that were chosen, in words, each with its reason.
         input_shape: of the inputs at the cell's batch size.
+        digit_count: how many digits it is trained on; 0 for other data.
     """
 
-    def __init__(self, request: Build) -> None:
+    def __init__(self, request: Build, part: Part = WHOLE) -> None:
         self.cell = request.cell
         recipe, workload = self.cell.recipe, self.cell.workload
         self.device = devices.select(self.cell.device)
         self.synchronize = devices.synchronizer(self.device)
-        torch.manual_seed(SEED)
+        torch.manual_seed(request.seed + part.number)
         own = recipe.threads
         self._threads = own or request.threads
         self.choices = [
@@ -64,12 +73,16 @@ class Bench:
         set_cudnn_benchmark(recipe, self.device)
         asked = workload.asked or workload.batch
         subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
-        self._subject = counted(workload.model, subject, request.items, request.unit)
+        subject = counted(workload.model, subject, request.items, request.unit)
+        if subject.loader is not None:
+            subject = replace(subject, loader=part_of_loader(subject.loader, part))
+        self._subject, self._part = subject, part
         check_rows(self._subject, workload)
         self._apply_loader_words()
         if isinstance(self._subject.loss, nn.Module):
             self._subject.loss.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
+        self.digit_count = 0
         self._pictures: Pictures | None = None
         self._kept_batch: Pair | None = None
         """The first batch of a user's own loader, which may begin with another one each time."""
@@ -120,7 +133,8 @@ class Bench:
 
     def _digits(self, data: DataName, size: int) -> tuple[MakeSource, tuple[int, ...]]:
         """Digits resized to the model's input: resident on the device, or through a DataLoader."""
-        images, labels = digits(data)
+        images, labels = (pool[self._part.number :: self._part.of] for pool in digits(data))
+        self.digit_count = len(images)
         batch, workers, device = self.cell.workload.batch, self.cell.recipe.workers, self.device
         prefetch = self.cell.recipe.prefetch
         shape = (batch, CHANNELS, size, size)
@@ -176,6 +190,10 @@ class Bench:
         workers = self.cell.recipe.workers or 0
         return workers * (self.cell.recipe.prefetch or PREFETCH_FACTOR)
 
+    def source(self) -> Source:
+        """A fresh source of the cell's batches, in the memory format of the recipe."""
+        return self._make_source(self.cell.workload.batch, FORMATS[self.layout])
+
     def step(
         self,
         memory_format: MemoryFormat,
@@ -183,6 +201,7 @@ class Bench:
         *,
         plain: bool = False,
         same_batch: bool = False,
+        wrapped: nn.Module | None = None,
     ) -> Step:
         """A step of the model with a fresh optimizer.
 
@@ -191,9 +210,11 @@ class Bench:
             batch: items a step; by default the cell's.
             plain: without what the recipe says about compiling and capturing it.
             same_batch: use the same data in every such step, whatever the user's loader returns.
+            wrapped: the module as several ranks train it, already in its memory format.
         """
         layout = FORMATS[memory_format]
-        self.module.to(memory_format=layout)
+        if wrapped is None:
+            self.module.to(memory_format=layout)
         if same_batch and self._kept_batch is not None:
             source: Source = Fixed(self._kept_batch, self.device, layout)
         else:
@@ -201,7 +222,13 @@ class Bench:
         recipe = self.cell.recipe
         if plain:
             recipe = replace(recipe, compile=False, graph=False, compile_mode="default", layout_opt_off=False)
-        return Step(self._subject, source, recipe, self.device, self.cell.workload.phase)
+        subject = self._subject if wrapped is None else replace(self._subject, module=wrapped)
+        return Step(subject, source, recipe, self.device, self.cell.workload.phase)
+
+    @property
+    def subject(self) -> Subject:
+        """What is trained."""
+        return self._subject
 
     @property
     def layout(self) -> MemoryFormat:

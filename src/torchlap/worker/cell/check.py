@@ -2,10 +2,11 @@
 
 from msgspec.structs import replace
 
-from torchlap.schema.messages import Check, Checked
-from torchlap.schema.workload import Workload, is_own_file
+from torchlap.schema.replies import Checked
+from torchlap.schema.requests import Check
+from torchlap.schema.workload import DataName, Workload, is_own_file
 from torchlap.worker.cell import own_file
-from torchlap.worker.cell.data import digits
+from torchlap.worker.cell.data import digits, held_out
 from torchlap.worker.cell.models import build
 from torchlap.worker.cell.returned import UNCOUNTED, first_pair
 from torchlap.worker.cell.subject import Subject, described, parameters, token_count
@@ -22,6 +23,8 @@ def check(request: Check) -> Checked:
     model = request.model
     subject = build(model, request.batch, request.weights, seq=request.seq)
     subject = counted(model, subject, request.items, request.unit)
+    if request.held_out:
+        check_held_out(model, subject, request.data)
     if subject.image_size is not None:
         digits(request.data)
         return Checked(parameters(subject.module))
@@ -41,6 +44,31 @@ def check(request: Check) -> Checked:
         sha256=own_file.content_hash(model) if is_own_file(model) else "",
         inputs=_shapes(subject),
     )
+
+
+def check_held_out(model: str, subject: Subject, data: DataName) -> None:
+    """Make sure that there are epochs, and data to measure the accuracy on.
+
+    Raises:
+        ModelError: for a user's single batch, a loader of unknown length, or no validation data.
+        DataError: when the held-out digits cannot be loaded.
+    """
+    if subject.image_size is not None:
+        held_out(data)
+        return
+    place = _place(model)
+    if subject.loader is None or subject.validation is None:
+        returned = "a single batch" if subject.loader is None else "no held-out data"
+        raise ModelError(
+            f"{model} returned {returned}, so it has no accuracy: return a DataLoader, and "
+            f"{{'validation': loader}} after it.{place}"
+        )
+    try:
+        len(subject.loader)
+    except TypeError:
+        raise ModelError(
+            f"{model} returned a loader of unknown length, so an epoch is unknown: give its dataset a length.{place}"
+        ) from None
 
 
 def counted(model: str, subject: Subject, items: int | None, unit: str) -> Subject:

@@ -34,15 +34,30 @@ def digits(name: DataName) -> tuple[Tensor, Tensor]:
             return _embedded()
 
 
+def held_out(name: DataName) -> tuple[Tensor, Tensor]:
+    """Test images and their labels, in the same form: 1,000 of the bundled digits, 10,000 of the full MNIST.
+
+    Raises:
+        DataError: for random images, or when the full MNIST cannot be downloaded.
+    """
+    match name:
+        case "mnist":
+            return _mnist(train=False)
+        case "synthetic":
+            raise DataError("Random images cannot be learned: use --data mnist-1k or --data mnist.")
+        case "mnist-1k":
+            return _embedded("t10k")
+
+
 def _synthetic() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(SEED)
     images = torch.randint(0, 256, (SYNTHETIC_IMAGES, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     return images, torch.randint(0, 10, (SYNTHETIC_IMAGES,), generator=generator)
 
 
-def _embedded() -> tuple[Tensor, Tensor]:
-    pixels = _unpacked("train-images-idx3-ubyte.gz")[IDX_IMAGES_HEADER:].reshape(-1, SIDE, SIDE)
-    classes = _unpacked("train-labels-idx1-ubyte.gz")[IDX_LABELS_HEADER:]
+def _embedded(part: str = "train") -> tuple[Tensor, Tensor]:
+    pixels = _unpacked(f"{part}-images-idx3-ubyte.gz")[IDX_IMAGES_HEADER:].reshape(-1, SIDE, SIDE)
+    classes = _unpacked(f"{part}-labels-idx1-ubyte.gz")[IDX_LABELS_HEADER:]
     return torch.from_numpy(pixels.copy()), torch.from_numpy(classes.astype(np.int64))
 
 
@@ -51,10 +66,10 @@ def _unpacked(name: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     return np.frombuffer(gzip.decompress(packed), dtype=np.uint8)
 
 
-def _mnist() -> tuple[Tensor, Tensor]:
+def _mnist(*, train: bool = True) -> tuple[Tensor, Tensor]:
     folder = platformdirs.user_cache_dir("torchlap")
     try:
-        mnist = datasets.MNIST(folder, train=True, download=True)
+        mnist = datasets.MNIST(folder, train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = first_line(error).rstrip(":")
         raise DataError(

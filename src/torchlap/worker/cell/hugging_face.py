@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from msgspec import Struct
 from torch import nn
 
+from torchlap.schema.hugging_face import CAUSAL, CLASSIFIER, KNOWN, VISION
 from torchlap.schema.workload import Weights
 from torchlap.worker.cell.calls import by_name, loss_of
 from torchlap.worker.cell.hub import check_reachable
@@ -22,38 +22,6 @@ LONGEST_CAUSAL, LONGEST_OTHER = 1024, 128
 
 DATA_SEED = 2
 
-
-class Known(Struct, frozen=True):
-    """A configuration class of transformers, the settings that make it this model, and its class by task."""
-
-    configuration: str
-    task: str
-    settings: dict[str, Any] = {}
-
-
-CAUSAL, CLASSIFIER, VISION = (
-    "AutoModelForCausalLM",
-    "AutoModelForSequenceClassification",
-    "AutoModelForImageClassification",
-)
-
-SMALL_LLAMA = {
-    "hidden_size": 768,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 12,
-    "max_position_embeddings": 2048,
-}
-"""The width and depth of GPT-2 124M, with Llama's layers."""
-
-KNOWN = {
-    "gpt2": Known("GPT2Config", CAUSAL),
-    "llama-small": Known("LlamaConfig", CAUSAL, SMALL_LLAMA),
-    "bert-base": Known("BertConfig", CLASSIFIER),
-    "distilbert": Known("DistilBertConfig", CLASSIFIER),
-    "vit": Known("ViTConfig", VISION),
-}
 
 PUBLISHED = {
     "bert-base": "google-bert/bert-base-uncased",

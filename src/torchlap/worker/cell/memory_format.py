@@ -6,8 +6,8 @@ from math import ceil
 
 from msgspec import Struct
 
-from torchlap.schema.messages import WarmUp
 from torchlap.schema.recipe import MemoryFormat
+from torchlap.schema.requests import WarmUp
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.step import Step
 from torchlap.worker.cell.timing import LAP_SECONDS

@@ -11,7 +11,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from torchlap.schema.workload import Weights, is_hugging_face, is_own_file, is_timm
 from torchlap.worker import devices
-from torchlap.worker.cell import hugging_face, own_file
+from torchlap.worker.cell import digits_cnn, hugging_face, own_file
 from torchlap.worker.cell.hub import check_reachable
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, cannot_load, first_line
@@ -24,8 +24,8 @@ WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
 def known_models() -> tuple[str, ...]:
-    """The names of torchvision's classification models."""
-    return tuple(list_models(module=torchvision.models))
+    """The names of torchvision's classification models, and torchlap's own small one."""
+    return (*list_models(module=torchvision.models), digits_cnn.NAME)
 
 
 def build(
@@ -74,10 +74,24 @@ def _timm(model: str, weights: Weights, device: torch.device) -> Subject:
 
 
 def _torchvision(model: str, weights: Weights, device: torch.device) -> Subject:
-    """A classification model of torchvision with a head for ten classes."""
+    """A classification model of torchvision with a head for ten classes, or torchlap's own.
+
+    Raises:
+        ModelError: for pretrained weights that do not exist.
+    """
+    if model == digits_cnn.NAME:
+        return _digits_cnn(weights, device)
     with devices.initialization(device):
         module = _pretrained(model) if weights == "pretrained" else _random(model)
     return Subject(module=module, loss=nn.functional.cross_entropy, image_size=_image_size(model, module))
+
+
+def _digits_cnn(weights: Weights, device: torch.device) -> Subject:
+    if weights == "pretrained":
+        raise ModelError(f"{digits_cnn.NAME} has no pretrained weights: omit --weights.")
+    with devices.initialization(device):
+        module = digits_cnn.build()
+    return Subject(module=module, loss=nn.functional.cross_entropy, image_size=digits_cnn.IMAGE_SIZE)
 
 
 def _random(model: str) -> nn.Module:

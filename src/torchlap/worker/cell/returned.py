@@ -28,7 +28,7 @@ UNCOUNTED = (
 )
 """The message where the unit is tokens, and nothing says how many there are."""
 
-OPTIONS = ("loss", "optimizer", "scheduler", "clip", "step", "items", "unit")
+OPTIONS = ("loss", "optimizer", "scheduler", "clip", "step", "items", "unit", "validation")
 STEP_NAMES = ("step", "train_step", "training_step")
 
 
@@ -77,6 +77,7 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
         clip=given.get("clip"),
         step=_own_step(module, given["step"]) if "step" in given else None,
         items=given.get("items"),
+        validation=given.get("validation"),
         unit=unit,
         unit_is_own="unit" in given,
         batch=given.get("batch"),

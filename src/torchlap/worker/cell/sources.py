@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
+from msgspec import Struct
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils import _pytree
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, IterableDataset, RandomSampler
 from torchvision import transforms
 
 from torchlap.schema.recipe import Recipe
@@ -25,6 +26,16 @@ Batch = Any
 
 Pair = tuple[Any, Any]
 """Inputs and targets: tensors, or whatever the user's model and loss accept."""
+
+
+class Part(Struct, frozen=True):
+    """A part of the data: of so many, the one with this number, from 0."""
+
+    number: int = 0
+    of: int = 1
+
+
+WHOLE = Part()
 
 
 class Source(Protocol):
@@ -70,11 +81,42 @@ class Resident:
 
     def place(self, batch: slice) -> tuple[Tensor, Tensor]:
         """N x 3 x size x size of float32 and N of int64."""
-        raw = self._images[batch].unsqueeze(1).float()
-        resized = interpolate(raw, size=(self._size, self._size), mode="bilinear", align_corners=False)
-        normalized = resized.sub_(MEAN * 255).div_(DEVIATION * 255)
-        self._inputs.copy_(normalized.expand(-1, CHANNELS, -1, -1))
+        self._inputs.copy_(pictures(self._images[batch], self._size))
         return self._inputs, self._labels[batch]
+
+
+def pictures(images: Tensor, size: int) -> Tensor:
+    """Digits, N x side x side of uint8, resized and normalized: N x 3 x size x size of float32."""
+    raw = images.unsqueeze(1).float()
+    resized = interpolate(raw, size=(size, size), mode="bilinear", align_corners=False)
+    return resized.sub_(MEAN * 255).div_(DEVIATION * 255).expand(-1, CHANNELS, -1, -1)
+
+
+class Shuffled:
+    """The images of a source that stay on the device, in another order in every epoch."""
+
+    def __init__(self, resident: Source, count: int, batch: int, device: torch.device, seed: int) -> None:
+        self._resident, self._device = resident, device
+        self._count, self._batch, self._seed = max(count, batch), batch, seed
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the first epoch again."""
+        self._generator = torch.Generator().manual_seed(self._seed)
+        self._next = self._count
+
+    def fetch(self) -> Tensor:
+        """The rows of the next images; an epoch's incomplete last batch is left out."""
+        if self._next + self._batch > self._count:
+            self._order = torch.randperm(self._count, generator=self._generator).to(self._device)
+            self._next = 0
+        rows = self._order[self._next : self._next + self._batch]
+        self._next += self._batch
+        return rows
+
+    def place(self, batch: Tensor) -> Pair:
+        """As the source does."""
+        return self._resident.place(batch)
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -144,6 +186,44 @@ def picture_loader(
     )
 
 
+def part_of_loader(loader: DataLoader[Any], part: Part) -> DataLoader[Any]:
+    """A user's loader of one part of its dataset, through a DistributedSampler; one that has its own is left alone.
+
+    Raises:
+        DataError: for a loader whose dataset cannot be divided.
+    """
+    if part.of == 1 or isinstance(loader.sampler, DistributedSampler):
+        return loader
+    if isinstance(loader.dataset, IterableDataset) or type(loader.batch_sampler) is not BatchSampler:
+        raise DataError(
+            "The loader's dataset is iterable, or it makes its own batches, so torchlap cannot divide it between "
+            "ranks: give it a DistributedSampler, or return a DataLoader with a map-style dataset and a batch_size."
+        )
+    shuffle = isinstance(loader.sampler, RandomSampler)
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        loader.dataset,
+        part.of,
+        part.number,
+        shuffle=shuffle,
+        drop_last=len(loader.dataset) >= part.of,  # type: ignore[arg-type]  # a map-style dataset has a length
+    )
+    return DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        sampler=sampler,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        drop_last=loader.drop_last,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
 class Loaded:
     """Batches from a DataLoader, epoch after epoch without end."""
 
@@ -156,7 +236,7 @@ class Loaded:
         pair: Callable[[Batch], Pair] | None = None,
     ) -> None:
         self._pair = pair or pair_of
-        self._move = _mover(device, memory_format, non_blocking=loader.pin_memory)
+        self._move = mover(device, memory_format, non_blocking=loader.pin_memory)
         self._batches = _endless(loader, rows)
 
     def fetch(self) -> Batch:
@@ -197,7 +277,7 @@ class Fixed:
     """A user's own batch, moved to the device once and used for every step."""
 
     def __init__(self, batch: Pair, device: torch.device, memory_format: torch.memory_format) -> None:
-        move = _mover(device, memory_format)
+        move = mover(device, memory_format)
         self._placed = move(batch[0]), move(batch[1])
 
     def fetch(self) -> Pair:
@@ -209,7 +289,7 @@ class Fixed:
         return batch
 
 
-def _mover(
+def mover(
     device: torch.device, memory_format: torch.memory_format, *, non_blocking: bool = False
 ) -> Callable[[object], object]:
     """A function that moves every tensor in a nested structure to the device, and images to the memory format."""

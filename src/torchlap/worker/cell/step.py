@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from typing import Any
 
@@ -41,7 +42,16 @@ def _varies(subject: Subject) -> bool:
 class Step:
     """A step that is ready to run; calling it enqueues the work and does not wait for the device."""
 
-    def __init__(self, subject: Subject, source: Source, recipe: Recipe, device: torch.device, phase: str) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        source: Source,
+        recipe: Recipe,
+        device: torch.device,
+        phase: str,
+        *,
+        learning_rate: float = LEARNING_RATE,
+    ) -> None:
         self._source, self._loss_function = source, subject.loss
         self._autocast = autocast(recipe.precision, device)
         self._model = compiled(subject.module, recipe, device) if recipe.compile else subject.module
@@ -56,10 +66,14 @@ class Step:
         self._items_per_step = subject.items if fixed is None else subject.items_of(*fixed)
         self._subject, self._call, self._own_step = subject, subject.call, subject.step
         self._scheduler: Any = None
+        self._accumulate = recipe.accumulate
+        self.synchronizes = True
+        self.unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext
+        """Of several ranks: gradients are not synchronized within it, and nowhere unless the step `synchronizes`."""
         self._items: list[int] | None = [] if subject.sizes or (subject.loader and _varies(subject)) else None
         """Of each step since the last lap; None where every step has as many."""
         if self.trains:
-            self._prepare_training(recipe)
+            self._prepare_training(recipe, learning_rate)
         self._update_apart = self._scaler is not None and not recipe.fused
         """The update is not captured: torch asks the device whether gradients are finite before it."""
         self.captured = self._capture(device, varies=self._items is not None) if recipe.graph else None
@@ -80,7 +94,7 @@ class Step:
 
         return Captured(run, device)
 
-    def _prepare_training(self, recipe: Recipe) -> None:
+    def _prepare_training(self, recipe: Recipe, learning_rate: float) -> None:
         """Make the optimizer and the scheduler.
 
         Raises:
@@ -101,7 +115,7 @@ class Step:
         if subject.optimizer is None:
             self._optimizer: Any = torch.optim.Adam(
                 parameters,
-                lr=LEARNING_RATE,
+                lr=learning_rate,
                 fused=recipe.fused or None,
                 foreach=recipe.foreach or None,
                 capturable=recipe.graph,
@@ -111,6 +125,11 @@ class Step:
         if subject.scheduler is not None:
             self._scheduler = subject.scheduler(self._optimizer)
 
+    @property
+    def stateful(self) -> tuple[Any, ...]:
+        """What a training step changes beside the module: the optimizer, the loss scaler and the scheduler."""
+        return tuple(part for part in (self._optimizer, self._scaler, self._scheduler) if part is not None)
+
     def __call__(self) -> None:
         """Enqueue one step."""
         self.phased(_ignore_phases)
@@ -119,15 +138,24 @@ class Step:
         """Enqueue one step, and call `mark` after each of its phases is enqueued."""
         batch = self._source.fetch()
         mark("input")
-        inputs, targets = self._source.place(batch)
+        inputs, targets = self._placed(batch)
         mark("transfer")
-        if self._items is not None:
-            self._items.append(self._subject.items_of(inputs, targets) or 0)
-        result = self._captured_work(inputs, targets, mark) if self.captured else self._work(inputs, targets, mark)
+        if self.captured:
+            result = self._captured_work(inputs, targets, mark)
+        else:
+            with nullcontext() if self.synchronizes else self.unsynchronized():
+                result = self._work(inputs, targets, mark)
         if self.trains:
             self._loss = result
         else:
             self._outputs, self._targets = result, targets
+
+    def _placed(self, batch: Values) -> tuple[Values, Values]:
+        """Inputs and targets of a fetched batch, on the device; its items are counted."""
+        inputs, targets = self._source.place(batch)
+        if self._items is not None:
+            self._items.append(self._subject.items_of(inputs, targets) or 0)
+        return inputs, targets
 
     def _captured_work(self, inputs: Values, targets: Values, mark: Mark) -> Values:
         """The step as a graph, whose phases cannot be separated: all of it counts as forward."""
@@ -151,18 +179,28 @@ class Step:
         if self._own_step:
             return self._train_by_own_step(inputs, targets, mark)
         self._optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            loss = self._loss_function(self._call(self._model, inputs), targets)
-        if not self._loss_is_checked:
-            self._check(loss)
-        mark("forward")
-        torch.autograd.backward(loss if self._scaler is None else self._scaler.scale(loss))
-        mark("backward")
+        for _ in range(self._accumulate - 1):
+            with self.unsynchronized() if self.synchronizes else nullcontext():
+                self._add_gradients(inputs, targets, _ignore_phases)
+            inputs, targets = self._placed(self._source.fetch())
+        loss = self._add_gradients(inputs, targets, mark)
         if update:
             self._optimize()
             if self.captured is None:
                 self._schedule()
         mark("optimizer")
+        return loss
+
+    def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
+        """Forward and backward of one batch; returns the loss."""
+        with self._autocast():
+            loss = self._loss_function(self._call(self._model, inputs), targets)
+        if not self._loss_is_checked:
+            self._check(loss)
+        mark("forward")
+        part = loss if self._accumulate == 1 else loss / self._accumulate
+        torch.autograd.backward(part if self._scaler is None else self._scaler.scale(part))
+        mark("backward")
         return loss.detach()
 
     def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
@@ -176,12 +214,17 @@ class Step:
         mark("optimizer")
         return loss.detach()
 
+    def without_update(self) -> None:
+        """Forward and backward of one batch, whose gradients are then dropped."""
+        self._add_gradients(*self._source.place(self._source.fetch()), _ignore_phases)
+        self._optimizer.zero_grad(set_to_none=True)
+
     def items_of_lap(self, steps: int) -> int | None:
         """The items of the last `steps` steps; None if that is steps x batch."""
         if self._items is None:
             rows, items = self._subject.rows, self._items_per_step
-            return None if items is None or items == rows else items * steps
-        total, self._items[:] = sum(self._items[-steps:]), []
+            return None if items is None or items == rows else items * steps * self._accumulate
+        total, self._items[:] = sum(self._items[-steps * self._accumulate :]), []
         return total
 
     def _check(self, loss: object) -> None:

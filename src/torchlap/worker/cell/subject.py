@@ -1,6 +1,6 @@
 """What is trained: a module, its loss and optimizer, and where its batches come from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -31,6 +31,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         rows: how many rows a batch has; of a loader with batches of several sizes, their rounded mean.
         sizes: the fewest and most rows of such a loader's batches; None elsewhere.
         items: how many items a batch has, if they are not its rows.
+        validation: held-out batches of the user's own, which can be read again and again.
         unit: what an item is called, in the plural; `unit_is_own` if the user's function returned it.
     """
 
@@ -48,6 +49,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     rows: int | None = None
     sizes: tuple[int, int] | None = None
     items: int | None = None
+    validation: Iterable[Any] | None = None
     unit: str = "images"
     unit_is_own: bool = False
 

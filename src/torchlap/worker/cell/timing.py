@@ -59,15 +59,18 @@ def turn(
     lead_in: int,
     after_lap: Callable[[float], None],
     seconds: float = inf,
+    before_laps: Callable[[], None] = lambda: None,
 ) -> None:
     """Run up to `laps` laps of `steps` steps each in a row, until they took `seconds`, after `lead_in` untimed steps.
 
-    After each lap, `after_lap` is called with its seconds, from an idle device to an idle device. Python's garbage is
-    collected when Python sees fit, as in any loop: a collection before each turn would put off the long ones forever.
+    Before the first lap, when the device is idle, `before_laps` is called. After each lap, `after_lap` is called with
+    its seconds, from an idle device to an idle device. Python's garbage is collected when Python sees fit, as in any
+    loop: a collection before each turn would put off the long ones forever.
     """
     for _ in range(lead_in):
         step()
     synchronize()
+    before_laps()
     spent = 0.0
     for _ in range(laps):
         begun = time.perf_counter()
@@ -93,6 +96,7 @@ def warm_up(
     earlier_seconds: Sequence[float] = (),
     *,
     compiles: bool = False,
+    cold_steps: int = 1,
 ) -> WarmUp:
     """Run laps until they are level, or until the next one would exceed the limit.
 
@@ -102,9 +106,10 @@ def warm_up(
         progress: called after every lap.
         earlier_seconds: seconds of single steps of the same kind that were already run, the first of them cold.
         compiles: the first step compiles, so that it says nothing about the next one, which is run in any case.
+        cold_steps: so many steps at first say nothing about those that follow, such as one that is captured.
     """
-    spent = list(earlier_seconds) or [run_lap(1)]
-    laps, steps, total = spent[1:], len(spent), sum(spent)
+    spent = list(earlier_seconds) or [run_lap(1) for _ in range(cold_steps)]
+    laps, steps, total = spent[cold_steps:], len(spent), sum(spent)
     while not (steps >= LEAST_STEPS and is_level(laps)) and steps < MOST_WARM_UP_STEPS:
         last = (laps or spent)[-1]
         count = max(1, ceil(LAP_SECONDS / last))

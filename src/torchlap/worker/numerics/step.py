@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from torchlap.schema.messages import Verify
 from torchlap.schema.numerics import Numerics, NumericsFault
+from torchlap.schema.requests import Verify
 from torchlap.worker import devices
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.step import Step

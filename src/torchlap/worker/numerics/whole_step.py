@@ -170,7 +170,7 @@ def _own_deviations(bench: Bench, untouched: State, plain: State, updates: int =
     own = dict.fromkeys(plain, EXACT)
     for seed in range(PERTURBATIONS):
         step = fresh_step(bench, untouched, plain=True)
-        _perturb(bench, size, seed)
+        perturb(bench, size, seed)
         for name, value in results_after(bench, step, updates):
             if name in plain:
                 deviation = deviation_of(value.cpu(), plain[name])
@@ -178,7 +178,7 @@ def _own_deviations(bench: Bench, untouched: State, plain: State, updates: int =
     return own
 
 
-def _perturb(bench: Bench, size: float, seed: int) -> None:
+def perturb(bench: Bench, size: float, seed: int) -> None:
     """Change each parameter by a random fraction of itself, at most `size`."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

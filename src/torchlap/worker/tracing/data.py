@@ -195,7 +195,11 @@ def _watch_warnings(log: Log, data: Data) -> None:
     module._showwarnmsg_impl = showing  # noqa: SLF001  as above
 
 
+def cpus() -> int:
+    """Hardware threads that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cores() -> int:
     """Physical cores that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, psutil.cpu_count(logical=False) or usable)
+    return min(cpus(), psutil.cpu_count(logical=False) or cpus())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchlap.schema.trace import Place
+from torchlap.worker.tracing.denormals import Denormals
 from torchlap.worker.tracing.log import Log, now
 
 EACH_UP_TO = 10
@@ -20,7 +21,6 @@ GROWTH = 1.25
 """The first steps are checked, then steps whose numbers grow by a quarter."""
 
 MOST_NAMES = 5
-MOST_NUMBERS = 4096
 MOST_OPTIMIZERS = 50
 SAMPLE = 16
 """Values of each parameter that are compared to find out whether it changes."""
@@ -37,6 +37,14 @@ def is_checked(number: int) -> bool:
     power = EACH_UP_TO
     while power < number:
         power = int(power * GROWTH)
+    return power == number
+
+
+def is_sampled(number: int) -> bool:
+    """Whether values are read in this step: in the tenth, and then in steps whose numbers grow by half."""
+    power = EACH_UP_TO
+    while power < number:
+        power += power // 2
     return power == number
 
 
@@ -91,8 +99,7 @@ class Gradients:
         self.log = log
         self.accumulated: dict[Place, Counted] = {}
         self.float64: dict[Place, Counted] = {}
-        self.denormal: dict[Place, Counted] = {}
-        self.denormal_share = 0.0
+        self.denormals = Denormals()
         self.dead: dict[tuple[Place, int], Dead] = {}
         self.optimizers: list[Optimized] = []
         self.names: dict[int, str] = {}
@@ -140,6 +147,8 @@ class Gradients:
             optimized.frozen = {id(each) for each in alive if each is not None and not each.requires_grad}
         if not optimized.changed and is_checked(optimized.steps):
             self._check_change(optimized, parameters_of(optimizer))
+        if is_sampled(optimized.steps):
+            self._check_state(optimizer, optimized, place)
         if optimized.not_zeroed is not None:
             count(self.accumulated, optimized.not_zeroed, "gradients of the previous step were still there")
             optimized.not_zeroed = None
@@ -151,6 +160,16 @@ class Gradients:
         pairs = zip(optimized.before, parameters, strict=False)
         optimized.changed = any(not torch.equal(before, _sample(parameter)) for before, parameter in pairs)
         optimized.before = [] if optimized.changed else optimized.before
+        self.log.own_seconds += now() - start
+
+    def _check_state(self, optimizer: Optimizer, optimized: Optimized, place: Place) -> None:
+        """Look for denormal numbers in an optimizer's state, such as averages of gradients that have become zero."""
+        start = now()
+        states = [state for state in optimizer.state.values() if isinstance(state, dict)]
+        for name in dict.fromkeys(name for state in states for name in state):
+            tensors = [each for state in states if isinstance(each := state.get(name), Tensor) and each.dim()]
+            self.denormals.check(tensors, f"values of {optimized.kind}'s {name}", place, optimized.steps)
+        self.denormals.check(parameters_of(optimizer), "parameters", place, optimized.steps)
         self.log.own_seconds += now() - start
 
     def before_backward(self, place: Place) -> None:
@@ -185,16 +204,17 @@ class Gradients:
                 gradient = optimized.used[0]()
                 optimized.used = None if gradient is None else (optimized.used[0], _version(gradient))
 
-    def check(self, model: nn.Module, outputs: int, place: Place, loss_place: Place, *, rows: bool) -> None:
-        """Check the gradients of a model: float64, denormal numbers and, if asked for, rows without any."""
+    def check(
+        self, model: nn.Module, outputs: int, place: Place, loss_place: Place, *, number: int, rows: bool
+    ) -> None:
+        """Check the gradients of a model, in step `number`: float64, denormal numbers and, if asked, rows of zeros."""
         parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
         if any(parameter.dtype == torch.float64 for parameter in parameters):
             count(self.float64, place, "the model's parameters")
         head = next((parameter for parameter in reversed(parameters) if parameter.dim() >= MATRIX), None)
         if rows and head is not None and outputs > 1 and head.shape[0] == outputs and head.grad is not None:
             self._check_rows(model, head, loss_place)
-        if all(parameter.device.type == "cpu" for parameter in parameters):
-            self._check_denormals(parameters, place)
+        self.denormals.check([p.grad for p in parameters if p.grad is not None], "gradients", place, number)
 
     def _check_rows(self, model: nn.Module, head: Tensor, place: Place) -> None:
         assert head.grad is not None  # noqa: S101  the caller has looked
@@ -206,16 +226,6 @@ class Gradients:
         else:
             name = next(name for name, parameter in model.named_parameters() if parameter is head)
             self.dead[key] = Dead(place, name, head.shape[0], rows)
-
-    def _check_denormals(self, parameters: Sequence[Tensor], place: Place) -> None:
-        tiny = torch.finfo(torch.float32).tiny
-        grads = [_sampled(p.grad) for p in parameters if p.grad is not None and p.dtype == torch.float32]
-        denormal = sum(int(((grad != 0) & (grad.abs() < tiny)).sum()) for grad in grads)
-        nonzero = sum(int((grad != 0).sum()) for grad in grads)
-        share = denormal / nonzero if nonzero else 0.0
-        if share > 0:
-            count(self.denormal, place, "gradients")
-            self.denormal_share = max(self.denormal_share, share)
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
@@ -244,8 +254,3 @@ def _version(tensor: Tensor) -> int:
 def _sample(parameter: Tensor) -> Tensor:
     """The first few values."""
     return parameter.detach().flatten()[:SAMPLE].clone()
-
-
-def _sampled(gradient: Tensor) -> Tensor:
-    """Some of the values, evenly."""
-    return gradient.detach().flatten()[:: 1 + gradient.numel() // MOST_NUMBERS]

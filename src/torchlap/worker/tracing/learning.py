@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from torchlap.schema.trace import Place
-from torchlap.worker.tracing import insert
+from torchlap.worker.tracing import insert, values
 from torchlap.worker.tracing.autograd import path
 from torchlap.worker.tracing.gradients import MATRIX, MOST_NAMES, Counted, Gradients, count, is_checked
 from torchlap.worker.tracing.log import Log, Original, now
@@ -54,6 +54,7 @@ class Learning:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.gradients = Gradients(log)
+        self.values = values.install(log, self.gradients.denormals)
         self.batch = 0
         self.losses: dict[tuple[Place, int], Kept] = {}
         self.shapes: dict[tuple[Place, str], Counted] = {}
@@ -108,6 +109,7 @@ class Learning:
             self.gradients.names |= {id(parameter): name for name, parameter in module.named_parameters()}
         inputs = [arg for arg in args if isinstance(arg, Tensor)]
         with _plain_tensors():
+            self.values.record_input(module, inputs, place)
             outputs = getattr(outputs, "logits", outputs)
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
             if torch.is_grad_enabled():
@@ -156,8 +158,10 @@ class Learning:
         """In some steps, follow the loss back to the model; always, look for gradients that were not zeroed."""
         self.gradients.before_backward(place)
         kept = self.losses.get((place, self._number(self._model())))
-        if loss is None or not is_checked(kept.count + 1 if kept else 1):
+        number = kept.count + 1 if kept else 1
+        if loss is None or not is_checked(number):
             return
+        self.values.look(loss, number, self._last.place if self._last else place, self._loss_place or place)
         start = now()
         found = path(loss)
         self._by_value = found.by_value or found.compiled
@@ -208,7 +212,8 @@ class Learning:
             start = now()
             outputs = self._last.shape[-1] if len(self._last.shape) == MATRIX else 0
             rows = not self._by_value
-            self.gradients.check(model, outputs, self._last.place, self._loss_place or place, rows=rows)
+            places = self._last.place, self._loss_place or place
+            self.gradients.check(model, outputs, *places, number=kept.count, rows=rows)
             self.log.own_seconds += now() - start
 
     def _model(self) -> nn.Module | None:

@@ -110,6 +110,7 @@ class Log:
         waiters: how to synchronize each device that the script uses.
         on_accelerator: what is to be done once the script uses an accelerator.
         after_step: what is to be done after each backward pass.
+        hidden: files beside the script that hide a module that was already imported, and which, in words.
     """
 
     def __init__(self, script: Path) -> None:
@@ -125,6 +126,7 @@ class Log:
         self.steps: list[Step] = []
         self.backwards: list[Step] = []
         self.optimizer_steps = 0
+        self.hidden: dict[str, str] = {}
         self.work: list[Mark] = []
         self.marks: dict[str, list[Mark]] = {kind: [] for kind in ("value", "input", "workers", "evaluation")}
         self.waiters: dict[torch.device, Callable[[], None]] = {}

@@ -7,7 +7,6 @@ after its end.
 
 import _thread
 import os
-import resource
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from types import ModuleType, TracebackType
 import msgspec
 
 from torchlap.schema.trace import Ending
-from torchlap.worker.tracing import clocks, compiler, data, insert, learning, memory, steps, summary
+from torchlap.worker.tracing import clocks, compiler, data, insert, learning, load, memory, steps, summary
 from torchlap.worker.tracing.log import Log, now
 
 WRITE_SECONDS = 2.0
@@ -40,6 +39,7 @@ class Tracer:
         steps.install(self.log, self.learning)
         self.data = data.install(self.log)
         self.memory = memory.install(self.log)
+        self.load = load.install(self.log)
         self.compiler = compiler.install(self.log)
         self.clocks = clocks.install(self.log)
         insert.hide_from_compiler(*_own_modules())
@@ -68,8 +68,9 @@ class Tracer:
 
     def _write(self, ending: Ending, exit_code: int, error: str, *, at_end: bool) -> None:
         """Replace the file in one step, so that a killed process leaves a complete one."""
-        made = summary.Summary(self.log, self.learning, self.data, self.memory, self.compiler)
-        trace = made.trace(ending, exit_code, error, children=_children_seconds(), at_end=at_end)
+        recorders = self.learning, self.data, self.memory
+        made = summary.Summary(self.log, *recorders, compiler=self.compiler, load=self.load)
+        trace = made.trace(ending, exit_code, error, children=load.children_seconds(), at_end=at_end)
         part = self.path.with_suffix(".part")
         part.write_bytes(msgspec.json.encode(trace))
         part.replace(self.path)
@@ -95,19 +96,15 @@ def _own_modules() -> list[ModuleType]:
     return [module for name, module in sys.modules.items() if name.startswith(f"{__package__}.") and name != __name__]
 
 
-def _children_seconds() -> float:
-    """The CPU time of child processes that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def main() -> None:
-    """Run the script named on the command line."""
+def main(startup: frozenset[str] | None = None) -> None:
+    """Run the script named on the command line; `startup` names the modules that Python loads before any script."""
     path, script = Path(sys.argv[1]), Path(sys.argv[2])
     sys.orig_argv = [sys.executable, *sys.argv[2:]]
     sys.argv = sys.argv[2:]
     sys.path[0] = str(script.resolve().parent)
     tracer = Tracer(script.resolve(), path)
+    if startup is not None:
+        tracer.log.hidden = _hidden(script.resolve().parent, startup)
     _thread.start_new_thread(tracer.write_periodically, ())  # not one of `threading`, where the script would see it
     ending, status, error = _run(script)
     try:
@@ -118,6 +115,32 @@ def main() -> None:
         tracer.write(ending, status, error)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)
+
+
+def _hidden(folder: Path, startup: frozenset[str]) -> dict[str, str]:
+    """Files beside the script that hide a module which the tracer has loaded before them, and the module, in words.
+
+    The script's own imports get a file that hides a module of Python's, as they do without the tracer.
+    """
+    found = {}
+    for name, module in tuple(sys.modules.items()):
+        if name in startup or "." in name or name == "__main__":
+            continue
+        for file in (folder / f"{name}.py", folder / name / "__init__.py"):
+            if file.is_file() and not _is_from(module, file):
+                is_of_python = name in sys.stdlib_module_names
+                found[str(file.relative_to(folder))] = (
+                    f"Python's module {name}" if is_of_python else f"the package {name}"
+                )
+                if is_of_python:
+                    del sys.modules[name]
+                break
+    return found
+
+
+def _is_from(module: ModuleType, file: Path) -> bool:
+    loaded = getattr(module, "__file__", None)
+    return loaded is not None and Path(loaded).exists() and file.samefile(loaded)
 
 
 def _run(script: Path) -> tuple[Ending, int, str]:

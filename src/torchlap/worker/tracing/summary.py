@@ -5,6 +5,7 @@ of its own, and whoever reads one meanwhile corrupts the process's memory.
 """
 
 import linecache
+import os
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
@@ -21,7 +22,9 @@ from torchlap.schema.trace import (
     Compiled,
     Copies,
     DeadOutputs,
+    Denormals,
     Ending,
+    Formats,
     Held,
     Loader,
     Losses,
@@ -29,21 +32,26 @@ from torchlap.schema.trace import (
     Noticed,
     Place,
     Scaled,
+    Searched,
     Shapes,
+    Slow,
     Tf32,
     Threads,
     Trace,
 )
 from torchlap.worker.tracing.compiler import Compiler
-from torchlap.worker.tracing.data import Copied, Data, Loaded, cores
+from torchlap.worker.tracing.data import Copied, Data, Loaded, cores, cpus
 from torchlap.worker.tracing.gradients import MOST_NAMES, Counted, Dead, Optimized
 from torchlap.worker.tracing.learning import Learning
+from torchlap.worker.tracing.load import Load
 from torchlap.worker.tracing.log import Log, now
 from torchlap.worker.tracing.memory import Memory as Sampled
 from torchlap.worker.tracing.timings import Timings
 from torchlap.worker.tracing.unwatched import kept_losses, unwatched
+from torchlap.worker.tracing.values import Searched as Recorded
 
 MOST_SECONDS = 1000
+RARE = 2
 LONGEST_LINE = 1000
 TF32_WORDS = ("allow_tf32", "fp32_precision", "set_float32_matmul_precision")
 ACCELERATORS = ("cuda", "mps", "xpu", "accelerator")
@@ -53,10 +61,12 @@ THREADS_WORDS = ("set_num_threads", "OMP_NUM_THREADS")
 class Summary:
     """Makes a trace of what was recorded so far."""
 
-    def __init__(self, log: Log, learning: Learning, data: Data, memory: Sampled, compiler: Compiler) -> None:
+    def __init__(
+        self, log: Log, learning: Learning, data: Data, memory: Sampled, *, compiler: Compiler, load: Load
+    ) -> None:
         self.log, self.learning, self.data, self.memory, self.compiler = log, learning, data, memory, compiler
         self._compilations = compiler.compilations()
-        self.timings = Timings(log, self._compilations)
+        self.timings = Timings(log, self._compilations, load)
 
     def trace(self, ending: Ending, exit_code: int, error: str, *, children: float, at_end: bool) -> Trace:
         """The whole trace; `at_end` reads losses, gradients and outputs, which waits for the devices."""
@@ -88,6 +98,8 @@ class Summary:
             quotients=timings.quotients(),
             **self._of_learning(at_end=at_end),
             **self._of_settings(),
+            **self._of_values(),
+            hidden=tuple(Noticed(Place(file, 1), words) for file, words in self.log.hidden.items()),
             copies=tuple(_copies(place, copied) for place, copied in self.data.copies.items()),
             loaders=tuple(self._loader(loaded) for loaded in self.data.loaders if loaded.read),
             memory=Memory(samples=tuple(self.memory.samples), kept=tuple(kept_losses(self.log))),
@@ -98,7 +110,13 @@ class Summary:
         """The trace's fields about how the devices and the compiler are set up."""
         threads_set = _line_with(self.log.script, THREADS_WORDS)
         return {
-            "threads": Threads(threads=torch.get_num_threads(), cores=cores(), place=threads_set),
+            "threads": Threads(
+                threads=torch.get_num_threads(),
+                cores=cores(),
+                cpus=cpus(),
+                processes=_processes(),
+                place=threads_set,
+            ),
             "tf32": self._tf32(),
             "fallbacks": tuple(Noticed(place, words, count) for (place, words), count in self.data.fallbacks.items()),
             "compiled": tuple(self._compiled()),
@@ -111,6 +129,28 @@ class Summary:
                 Scaled(place=each.place, steps=each.steps, skipped=each.skipped)
                 for each in self.compiler.scaled.values()
             ),
+        }
+
+    def _of_values(self) -> dict[str, Any]:
+        """The trace's fields about values, formats and shapes that make operators slow."""
+        values = self.learning.values
+        setting = _line_with(self.log.script, ("cudnn.benchmark",))
+        return {
+            "slow": tuple(
+                Slow(
+                    place=each.place,
+                    operator=each.operator,
+                    factor=each.factor,
+                    words=each.words,
+                    count=each.count,
+                )
+                for each in values.slow.values()
+            ),
+            "formats": tuple(
+                Formats(place=each.place, convolutions=each.convolutions, converted=each.converted, looks=each.looks)
+                for each in values.formats.values()
+            ),
+            "searched": tuple(_searched(each, setting) for each in values.searched.values()),
         }
 
     def _compiled(self) -> Iterable[Compiled]:
@@ -138,8 +178,10 @@ class Summary:
             "softmax_twice": _noticed(learning.softmax_twice),
             "accumulated": _noticed(gradients.accumulated),
             "float64": _noticed(gradients.float64),
-            "denormals": _noticed(gradients.denormal),
-            "denormal_share": gradients.denormal_share,
+            "denormals": tuple(
+                Denormals(place=place, words=words, share=found.share, step=found.step, first=found.first)
+                for (place, words), found in gradients.denormals.found.items()
+            ),
         }
 
     def _unheld(self) -> Iterable[Noticed]:
@@ -184,6 +226,23 @@ def _copies(place: Place, copied: Copied) -> Copies:
         same=copied.same,
         unpinned=copied.unpinned,
     )
+
+
+def _searched(searched: Recorded, setting: Place | None) -> Searched:
+    return Searched(
+        place=searched.place,
+        calls=searched.calls,
+        shapes=len(searched.shapes),
+        rare=sum(count for count in searched.shapes.values() if count <= RARE),
+        examples=tuple(searched.shapes)[:MOST_NAMES],
+        setting=setting,
+    )
+
+
+def _processes() -> int:
+    """How many processes torchrun has started on this machine; 1 without it."""
+    size = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(size) if size.isdecimal() and int(size) else 1
 
 
 def _line_with(script: Path, words: Sequence[str]) -> Place | None:

@@ -9,12 +9,14 @@ from msgspec import Struct, field
 
 from torchlap.schema.trace import Line, Place, Quotient, Spans
 from torchlap.worker.tracing import spans as timed_spans
+from torchlap.worker.tracing.load import Load
 from torchlap.worker.tracing.log import Log, Mark, Span, Step
 from torchlap.worker.tracing.spans import Divided, Timed
 
 MOST_SECONDS = 1000
 MOST_LINES = 10
 MOST_TURNS = 1000
+SEVERAL_STEPS = 2
 REMAINDERS = 3
 """A batch size is that of a remainder if another one has at least so many spans for each of its own."""
 
@@ -34,8 +36,8 @@ class Group(Struct):
 class Timings:
     """Sums up the spans of a log so far."""
 
-    def __init__(self, log: Log, compilations: Sequence[Mark]) -> None:
-        self.log, self._compilations = log, compilations
+    def __init__(self, log: Log, compilations: Sequence[Mark], load: Load) -> None:
+        self.log, self._compilations, self._load = log, compilations, load
         self.by_backward = not log.steps
         self.steps = tuple(log.backwards if self.by_backward else log.steps)
         self._step_times = [step.at for step in self.steps]
@@ -143,7 +145,28 @@ class Timings:
             evaluated=sum(self._has(span, "evaluation") for span in spans),
             compiled=max(len(compiled), sum(span.end.compiled - span.start.compiled for span in spans)),
             compile_seconds=max(0.0, sum(mark.end - mark.start for mark in compiled)),
+            setup_seconds=sum(map(self._setup, shown)) * len(spans) / len(shown),
+            others=self._others(spans[:MOST_SECONDS]),
         )
+
+    def _setup(self, span: Span) -> float:
+        """Seconds from a span's start to its first forward pass, without evaluation and waiting for data."""
+        first = bisect_left(self._work_starts, span.start.at)
+        if len(self._steps(span)) < SEVERAL_STEPS or first == len(self._work_starts):
+            return 0.0
+        until = min(self._work_starts[first], span.end.at)
+        known = sum(
+            min(mark.end, until) - mark.start
+            for kind in ("input", "workers", "evaluation")
+            for mark in self.log.marks[kind][
+                bisect_left(self._starts[kind], span.start.at) : bisect_left(self._starts[kind], until)
+            ]
+        )
+        return max(0.0, until - span.start.at - known)
+
+    def _others(self, spans: Sequence[Span]) -> tuple[float, ...]:
+        used = [self._load.between(span.start.at, span.end.at) for span in spans]
+        return tuple(each for each in used if each is not None) if None not in used else ()
 
     def _is_touched(self, span: Span) -> bool:
         """Whether the tracer waited for the device in a span, or just before it, so that it began with an idle one."""
@@ -160,7 +183,7 @@ class Timings:
         for span in group:
             for step in self._steps(span):
                 if self._first_steps[step.device, step.size, step.batch] == step.at:
-                    return step.at - span.start.at, span.seconds
+                    return step.at - span.start.at - self._setup(span), span.seconds
         return 0.0, 0.0
 
     def _typical_step(self, group: Sequence[Span]) -> float:

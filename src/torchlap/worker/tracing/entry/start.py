@@ -3,7 +3,9 @@
 import signal
 import sys
 
-from torchlap.worker.tracing import lifeline
+startup = frozenset(sys.modules)
+
+from torchlap.worker.tracing import lifeline  # noqa: E402  what Python itself has loaded comes first
 
 lifeline.hold(int(sys.argv.pop(1)))  # before torch is imported
 interrupt = signal.getsignal(signal.SIGINT)
@@ -13,4 +15,4 @@ if interrupt is signal.default_int_handler:
 from torchlap.worker.tracing.script import main  # noqa: E402
 
 signal.signal(signal.SIGINT, interrupt)
-main()
+main(startup)

@@ -1,0 +1,1 @@
+"""The report of `torchlap train`, one file per format."""

@@ -1,0 +1,1 @@
+"""The answer of `torchlap tune`: the ladder, and the code that sets the winner's recipe."""
