@@ -27,6 +27,7 @@ from msgspec import Struct
 
 import torchlap
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, RunFileError
+from torchlap.processes.script import GRACE_SECONDS
 from torchlap.schema.events import RunFinished
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -36,13 +37,17 @@ CELL = ("--devices", "cpu", "--batch", "4", "--budget")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run", f"{OWN}:paced", f"{OWN}:small", *CELL, "5s", "--no-why", "--precision-target", "0.1%"),
     "verify": ("verify", f"{OWN}:small", *CELL, "5s"),
+    "tune": ("tune", f"{OWN}:small", *CELL, "12s"),
     "audit": ("audit", str(TESTS / "scripts" / "clean" / "loader_workers.py")),
 }
 """A row each; a command that writes a run file gets `--out`."""
 
-WRITE_RUNS = ("run",)
+WRITE_RUNS = ("run", "tune")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LIMIT_SECONDS = 2.0
+SCRIPT_SECONDS = GRACE_SECONDS + LIMIT_SECONDS
+"""An audited script that is interrupted ends itself, and is killed if it does not."""
+
 PATIENCE_SECONDS = 60.0
 MARK = "TORCHLAP_BENCHMARK_SIGNALS"
 POLL_SECONDS = 0.02
@@ -109,10 +114,11 @@ def interrupted(name: str, words: Sequence[str], number: signal.Signals, after: 
     wrong = list(_wrong_ending(process.returncode, number, errors))
     if seconds > LIMIT_SECONDS:
         print(f"{name}, {number.name}: gone after {seconds:.1f} s, workers {others_seconds:.1f} s", file=sys.stderr)
-    if left or others_seconds > LIMIT_SECONDS:
-        wrong.append(f"workers alive after {LIMIT_SECONDS:g} s: gone after {others_seconds:.1f} s")
+    limit = SCRIPT_SECONDS if name == "audit" and number != signal.SIGKILL else LIMIT_SECONDS
+    if left or others_seconds > limit:
+        wrong.append(f"workers alive after {limit:g} s: gone after {others_seconds:.1f} s")
     if name in WRITE_RUNS:
-        wrong += _wrong_file(Path(words[-1]), resume=resume)
+        wrong += _wrong_file(name, Path(words[-1]), resume=resume)
     return Outcome(seconds, others_seconds, "; ".join(wrong), resume and name in WRITE_RUNS)
 
 
@@ -124,7 +130,7 @@ def _wrong_ending(code: int, number: signal.Signals, errors: str) -> Iterator[st
         yield f"a traceback: {errors[-500:]}"
 
 
-def _wrong_file(path: Path, *, resume: bool) -> Iterator[str]:
+def _wrong_file(name: str, path: Path, *, resume: bool) -> Iterator[str]:
     if not path.exists() or not path.stat().st_size:
         return  # nothing was measured yet
     try:
@@ -135,7 +141,7 @@ def _wrong_file(path: Path, *, resume: bool) -> Iterator[str]:
         return
     if not resume:
         return
-    process = started(["run", "--resume", str(path)], "")
+    process = started([name, "--resume", str(path)], "")
     _, errors = process.communicate()
     after = torchlap.load(path)
     whole = isinstance(after.events[-1], RunFinished) and after.events[-1].reason == "complete"

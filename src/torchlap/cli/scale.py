@@ -121,7 +121,7 @@ def scale(
         )
         sizes = Sizes(ranks=_ranks(ranks), total_batch=total_batch, nodes=nodes)
         hosts = hosts_of(nodes, node_rank, rdzv_endpoint, rdzv_id, options.hang_seconds)
-        interrupt_on(signal.SIGTERM)
+        interrupt_on(signal.SIGTERM, signal.SIGHUP)
         if hosts.node_rank:
             _follow(sizes.ranks, devices, hosts)
         raise typer.Exit(_measured(options, sizes, hosts, output))

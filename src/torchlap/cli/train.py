@@ -138,7 +138,7 @@ def _shown(options: "Options", training: "Training", output: given.Format) -> in
     from torchlap.reports.training.words import ended_line
     from torchlap.schema.training import TrainingEnded
 
-    interrupt_on(signal.SIGTERM)
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
     with Display(output, why=False) as display:
         listener = display.listener()
 

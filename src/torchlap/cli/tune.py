@@ -97,7 +97,7 @@ def tune(
         inputs = [Path(model.rpartition(":")[0])] if model and ":" in model else []
         if write is not None:
             check_target(write, inputs=inputs, force=force)
-        interrupt_on(signal.SIGTERM)
+        interrupt_on(signal.SIGTERM, signal.SIGHUP)
         code, run, path = _searched(options, tuning)
         if run is None:
             raise typer.Exit(code)
