@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 
 from audited_scripts import SCRIPTS, SIMULATED
 
-from torchlap.processes.script import TRACER
+from torchlap.processes.script import lifeline
+from torchlap.processes.script import traced as under_tracer
 from torchlap.stats import paired_ratio
 
 
-def figure(command: list[str]) -> float:
-    """The time a step in milliseconds, from the last line that a script prints."""
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def figure(command: list[str], line: int) -> float:
+    """The time a step in milliseconds, from the last line that a script prints; a traced one has a lifeline."""
+    output = subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=(line,)).stdout
     return float(re.findall(r"\d+\.\d+", output.splitlines()[-1])[0])
 
 
@@ -37,14 +38,14 @@ def main() -> None:
         os.environ.update(SIMULATED)
     alone: list[float] = []
     traced: list[float] = []
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, lifeline() as line:
         commands = {
             False: [sys.executable, args.script, args.device],
-            True: [sys.executable, str(TRACER), f"{folder}/trace.json", args.script, args.device],
+            True: under_tracer(line, Path(folder) / "trace.json", args.script, args.device),
         }
         for number in range(args.rounds):
             for with_tracer in (True, False) if number % 2 else (False, True):
-                (traced if with_tracer else alone).append(figure(commands[with_tracer]))
+                (traced if with_tracer else alone).append(figure(commands[with_tracer], line))
     ratio = paired_ratio(traced, alone, 0.95)
     interval = f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
     print(f"{Path(args.script).stem} on {args.device}, {args.rounds} rounds: {interval} of its time alone")

@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 from audited_scripts import SCRIPTS, SIMULATED
 
-from torchlap.processes.script import TRACER
+from torchlap.processes.script import lifeline
+from torchlap.processes.script import traced as under_tracer
 
 FOLDERS = ("transparent", "clean", "cases", "faulty")
 CHOSEN = (
@@ -60,11 +61,13 @@ class Done(NamedTuple):
 
 def run(script: Path, arguments: list[str], *, traced: bool) -> Done:
     """Run a script in an empty folder."""
-    with TemporaryDirectory() as folder, TemporaryDirectory() as traces:
-        tracer = [str(TRACER), f"{traces}/trace.json"] if traced else []
+    with TemporaryDirectory() as folder, TemporaryDirectory() as traces, lifeline() as line:
+        command = [sys.executable, str(script), *arguments]
+        if traced:
+            command = under_tracer(line, Path(traces) / "trace.json", str(script), *arguments)
         start = time.perf_counter()
         ended = subprocess.run(
-            [sys.executable, *tracer, str(script), *arguments], cwd=folder, capture_output=True, check=False
+            command, cwd=folder, capture_output=True, check=False, pass_fds=(line,) if traced else ()
         )
         seconds = time.perf_counter() - start
         files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.*"))}

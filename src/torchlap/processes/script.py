@@ -56,14 +56,14 @@ def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quie
         raise UsageError(f"The script {script} {reason}: choose a Python file.")
     with TemporaryDirectory(prefix="torchlap-") as folder:
         trace = Path(folder) / "trace.json"
-        with _lifeline() as line, _started(line, trace, script, arguments, quiet=quiet) as process:
+        with lifeline() as line, _started(line, trace, script, arguments, quiet=quiet) as process:
             stopped, interrupted = _watched(process, stop_after)
         hidden = _hidden(path.parent)
         return _read(trace, process.returncode, hidden, stopped=stopped, interrupted=interrupted)
 
 
 @contextmanager
-def _lifeline() -> Iterator[int]:
+def lifeline() -> Iterator[int]:
     """A pipe that the script's process reads from: when this process is gone, however it ended, the pipe is, too."""
     theirs, ours = os.pipe()
     try:
@@ -74,10 +74,15 @@ def _lifeline() -> Iterator[int]:
 
 
 def _started(
-    lifeline: int, trace: Path, script: str, arguments: Sequence[str], *, quiet: bool
+    line: int, trace: Path, script: str, arguments: Sequence[str], *, quiet: bool
 ) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, str(TRACER), str(lifeline), str(trace), script, *arguments]
-    return subprocess.Popen(command, stdout=sys.stderr if quiet else None, pass_fds=(lifeline,))
+    command = traced(line, trace, script, *arguments)
+    return subprocess.Popen(command, stdout=sys.stderr if quiet else None, pass_fds=(line,))
+
+
+def traced(line: int, trace: Path, script: str, *arguments: str) -> list[str]:
+    """The command that runs a script under the tracer, which ends when nobody holds the other end of its lifeline."""
+    return [sys.executable, str(TRACER), str(line), str(trace), script, *arguments]
 
 
 def _watched(process: "subprocess.Popen[bytes]", stop_after: float | None) -> tuple[bool, bool]:

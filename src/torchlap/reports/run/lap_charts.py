@@ -39,7 +39,11 @@ Points = list[tuple[float, float]]
 def laps(results: Results) -> Drawn | None:
     """A panel per group: each lap over its cell's median, over time, which shows drift and two speeds."""
     numbers = {event.group for event in results.run.events if isinstance(event, Round)}
-    groups = [(number, group) for number, group in enumerate(results.run.header.plan.groups) if number in numbers]
+    groups = [
+        (number, Group(tuple(result.cell for result in found.cells)))  # with cells that joined it in a search
+        for number, found in enumerate(results.groups)
+        if number in numbers
+    ]
     if not groups:
         return None
     names: list[str] = []
