@@ -146,7 +146,9 @@ def _wrong_file(name: str, path: Path, *, resume: bool) -> Iterator[str]:
     after = torchlap.load(path)
     whole = isinstance(after.events[-1], RunFinished) and after.events[-1].reason == "complete"
     if process.returncode or not whole or after.events[: len(before.events)] != before.events:
-        yield f"it was not resumed: {errors[-500:]}"
+        kept = after.events[: len(before.events)] == before.events
+        last = type(after.events[-1]).__name__
+        yield f"not resumed: exit code {process.returncode}, last event {last}, kept {kept}: {errors[-500:]}"
 
 
 def main() -> None:

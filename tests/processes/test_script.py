@@ -186,3 +186,21 @@ def test_a_file_that_hides_a_module_is_named_if_nothing_was_recorded(
     (tmp_path / "dis.py").touch()
     with pytest.raises(InstallError, match=r"dis\.py hides Python's module dis: rename it\.$"):
         run("")
+
+
+def test_a_script_without_the_tracer_has_its_arguments_and_ends_with_torchlap(path: Path) -> None:
+    path.write_text("import sys\nassert sys.argv[1:] == ['--own', '1'], sys.argv\nsys.exit(__name__ != '__main__')")
+    assert scripts.run_untraced(path, ("--own", "1")) == ""
+    path.write_text("raise ValueError('odd')")
+    assert scripts.run_untraced(path, ()) == "ValueError: odd"
+    ready = Path(f"{path}.ready")
+    path.write_text(f"import os, time\nopen({str(ready)!r}, 'w').write(f'{{os.getpid()}} ')\ntime.sleep(1000)")
+    code = (
+        "from torchlap.processes import script; from pathlib import Path; import sys\n"
+        "script.run_untraced(Path(sys.argv[1]), ())"
+    )
+    judge = subprocess.Popen([sys.executable, "-c", code, str(path)], env=environment())
+    wait_until(lambda: ready.exists() and " " in ready.read_text(), "the script")
+    judge.kill()
+    judge.wait()
+    assert has_ended(int(ready.read_text()))

@@ -33,7 +33,8 @@ RATE_LINE = re.compile(r"([0-9.e+]+) [^,]*/s, loss -?[0-9.]+$")
 """A lap of the code of `torchlap tune`."""
 
 TRACER = Path(__file__).parents[1] / "worker" / "tracing" / "entry" / "start.py"
-"""Started by its path: `python -m` would put the current folder first on the path."""
+PLAIN = TRACER.with_name("plain.py")
+"""Started by their paths: `python -m` would put the current folder first on the path."""
 
 
 def run(script: str, arguments: Sequence[str], *, stop_after: float | None, quiet: bool) -> ScriptRun:
@@ -191,10 +192,20 @@ def read_trace(path: Path) -> Trace:
         ) from None
 
 
+def _run_plainly(
+    script: Path, arguments: Sequence[str] = (), limit_seconds: float | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script to its end, but no longer than this process lives."""
+    with _lifeline() as line:
+        command = [sys.executable, str(PLAIN), str(line), str(script), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=limit_seconds, pass_fds=(line,)
+        )
+
+
 def run_untraced(script: Path, arguments: Sequence[str]) -> str:
     """Run a script to its end without the tracer; empty if it succeeded, otherwise the last line of its errors."""
-    command = [sys.executable, str(script), *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = _run_plainly(script, arguments)
     if not ended.returncode:
         return ""
     return (ended.stderr.strip().splitlines() or [_how(ended.returncode)])[-1]
@@ -213,9 +224,8 @@ def run_code(code: str, limit_seconds: float) -> tuple[tuple[float, ...], str]:
     with TemporaryDirectory(prefix="torchlap-") as folder:
         script = Path(folder) / "train_fast.py"
         script.write_text(code)
-        command = [sys.executable, str(script)]
         try:
-            ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_seconds)
+            ended = _run_plainly(script, limit_seconds=limit_seconds)
         except subprocess.TimeoutExpired:
             return (), f"it did not end within {limit_seconds:.0f} s"
     if ended.returncode:
