@@ -4,7 +4,7 @@ SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE  # a hundred processes would compile the same files again
 
-.PHONY: bench test test-all test-long check site clean
+.PHONY: bench test test-all test-long test-rare check site clean
 
 bench: .venv/.run  ## install, then the default run
 	$(BIN)/torchlap
@@ -15,8 +15,11 @@ test: .venv/.test check  ## install with the test tools, then all checks that ta
 test-all: test test-long  ## the long tests, too
 
 test-long: .venv/.test  ## real time, real models, compiled steps, every audited script; on a GPU its tests
-	$(BIN)/pytest -m 'long and not alone' -rs $(SIDE_BY_SIDE)
-	$(BIN)/pytest -m '(long and alone) or gpu' -rs
+	$(BIN)/pytest -m 'long and not alone and not rare' -rs $(SIDE_BY_SIDE)
+	$(BIN)/pytest -m '(long and alone and not rare) or gpu' -rs
+
+test-rare: .venv/.test  ## what takes minutes and seldom breaks: before a release
+	$(BIN)/pytest -m 'rare' -rs
 
 check: .venv/.test
 	$(BIN)/ruff format --check src tests benchmarks examples docs

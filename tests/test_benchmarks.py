@@ -109,6 +109,7 @@ def test_a_message_that_is_none_is_an_invalid_answer(content: bytes) -> None:
         decode_reply(content)
 
 
+@pytest.mark.rare
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.parametrize("name", signals.COMMANDS)

@@ -99,6 +99,7 @@ def test_a_script_is_audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.long
+@pytest.mark.rare
 @pytest.mark.models
 def test_the_2022_experiment_is_repaired_step_by_step(tmp_path: Path) -> None:
     ladder = typed_caller.experiment(tmp_path / "run.jsonl")

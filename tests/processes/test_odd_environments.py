@@ -13,7 +13,7 @@ from support import OWN, PATIENCE_SECONDS, environment
 from torchlap import load
 from torchlap.runs import find
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.rare]
 BRIEFLY = ("--devices", "cpu", "--batch", "4", "--precision-target", "50%", "--budget", "30s", "--no-why")
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 NAMESPACES = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("unshare") is not None

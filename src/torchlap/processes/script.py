@@ -196,7 +196,7 @@ def _run_plainly(
     script: Path, arguments: Sequence[str] = (), limit_seconds: float | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run a script to its end, but no longer than this process lives."""
-    with _lifeline() as line:
+    with lifeline() as line:
         command = [sys.executable, str(PLAIN), str(line), str(script), *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=limit_seconds, pass_fds=(line,)
