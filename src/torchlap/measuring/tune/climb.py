@@ -35,9 +35,9 @@ class Climb:
         context: of the session.
         races: where they take turns.
         effort: how thorough the search is.
-        resumed: an earlier search has raced some of them.
 
     Attributes:
+        resumed: an earlier search has raced some of them.
         gains: speed-up over plain of each word of the tier `same` that was raced alone.
         order: these words, the fastest first.
     """
@@ -134,7 +134,7 @@ class Climb:
 
     def note_alone(self, words: Sequence[Word]) -> None:
         """Learn what each word is worth alone, after going on with races that are undecided."""
-        self._settle(PLAIN)
+        self._settle()
         known = {word.text for word in words}
         for number, candidate in self.tally.candidates.items():
             ratios = self.tally.ratios(number)
@@ -152,21 +152,21 @@ class Climb:
                 number = self.add(replace(cell, recipe=recipe), tier, word.text, over)
                 self.race(number, over, len(words) - place)
 
-    def _settle(self, over: int) -> None:
-        """Go on with the races that look promising, but are undecided: rounds were few where steps are slow."""
+    def _settle(self) -> None:
+        """Go on with races over the plain step that look promising, but are undecided: slow steps have few rounds."""
         tally = self.tally
         promising = {
             number: lap_interval(ratios).value
             for number, candidate in tally.candidates.items()
-            if candidate.over == over and number not in tally.failures
-            if standing(ratios := tally.ratios_over(number, over)) == "open" and len(ratios) > 1
+            if candidate.over == PLAIN and number not in tally.failures
+            if standing(ratios := tally.ratios(number)) == "open" and len(ratios) > 1
         }
         chosen = sorted(
             (number for number in promising if promising[number] >= LEAST_GAIN), key=lambda n: -promising[n]
         )
         for place, number in enumerate(chosen):
             if self._context.left() > 0:
-                self._races.race(number, over, self._context.left() / (len(chosen) - place))
+                self._races.race(number, PLAIN, self._context.left() / (len(chosen) - place))
 
     def combine(self, tier: Tier, start: int) -> None:
         """Add the words to the leader of a tier, one after the other, as long as that makes it faster."""
