@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from torchlap.measuring.plan import lacks
 from torchlap.schema.effort import Effort
-from torchlap.schema.recipe import WITH_GRAPHS, Recipe, parse_recipe
+from torchlap.schema.recipe import WITH_GRAPHS, CompileMode, Recipe, parse_recipe
 from torchlap.schema.tuning import Tier
 
 IMAGE_DIMENSIONS = 4
-KINDS_WITH_GRAPHS, KINDS_WITH_CUDNN = ("cuda", "xpu"), ("cuda",)
+KINDS_WITH_GRAPHS = ("cuda", "xpu")
 
 USUAL_ORDER = (
     "graph",
@@ -39,7 +40,7 @@ FIRST = {
 PRECISIONS = {"cuda": ("bf16", "fp16", "tf32"), "mps": ("bf16", "fp16"), "xpu": ("bf16", "fp16", "tf32")}
 OTHER_PRECISIONS = ("bf16", "fp16")
 
-MODES = ("max-autotune-no-cudagraphs", "reduce-overhead", "max-autotune")
+MODES: tuple[CompileMode, ...] = ("max-autotune-no-cudagraphs", "reduce-overhead", "max-autotune")
 """Of torch.compile; they compile for minutes, so only a full search tries them, on what compile already made faster."""
 
 
@@ -96,10 +97,8 @@ def words_of(place: Place, plain: Recipe, effort: Effort, kind: str | None) -> l
 
 def modes_of(place: Place) -> list[Word]:
     """Other modes of torch.compile; those with CUDA graphs only where there are any."""
-    graphs = place.kind == "cuda"
     return [
-        Word(f"compile:{mode}", why_not="" if graphs or mode.endswith("no-cudagraphs") else "it needs CUDA graphs")
-        for mode in MODES
+        Word(f"compile:{mode}", why_not=lacks(place.kind, Recipe(compile=True, compile_mode=mode))) for mode in MODES
     ]
 
 
@@ -107,7 +106,7 @@ def precisions_of(place: Place) -> list[Word]:
     """The words of the tier `lower`."""
     known = PRECISIONS.get(place.kind, OTHER_PRECISIONS)
     found = [Word(text, "lower", _why_no_precision(text, place)) for text in known if text in OTHER_PRECISIONS]
-    return [*found, Word("tf32", "lower", "" if place.kind == "cuda" else "TF32 exists only on NVIDIA GPUs")]
+    return [*found, Word("tf32", "lower", lacks(place.kind, Recipe("tf32")))]
 
 
 def _why_no_precision(text: str, place: Place) -> str:
@@ -146,8 +145,8 @@ def _why_not(text: str, place: Place) -> str:
     stem = _stem(text)
     if stem == "graph" and place.kind not in KINDS_WITH_GRAPHS:
         return f"{place.kind} cannot capture its work as a graph"
-    if stem == "cudnn_benchmark" and place.kind not in KINDS_WITH_CUDNN:
-        return f"cuDNN is NVIDIA's, and this device is {place.kind}"
+    if stem == "cudnn_benchmark":
+        return lacks(place.kind, Recipe(cudnn_benchmark=True))
     if stem == "compile+layout_opt_off" and place.kind != "mps":
         return "it is the remedy for a choice that inductor makes on mps"
     if stem == "channels_last" and not place.images:
