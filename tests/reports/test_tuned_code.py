@@ -49,6 +49,8 @@ def code(
         ("foreach", ["lr=1e-4, foreach=True)"]),
         ("cudnn_benchmark", ["torch.backends.cudnn.benchmark = True"]),
         ("graph", ["capturable=True", "torch.cuda.CUDAGraph()", "graph.replay()", "stream.wait_stream("]),
+        ("bf16+accumulate:2", ["torch.randn(8, 3,", "all_inputs.chunk(2)", "(loss / 2).backward()", "8 * "]),
+        ("fp16+accumulate:2", ["scaler.scale(loss / 2).backward()", "scaler.update()"]),
         ("compile+layout_opt_off", ["torch._inductor.config.layout_optimization = False"]),
     ],
 )
@@ -74,7 +76,9 @@ def test_the_cpu_has_its_threads_and_no_synchronization() -> None:
 
 @pytest.mark.parametrize("model", ["hf:gpt2", "hf:bert-base", "hf:vit", "timm:resnet50", "net.py:tiny", "resnet18"])
 @pytest.mark.parametrize("phase", ["train", "eval"])
-@pytest.mark.parametrize("recipe", ["fp32", "bf16+compile+graph+fused", "fp16+channels_last"])
+@pytest.mark.parametrize(
+    "recipe", ["fp32", "bf16+compile+graph+fused", "fp16+channels_last", "bf16+graph+accumulate:4+pad_vocab"]
+)
 def test_the_code_of_every_source_of_models_is_python(model: str, phase: Phase, recipe: str) -> None:
     ast.parse(code(recipe, model=model, phase=phase))
 
@@ -89,7 +93,7 @@ def test_a_function_is_imported_from_its_folder() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("recipe", ["fp32", "bf16+fused", "foreach"])
+@pytest.mark.parametrize("recipe", ["fp32", "bf16+fused", "foreach", "bf16+accumulate:2"])
 def test_the_code_runs_and_prints_its_rates(recipe: str) -> None:
     rates, reason = run_code(code(recipe, "cpu", own("digits_network")), 120.0)
     assert not reason

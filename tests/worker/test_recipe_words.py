@@ -11,6 +11,7 @@ from support import TESTS
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.requests import Build, Verify
 from torchlap.schema.workload import Cell, Workload
+from torchlap.worker.breakdown.phases import time_phases
 from torchlap.worker.cell import captured
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.engaged import Compilations
@@ -68,6 +69,42 @@ def test_a_captured_step_learns_exactly_as_a_plain_one(function: str, phase: str
     plain = losses(again, 8, plain=True)
     assert replayed == pytest.approx(plain, rel=1e-4)
     assert len(set(replayed)) > 1 or (phase == "eval" and function != "through_a_loader")
+
+
+@pytest.mark.parametrize("function", ["plain", "normalized", "with_sgd", "clipped"])
+@pytest.mark.parametrize("word", ["", "+graph"])
+def test_gradients_of_equal_batches_add_up_to_those_of_one(function: str, word: str) -> None:
+    torch.manual_seed(0)
+    once = losses(bench(function, "fp32"), 6)
+    torch.manual_seed(0)
+    assert losses(bench(function, f"accumulate:3{word}"), 6) == pytest.approx(once, rel=1e-4)
+
+
+def test_a_captured_step_accumulates_the_batches_of_a_loader() -> None:
+    torch.manual_seed(0)
+    plain = losses(bench("through_a_loader", "accumulate:2"), 8)
+    torch.manual_seed(0)
+    assert losses(bench("through_a_loader", "accumulate:2+graph"), 8) == pytest.approx(plain, rel=1e-4)
+    assert len(set(plain)) > 5
+
+
+def test_accumulated_batches_count_and_have_one_value_a_phase() -> None:
+    made = bench("through_a_loader", "accumulate:3", "cpu")
+    phases = time_phases(made, made.step("contiguous"), 6)
+    assert {len(values) for values in phases.phases.values()} == {3}
+    assert len(phases.steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "phase", "message"),
+    [
+        ("plain", "eval", "accumulate adds gradients, and evaluation has none"),
+        ("own_step", "train", "accumulate cannot be added to your own step"),
+    ],
+)
+def test_gradients_that_cannot_be_accumulated_are_refused(function: str, phase: str, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        bench(function, "accumulate:2", "cpu", phase).step("contiguous")
 
 
 def test_a_captured_step_is_recorded_once_and_its_seconds_are_kept() -> None:
@@ -135,6 +172,7 @@ def test_without_time_for_five_updates_that_is_told() -> None:
         ("tf32", "cpu", "TF32 exists only on NVIDIA GPUs"),
         ("pinned+workers:1", "cpu", "pinned has no effect on cpu"),
         ("prefetch:2", "cpu", "The recipe term prefetch needs a loader"),
+        ("pad_vocab", "cpu", "pad_vocab needs a language model of transformers"),
     ],
 )
 def test_a_word_without_effect_on_this_device_is_refused(recipe: str, device: str, message: str) -> None:

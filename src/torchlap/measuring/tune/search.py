@@ -9,7 +9,16 @@ from msgspec.structs import replace
 from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.context import LONGEST_TEXT, Context, Status
 from torchlap.measuring.tune.ahead import compile_ahead, to_compile
-from torchlap.measuring.tune.candidates import Place, Word, modes_of, precisions_of, with_word, words_of
+from torchlap.measuring.tune.candidates import (
+    Place,
+    Word,
+    accumulated,
+    modes_of,
+    precisions_of,
+    shapes_of,
+    with_word,
+    words_of,
+)
 from torchlap.measuring.tune.climb import LEAST_RACE_SECONDS, Climb
 from torchlap.measuring.tune.guard import Guard
 from torchlap.measuring.tune.looks import cells_that_fit, explain, place_of
@@ -17,7 +26,7 @@ from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
-from torchlap.runs.tuning import best, out_of_race
+from torchlap.runs.tuning import best, out_of_race, standing
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
@@ -47,6 +56,9 @@ SLOW_WORDS = ("compile", "compile+layout_opt_off")
 PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
 LARGEST_FACTOR = 64
 """By which the batch grows at most."""
+
+PARTS = (2, 4)
+"""Into which the batch is divided for accumulation, as long as that is faster."""
 
 WriteCode = Callable[[Plan, Cell, Preparation], str]
 """The code that trains a cell's model in its recipe; empty where there is none."""
@@ -171,6 +183,8 @@ class Search:
         self._races.drop_all_but()
         leader, lower = self._climb_at_once(words, place) if place.has_graphs else self._climb_by_one(words, place)
         start = lower if "precision" in self._tuning.allow else leader
+        self._until(RACED_END)
+        start = self._reshape(start) if "shape" in self._tuning.allow else start
         start = self._grow(start) if "batch" in self._tuning.allow else start
         self._context.end = self._context.started + self._context.plan.budget_seconds
         leader = self._guarded("same", PLAIN, verify=True)
@@ -205,7 +219,7 @@ class Search:
         if self._tuning.effort == "full":
             climb.race_each(self._allowed(modes_of(place)), tier, best(self.tally, tier, PLAIN))
         leader = self._guarded("same", PLAIN)
-        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
+        self._until(self._lower_end)
         if tier == "same":
             self._race_precisions(place, leader)
         return leader, self._guarded("lower", leader)
@@ -258,11 +272,16 @@ class Search:
             climb.race_each(self._allowed(modes_of(place)), "same", best(self.tally, "same", PLAIN))
         self._until(GUARDED_END)
         leader = self._guarded("same", PLAIN)
-        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
+        self._until(self._lower_end)
         climb.race_each(self._allowed(precisions_of(place)), "lower", leader)
         climb.combine("lower", leader)
         self._until(RACED_END)
         return leader, self._guarded("lower", leader)
+
+    @property
+    def _lower_end(self) -> float:
+        """When lower precision must be over."""
+        return LOWER_END if {"batch", "shape"} & set(self._tuning.allow) else RACED_END
 
     def _cell(self, number: int) -> Cell:
         return self.tally.group.cells[number]
@@ -308,8 +327,26 @@ class Search:
             if self._guard.why_out(alone, tier, self._context.left()):
                 self._climb.order.remove(candidate.word)
 
+    def _reshape(self, start: int) -> int:
+        """Race what changes the shapes of the model; the fastest."""
+        self._climb.race_each(self._allowed(shapes_of(self._cell(start).workload.model)), "training", start)
+        return best(self.tally, "training", start)
+
     def _grow(self, start: int) -> int:
-        """Double the batch until the throughput no longer grows, then until the memory is full; the fastest."""
+        """Race other batches; the fastest: the same one in parts, then larger ones.
+
+        The batch is doubled until the throughput no longer grows, and then until the memory is full.
+        """
+        over = start
+        for parts in PARTS:
+            divided = accumulated(self._cell(start), parts)
+            if divided is None or self._context.left() <= 0:
+                break
+            number = self._climb.add(divided, "training", f"accumulate:{parts}", over)
+            self._climb.race(number, over, 2 * len(PARTS))
+            if not self._is_faster(number, over):
+                break
+            over = number
         leader, cell, batch = start, self._cell(start), self._cell(start).workload.batch
         growing = True
         for _ in range(LARGEST_FACTOR.bit_length() - 1):
@@ -320,13 +357,17 @@ class Search:
             number = self._climb.add(replace(cell, workload=workload), "training", f"batch:{batch}", leader)
             if growing:
                 self._climb.race(number, leader, 2)
-                growing = best(self.tally, "training", start) == number
+                growing = self._is_faster(number, leader)
                 leader = number if growing else leader
             else:
                 self._races.solo(number, LEAST_RACE_SECONDS, 2)
             if out_of_race(self.tally, number):
                 break
-        return leader
+            explain(self._context, number)  # for its peak memory
+        return best(self.tally, "training", start)
+
+    def _is_faster(self, number: int, over: int) -> bool:
+        return not out_of_race(self.tally, number) and standing(self.tally.ratios_over(number, over)) == "faster"
 
     def _explain_winners(self, winners: Sequence[int]) -> None:
         """The breakdown of those that were not held any more, where that does not take the time of the code."""

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from torchlap.reports.kit.text import clean
 from torchlap.schema.events import Preparation
 from torchlap.schema.hugging_face import CAUSAL, KNOWN, VISION
-from torchlap.schema.recipe import Recipe
+from torchlap.schema.recipe import VOCABULARY_MULTIPLE, Recipe
 from torchlap.schema.workload import Cell, Plan, Workload, is_hugging_face, is_own_file, is_timm
 
 MARK = "# Written by torchlap tune:"
@@ -36,6 +36,8 @@ import transformers
 configuration = transformers.{configuration}({settings})
 model = transformers.{task}.from_config(configuration)
 model.config.use_cache = False"""
+
+PADDING = f"model.resize_token_embeddings(pad_to_multiple_of={VOCABULARY_MULTIPLE}, mean_resizing=False)"
 
 OWN = """\
 import sys
@@ -63,11 +65,21 @@ import ctypes
 ctypes.CDLL(None).mallopt(-4, 0)  # glibc keeps freed memory for the next step
 ctypes.CDLL(None).mallopt(-1, -1)"""
 
+ACCUMULATE = """\
+def step(all_inputs, all_targets):
+    optimizer.zero_grad(set_to_none=True)
+    for inputs, targets in zip(all_inputs.chunk({parts}), all_targets.chunk({parts})):
+        {autocast}loss = {loss}
+        {backward}
+    {update}
+    return loss.detach()"""
+
 TRAIN = """\
 def step({names}):
     optimizer.zero_grad(set_to_none=True)
     {autocast}loss = {loss}
     {backward}
+    {update}
     return loss.detach()"""
 
 EVALUATE = """\
@@ -76,13 +88,8 @@ def step({names}):
     {autocast}loss = {loss}
     return loss"""
 
-PLAIN_UPDATE = """\
-loss.backward()
-    optimizer.step()"""
-
 SCALED_UPDATE = """\
-scaler.scale(loss).backward()
-    scaler.step(optimizer)
+scaler.step(optimizer)
     scaler.update()"""
 
 CAPTURE = """\
@@ -141,7 +148,7 @@ def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
     yield "import time\nimport torch\nfrom torch import nn"
     yield from _settings(recipe, kind, prepared)
     yield f"\ntorch.manual_seed(1)\ndevice = torch.device({cell.device!r})"
-    yield _model(workload)
+    yield _model(workload, recipe)
     layout = ", memory_format=torch.channels_last" if channels_last else ""
     yield f"model = model.to(device{layout}){'' if workload.phase == 'train' else '.eval()'}"
     yield f"network = {_network(recipe)}"
@@ -149,14 +156,14 @@ def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
         yield f"optimizer = torch.optim.Adam(model.parameters(), lr=1e-4{_optimizer(recipe)})"
         if recipe.precision == "fp16":
             yield f"scaler = torch.amp.GradScaler({kind!r})"
-    yield "\n" + _batch(workload, prepared, channels_last=channels_last) + "\n"
+    yield "\n" + _batch(workload, prepared, recipe.accumulate, channels_last=channels_last) + "\n"
     yield _step(workload, recipe, kind) + "\n"
     yield (CAPTURE.format(kind=kind, graph=kind.upper()) if recipe.graph else "train = step") + "\n"
     yield LOOP.format(
         laps=LAPS,
         steps=max(1, ceil(LAP_SECONDS / prepared.step_seconds)),
         synchronize="" if kind == "cpu" else "\n    torch.accelerator.synchronize()",
-        items=workload.batch * (_seq(workload) if workload.unit == "tokens" else 1),
+        items=workload.batch * recipe.accumulate * (_seq(workload) if workload.unit == "tokens" else 1),
         unit=workload.unit,
     )
 
@@ -178,12 +185,12 @@ def _settings(recipe: Recipe, kind: str, prepared: Preparation) -> Iterator[str]
         yield "import torch._inductor.config\ntorch._inductor.config.layout_optimization = False"
 
 
-def _model(workload: Workload) -> str:
+def _model(workload: Workload, recipe: Recipe) -> str:
     name = workload.model
     if is_own_file(name):
         path, _, function = name.rpartition(":")
         place = PurePath(path)
-        asked = workload.asked or workload.batch
+        asked = (workload.asked or workload.batch) * recipe.accumulate
         return OWN.format(folder=str(place.parent), file=place.stem, function=function, batch=f"batch={asked}")
     if is_timm(name):
         return TIMM.format(name=name.removeprefix("timm:")) + "\nloss_function = nn.functional.cross_entropy"
@@ -191,7 +198,8 @@ def _model(workload: Workload) -> str:
         known = KNOWN[name.removeprefix("hf:")]
         settings = known.settings | ({} if known.task == CAUSAL else {"num_labels": 10})
         text = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        return HUGGING_FACE.format(configuration=known.configuration, settings=text, task=known.task)
+        padding = "\n" + PADDING if recipe.pad_vocab else ""
+        return HUGGING_FACE.format(configuration=known.configuration, settings=text, task=known.task) + padding
     return TORCHVISION.format(name=name) + "\nloss_function = nn.functional.cross_entropy"
 
 
@@ -215,19 +223,20 @@ def _seq(workload: Workload) -> int:
     return 1024 if known and known.task == CAUSAL else 128
 
 
-def _batch(workload: Workload, prepared: Preparation, *, channels_last: bool) -> str:
+def _batch(workload: Workload, prepared: Preparation, parts: int, *, channels_last: bool) -> str:
     layout = ".contiguous(memory_format=torch.channels_last)" if channels_last else ""
+    batch = parts * workload.batch
     if is_own_file(workload.model):
         return OWN_BATCH.format(layout=layout)
     if not is_hugging_face(workload.model):
-        shape = ", ".join(map(str, prepared.input_shape))
-        return IMAGES.format(shape=shape, batch=workload.batch, layout=layout)
+        shape = ", ".join(map(str, (batch, *prepared.input_shape[1:])))
+        return IMAGES.format(shape=shape, batch=batch, layout=layout)
     task = KNOWN[workload.model.removeprefix("hf:")].task
     if task == VISION:
         size = "configuration.num_channels, configuration.image_size, configuration.image_size"
-        return IMAGES.format(shape=f"{workload.batch}, {size}", batch=workload.batch, layout=layout)
-    labels = "ids" if task == CAUSAL else f"torch.randint(10, ({workload.batch},), device=device)"
-    return TOKENS.format(batch=workload.batch, seq=_seq(workload), labels=labels)
+        return IMAGES.format(shape=f"{batch}, {size}", batch=batch, layout=layout)
+    labels = "ids" if task == CAUSAL else f"torch.randint(10, ({batch},), device=device)"
+    return TOKENS.format(batch=batch, seq=_seq(workload), labels=labels)
 
 
 def _step(workload: Workload, recipe: Recipe, kind: str) -> str:
@@ -236,8 +245,14 @@ def _step(workload: Workload, recipe: Recipe, kind: str) -> str:
         argument = "pixel_values" if KNOWN[workload.model.removeprefix("hf:")].task == VISION else "input_ids"
         loss = f"network({argument}=inputs, labels=targets).loss"
     dtype = DTYPES.get(recipe.precision)
-    autocast = f"with torch.autocast({kind!r}, dtype={dtype}):\n        " if dtype else ""
+    parts = recipe.accumulate
+    indent = " " * (8 if parts == 1 else 12)
+    autocast = f"with torch.autocast({kind!r}, dtype={dtype}):\n{indent}" if dtype else ""
     if workload.phase != "train":
         return EVALUATE.format(names=names, autocast=autocast, loss=loss)
-    backward = SCALED_UPDATE if recipe.precision == "fp16" else PLAIN_UPDATE
-    return TRAIN.format(names=names, autocast=autocast, loss=loss, backward=backward)
+    is_scaled = recipe.precision == "fp16"
+    part = "loss" if parts == 1 else f"(loss / {parts})"
+    backward = f"scaler.scale({part.strip('()')}).backward()" if is_scaled else f"{part}.backward()"
+    text = TRAIN if parts == 1 else ACCUMULATE
+    update = SCALED_UPDATE if is_scaled else "optimizer.step()"
+    return text.format(names=names, autocast=autocast, loss=loss, backward=backward, update=update, parts=parts)
