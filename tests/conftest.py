@@ -25,7 +25,7 @@ settings.load_profile("torchlap")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-"""A shell that starts the tests in the background lets them ignore SIGINT, nohup SIGHUP, and so would their children."""
+"""A shell that starts the tests in the background makes them ignore SIGINT, nohup SIGHUP, and so do their children."""
 
 sys.path.append(str(SIMULATED))
 """A test that imports torch has the simulated accelerator."""
