@@ -215,8 +215,8 @@ def plan_of(budget: float = 180.0, *, device: str = "cuda:0", tuning: Tuning | N
     return Plan(suite="tune", groups=(Group((plain,)),), budget_seconds=budget, tuning=tuning or Tuning())
 
 
-def no_code(_plan: Plan, cell: Cell, _prepared: Preparation) -> str:
-    return f"# {cell}"
+def no_code(_plan: Plan, cell: Cell, _prepared: Preparation) -> tuple[str, str]:
+    return f"# {cell}", ""
 
 
 def searched(world: World, plan: Plan | None = None, earlier: tuple[Event, ...] = ()) -> tuple[Run, TunedRun]:

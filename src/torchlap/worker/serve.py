@@ -273,6 +273,7 @@ class CellServer:
             prefetched=bench.prefetched,
             compiled=compilations.counted(bench.cell.recipe),
             capture_seconds=step.captured.seconds if step.captured else None,
+            own=step.own,
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:

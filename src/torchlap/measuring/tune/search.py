@@ -60,8 +60,8 @@ LARGEST_FACTOR = 64
 PARTS = (2, 4)
 """Into which the batch is divided for accumulation, as long as that is faster."""
 
-WriteCode = Callable[[Plan, Cell, Preparation], str]
-"""The code that trains a cell's model in its recipe; empty where there is none."""
+WriteCode = Callable[[Plan, Cell, Preparation], tuple[str, str]]
+"""The code that trains a cell's model in its recipe; where there is none, an empty text, and why."""
 
 RunCode = Callable[[str, float], tuple[tuple[float, ...], str]]
 """Runs that code within some seconds: the items a second that it printed, or why there are none."""
@@ -385,10 +385,10 @@ class Search:
                 continue
             cell, context = self._cell(number), self._context
             begun = context.clock()
-            code = self._hands.write_code(context.plan, cell, prepared)
+            code, why_not = self._hands.write_code(context.plan, cell, prepared)
             context.say(f"{cell}: running the code")
             limit = max(context.hang_limit(cell), context.left())
-            rates, reason = self._hands.run_code(code, limit) if code else ((), "there is no code for this model")
+            rates, reason = self._hands.run_code(code, limit) if code else ((), why_not)
             event = CodeRun(
                 group=GROUP,
                 cell=number,

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 from torch.utils import _pytree
 
@@ -14,6 +15,7 @@ from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import StepPhase
 from torchlap.worker.cell.captured import Captured, make_capturable
 from torchlap.worker.cell.engaged import autocast, compiled
+from torchlap.worker.cell.form import read_of
 from torchlap.worker.cell.sources import Source
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
@@ -72,6 +74,8 @@ class Step:
         fixed = subject.batch
         self._items_per_step = subject.items if fixed is None else subject.items_of(*fixed)
         self._subject, self._call, self._own_step = subject, subject.call, subject.step
+        self.own = subject.own and replace(subject.own, items=self._items_per_step or 0)
+        """The form of a user's model, after the first step with what it reads of the outputs."""
         self._scheduler: Any = None
         self._accumulate = recipe.accumulate
         if self._accumulate > 1 and not self.trains:
@@ -217,9 +221,11 @@ class Step:
     def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
         """Forward and backward of one batch; returns the loss."""
         with self._autocast():
-            loss = self._loss_function(self._call(self._model, inputs), targets)
+            outputs = self._call(self._model, inputs)
+            loss = self._loss_function(outputs, targets)
         if not self._loss_is_checked:
             self._check(loss)
+            self._learn_form(outputs)
         mark("forward")
         part = loss if self._accumulate == 1 else loss / self._accumulate
         torch.autograd.backward(part if self._scaler is None else self._scaler.scale(part))
@@ -249,6 +255,11 @@ class Step:
             return None if items is None or items == rows else items * steps * self._accumulate
         total, self._items[:] = sum(self._items[-steps * self._accumulate :]), []
         return total
+
+    def _learn_form(self, outputs: Values) -> None:
+        """See where in its outputs a user's model has what goes into the loss."""
+        if self.own is not None:
+            self.own = replace(self.own, read=read_of(self.own.loss, outputs))
 
     def _check(self, loss: object) -> None:
         """Check the first loss, so that a wrong one is reported in one sentence."""
@@ -317,6 +328,7 @@ class Step:
             NotFiniteError: when it is NaN or infinite.
         """
         if not self.trains:
+            self._learn_form(self._outputs)
             with torch.inference_mode():
                 self._loss = self._loss_function(self._outputs, self._targets)
         value = float(self._loss.float().mean().cpu())
