@@ -1,5 +1,7 @@
 """The words of a recipe: each changes the step as it says, or is refused with the reason."""
 
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from simulated_accelerator import Graph, queue
 from support import TESTS
+from torch import Tensor
 
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.requests import Build, Verify
@@ -17,6 +20,7 @@ from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.engaged import Compilations
 from torchlap.worker.cell.step import Step
 from torchlap.worker.errors import RefusedError, failure
+from torchlap.worker.numerics import whole_step
 from torchlap.worker.numerics.step import verify
 
 MODELS = TESTS / "own" / "captured.py"
@@ -41,6 +45,15 @@ def half_of_it(graph: Graph) -> None:
 
 
 replay = Graph.replay
+
+
+def without_compilation(fresh: Callable[..., Step]) -> Callable[..., Step]:
+    """A step that should be compiled is not."""
+    return lambda bench, untouched, *, plain: fresh(bench, untouched, plain=True)
+
+
+def checked_whole(made: Bench) -> dict[str, Any]:
+    return whole_step.check_whole(made, deepcopy(made.module.state_dict()), lambda _: None, 60.0)
 
 
 def losses(made: Bench, steps: int, **more: Any) -> list[float]:
@@ -155,6 +168,35 @@ def test_a_graph_that_leaves_out_the_update_is_wrong(monkeypatch: pytest.MonkeyP
     found = verify(bench("normalized", "graph"), Verify(slot=0, limit_seconds=60.0), lambda _: None)
     assert {(fault.phase, fault.operator) for fault in found.faults} == {("captured", "the captured step")}
     assert all(fault.module.startswith("5 updates of ") for fault in found.faults)
+
+
+@pytest.mark.parametrize(("off", "count"), [(2.0**-9, 0), (0.1, 1)])
+def test_a_compiled_step_may_round_other_values_than_eager(
+    off: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores of a head of zeros depend on no parameter, so that perturbed ones show no rounding."""
+    results, calls = whole_step.results_after, list[Step]()
+
+    def slightly_off(made: Bench, step: Step, updates: int) -> Iterator[tuple[str, Tensor]]:
+        calls.append(step)
+        factor = 1.0 if len(calls) <= 1 + whole_step.PERTURBATIONS else 1.0 + off
+        for name, value in results(made, step, updates):
+            yield name, value * factor if name == "gradient of 3.bias" else value
+
+    monkeypatch.setattr(whole_step, "fresh_step", without_compilation(whole_step.fresh_step))
+    monkeypatch.setattr(whole_step, "results_after", slightly_off)
+    found = checked_whole(bench("head_of_zeros", "bf16+compile", "cpu"))
+    assert [fault.module for fault in found["faults"]] == ["gradient of 3.bias"] * count
+
+
+@pytest.mark.parametrize(("function", "again"), [("plain", False), ("with_dropout", True)])
+def test_only_a_step_that_draws_is_compiled_for_eager_draws(
+    function: str, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_step, "fresh_step", without_compilation(whole_step.fresh_step))
+    with torch._inductor.config.patch(fallback_random=False):
+        checked_whole(bench(function, "compile", "cpu"))
+        assert torch._inductor.config.fallback_random == again
 
 
 def test_without_time_for_five_updates_that_is_told() -> None:
