@@ -53,7 +53,7 @@ def code(
         ("foreach", ["lr=1e-4, foreach=True)"]),
         ("cudnn_benchmark", ["torch.backends.cudnn.benchmark = True"]),
         ("graph", ["capturable=True", "torch.cuda.CUDAGraph()", "graph.replay()", "stream.wait_stream("]),
-        ("bf16+accumulate:2", ["torch.randn(8, 3,", "all_inputs.chunk(2)", "(loss / 2).backward()", "8 * "]),
+        ("bf16+accumulate:2", ["cycle(range(0, 993, 8))", "all_inputs.chunk(2)", "(loss / 2).backward()", "8 * "]),
         ("fp16+accumulate:2", ["scaler.scale(loss / 2).backward()", "scaler.update()"]),
         ("compile+layout_opt_off", ["torch._inductor.config.layout_optimization = False"]),
     ],

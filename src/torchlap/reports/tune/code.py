@@ -20,7 +20,7 @@ MARK = "# Written by torchlap tune:"
 DIGITS_CNN = "digits_cnn"
 LAPS = 6
 LAP_SECONDS = 0.5
-IMPORTS = ("import ", "from torch ", "from torch.utils", "from torchvision")
+IMPORTS = ("import ", "from itertools ", "from torch ", "from torch.utils", "from torchvision")
 """Of lines, that belong to the top; a user's file is imported below them."""
 
 DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
@@ -125,7 +125,7 @@ def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
     yield "\n" + _next_batch(cell, prepared) + "\n"
     yield "\n".join(_step(cell, prepared)) + "\n"
     yield _train(cell, own) + "\n"
-    fresh = recipe.workers is not None or (own is not None and own.batches != "one")
+    fresh = not is_hugging_face(workload.model) if own is None else own.batches != "one"
     yield LOOP.format(
         batches="" if fresh else KEPT,
         batch="next_batch()" if fresh else "batches[count % 4]",
@@ -208,7 +208,7 @@ def _next_batch(cell: Cell, prepared: Preparation) -> str:
         kind = cell.device.partition(":")[0]
         return data_code.loader(batch, prepared.input_shape[-1], recipe, kind, channels_last=channels_last)
     if not is_hugging_face(workload.model):
-        return data_code.images((batch, *prepared.input_shape[1:]), channels_last=channels_last)
+        return data_code.digits(batch, prepared.input_shape[-1], channels_last=channels_last)
     task = KNOWN[workload.model.removeprefix("hf:")].task
     if task == VISION:
         size = "configuration.num_channels, configuration.image_size, configuration.image_size"

@@ -9,6 +9,19 @@ def next_batch():  # your data instead
     images = torch.randn({shape}, device=device){layout}
     return images, torch.randint(10, ({batch},), device=device)"""
 
+DIGITS = """\
+from itertools import cycle
+digits = torch.randint(256, ({count}, 1, 28, 28), dtype=torch.uint8, device=device)  # your data instead
+labels = torch.randint(10, ({count},), device=device)
+starts = cycle(range(0, {last}, {batch}))
+
+def next_batch():
+    start = next(starts)
+    rows = slice(start, start + {batch})
+    images = nn.functional.interpolate(digits[rows].float(), size=({size}, {size}), mode="bilinear")
+    images.sub_(0.1307 * 255).div_(0.3081 * 255)
+    return images.expand(-1, 3, -1, -1).contiguous({layout}), labels[rows]"""
+
 TOKENS = """\
 def next_batch():  # your data instead
     ids = torch.randint(configuration.vocab_size, ({batch}, {seq}), device=device)
@@ -43,8 +56,8 @@ def epochs(loader):
 
 endless = epochs(loader)"""
 
-DIGITS = 1000
-"""As many as torchlap's own loader has."""
+DIGIT_COUNT = 1000
+"""As many as are bundled with torchlap."""
 
 PINNED = ("cuda", "xpu")
 
@@ -53,6 +66,13 @@ def images(shape: Sequence[int | str], *, channels_last: bool) -> str:
     """Random images of this shape, with labels."""
     layout = ".contiguous(memory_format=torch.channels_last)" if channels_last else ""
     return IMAGES.format(shape=", ".join(map(str, shape)), batch=shape[0], layout=layout)
+
+
+def digits(batch: int, size: int, *, channels_last: bool) -> str:
+    """Small images that stay on the device and are enlarged there at each step, as torchlap's own."""
+    count = -(-batch // DIGIT_COUNT) * DIGIT_COUNT
+    layout = "memory_format=torch.channels_last" if channels_last else ""
+    return DIGITS.format(count=count, last=count - batch + 1, batch=batch, size=size, layout=layout)
 
 
 def tokens(batch: int, seq: int, *, is_causal: bool) -> str:
@@ -66,7 +86,7 @@ def loader(batch: int, size: int, recipe: Recipe, kind: str, *, channels_last: b
     is_pinned = kind in PINNED
     return LOADER.format(
         size=size,
-        count=max(DIGITS, batch),
+        count=max(DIGIT_COUNT, batch),
         batch=batch,
         arguments=arguments(recipe.workers or 0, recipe.prefetch, pinned=is_pinned, persistent=True),
         endless=ENDLESS,
