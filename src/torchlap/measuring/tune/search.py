@@ -43,12 +43,13 @@ from torchlap.schema.workload import Cell, Plan
 SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.68, 0.76, 0.82, 0.92, 1.0
 """Shares of the time for races at which each part must be over; what a part leaves goes to the next."""
 
-AT_ONCE_END, AT_ONCE_GUARDED_END = 0.55, 0.65
-"""The same where all promising words are raced at once, of the time that compiling left: lower precision follows."""
+AT_ONCE_END, AT_ONCE_GUARDED_END, AT_ONCE_ALLOWED_END = 0.55, 0.65, 0.95
+"""The same where all promising words are raced at once, of the time that compiling left: lower precision follows, if
+it was not allowed from the beginning."""
 
-TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 60.0, 0.4
-"""After the races, for checking two winners and running their code: without and with compilations, which are then in
-the compiler's cache; and the largest share of the budget."""
+TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 50.0, 0.5
+"""After the races, for checking two winners and running their code, beside following the loss: without and with
+compilations, which are then in the compiler's cache; and the largest share of the budget."""
 
 SLOW_WORDS = ("compile", "compile+layout_opt_off")
 """On a CPU they come last: a compilation takes as long as races of all other words."""
@@ -164,8 +165,9 @@ class Search:
     def _keep_a_tail(self, *, compiles: bool) -> None:
         """The races end in time for what follows them."""
         budget = self._context.plan.budget_seconds
-        tail = min(TAIL_COMPILED_SECONDS if compiles else TAIL_SECONDS, MOST_TAIL * budget)
-        self._races_end = self._context.started + budget - tail
+        tail = (TAIL_COMPILED_SECONDS if compiles else TAIL_SECONDS) + self._guard.expected_seconds()
+        self._races_end = self._context.started + budget - min(tail, MOST_TAIL * budget)
+        self._climb.latest = self._races_end
 
     def _search(self) -> None:
         self._races.begin(fresh=not self._resumed)
@@ -189,9 +191,10 @@ class Search:
         self._context.end = self._context.started + self._context.plan.budget_seconds
         leader = self._guarded("same", PLAIN, verify=True)
         lower = self._guarded("lower", leader, verify=True)
-        winners = dict.fromkeys([leader, lower, start] if not out_of_race(self.tally, start) else [leader, lower])
-        self._explain_winners(list(winners))
-        self._run_codes(list(winners))
+        answer = start if not out_of_race(self.tally, start) else leader
+        winners = [number for number in dict.fromkeys((answer, leader, lower)) if number == answer or number != PLAIN]
+        self._explain_winners(winners)
+        self._run_codes(winners)
 
     def _climb_at_once(self, words: Sequence[Word], place: Place) -> tuple[int, int]:
         """All promising words at once; the fastest in the same arithmetic and in lower precision.
@@ -208,7 +211,7 @@ class Search:
         self._compile_ahead(words, place, base)
         self._begun = self._context.clock()
         tier: Tier = "same" if base == PLAIN else "lower"
-        end, guarded_end = (AT_ONCE_END, AT_ONCE_GUARDED_END) if base == PLAIN else (COMBINED_END, GUARDED_END)
+        end, guarded_end = (AT_ONCE_END, AT_ONCE_GUARDED_END) if base == PLAIN else (AT_ONCE_ALLOWED_END, RACED_END)
         self._race_at_once(words, tier, base, end)
         self._until(guarded_end)
         if self._guarded(tier, PLAIN) == base:  # the words together are no gain, or train something else
