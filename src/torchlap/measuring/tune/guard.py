@@ -60,7 +60,7 @@ class Guard:
         return expected <= max(seconds, LEAST_SHARE * context.plan.budget_seconds)
 
     def expected_seconds(self) -> float:
-        """What following the loss of the plain step, and of a winner that is as fast, will take; 0 if it is too long."""
+        """What following the loss of the plain step and of a winner that is as fast will take; 0 if too long."""
         context = self._context
         plain = context.ledger.steps.get(context.ledger.tallies[GROUP].group.cells[PLAIN])
         expected = TRAJECTORY_STEPS * (len(PLAIN_RUNS) + 1) * plain.seconds if plain else 0.0
