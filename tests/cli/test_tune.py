@@ -15,6 +15,8 @@ from torchlap.runs import file as runfile
 from torchlap.schema.recipe import Recipe
 
 if TYPE_CHECKING:
+    from virtual import Clock
+
     from torchlap.worker.cell.bench import Bench
 
 GAINS = {"channels_last": 1.5, "foreach": 1.25}
@@ -60,6 +62,27 @@ def gains(torchlap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bench, "activate", activate)
     monkeypatch.setattr(queue, "cost", 0.002, raising=False)
     monkeypatch.setattr(candidates, "USUAL_ORDER", ("graph", "channels_last", "foreach"))  # nothing compiles
+
+
+@pytest.mark.usefixtures("gains", "code_runs")
+def test_with_energy_the_ladder_has_the_joules_of_each_recipe(
+    torchlap: Command, clock: "Clock", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from torchlap.worker import meters  # noqa: PLC0415  after the fixture that imports torch
+
+    monkeypatch.setattr(meters, "meter", lambda _: meters.Meter("a stub", lambda: 250.0 * clock.now))
+    file = tmp_path / "tuned.jsonl"
+    result = torchlap("tune", own("small"), *OPTIONS, "--energy", "--no-verify", "--out", file, "--format", "json")
+    assert result.exit_code == EXIT_FINE, result.output
+    found = json.loads(result.stdout)
+    metered = [found["plain"], *(rung for rung in found["rungs"] if rung["energy"])]
+    assert len(metered) > 2
+    for cell in metered:
+        power = cell["energy"]["joules_per_item"]["value"] * cell["items_per_second"]["value"]
+        assert power == pytest.approx(250.0, rel=0.05)
+    words = " ".join(torchlap("report", file).output.split())
+    assert "Least energy: fp32+channels_last+foreach" in words
+    assert "J/image; the plain step uses" in words
 
 
 def test_it_finds_the_known_best_and_prints_its_code(

@@ -379,7 +379,7 @@ def test_energy_is_not_measured_while_cells_are_compiled(monkeypatch: pytest.Mon
     monkeypatch.setattr("torchlap.measuring.session.usable_core_numbers", lambda: list(range(16)))
     confined: list[int] = []
     monkeypatch.setattr("torchlap.processes.ahead.confine", lambda process, _: confined.append(process))
-    monkeypatch.setattr(Session, "_measure_idle", lambda _: None)
+    monkeypatch.setattr("torchlap.measuring.session.measure_idle", lambda _: None)
     measured(World(fast), replace(plan_of(*MIXED), explain=False, energy=True))
     assert confined == []
 

@@ -66,6 +66,7 @@ def tune(
     effort: EffortOption = Effort.quick,
     budget: Budget = None,
     allow: Allow = None,
+    energy: given.Energy = False,
     no_verify: given.NoVerify = False,
     hang_limit: given.HangLimit = "120s",
     write: Write = None,
@@ -93,7 +94,8 @@ def tune(
             hang_limit=hang_limit,
             workers=given.loader_workers(data_through, workers),
         )
-        options = replace(options, items=items, unit=unit, verify=not no_verify, out=out, resume=resume)
+        counting = {"items": items, "unit": unit}
+        options = replace(options, **counting, verify=not no_verify, energy=energy, out=out, resume=resume)
         _check_resume(options, tuning)
         inputs = [Path(model.rpartition(":")[0])] if model and ":" in model else []
         if write is not None:

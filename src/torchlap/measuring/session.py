@@ -11,6 +11,7 @@ from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.machine.facts import usable_core_numbers
 from torchlap.measuring.context import Context, Status
 from torchlap.measuring.group import GroupRun
+from torchlap.measuring.idle import measure_idle
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
 from torchlap.measuring.schedule import (
@@ -25,14 +26,10 @@ from torchlap.measuring.schedule import (
 )
 from torchlap.processes.ahead import Ahead
 from torchlap.processes.crew import Crew
-from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import LEAST_LAPS, Tally
-from torchlap.schema.energy import IdlePower
-from torchlap.schema.events import Event, IdleMeasured, RunFinished
+from torchlap.schema.events import Event, RunFinished
 from torchlap.schema.machine import DeviceFacts
-from torchlap.schema.replies import IdleRead
-from torchlap.schema.requests import MeasureIdle
 from torchlap.schema.workload import Plan
 from torchlap.stats import verdict
 
@@ -121,7 +118,7 @@ class Session:
             return
         try:
             if self._context.plan.energy and waiting:
-                self._measure_idle()
+                measure_idle(self._context)
             self._measure_figures(waiting)
             self._release(trim=True)
             self._context.end = self._context.started + self._context.plan.budget_seconds
@@ -135,20 +132,6 @@ class Session:
         finally:
             self._context.crew.close()
         self._finish("complete")
-
-    def _measure_idle(self) -> None:
-        """Read the energy meter of each device while nothing runs, unless an earlier session has done so."""
-        context = self._context
-        cells = [cell for group in context.plan.groups for cell in group.cells]
-        for device, arm in {cell.device: cell.arm for cell in reversed(cells)}.items():
-            if device in context.ledger.idle:
-                continue
-            context.say(f"{device}: measuring idle power")
-            try:
-                reply = context.crew.ask_alone(arm, MeasureIdle(device), IdleRead, context.hang_seconds)
-            except CellFailedError as failure:
-                reply = IdleRead(IdlePower(device=device, reason=f"Energy: {failure.reason}"))
-            context.emit(IdleMeasured(reply.idle))
 
     def _unfinished(self) -> list[int]:
         return [number for number, tally in enumerate(self.tallies) if tally.stopped is None]

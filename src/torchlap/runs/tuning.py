@@ -146,6 +146,16 @@ class TunedRun(Struct, frozen=True):
     winners: dict[Tier, int]
     """Their numbers; of a tier in which nothing is faster, none."""
 
+    def least_energy(self) -> CellResult | None:
+        """The plain step or the candidate that uses the fewest joules an item, of those that could be an answer."""
+        results = [self.plain, *(rung.result for rung in self.rungs if not rung.out)]
+        known = [
+            (result.energy.joules_per_item.value, number)
+            for number, result in enumerate(results)
+            if result.energy and result.energy.joules_per_item
+        ]
+        return results[min(known)[1]] if known else None
+
     def batches(self) -> list["Rung"]:
         """The candidates with a larger batch, the smallest first."""
         grown = [rung for rung in self.rungs if rung.tier == "training" and rung.word.startswith("batch:")]

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.context import LONGEST_TEXT, Context, Status
+from torchlap.measuring.idle import measure_idle
 from torchlap.measuring.tune.ahead import compile_ahead, to_compile
 from torchlap.measuring.tune.candidates import (
     Place,
@@ -143,6 +144,8 @@ class Search:
         if self._complete:
             return
         try:
+            if self._context.plan.energy:
+                measure_idle(self._context)
             self._search()
         except KeyboardInterrupt:
             self._finish("interrupted")

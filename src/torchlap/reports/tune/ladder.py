@@ -21,6 +21,7 @@ from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, labeled, rendered
 from torchlap.reports.kit.text import clean, counted, escape, markdown
 from torchlap.reports.kit.units import binary, significant, with_interval
+from torchlap.reports.tune.resources import energy_column, largest_batch, least_energy
 from torchlap.runs.figures import CellResult, tally
 from torchlap.runs.tuning import CERTAIN, Rung, TunedRun, tuned
 from torchlap.schema.events import Run, RunFinished
@@ -36,8 +37,6 @@ TITLES: dict[Tier, str] = {
 WINNER, TIE = "best", "*"
 SCHEMA = 1
 MINUTE = 60.0
-MARGIN = 0.1
-"""Of a device's memory: other programs, and batches of other sizes, take some."""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -108,6 +107,7 @@ def table(found: TunedRun, tier: Tier) -> Table:
             ),
             (Column("pays off", "right", is_spare=True), lambda rung: _pays_off(found.plain, rung) if rung else ""),
             (Column("loss", "right", is_spare=True), lambda rung: _loss(rung.loss if rung else found.plain_loss)),
+            *energy_column(found),
         ],
     )
 
@@ -204,35 +204,9 @@ def legend(run: Run, found: TunedRun) -> str:
         "step: with compilation and capture; pays off: after so much training. Loss: the mean of steps 41 to 50. "
         + (f"Numerics: {checks}. " if checks else "")
         + (f"Peak memory: plain {binary(plain)}; {memory}. " if memory and plain else "")
+        + least_energy(found)
         + largest_batch(run, found)
     ).strip()
-
-
-def largest_batch(run: Run, found: TunedRun) -> str:
-    """The largest batch that leaves a margin of the device's memory, and the first that did not fit; may be empty."""
-    memory = next(
-        (each.memory_bytes for each in run.header.facts.devices if each.name == found.plain.cell.device), None
-    )
-    fitting_ones = [(found.plain, _peak(found.plain)), *((rung.result, _peak(rung.result)) for rung in found.batches())]
-    known = [(result.cell.workload.batch, peak) for result, peak in fitting_ones if peak and not result.failure]
-    if len(known) < 2 or memory is None:  # noqa: PLR2004  no batch was tried beside the plain one
-        return ""
-    too_large = [
-        rung.result.cell.workload.batch
-        for rung in found.batches()
-        if rung.result.failure and rung.result.failure.kind == "out_of_memory"
-    ]
-    safe = [(batch, peak) for batch, peak in known if peak <= (1 - MARGIN) * memory]
-    largest = max(safe, default=None)
-    first = f"; {min(too_large)} does not fit" if too_large else ""
-    if largest is None:
-        return ""
-    batch, peak = largest
-    return f"Largest batch that leaves a tenth of the memory free: {batch} ({binary(peak)} of {binary(memory)}){first}."
-
-
-def _peak(result: CellResult) -> int | None:
-    return result.breakdown.peak_memory_bytes if result.breakdown else None
 
 
 def cost(run: Run) -> str:
@@ -366,6 +340,7 @@ def _cell(result: CellResult) -> dict[str, object]:
         "speed_up": result.speed_up,
         "first_step_seconds": _start_seconds(result) if result.prepared else None,
         "peak_memory_bytes": memory,
+        "energy": result.energy,
         "numerics": verdict(result.numerics),
         "failure": result.failure,
     }
