@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from torchlap.machine.facts import usable_core_numbers
-from torchlap.processes.ahead import LOWEST_PRIORITY, confine
+from torchlap.processes.ahead import LOWEST_PRIORITY, confine, spread
 
 
 def test_a_process_that_compiles_has_its_own_cores_and_comes_last() -> None:
@@ -17,6 +17,8 @@ def test_a_process_that_compiles_has_its_own_cores_and_comes_last() -> None:
         assert own.nice() == LOWEST_PRIORITY
         if hasattr(own, "cpu_affinity"):
             assert own.cpu_affinity() == usable_core_numbers()[:1]
+            spread(process.pid)
+            assert own.cpu_affinity() == psutil.Process().cpu_affinity()
         process.communicate(b"\n")
 
 
@@ -26,3 +28,4 @@ def test_a_process_that_has_just_ended_is_left_to_its_next_request(monkeypatch: 
 
     monkeypatch.setattr(psutil, "Process", gone)
     confine(1, [0])
+    spread(1)

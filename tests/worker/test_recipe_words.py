@@ -235,6 +235,19 @@ def test_a_model_of_which_nothing_is_compiled_is_refused() -> None:
         count.counted(made.cell.recipe)
 
 
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_code_that_another_recipe_of_the_model_has_compiled_counts() -> None:
+    first, count = bench("normalized", "compile", "cpu"), Compilations()
+    losses(first, 2)
+    found = count.counted(first.cell.recipe)
+    again, same, alone = bench("normalized", "compile+foreach", "cpu"), Compilations(found), Compilations()
+    losses(again, 2)
+    with pytest.raises(RefusedError, match="compiled nothing"):
+        alone.counted(again.cell.recipe)
+    assert same.counted(again.cell.recipe) == found
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_graph_breaks_and_recompilations_are_counted() -> None:
     made, count = bench("broken_in_two", "compile", "cpu"), Compilations()

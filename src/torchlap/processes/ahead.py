@@ -35,6 +35,7 @@ class Ahead:
         self, start: Callable[[str], Worker], requests: Sequence[Build], cores: Sequence[Sequence[int]] = ()
     ) -> None:
         self._workers: list[Worker | None] = []
+        self._are_confined = bool(cores)
         for number, request in enumerate(requests):
             self._workers.append(None)
             with suppress(CellFailedError):  # it fails again where the cell is measured, and is reported there
@@ -46,8 +47,14 @@ class Ahead:
                 worker.tell(WarmUp(slot=request.slot, limit_seconds=0.0))
 
     def finish(self, limit_seconds: float) -> list[Compiled]:
-        """Wait for all of them, at most so long in all, and end their processes."""
+        """Wait for all of them, at most so long in all, and end their processes.
+
+        Nothing else runs meanwhile, so those that are left may use all cores.
+        """
         end = time.monotonic() + limit_seconds
+        for worker in self._workers:
+            if worker is not None and self._are_confined:
+                spread(worker.pid)
         try:
             return [self._finished(worker, end) for worker in self._workers]
         finally:
@@ -69,6 +76,15 @@ class Ahead:
             if worker is not None:
                 worker.kill()
         self._workers = [None] * len(self._workers)
+
+
+def spread(process: int) -> None:
+    """Let a process and its descendants run on all cores that this one may use."""
+    with suppress(psutil.Error, OSError):
+        own, this = psutil.Process(process), psutil.Process()
+        if hasattr(own, "cpu_affinity"):
+            for each in (own, *own.children(recursive=True)):
+                each.cpu_affinity(this.cpu_affinity())
 
 
 def confine(process: int, cores: Sequence[int]) -> None:

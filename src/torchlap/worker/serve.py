@@ -8,7 +8,7 @@ from typing import BinaryIO
 import torch
 from msgspec import structs
 
-from torchlap.schema.events import Preparation, Watched
+from torchlap.schema.events import Compiled, Preparation, Watched
 from torchlap.schema.messages import decode_request, encode
 from torchlap.schema.replies import (
     Built,
@@ -117,6 +117,8 @@ class CellServer:
     def __init__(self, connection: BinaryIO) -> None:
         self._connection = connection
         self._cells: dict[int, Held] = {}
+        self._compiled: dict[tuple[str, str], Compiled] = {}
+        """By model and phase: cells of one model share compiled code."""
 
     def send(self, reply: Reply) -> None:
         """Send a reply to the judge."""
@@ -204,6 +206,7 @@ class CellServer:
         self._cells.clear()
         if compiled:
             torch.compiler.reset()  # compiled code keeps its module
+            self._compiled.clear()
         gc.collect()
         for device in used:
             if device.type != "cpu":
@@ -227,7 +230,9 @@ class CellServer:
                 return IdleRead(meters.measure_idle(device))
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
-        bench, compilations = held.bench, Compilations()
+        bench = held.bench
+        model = bench.cell.workload.model, bench.cell.workload.phase
+        compilations = Compilations(self._compiled.get(model))
 
         def timed(step: Step, steps: int) -> float:
             seconds = timing.lap(step, bench.synchronize, steps)
@@ -255,6 +260,9 @@ class CellServer:
             cold_steps=cold_steps,
         )
         watched = _watch(bench, step, warm.step_seconds)
+        compiled = compilations.counted(bench.cell.recipe)
+        if compiled is not None:
+            self._compiled[model] = compiled
         return Preparation(
             first_step_seconds=warm.first_step_seconds,
             warm_up_steps=warm.steps,
@@ -271,7 +279,7 @@ class CellServer:
             choices=(*bench.choices, choice.reason),
             watched=watched,
             prefetched=bench.prefetched,
-            compiled=compilations.counted(bench.cell.recipe),
+            compiled=compiled,
             capture_seconds=step.captured.seconds if step.captured else None,
             own=step.own,
         )

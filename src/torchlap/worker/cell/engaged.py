@@ -55,9 +55,14 @@ def compiled(module: nn.Module, recipe: Recipe, device: torch.device) -> Callabl
 
 
 class Compilations:
-    """Counts what torch.compile does from now on."""
+    """Counts what torch.compile does from now on.
 
-    def __init__(self) -> None:
+    Args:
+        before: what it did for the same model in this process, whose code another recipe may share.
+    """
+
+    def __init__(self, before: Compiled | None = None) -> None:
+        self._before = before
         self._graphs, self._breaks, self._skips = _graphs(), _breaks(), _skips()
         self._recompiled = _recompiled()
 
@@ -70,6 +75,8 @@ class Compilations:
         if not recipe.compile:
             return None
         graphs = _graphs() - self._graphs
+        if graphs == 0 and self._before is not None:
+            return self._before
         if graphs == 0:
             why = next(iter(_counters("graph_break")), "no operator of it can be compiled").splitlines()[0]
             raise RefusedError(f"torch.compile compiled nothing of the model ({why}): omit the recipe term compile.")
