@@ -13,6 +13,7 @@ from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
 from torchlap.measuring.schedule import Estimates, Pending, are_metered, are_watched, next_up, pending, share
+from torchlap.measuring.starts import lap_share, planned_starts
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
@@ -80,6 +81,10 @@ class Session:
         """Groups of which this session has measured a part."""
         self._starts: list[float] = []
         """Seconds that each group took to build its cells."""
+        self._lapped = 0.0
+        """Seconds that rounds have taken."""
+        self._round_seconds: dict[int, float] = {}
+        """Of each group."""
 
     @property
     def tallies(self) -> list[Tally]:
@@ -139,13 +144,36 @@ class Session:
     def _measure_figures(self, waiting: Sequence[int]) -> None:
         """Quick cells first; then each whole group, its cells in turns; then what is left where it helps most."""
         context, plan = self._context, self._context.plan
-        figures_end = context.started + self._figures_share() * plan.budget_seconds
+        begun, figures_end = context.clock(), context.started + self._figures_share() * plan.budget_seconds
         mixed = [number for number in waiting if 0 < len(self._quick(number)) < len(plan.groups[number].cells)]
         context.end = figures_end
         self._measure_all(mixed, self._quick, FIRST_SECONDS)
         self._compile_ahead(waiting)
         self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
+        if plan.arms and waiting:
+            self._start_again(waiting, context.clock() - begun - self._lapped)
         self._spend_the_rest(waiting)
+
+    def _start_again(self, waiting: Sequence[int], preparing_seconds: float) -> None:
+        """Measure every group again in new processes of each arm: those of one program differ more than their laps do.
+
+        Args:
+            waiting: the groups.
+            preparing_seconds: what the first start took, beside importing torch and the laps.
+        """
+        context, end = self._context, self._context.end
+        seconds = context.crew.start_up_seconds + preparing_seconds
+        count = planned_starts(context.left(), seconds, sum(self._round_seconds.values()))
+        if count > 1:
+            context.end = context.clock() + lap_share(self._lapped, context.left(), seconds, count)
+            self._spend_the_rest(waiting)
+        for number in range(1, count):
+            context.say(f"starting the workers again: {number + 1} of {count}")
+            context.crew.start_anew()
+            self._held, context.start = None, number
+            context.end = context.clock() + (end - context.clock()) / (count - number)
+            self._measure_all(waiting, self._all_cells, inf)
+        context.end = end
 
     def _figures_share(self) -> float:
         """The figures' part of the budget: what follows them gets no time for what it will not do."""
@@ -276,6 +304,8 @@ class Session:
         self._starts.append(
             group.measure(seconds, self._start_seconds(), fresh=fresh, most_seconds=most_seconds, patient=patient)
         )
+        self._lapped += group.turns_seconds
+        self._round_seconds[number] = group.round_seconds
         if context.plan.explain:
             self._looks.explain_held(number, positions)
 

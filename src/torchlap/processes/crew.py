@@ -202,6 +202,12 @@ class Crew:
             except CellFailedError:
                 self._lose(home)
 
+    def start_anew(self) -> None:
+        """End all workers; those that follow are processes that share nothing with them."""
+        self._end_all()
+        for launcher in {self._launcher, *self._arms.values()}:
+            launcher.renew()
+
     def close(self) -> None:
         """End all workers, also while another thread waits for one; none is started afterwards."""
         self._closed = True

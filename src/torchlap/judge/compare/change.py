@@ -7,15 +7,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.judge.bottleneck import attention
+from torchlap.judge.compare.between import between_arms, between_runs
 from torchlap.judge.compare.pairs import Item
 from torchlap.judge.measurement import disturbances, pair_disturbances
-from torchlap.stats import Interval, unpaired_ratio
+from torchlap.stats import Interval, unpaired_ratio, widened
 
 Verdict = Literal["faster", "slower", "same", "inconclusive"]
-
-BETWEEN_RUNS = 0.03
-"""The half-width by which two runs of one program differ anyway, because of processes, memory layout, or the day. By
-benchmarks/between_runs.py it is up to 6 % on a shared machine; with the band on top, no pair was called different."""
 
 PUBLISHED_FACTOR = 1.5
 """A published figure has no spread: nearer than this it says nothing."""
@@ -115,7 +112,8 @@ def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) 
         return _of_turns(after, new.speed_up, workload, band)
     if not (old.throughput and new.throughput):
         return _without_spread(before, after)
-    between = 0.0 if before.named is after.named else BETWEEN_RUNS
+    of_runs = [(item.cell, item.named.run.header.facts) for item in (before, after)]
+    between = 0.0 if before.named is after.named else between_runs(*of_runs)
     interval = unpaired_ratio(new.throughput, old.throughput, between)
     if workload:
         return Outcome(interval.value, interval, f"not the same workload: {'; '.join(workload)}")
@@ -125,6 +123,8 @@ def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) 
 
 def _of_turns(after: Item, speed_up: Interval, workload: tuple[str, ...], band: float) -> Outcome:
     """Two cells that took turns in one run; the arms of a run are the two sides of a change, so they must be alike."""
+    if after.cell.cell.arm:
+        speed_up = widened(speed_up, between_arms(after.cell))
     if workload and after.cell.cell.arm:
         return Outcome(speed_up.value, speed_up, f"not the same workload: {'; '.join(workload)}")
     disturbed = list(pair_disturbances(after.cell, after.conditions)) if after.cell.cell.arm else []
