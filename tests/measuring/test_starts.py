@@ -111,6 +111,17 @@ def test_a_cell_that_crashes_in_a_later_start_is_a_failure_and_the_run_goes_on()
     assert isinstance(events[-1], RunFinished)
 
 
+def test_an_interrupted_run_is_continued_by_more_starts() -> None:
+    _, events = measured(World(lambda _: 0.01), of_arms(60.0))
+    of_second = next(place for place, event in enumerate(events) if isinstance(event, Round) and event.start == 2)
+    session, more = measured(World(lambda _: 0.01), of_arms(60.0), tuple(events[:of_second]))
+    assert starts(events[:of_second]) == [0, 1]
+    assert starts(more) == [3, 4, 5]  # 2 was the resumed session's own, of groups that had none
+    assert sorted(set(session.tallies[0].starts)) == [0, 1, 3, 4, 5]
+    _, nothing = measured(World(lambda _: 0.01), of_arms(60.0), tuple(events))
+    assert nothing == []
+
+
 def test_a_reader_of_the_events_has_the_same_figures() -> None:
     world = World(lambda cell: 0.01 if cell.arm == "a" else 0.011)
     session, events = measured(world, of_arms(60.0))

@@ -13,7 +13,7 @@ from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
 from torchlap.measuring.schedule import Estimates, Pending, are_metered, are_watched, next_up, pending, share
-from torchlap.measuring.starts import lap_share, planned_starts
+from torchlap.measuring.starts import MOST_STARTS, lap_share, planned_starts
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
@@ -96,6 +96,9 @@ class Session:
         for event in events:
             self._context.ledger.learn(event)
             self._complete = isinstance(event, RunFinished) and event.reason == "complete"
+        if self._context.plan.arms:  # this session's processes are others, and what finished groups have counts
+            self._context.start = max((tally.starts[-1] + 1 for tally in self.tallies if tally.starts), default=0)
+            self._begun = {number for number, tally in enumerate(self.tallies) if tally.stopped}
 
     def measure(self) -> None:
         """Measure what is still to be measured; the last event says whether that was everything.
@@ -150,29 +153,30 @@ class Session:
         self._measure_all(mixed, self._quick, FIRST_SECONDS)
         self._compile_ahead(waiting)
         self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
-        if plan.arms and waiting:
-            self._start_again(waiting, context.clock() - begun - self._lapped)
+        if plan.arms:
+            self._start_again(context.clock() - begun - self._lapped)
         self._spend_the_rest(waiting)
 
-    def _start_again(self, waiting: Sequence[int], preparing_seconds: float) -> None:
+    def _start_again(self, preparing_seconds: float) -> None:
         """Measure every group again in new processes of each arm: those of one program differ more than their laps do.
 
         Args:
-            waiting: the groups.
-            preparing_seconds: what the first start took, beside importing torch and the laps.
+            preparing_seconds: what this session's first start took, beside importing torch and the laps.
         """
         context, end = self._context, self._context.end
+        groups = [number for number, tally in enumerate(self.tallies) if len(tally.living()) > 1 and tally.rounds]
+        done = max((len(set(self.tallies[number].starts)) for number in groups), default=MOST_STARTS)
         seconds = context.crew.start_up_seconds + preparing_seconds
-        count = planned_starts(context.left(), seconds, sum(self._round_seconds.values()))
-        if count > 1:
-            context.end = context.clock() + lap_share(self._lapped, context.left(), seconds, count)
-            self._spend_the_rest(waiting)
-        for number in range(1, count):
+        count = planned_starts(context.left(), seconds, sum(self._round_seconds.values()), done)
+        if count > done:
+            context.end = context.clock() + lap_share(self._lapped, context.left(), seconds, 1 + count - done)
+            self._spend_the_rest([number for number in groups if number in self._round_seconds])
+        for number in range(done, count):
             context.say(f"starting the workers again: {number + 1} of {count}")
             context.crew.start_anew()
-            self._held, context.start = None, number
+            self._held, context.start = None, context.start + 1
             context.end = context.clock() + (end - context.clock()) / (count - number)
-            self._measure_all(waiting, self._all_cells, inf)
+            self._measure_all(groups, self._all_cells, inf)
         context.end = end
 
     def _figures_share(self) -> float:
