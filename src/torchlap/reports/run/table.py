@@ -134,7 +134,7 @@ def _starts(results: Results) -> Iterator[str]:
         once = "once" if least == 1 else "twice"
         yield (
             f"Each arm was started only {once}: another process of the same program may differ by up to "
-            f"{BETWEEN_STARTS:.0%}; raise --budget."
+            f"{BETWEEN_STARTS:.0%}, which the last line and verdicts include; raise --budget."
         )
 
 
