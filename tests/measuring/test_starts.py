@@ -1,6 +1,9 @@
 """Runs with arms start their workers several times: how often, and for how long each start laps."""
 
+from functools import partial
 from itertools import pairwise
+from math import exp
+from random import Random
 
 import pytest
 from measuring.test_session import World, measured
@@ -12,6 +15,7 @@ from torchlap.schema.arm import Arm
 from torchlap.schema.events import CellPrepared, GroupFinished, Round, RunFinished
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Cell, Group, Plan, Workload
+from torchlap.stats import lap_interval
 
 
 def of_arms(budget: float, *models: str, arms: tuple[str, ...] = ("a", "b")) -> Plan:
@@ -120,6 +124,27 @@ def test_an_interrupted_run_is_continued_by_more_starts() -> None:
     assert sorted(set(session.tallies[0].starts)) == [0, 1, 3, 4, 5]
     _, nothing = measured(World(lambda _: 0.01), of_arms(60.0), tuple(events))
     assert nothing == []
+
+
+def test_sessions_of_equal_arms_whose_processes_differ_contain_the_truth() -> None:
+    held = by_one_start = 0
+    for seed in range(40):
+        chance = Random(seed)
+        processes = {(start, arm): exp(chance.gauss(0.0, 0.02)) for start in range(MOST_STARTS) for arm in "ab"}
+
+        def seconds(cell: Cell, world: World, processes: dict[tuple[int, str], float] = processes) -> float:
+            return 0.01 * processes[world.renewed, cell.arm]
+
+        world = World(lambda _: 0.01)
+        world.seconds = partial(seconds, world=world)
+        session, _ = measured(world, of_arms(60.0))
+        cell = session.tallies[0].result(0.95).cells[1]
+        assert cell.speed_up is not None
+        held += cell.speed_up.low <= 1.0 <= cell.speed_up.high
+        first = [ratio for ratio, start in zip(cell.ratios, cell.ratio_starts, strict=True) if start == 0]
+        by_one_start += lap_interval(first).low <= 1.0 <= lap_interval(first).high
+    assert held >= 35  # 38 of 40 are expected
+    assert by_one_start <= 10  # what one process a side would have said
 
 
 def test_a_reader_of_the_events_has_the_same_figures() -> None:
