@@ -10,13 +10,13 @@ import pytest
 import signals
 from attacks import ATTACKS, WRONG, attack
 from fuzz_run_files import EVENTS, hostile, outcome
-from gate import MACHINES, called
+from gate import MACHINES, STARTS, called
 from injected import CAUSES, quiet, told
 from make_findings import FOLDER, pages
 from noise import MODELS, compare
 from numerics_rates import CALLS, FAULTS, alarms, found
 from right import MODELS as RIGHT_MODELS
-from starts import SPREADS, STARTS, Kind
+from starts import SPREADS, Kind
 from starts import called as of_processes
 from support import own
 

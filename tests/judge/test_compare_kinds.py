@@ -6,7 +6,7 @@ import pytest
 from making import CPU, CUDA, cell, facts, failure, plan, prepared, rounds, run
 from msgspec.structs import replace
 
-from torchlap.judge.compare import Change, Compared, compare, gate
+from torchlap.judge.compare import Across, Change, Compared, compare, gate
 from torchlap.reports.compare import as_text
 from torchlap.runs.find import Named
 from torchlap.schema.arm import Arm
@@ -199,9 +199,9 @@ def test_what_the_arms_of_two_runs_have_is_named() -> None:
 def test_across_recipes_and_devices_a_disturbed_run_has_no_verdict_either() -> None:
     for cells in ((cell(), cell(recipe=Recipe("bf16"))), (cell(), cell("cuda:0"))):
         laps = [[seconds * factor for factor in FACTORS] for seconds in (0.2, 0.1)]
-        events = [prepared(0), prepared(1), *rounds(*laps), conditions(others_cpu_share=0.6)]
+        events: list[Event] = [prepared(0), prepared(1), *rounds(*laps), conditions(others_cpu_share=0.6)]
         measured = run(events, plan(Group(cells)), MACHINE)
-        across = "recipe" if cells[0].device == cells[1].device else "devices"
+        across: Across = "recipe" if cells[0].device == cells[1].device else "devices"
         change = only(compare([Named("run", measured)], across=across))
         assert (change.verdict, change.codes) == ("inconclusive", ("TL208",))
 

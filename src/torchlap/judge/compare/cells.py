@@ -117,7 +117,7 @@ def _identity(item: Item) -> Identity | None:
     prepared, batch = item.cell.prepared, item.cell.cell.workload.batch
     known = [one for one in item.named.run.header.plan.identities if (one.model, one.arm) == (model, arm)]
     own = [one for one in known if prepared and _starts_with(one, prepared.input_shape, batch)]
-    return (own or known or [None])[0]
+    return next(iter(own or known), None)
 
 
 def _starts_with(identity: Identity, shape: tuple[int, ...], batch: int) -> bool:
