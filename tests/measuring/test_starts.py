@@ -96,6 +96,14 @@ def test_without_arms_or_without_time_there_is_one_start() -> None:
         assert session.tallies[0].result(0.95).cells[1].ratio_starts == ()
 
 
+def test_starts_that_take_longer_than_the_first_end_with_the_budget() -> None:
+    world = World(lambda _: 0.01)
+    world.renew_seconds = 30.0
+    _, events = measured(world, of_arms(60.0))
+    assert (starts(events), world.renewed) == ([0, 1], 1)
+    assert world.now < 61.0
+
+
 def test_a_slow_model_gets_its_figure_before_there_are_more_starts() -> None:
     world = World(lambda _: 4.0)
     session, events = measured(world, of_arms(100.0))

@@ -172,11 +172,15 @@ class Session:
             context.end = context.clock() + lap_share(self._lapped, context.left(), seconds, 1 + count - done)
             self._spend_the_rest([number for number in groups if number in self._round_seconds])
         for number in range(done, count):
+            if context.clock() + seconds >= end:  # the others took longer than expected
+                break
             context.say(f"starting the workers again: {number + 1} of {count}")
+            begun = context.clock() - self._lapped
             context.crew.start_anew()
             self._held, context.start = None, context.start + 1
             context.end = context.clock() + (end - context.clock()) / (count - number)
             self._measure_all(groups, self._all_cells, inf)
+            seconds = max(seconds, context.clock() - self._lapped - begun)
         context.end = end
 
     def _figures_share(self) -> float:
