@@ -238,7 +238,7 @@ def real(pairs: int, limit: float, seconds: float, *, quiet: bool) -> tuple[str,
             if earlier is not None:
                 files.append(compare([earlier, run]))
             earlier = run
-            starts = max(len(set(cell.ratio_starts)) for group in figures(run.run) for cell in group.cells)
+            starts = max(len(set(cell.ratio_starts)) for group in figures(run.run) for cell in group.cells) or 1
             words = f"{starts} starts, {gate(live[-1], limit)}, {live[-1].changes[0].interval}"
             print(f"pair {number}: {words}", file=sys.stderr, flush=True)
     texts = [_real_row("live", live, limit), _real_row("files", files, limit)]
