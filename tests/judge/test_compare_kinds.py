@@ -215,3 +215,11 @@ def test_a_certain_ratio_has_its_limits_however_wide_and_no_tilde() -> None:
     )
     ratio = row.rpartition("x (")[0].split()[-1]
     assert not ratio.startswith("~")
+
+
+def test_the_only_accelerator_of_each_side_is_compared_whichever_it_is() -> None:
+    machine = facts(devices=(CPU, CUDA, replace(CUDA, name="cuda:1")))
+    first, second = of(0.1, device="cuda:0", machine=machine), of(0.2, device="cuda:1", machine=machine)
+    change = only(files(first, second))
+    assert (change.before_device, change.device, change.verdict) == ("cuda:0", "cuda:1", "slower")
+    assert "cuda:0, cuda:1" in as_text(files(first, second), 120, color=False)

@@ -111,7 +111,7 @@ def _machine(facts: Facts) -> str:
 
 
 def pairs(firsts: Sequence[Item], others: Sequence[Item]) -> Iterator[tuple[Item, Item]]:
-    """Pair equal cells; a cell without an equal, with the only one that differs just in how its data arrives."""
+    """Pair equal cells; a cell without an equal, with the only one that differs just in what is named then."""
     equals = {item.row: item for item in others}
     firsts_by_row, others_by_row = _by_loose_row(firsts), _by_loose_row(others)
     for item in firsts:
@@ -123,9 +123,9 @@ def pairs(firsts: Sequence[Item], others: Sequence[Item]) -> Iterator[tuple[Item
 
 
 def _loose_row(item: Item) -> Row:
-    """The row without how the data arrives, and without the length of a sequence, which is named where it differs."""
+    """The row without what is named where it differs: how the data arrives, a sequence's length, which accelerator."""
     recipe = str(replace(item.cell.cell.recipe, workers=None)) if item.row[3] else ""
-    return (*item.row[:3], recipe, *item.row[4:6], 0)
+    return (*item.row[:3], recipe, item.row[4].partition(" ")[0], item.row[5], 0)
 
 
 def _by_loose_row(items: Sequence[Item]) -> dict[Row, list[Item]]:
