@@ -166,7 +166,7 @@ class Session:
         context, end = self._context, self._context.end
         groups = [number for number, tally in enumerate(self.tallies) if len(tally.living()) > 1 and tally.rounds]
         done = max((len(set(self.tallies[number].starts)) for number in groups), default=MOST_STARTS)
-        seconds = context.crew.start_up_seconds + preparing_seconds
+        seconds = context.crew.longest_start_seconds + preparing_seconds
         count = planned_starts(context.left(), seconds, sum(self._round_seconds.values()), done)
         if count > done:
             context.end = context.clock() + lap_share(self._lapped, context.left(), seconds, 1 + count - done)
