@@ -24,7 +24,8 @@ settings.load_profile("torchlap")
 """The same examples every time, and no limit that a busy machine could miss."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-"""A shell that starts the tests in the background has them ignore SIGINT, and so would what they start."""
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""A shell that starts the tests in the background makes them ignore SIGINT, nohup SIGHUP, and so do their children."""
 
 sys.path.append(str(SIMULATED))
 """A test that imports torch has the simulated accelerator."""

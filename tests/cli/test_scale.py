@@ -45,7 +45,7 @@ def test_invalid_words_are_answered_in_one_sentence(words: tuple[str, ...], sent
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("word", ["shard", "accumulate:2"])
+@pytest.mark.parametrize("word", ["shard", "bucket:5"])
 def test_run_refuses_terms_of_ranks(word: str) -> None:
     result = invoke("run", "resnet18", "--recipe", f"fp32+{word}")
     assert result.exit_code == 2

@@ -194,7 +194,7 @@ def test_options_that_contradict_each_other_are_refused(changes: dict[str, Any],
         check_options(options(**changes), chosen)
 
 
-@pytest.mark.parametrize("word", ["shard", "accumulate:2", "bucket:5", "static_graph", "no_sync"])
+@pytest.mark.parametrize("word", ["shard", "bucket:5", "static_graph", "no_sync"])
 def test_terms_of_ranks_are_refused_elsewhere(word: str) -> None:
     assert str(parse_recipe(f"bf16+{word}", of_ranks=True)) == f"bf16+{word}"
     with pytest.raises(UsageError, match=f"The recipe term {word} is for several ranks: use it with torchlap scale"):

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from torchlap.machine import clocks
 from torchlap.machine.conditions import GpuUsers, Watch
-from torchlap.measuring.schedule import WATCHED_STEPS
+from torchlap.measuring.schedule import WATCHED_STEPS, cores_apart
 from torchlap.measuring.session import COMPILER_THREADS, Session, Status
+from torchlap.processes.ahead import Ahead, Compiled
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.schema.base import FailureKind
@@ -336,24 +337,94 @@ def test_what_must_be_compiled_waits_until_the_others_have_figures() -> None:
     assert max(first.values()) < 5
 
 
+COMPILED = [Group((Cell(Workload(name, 4), Recipe(compile=True), "cuda:0"),)) for name in "abc"]
+MIXED = [
+    Group((Cell(Workload(name, 4), Recipe(), "cuda:0"), Cell(Workload(name, 4), Recipe(compile=True), "cuda:0")))
+    for name in "abc"
+]
+
+
 @pytest.mark.parametrize("breaks", [False, True])
-def test_cells_are_compiled_ahead_in_processes_that_end_then(monkeypatch: pytest.MonkeyPatch, breaks: bool) -> None:
+@pytest.mark.parametrize("cores", [[], list(range(16))])
+def test_cells_are_compiled_ahead_in_processes_that_end_then(
+    monkeypatch: pytest.MonkeyPatch, breaks: bool, cores: list[int]
+) -> None:
     monkeypatch.setattr("torchlap.measuring.context.cpu_threads", lambda: (2 * COMPILER_THREADS, "a test"))
+    monkeypatch.setattr("torchlap.measuring.session.usable_core_numbers", lambda: cores)
+    confined: list[list[int]] = []
+    monkeypatch.setattr("torchlap.processes.ahead.confine", lambda _, own: confined.append(list(own)))
     world = World(fast)
     world.breaks_compilation = breaks
-    groups = [Group((Cell(Workload(name, 4), Recipe(compile=True), "cuda:0"),)) for name in "abc"]
-    session, events = measured(world, replace(plan_of(*groups), explain=False))
+    session, events = measured(world, replace(plan_of(*COMPILED), explain=False))
     assert world.started == 4
     assert failures(events) == []
     ahead = [tally.prepared[0].compiled_ahead_seconds for tally in session.tallies]
     assert ahead == [0.0 if breaks else 0.01] * 3
+    assert confined == ([[4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]] if cores else [])
+
+
+def test_others_lap_while_cells_are_compiled_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchlap.measuring.session.usable_core_numbers", lambda: list(range(16)))
+    monkeypatch.setattr("torchlap.processes.ahead.confine", lambda *_: None)
+    world = World(fast)
+    laps_before: list[int] = []
+    finish = Ahead.finish
+
+    def noted(ahead: Ahead, limit_seconds: float) -> list[Compiled]:
+        laps_before.append(sum(world.laps.values()))
+        return finish(ahead, limit_seconds)
+
+    monkeypatch.setattr(Ahead, "finish", noted)
+    session, _ = measured(world, replace(plan_of(*MIXED), explain=False))
+    assert laps_before[0] > 0
+    assert all(len(tally.laps(1)) > 1 for tally in session.tallies)
+
+
+def test_energy_is_not_measured_while_cells_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchlap.measuring.session.usable_core_numbers", lambda: list(range(16)))
+    confined: list[int] = []
+    monkeypatch.setattr("torchlap.processes.ahead.confine", lambda process, _: confined.append(process))
+    monkeypatch.setattr(Session, "_measure_idle", lambda _: None)
+    measured(World(fast), replace(plan_of(*MIXED), explain=False, energy=True))
+    assert confined == []
+
+
+def test_what_is_not_compiled_in_time_is_left_out_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchlap.measuring.session.usable_core_numbers", lambda: list(range(16)))
+    monkeypatch.setattr("torchlap.processes.ahead.confine", lambda *_: None)
+    late = [Compiled(3.0), Compiled(late=True), Compiled()]
+    monkeypatch.setattr(Ahead, "finish", lambda *_: late)
+    session, events = measured(World(fast), replace(plan_of(*MIXED), explain=False))
+    assert [(failure.group, failure.cell, failure.kind) for failure in events if isinstance(failure, Failure)] == [
+        (1, 1, "too_slow")
+    ]
+    assert [tally.prepared[1].compiled_ahead_seconds for tally in session.tallies if 1 in tally.prepared] == [3.0, 0.0]
+    assert all(len(tally.laps(0)) > 1 for tally in session.tallies)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "expected"),
+    [
+        (2, 5, 0),
+        (7, 2, 0),
+        (8, 2, 2),
+        (16, 5, 2),
+        (16, 9, 2),
+        (64, 3, 16),
+        (16, 0, 0),
+    ],
+)
+def test_compilers_have_cores_of_their_own(cores: int, processes: int, expected: int) -> None:
+    apart = cores_apart(range(cores), processes)
+    assert [len(own) for own in apart] == ([expected] * processes if expected else [])
+    assert all(min(own) >= max(4, cores // 4) for own in apart)
 
 
 def test_where_there_are_few_cores_nothing_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchlap.measuring.context.cpu_threads", lambda: (COMPILER_THREADS, "a test"))
     world = World(fast)
-    groups = [Group((Cell(Workload(name, 4), Recipe(compile=True), "cuda:0"),)) for name in "abc"]
-    measured(world, replace(plan_of(*groups), explain=False))
+    monkeypatch.setattr("torchlap.measuring.session.usable_core_numbers", lambda: [0, 1, 2])
+    measured(world, replace(plan_of(*COMPILED), explain=False))
     assert world.started == 1
 
 

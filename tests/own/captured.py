@@ -14,7 +14,7 @@ def _data(batch: int) -> tuple[Tensor, Tensor]:
     return torch.randn(batch, 8, generator=generator), torch.arange(batch) % 3
 
 
-def _net(*more: nn.Module) -> nn.Module:
+def _net(*more: nn.Module) -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), *more, nn.Linear(16, 3))
 
@@ -25,6 +25,17 @@ def plain(batch: int) -> Made:
 
 def normalized(batch: int) -> Made:
     return _net(nn.BatchNorm1d(16)), _data(batch)
+
+
+def with_dropout(batch: int) -> Made:
+    return _net(nn.Dropout(0.5)), _data(batch)
+
+
+def head_of_zeros(batch: int) -> Made:
+    net = _net(nn.LayerNorm(16))
+    for parameter in net[-1].parameters():
+        nn.init.zeros_(parameter)
+    return net, _data(batch)
 
 
 def own_step(batch: int) -> Made:

@@ -3,12 +3,14 @@
 import ast
 
 import pytest
+from msgspec.structs import replace
 from support import own
 
 from torchlap.processes.script import run_code
 from torchlap.reports.tune.code import MARK, code_of
 from torchlap.schema.events import Preparation
-from torchlap.schema.recipe import parse_recipe
+from torchlap.schema.own import OwnModel
+from torchlap.schema.recipe import Recipe, parse_recipe
 from torchlap.schema.workload import Cell, Group, Phase, Plan, Workload
 
 PREPARED = Preparation(
@@ -33,7 +35,9 @@ def code(
     unit = "tokens" if model.startswith("hf:") else "images"
     cell = Cell(Workload(model, 4, phase, unit), parse_recipe(recipe), device)
     prepared = Preparation(**{name: getattr(PREPARED, name) for name in PREPARED.__struct_fields__} | changes)
-    return code_of(Plan(suite="tune", groups=(Group((cell,)),)), cell, prepared)
+    text, why_not = code_of(Plan(suite="tune", groups=(Group((cell,)),)), cell, prepared)
+    assert bool(text) != bool(why_not)
+    return text
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,8 @@ def code(
         ("foreach", ["lr=1e-4, foreach=True)"]),
         ("cudnn_benchmark", ["torch.backends.cudnn.benchmark = True"]),
         ("graph", ["capturable=True", "torch.cuda.CUDAGraph()", "graph.replay()", "stream.wait_stream("]),
+        ("bf16+accumulate:2", ["cycle(range(0, 993, 8))", "all_inputs.chunk(2)", "(loss / 2).backward()", "8 * "]),
+        ("fp16+accumulate:2", ["scaler.scale(loss / 2).backward()", "scaler.update()"]),
         ("compile+layout_opt_off", ["torch._inductor.config.layout_optimization = False"]),
     ],
 )
@@ -72,26 +78,49 @@ def test_the_cpu_has_its_threads_and_no_synchronization() -> None:
     assert "synchronize" not in text
 
 
-@pytest.mark.parametrize("model", ["hf:gpt2", "hf:bert-base", "hf:vit", "timm:resnet50", "net.py:tiny", "resnet18"])
+@pytest.mark.parametrize("model", ["hf:gpt2", "hf:bert-base", "hf:vit", "timm:resnet50", "resnet18"])
 @pytest.mark.parametrize("phase", ["train", "eval"])
-@pytest.mark.parametrize("recipe", ["fp32", "bf16+compile+graph+fused", "fp16+channels_last"])
+@pytest.mark.parametrize(
+    "recipe", ["fp32", "bf16+compile+graph+fused", "fp16+channels_last", "bf16+graph+accumulate:4+pad_vocab"]
+)
 def test_the_code_of_every_source_of_models_is_python(model: str, phase: Phase, recipe: str) -> None:
     ast.parse(code(recipe, model=model, phase=phase))
 
 
-@pytest.mark.parametrize(("recipe", "model"), [("workers:4", "resnet18"), ("fp32", "hf:./folder")])
-def test_there_is_no_code_that_could_not_be_run(recipe: str, model: str) -> None:
-    assert not code(recipe, model=model)
+@pytest.mark.parametrize(
+    ("model", "own", "reason"),
+    [
+        ("hf:./folder", None, "there is no code for a local folder of transformers"),
+        ("net.py:tiny", None, "the form of the model is unknown"),
+        ("net.py:tiny", OwnModel(lightning=True), "there is no code for a Lightning module"),
+    ],
+)
+def test_there_is_no_code_that_could_not_be_run(model: str, own: OwnModel | None, reason: str) -> None:
+    cell = Cell(Workload(model, 4), Recipe(), "cpu")
+    text, why_not = code_of(Plan(suite="tune", groups=(Group((cell,)),)), cell, replace(PREPARED, own=own))
+    assert not text
+    assert why_not.startswith(reason)
+
+
+def test_a_loader_is_as_the_recipe_says() -> None:
+    text = code("workers:4+prefetch:3+channels_last", memory_format="channels_last")
+    arguments = "num_workers=4, pin_memory=True, persistent_workers=True, prefetch_factor=3"
+    assert f"DataLoader(Pictures(), batch_size=4, shuffle=True, drop_last=True, {arguments}" in text
+    assert "loss = train(*next_batch())" in text
+    assert text.count("memory_format=torch.channels_last") == 2
+    ast.parse(text)
 
 
 def test_a_function_is_imported_from_its_folder() -> None:
-    assert "sys.path.insert(0, 'nets')\nfrom net import tiny\n" in code("fp32", "cpu", "nets/net.py:tiny")
+    text = code("fp32", "cpu", "nets/net.py:tiny", own=OwnModel(others=("loss",), loss="of_both", made=("loss",)))
+    assert "sys.path.insert(0, 'nets')\nfrom net import tiny\nmodel, data, loss_function = tiny(batch=4)\n" in text
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("recipe", ["fp32", "bf16+fused", "foreach"])
+@pytest.mark.parametrize("recipe", ["fp32", "bf16+fused", "foreach", "bf16+accumulate:2"])
 def test_the_code_runs_and_prints_its_rates(recipe: str) -> None:
-    rates, reason = run_code(code(recipe, "cpu", own("digits_network")), 120.0)
+    text = code(recipe, "cpu", own("digits_network"), own=OwnModel())
+    rates, reason = run_code(text, 120.0)
     assert not reason
     assert len(rates) == 5
 

@@ -34,7 +34,7 @@ def test_a_reference_agrees_with_another_program_within_5_percent() -> None:
 def test_an_unknown_reference_is_refused_with_the_available_names() -> None:
     with pytest.raises(
         UsageError,
-        match=r"'m1': check the path, or choose one of .*experiment-2022, .*-h100, scale-2xh200, upgrade-cpu\.",
+        match=r"'m1': check the path, or choose one of .*experiment-2022, .*-h100, scale-2xh200, tune-resnet50-h200, upgrade-cpu\.",
     ):
         reference("m1")
 

@@ -1,5 +1,7 @@
 """The words of a recipe: each changes the step as it says, or is refused with the reason."""
 
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +9,18 @@ import pytest
 import torch
 from simulated_accelerator import Graph, queue
 from support import TESTS
+from torch import Tensor
 
 from torchlap.schema.recipe import parse_recipe
 from torchlap.schema.requests import Build, Verify
 from torchlap.schema.workload import Cell, Workload
+from torchlap.worker.breakdown.phases import time_phases
 from torchlap.worker.cell import captured
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.engaged import Compilations
 from torchlap.worker.cell.step import Step
 from torchlap.worker.errors import RefusedError, failure
+from torchlap.worker.numerics import whole_step
 from torchlap.worker.numerics.step import verify
 
 MODELS = TESTS / "own" / "captured.py"
@@ -40,6 +45,15 @@ def half_of_it(graph: Graph) -> None:
 
 
 replay = Graph.replay
+
+
+def without_compilation(fresh: Callable[..., Step]) -> Callable[..., Step]:
+    """A step that should be compiled is not."""
+    return lambda bench, untouched, *, plain: fresh(bench, untouched, plain=True)
+
+
+def checked_whole(made: Bench) -> dict[str, Any]:
+    return whole_step.check_whole(made, deepcopy(made.module.state_dict()), lambda _: None, 60.0)
 
 
 def losses(made: Bench, steps: int, **more: Any) -> list[float]:
@@ -68,6 +82,42 @@ def test_a_captured_step_learns_exactly_as_a_plain_one(function: str, phase: str
     plain = losses(again, 8, plain=True)
     assert replayed == pytest.approx(plain, rel=1e-4)
     assert len(set(replayed)) > 1 or (phase == "eval" and function != "through_a_loader")
+
+
+@pytest.mark.parametrize("function", ["plain", "normalized", "with_sgd", "clipped"])
+@pytest.mark.parametrize("word", ["", "+graph"])
+def test_gradients_of_equal_batches_add_up_to_those_of_one(function: str, word: str) -> None:
+    torch.manual_seed(0)
+    once = losses(bench(function, "fp32"), 6)
+    torch.manual_seed(0)
+    assert losses(bench(function, f"accumulate:3{word}"), 6) == pytest.approx(once, rel=1e-4)
+
+
+def test_a_captured_step_accumulates_the_batches_of_a_loader() -> None:
+    torch.manual_seed(0)
+    plain = losses(bench("through_a_loader", "accumulate:2"), 8)
+    torch.manual_seed(0)
+    assert losses(bench("through_a_loader", "accumulate:2+graph"), 8) == pytest.approx(plain, rel=1e-4)
+    assert len(set(plain)) > 5
+
+
+def test_accumulated_batches_count_and_have_one_value_a_phase() -> None:
+    made = bench("through_a_loader", "accumulate:3", "cpu")
+    phases = time_phases(made, made.step("contiguous"), 6)
+    assert {len(values) for values in phases.phases.values()} == {3}
+    assert len(phases.steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "phase", "message"),
+    [
+        ("plain", "eval", "accumulate adds gradients, and evaluation has none"),
+        ("own_step", "train", "accumulate cannot be added to your own step"),
+    ],
+)
+def test_gradients_that_cannot_be_accumulated_are_refused(function: str, phase: str, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        bench(function, "accumulate:2", "cpu", phase).step("contiguous")
 
 
 def test_a_captured_step_is_recorded_once_and_its_seconds_are_kept() -> None:
@@ -120,6 +170,35 @@ def test_a_graph_that_leaves_out_the_update_is_wrong(monkeypatch: pytest.MonkeyP
     assert all(fault.module.startswith("5 updates of ") for fault in found.faults)
 
 
+@pytest.mark.parametrize(("off", "count"), [(2.0**-9, 0), (0.1, 1)])
+def test_a_compiled_step_may_round_other_values_than_eager(
+    off: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores of a head of zeros depend on no parameter, so that perturbed ones show no rounding."""
+    results, calls = whole_step.results_after, list[Step]()
+
+    def slightly_off(made: Bench, step: Step, updates: int) -> Iterator[tuple[str, Tensor]]:
+        calls.append(step)
+        factor = 1.0 if len(calls) <= 1 + whole_step.PERTURBATIONS else 1.0 + off
+        for name, value in results(made, step, updates):
+            yield name, value * factor if name == "gradient of 3.bias" else value
+
+    monkeypatch.setattr(whole_step, "fresh_step", without_compilation(whole_step.fresh_step))
+    monkeypatch.setattr(whole_step, "results_after", slightly_off)
+    found = checked_whole(bench("head_of_zeros", "bf16+compile", "cpu"))
+    assert [fault.module for fault in found["faults"]] == ["gradient of 3.bias"] * count
+
+
+@pytest.mark.parametrize(("function", "again"), [("plain", False), ("with_dropout", True)])
+def test_only_a_step_that_draws_is_compiled_for_eager_draws(
+    function: str, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_step, "fresh_step", without_compilation(whole_step.fresh_step))
+    with torch._inductor.config.patch(fallback_random=False):
+        checked_whole(bench(function, "compile", "cpu"))
+        assert torch._inductor.config.fallback_random == again
+
+
 def test_without_time_for_five_updates_that_is_told() -> None:
     found = verify(bench("plain", "graph"), Verify(slot=0, limit_seconds=0.0), lambda _: None)
     assert found.unchecked[0] == "updates 2 to 5: more time (--budget)"
@@ -135,6 +214,7 @@ def test_without_time_for_five_updates_that_is_told() -> None:
         ("tf32", "cpu", "TF32 exists only on NVIDIA GPUs"),
         ("pinned+workers:1", "cpu", "pinned has no effect on cpu"),
         ("prefetch:2", "cpu", "The recipe term prefetch needs a loader"),
+        ("pad_vocab", "cpu", "pad_vocab needs a language model of transformers"),
     ],
 )
 def test_a_word_without_effect_on_this_device_is_refused(recipe: str, device: str, message: str) -> None:

@@ -45,7 +45,8 @@ Allow = Annotated[
     str | None,
     typer.Option(
         metavar="WORDS",
-        help="What the answer may change: precision, batch, or precision,batch. [default: nothing]",
+        help="What the answer may change: precision, shape (the vocabulary), batch; several joined by commas. "
+        "[default: nothing]",
     ),
 ]
 Write = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the code of the answer to this file.")]

@@ -256,6 +256,12 @@ def usable_cores() -> int:
     return allowed if quota is None else max(1, min(allowed, -int(-quota // 1)))
 
 
+def usable_core_numbers() -> list[int]:
+    """The numbers of as many of them; empty where a process cannot be confined to cores."""
+    numbers = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    return numbers[: usable_cores()]
+
+
 def cpu_threads(variables: Mapping[str, str] = MappingProxyType({})) -> tuple[int, str]:
     """The number of threads that suits this CPU best, and why.
 

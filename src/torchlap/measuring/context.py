@@ -133,9 +133,9 @@ class Context:
         """How often the workers were started anew."""
         self.ledger = Ledger(plan)
         self.compiled_ahead: dict[Cell, float] = {}
+        """Seconds of the first step of cells that were compiled in other processes."""
         self.not_compiled: dict[Cell, float] = {}
         """Cells that were not compiled ahead within so many seconds."""
-        """Seconds of the first step of cells that were compiled in other processes."""
         self.random = Random(SEED).random  # noqa: S311  lead-ins are no secret
         self._emit, self._watch = emit, watch
         self.build_threads = cpu_threads()

@@ -45,6 +45,8 @@ WARM_UP_SHARE, WARM_UP_FLOOR = 0.4, 0.05
 BATCH_POWER = 0.25
 """Larger batches get more time, but not in proportion: their laps are longer, so fewer are needed."""
 
+LEAST_FREE_CORES, LEAST_COMPILER_CORES, MANY_COMPILERS = 4, 2, 2
+
 LEAST_STEPS = 3
 """The least that a figure needs: one step to warm up, and two laps of one step."""
 
@@ -179,6 +181,19 @@ def _weight(group: Pending) -> float:
 def warm_up_seconds(share_seconds: float, left_seconds: float, cells: int) -> float:
     """How long each cell of a group may warm up, after its first step."""
     return max(WARM_UP_SHARE * share_seconds, WARM_UP_FLOOR * left_seconds) / cells
+
+
+def cores_apart(cores: Sequence[int], processes: int) -> list[list[int]]:
+    """Cores for each of so many processes that must not disturb a measurement; empty if there are too few.
+
+    A quarter of the cores, and at least four, stay free for the measurement.
+    """
+    free = list(cores)[max(LEAST_FREE_CORES, len(cores) // 4) :]
+    if not processes or len(free) < LEAST_COMPILER_CORES * min(processes, MANY_COMPILERS):
+        return []
+    each = max(LEAST_COMPILER_CORES, len(free) // processes)
+    slices = [free[start : start + each] for start in range(0, len(free) - each + 1, each)]
+    return [slices[number % len(slices)] for number in range(processes)]
 
 
 def is_hopeless(step_seconds: float | None, left_seconds: float) -> bool:

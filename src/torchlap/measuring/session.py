@@ -8,12 +8,23 @@ from types import MappingProxyType
 from typing import Literal
 
 from torchlap.machine.conditions import GpuUsers, Watch
+from torchlap.machine.facts import usable_core_numbers
 from torchlap.measuring.context import Context, Status
 from torchlap.measuring.group import GroupRun
 from torchlap.measuring.looks import Looks
 from torchlap.measuring.plan import HANG_SECONDS
-from torchlap.measuring.schedule import Estimates, Pending, are_metered, are_watched, next_up, pending, share
+from torchlap.measuring.schedule import (
+    Estimates,
+    Pending,
+    are_metered,
+    are_watched,
+    cores_apart,
+    next_up,
+    pending,
+    share,
+)
 from torchlap.measuring.starts import MOST_STARTS, lap_share, planned_starts
+from torchlap.processes.ahead import Ahead
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
@@ -40,6 +51,12 @@ before each has a figure."""
 
 COMPILER_THREADS, MANY = 3, 2
 """So many threads for each compilation, if that leaves room for more than one."""
+
+COMPILED_SHARE = 0.55
+"""Of the budget: what is not compiled then is left out, so that the others can be measured."""
+
+Place = tuple[int, int]
+"""The number of a group, and the position of a cell in it."""
 
 SPARE_SECONDS, MOST_SPARE_TURNS = 4.0, 3
 """What is left then goes to the widest intervals: for at least so long at a time, and so often a group."""
@@ -147,14 +164,26 @@ class Session:
     def _measure_figures(self, waiting: Sequence[int]) -> None:
         """Quick cells first; then each whole group, its cells in turns; then what is left where it helps most."""
         context, plan = self._context, self._context.plan
-        begun, figures_end = context.clock(), context.started + self._figures_share() * plan.budget_seconds
+        figures_end = context.started + self._figures_share() * plan.budget_seconds
         mixed = [number for number in waiting if 0 < len(self._quick(number)) < len(plan.groups[number].cells)]
         context.end = figures_end
-        self._measure_all(mixed, self._quick, FIRST_SECONDS)
-        self._compile_ahead(waiting)
+        places = self._compiled_places(waiting)
+        apart = [] if plan.energy else cores_apart(usable_core_numbers(), len(places))
+        ahead = self._compile_ahead(places, apart) if apart else None
+        try:
+            self._measure_all(mixed, self._quick, FIRST_SECONDS)
+            if ahead is None and context.threads >= MANY * COMPILER_THREADS:
+                self._release()
+                ahead = self._compile_ahead(places)
+            if ahead:
+                self._finish_compiling(ahead, places)
+        finally:
+            if ahead:
+                ahead.close()
+        begun = context.clock() - self._lapped
         self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
         if plan.arms:
-            self._start_again(context.clock() - begun - self._lapped)
+            self._start_again(context.clock() - self._lapped - begun)
         self._spend_the_rest(waiting)
 
     def _start_again(self, preparing_seconds: float) -> None:
@@ -190,26 +219,39 @@ class Session:
             return SHARE_BEFORE_CHECKS
         return FIGURES_SHARE if plan.explain else 1.0
 
-    def _compile_ahead(self, waiting: Sequence[int]) -> None:
-        """Compile accelerators' cells at the same time, while nothing laps: in turns that would take most of a run."""
-        context = self._context
-        cells = [
-            (number, position, cell)
+    def _compiled_places(self, waiting: Sequence[int]) -> list[Place]:
+        """The cells on accelerators that must be compiled."""
+        return [
+            (number, position)
             for number in waiting
-            for position, cell in enumerate(context.plan.groups[number].cells)
+            for position, cell in enumerate(self._context.plan.groups[number].cells)
             if cell.recipe.compile and cell.device != "cpu" and position not in self.tallies[number].failures
         ]
-        together = min(len(cells), context.threads // COMPILER_THREADS)
-        if together < MANY or self._context.left() <= 0:
-            return
-        self._release()
-        for start in range(0, len(cells), together):
-            part = cells[start : start + together]
-            context.say(f"compiling {len(part)} of {len(cells)} cells at the same time")
-            requests = [context.build_request(position, cell) for _, position, cell in part]
-            limit = min(context.hang_limit(part[0][2]), max(context.left(), 1.0))
-            for (_, _, cell), seconds in zip(part, context.crew.compile_ahead(requests, limit), strict=True):
-                context.compiled_ahead[cell] = seconds or 0.0
+
+    def _compile_ahead(self, places: Sequence[Place], cores: Sequence[Sequence[int]] = ()) -> Ahead | None:
+        """Begin to compile several cells at the same time: in turns that would take most of a run.
+
+        With cores of their own, others can lap meanwhile.
+        """
+        context = self._context
+        if len(places) < MANY or context.left() <= 0:
+            return None
+        context.say(f"compiling {len(places)} cells")
+        requests = [context.build_request(place, context.plan.groups[number].cells[place]) for number, place in places]
+        return context.crew.compile_ahead(requests, cores)
+
+    def _finish_compiling(self, ahead: Ahead, places: Sequence[Place]) -> None:
+        """Wait for what is still being compiled, but leave time to measure."""
+        context = self._context
+        context.say(f"compiling {len(places)} cells")
+        limit = max(1.0, context.started + COMPILED_SHARE * context.plan.budget_seconds - context.clock())
+        for (number, position), compiled in zip(places, ahead.finish(limit), strict=True):
+            if compiled.late:
+                seconds = context.clock() - context.started
+                context.fail(number, position, "too_slow", f"It was not compiled within {seconds:.0f} s.")
+            else:
+                cell = context.plan.groups[number].cells[position]
+                context.compiled_ahead[cell] = compiled.seconds or 0.0
 
     def _spend_the_rest(self, numbers: Sequence[int]) -> None:
         """What is left goes to the widest intervals; when all are narrow, to cells that were watched only briefly."""

@@ -1,17 +1,17 @@
 """One worker a device, alive for the whole run, holding the cells of the current group."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import TypeVar
 
+from torchlap.processes.ahead import Ahead
 from torchlap.processes.failures import CellFailedError
 from torchlap.processes.start import Launcher
 from torchlap.processes.worker import Worker
-from torchlap.schema.replies import Built, Prepared, Ready, Released
-from torchlap.schema.requests import Build, Hello, Release, Request, WarmUp
+from torchlap.schema.replies import Built, Ready, Released
+from torchlap.schema.requests import Build, Hello, Release, Request
 
 Answer = TypeVar("Answer")
 
@@ -114,35 +114,9 @@ class Crew:
     def _hear_ready(self, home: str, limit_seconds: float) -> None:
         self._workers[home].hear(Ready, limit_seconds)
 
-    def compile_ahead(self, requests: Sequence[Build], limit_seconds: float) -> list[float | None]:
-        """Compile cells at the same time, each in a process of its own that then ends; the seconds of each first step.
-
-        The compiler keeps its results on disk, so the worker that measures a cell later needs a fraction of that time.
-        None for a cell that failed: it fails again where it is measured, and is reported there.
-
-        Args:
-            requests: to build each cell.
-            limit_seconds: how long a worker may give no sign of life.
-        """
-        workers: list[Worker] = []
-        seconds: list[float | None] = [None] * len(requests)
-        try:
-            for request in requests:
-                workers.append(self._start(request.cell.arm or request.cell.device))
-                workers[-1].tell(request)
-            for worker, request in zip(workers, requests, strict=True):
-                with suppress(CellFailedError):
-                    worker.hear(Built, limit_seconds)
-                    worker.tell(WarmUp(slot=request.slot, limit_seconds=0.0))
-            for number, worker in enumerate(workers):
-                with suppress(CellFailedError):
-                    seconds[number] = worker.hear(Prepared, limit_seconds).preparation.first_step_seconds
-        except CellFailedError:
-            return seconds
-        finally:
-            for worker in workers:
-                worker.kill()
-        return seconds
+    def compile_ahead(self, requests: Sequence[Build], cores: Sequence[Sequence[int]] = ()) -> Ahead:
+        """Begin to compile cells at the same time, each in a process of its own."""
+        return Ahead(self._start, requests, cores)
 
     def build_one(self, slot: int, request: Build, limit_seconds: float) -> None:
         """Build one cell.

@@ -146,6 +146,11 @@ class TunedRun(Struct, frozen=True):
     winners: dict[Tier, int]
     """Their numbers; of a tier in which nothing is faster, none."""
 
+    def batches(self) -> list["Rung"]:
+        """The candidates with a larger batch, the smallest first."""
+        grown = [rung for rung in self.rungs if rung.tier == "training" and rung.word.startswith("batch:")]
+        return sorted(grown, key=lambda rung: rung.result.cell.workload.batch)
+
     def rung(self, number: int) -> Rung | None:
         """The candidate of that number."""
         return next((rung for rung in self.rungs if rung.number == number), None)

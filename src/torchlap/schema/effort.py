@@ -5,8 +5,8 @@ from typing import Literal
 from msgspec import Struct
 
 Effort = Literal["quick", "full"]
-Allowed = Literal["precision", "batch"]
-"""What the answer may change: without either, it computes the same as the plain step."""
+Allowed = Literal["precision", "shape", "batch"]
+"""What the answer may change: without any, it computes the same as the plain step."""
 
 BUDGETS: dict[Effort, float] = {"quick": 180.0, "full": 600.0}
 """Seconds."""

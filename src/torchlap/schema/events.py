@@ -12,6 +12,7 @@ from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.machine import Facts
 from torchlap.schema.numerics import Numerics
+from torchlap.schema.own import OwnModel
 from torchlap.schema.ranks import Link, RankFacts, RankNumerics
 from torchlap.schema.recipe import MemoryFormat
 from torchlap.schema.training import Evaluated, TrainingEnded, TrainingStarted
@@ -75,6 +76,7 @@ class Preparation(Struct, frozen=True, kw_only=True):
         prefetched: batches that a loader keeps ready, which fill up while other cells have their turns.
         compiled: None without torch.compile.
         capture_seconds: what recording the step as a graph took; None without that.
+        own: what a user's function returned; None for other models.
         compiled_ahead_seconds: the first step of a process before this one, which filled the compiler's cache on disk.
     """
 
@@ -96,6 +98,7 @@ class Preparation(Struct, frozen=True, kw_only=True):
     prefetched: Count = 0
     compiled: Compiled | None = None
     capture_seconds: Seconds | None = None
+    own: OwnModel | None = None
     compiled_ahead_seconds: Seconds = 0.0
 
     @property

@@ -14,6 +14,9 @@ Workers = Annotated[int, Meta(ge=0, le=1024)]
 Some = Annotated[int, Meta(ge=1, le=1024)]
 
 
+VOCABULARY_MULTIPLE = 128
+"""Matrices of such a size fill the tiles of GPU kernels."""
+
 WITH_GRAPHS = ("reduce-overhead", "max-autotune")
 """Modes of torch.compile that add CUDA graphs."""
 
@@ -33,6 +36,7 @@ class Recipe(Struct, frozen=True, omit_defaults=True):
         persistent: the loader's processes live on from epoch to epoch.
         prefetch: batches that each of the loader's processes keeps ready; None for torch's default.
         accumulate: batches whose gradients are added up before an optimizer update; a step has so many.
+        pad_vocab: the vocabulary of a language model is padded to a multiple of `VOCABULARY_MULTIPLE`.
         bucket: MB of gradients that DDP sends at a time; None for torch's default.
         static_graph: DDP may expect the same graph in every step.
         shard: parameters, gradients and optimizer state are sharded by FSDP2, instead of replicated by DDP.
@@ -54,6 +58,7 @@ class Recipe(Struct, frozen=True, omit_defaults=True):
     persistent: bool = False
     prefetch: Some | None = None
     accumulate: Some = 1
+    pad_vocab: bool = False
     bucket: Some | None = None
     static_graph: bool = False
     shard: bool = False
@@ -98,6 +103,7 @@ RECIPE_WORDS: dict[str, tuple[str, object]] = {
     "cudnn_benchmark": ("cudnn_benchmark", True),
     "pinned": ("pinned", True),
     "persistent": ("persistent", True),
+    "pad_vocab": ("pad_vocab", True),
     "static_graph": ("static_graph", True),
     "shard": ("shard", True),
     "no_sync": ("no_sync", True),
@@ -115,7 +121,7 @@ VALUED_WORDS = {
 """Words that take a value after a colon, like `threads:4`: the field that it sets."""
 
 
-OF_RANKS = ("accumulate", "bucket", "static_graph", "shard", "no_sync")
+OF_RANKS = ("bucket", "static_graph", "shard", "no_sync")
 """Fields that only `torchlap scale` understands."""
 
 

@@ -19,6 +19,10 @@ DataName = Literal["mnist-1k", "mnist", "synthetic"]
 Weights = Literal["random", "pretrained"]
 
 
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+"""Models of torchvision with auxiliary heads, which return a tuple in training; it builds them without on request."""
+
+
 class Workload(Struct, frozen=True, omit_defaults=True):
     """A model, its batch size and phase.
 

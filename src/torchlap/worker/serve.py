@@ -273,10 +273,17 @@ class CellServer:
             prefetched=bench.prefetched,
             compiled=compilations.counted(bench.cell.recipe),
             capture_seconds=step.captured.seconds if step.captured else None,
+            own=step.own,
         )
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
         step, laps, before = held.prepared(), list[LapTime](), list[meters.Reading | None]()
+        cell = held.bench.cell
+        usual = None if cell.recipe.accumulate == 1 else cell.workload.batch * cell.recipe.accumulate * request.steps
+
+        def after_lap(seconds: float) -> None:
+            laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps) or usual))
+
         time.sleep(request.wait_seconds)
         try:
             timing.turn(
@@ -285,7 +292,7 @@ class CellServer:
                 request.steps,
                 laps=request.laps,
                 lead_in=request.lead_in,
-                after_lap=lambda seconds: laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps))),
+                after_lap=after_lap,
                 seconds=request.seconds,
                 before_laps=lambda: before.append(held.read_meter() if request.metered else None),
             )

@@ -13,9 +13,6 @@ COMPILER_THREADS, MOST_AHEAD = 3, 4
 MOST_OF_THE_TIME = 0.7
 """Of the time for races, that compiling may take: without a compiler, a graph alone may gain much."""
 
-ALMOST = 0.95
-"""Of the limit: what failed sooner did not fail for want of time."""
-
 
 def compile_ahead(context: Context, plain: Cell, recipes: Sequence[Recipe], fitting: int) -> None:
     """Fill the compiler's cache on disk, in other processes, where threads and memory allow several.
@@ -32,13 +29,11 @@ def compile_ahead(context: Context, plain: Cell, recipes: Sequence[Recipe], fitt
     context.say("compiling a recipe" if several == 1 else f"compiling {several} recipes at the same time")
     cells = [replace(plain, recipe=recipe) for recipe in recipes[:several]]
     requests = [context.build_request(0, replace(cell, recipe=replace(cell.recipe, graph=False))) for cell in cells]
-    begun, limit = context.clock(), min(context.hang_limit(cells[0]), max(MOST_OF_THE_TIME * context.left(), 1.0))
-    found = context.crew.compile_ahead(requests, limit)
-    in_time = context.clock() - begun < ALMOST * limit
-    for cell, seconds in zip(cells, found, strict=True):
-        if seconds is not None:
-            context.compiled_ahead[cell] = seconds
-        elif not in_time:  # whatever else failed is told where the cell is raced
+    limit = min(context.hang_limit(cells[0]), max(MOST_OF_THE_TIME * context.left(), 1.0))
+    for cell, compiled in zip(cells, context.crew.compile_ahead(requests).finish(limit), strict=True):
+        if compiled.seconds is not None:
+            context.compiled_ahead[cell] = compiled.seconds
+        elif compiled.late:  # whatever else failed is told where the cell is raced
             context.not_compiled[cell] = limit
 
 

@@ -7,8 +7,10 @@ from msgspec.structs import fields, replace
 
 from torchlap.measuring.plan import lacks
 from torchlap.schema.effort import Effort
+from torchlap.schema.hugging_face import KNOWN, VISION
 from torchlap.schema.recipe import WITH_GRAPHS, CompileMode, Recipe, parse_recipe
 from torchlap.schema.tuning import Tier
+from torchlap.schema.workload import Cell, is_hugging_face
 
 IMAGE_DIMENSIONS = 4
 KINDS_WITH_GRAPHS = ("cuda", "xpu")
@@ -107,6 +109,23 @@ def precisions_of(place: Place) -> list[Word]:
     known = PRECISIONS.get(place.kind, OTHER_PRECISIONS)
     found = [Word(text, "lower", _why_no_precision(text, place)) for text in known if text in OTHER_PRECISIONS]
     return [*found, Word("tf32", "lower", lacks(place.kind, Recipe("tf32")))]
+
+
+def shapes_of(model: str) -> list[Word]:
+    """The word of the tier `training` that changes the model itself."""
+    known = KNOWN.get(model.removeprefix("hf:"))
+    has_vocabulary = is_hugging_face(model) and not (known and known.task == VISION)
+    why_not = "" if has_vocabulary else "only a language model of transformers (hf:NAME) has a vocabulary to pad"
+    return [Word("pad_vocab", "training", why_not)]
+
+
+def accumulated(cell: Cell, parts: int) -> Cell | None:
+    """The cell with its batch in so many parts, whose gradients are added up; None if it cannot be divided."""
+    batch, remainder = divmod(cell.workload.batch, parts)
+    if remainder or not batch or cell.workload.phase != "train":
+        return None
+    workload = replace(cell.workload, batch=batch, asked=None)
+    return replace(cell, workload=workload, recipe=replace(cell.recipe, accumulate=parts))
 
 
 def _why_no_precision(text: str, place: Place) -> str:

@@ -9,6 +9,7 @@ from torchlap.measuring.tune.candidates import Word, combined, together, with_wo
 from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.runs.figures import Tally
 from torchlap.runs.tuning import LEAST_GAIN, WITHOUT, best, out_of_race, standing
+from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.effort import Effort
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.tuning import CandidateAdded, Tier
@@ -28,6 +29,10 @@ ATTEMPT_SHARE = 0.6
 """Of the time that is left, that each of these attempts may take."""
 
 
+CACHED_SHARE = 0.5
+"""Of a compilation, that another process may need for the same one, which is then on disk."""
+
+
 class Climb:
     """Adds candidates to the group and races them.
 
@@ -40,6 +45,7 @@ class Climb:
         resumed: an earlier search has raced some of them.
         gains: speed-up over plain of each word of the tier `same` that was raced alone.
         order: these words, the fastest first.
+        latest: until then, a cell whose compilation is on disk may take what it needs to be ready.
     """
 
     def __init__(self, context: Context, races: Races, effort: Effort) -> None:
@@ -47,6 +53,7 @@ class Climb:
         self.resumed = False
         self.gains: dict[str, float] = {}
         self.order: list[str] = []
+        self.latest = 0.0
 
     @property
     def tally(self) -> Tally:
@@ -67,12 +74,17 @@ class Climb:
             kept = [text for text in texts if text not in left_out]
             if not set(left_out) <= set(texts) or len(kept) < 2:  # noqa: PLR2004  one is raced by itself
                 continue
-            number = self._with_all(kept, tier, start)
+            number = None if self._is_too_slow_to_compile(kept) else self._with_all(kept, tier, start)
             if number is not None:
                 self._attempt(number, start)
                 if number not in self.tally.failures:
                     return kept
         return []
+
+    def _is_too_slow_to_compile(self, words: Sequence[str]) -> bool:
+        """Whether these words compile, and another attempt to compile had no time."""
+        late = [number for number, failure in self.tally.failures.items() if failure.kind in OUT_OF_TIME]
+        return "compile" in words and any(self._cell(number).recipe.compile for number in late)
 
     def refine(self, texts: Sequence[str], words: Sequence[Word], tier: Tier, start: int) -> None:
         """Race what won without each of its words, and with each other word."""
@@ -125,6 +137,9 @@ class Climb:
     def race(self, number: int, over: int, remaining: int) -> None:
         """Race a candidate within its share of what is left of this part."""
         context = self._context
+        if compiled := context.compiled_ahead.get(self._cell(number)):
+            ready = context.clock() + CACHED_SHARE * compiled + LEAST_RACE_SECONDS
+            context.end = max(context.end, min(ready, self.latest))
         if context.left() <= 0 and not self.tally.laps(number):
             if number not in self.tally.failures:
                 context.fail(GROUP, number, "no_time", "Not tried: this part of the search was out of time.")

@@ -10,12 +10,15 @@ from torchlap.schema.replies import Followed
 from torchlap.schema.requests import Follow, Verify
 from torchlap.schema.tuning import TRAJECTORY_STEPS, Tier, Trajectory, TrajectoryFollowed
 
+MOST_SHARE = 0.25
+"""Of the budget, that is kept for following the loss; where it would take more, there may be no time for it."""
+
 LEAST_SHARE = 0.1
 """Of the budget, that following the loss may take even where the part of the search is over."""
 
 PLAIN_RUNS: tuple[tuple[int, float], ...] = ((0, 0.0), (1, ROUNDING), (2, ROUNDING))
-LOWER_RUNS: tuple[tuple[int, float], ...] = ((3, LOWER_ROUNDING), (4, LOWER_ROUNDING))
-"""Seeds and perturbations of the plain step's runs; the latter only for comparison with lower precision."""
+RUNS = {"same": PLAIN_RUNS, "lower": (PLAIN_RUNS[0], (3, LOWER_ROUNDING), (4, LOWER_ROUNDING))}
+"""Seeds and perturbations of the plain step's runs, beside which candidates of each tier are held."""
 
 
 class Guard:
@@ -39,7 +42,7 @@ class Guard:
         tally = self._context.ledger.tallies[GROUP]
         end = self._context.clock() + seconds
         if tier != "training" and self._is_time(number, tier, seconds):
-            for seed, perturbation in PLAIN_RUNS + (LOWER_RUNS if tier == "lower" else ()):
+            for seed, perturbation in RUNS[tier]:
                 self._follow_once(PLAIN, seed, perturbation)
             self._follow_once(number, 0, 0.0)
         if verify and self._verify and number not in tally.numerics and not out_of_race(tally, number):
@@ -49,11 +52,19 @@ class Guard:
     def _is_time(self, number: int, tier: Tier, seconds: float) -> bool:
         """Whether following the loss of all runs that are missing fits, or takes little of the budget anyway."""
         context, tally = self._context, self._context.ledger.tallies[GROUP]
-        runs = len(PLAIN_RUNS) + (len(LOWER_RUNS) if tier == "lower" else 0) - len(tally.trajectories.get(PLAIN, ()))
+        known = {(done.seed, done.perturbation) for done in tally.trajectories.get(PLAIN, ())}
+        runs = len(set(RUNS[tier]) - known)
         step = {cell: known.seconds for cell, known in context.ledger.steps.items()}
         cells = tally.group.cells
-        expected = TRAJECTORY_STEPS * (max(0, runs) * step[cells[PLAIN]] + step[cells[number]])
+        expected = TRAJECTORY_STEPS * (runs * step[cells[PLAIN]] + step[cells[number]])
         return expected <= max(seconds, LEAST_SHARE * context.plan.budget_seconds)
+
+    def expected_seconds(self) -> float:
+        """What following the loss of the plain step and of a winner that is as fast will take; 0 if too long."""
+        context = self._context
+        plain = context.ledger.steps.get(context.ledger.tallies[GROUP].group.cells[PLAIN])
+        expected = TRAJECTORY_STEPS * (len(PLAIN_RUNS) + 1) * plain.seconds if plain else 0.0
+        return expected if expected <= MOST_SHARE * context.plan.budget_seconds else 0.0
 
     def close(self) -> None:
         """End its workers."""

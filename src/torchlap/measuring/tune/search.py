@@ -9,7 +9,16 @@ from msgspec.structs import replace
 from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.context import LONGEST_TEXT, Context, Status
 from torchlap.measuring.tune.ahead import compile_ahead, to_compile
-from torchlap.measuring.tune.candidates import Place, Word, modes_of, precisions_of, with_word, words_of
+from torchlap.measuring.tune.candidates import (
+    Place,
+    Word,
+    accumulated,
+    modes_of,
+    precisions_of,
+    shapes_of,
+    with_word,
+    words_of,
+)
 from torchlap.measuring.tune.climb import LEAST_RACE_SECONDS, Climb
 from torchlap.measuring.tune.guard import Guard
 from torchlap.measuring.tune.looks import cells_that_fit, explain, place_of
@@ -17,7 +26,7 @@ from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
-from torchlap.runs.tuning import best, out_of_race
+from torchlap.runs.tuning import best, out_of_race, standing
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
@@ -34,12 +43,13 @@ from torchlap.schema.workload import Cell, Plan
 SINGLES_END, COMPILED_END, COMBINED_END, GUARDED_END, LOWER_END, RACED_END = 0.48, 0.68, 0.76, 0.82, 0.92, 1.0
 """Shares of the time for races at which each part must be over; what a part leaves goes to the next."""
 
-AT_ONCE_END, AT_ONCE_GUARDED_END = 0.55, 0.65
-"""The same where all promising words are raced at once, of the time that compiling left: lower precision follows."""
+AT_ONCE_END, AT_ONCE_GUARDED_END, AT_ONCE_ALLOWED_END = 0.55, 0.65, 0.95
+"""The same where all promising words are raced at once, of the time that compiling left: lower precision follows, if
+it was not allowed from the beginning."""
 
-TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 60.0, 0.4
-"""After the races, for checking two winners and running their code: without and with compilations, which are then in
-the compiler's cache; and the largest share of the budget."""
+TAIL_SECONDS, TAIL_COMPILED_SECONDS, MOST_TAIL = 20.0, 50.0, 0.5
+"""After the races, for checking two winners and running their code, beside following the loss: without and with
+compilations, which are then in the compiler's cache; and the largest share of the budget."""
 
 SLOW_WORDS = ("compile", "compile+layout_opt_off")
 """On a CPU they come last: a compilation takes as long as races of all other words."""
@@ -48,8 +58,11 @@ PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
 LARGEST_FACTOR = 64
 """By which the batch grows at most."""
 
-WriteCode = Callable[[Plan, Cell, Preparation], str]
-"""The code that trains a cell's model in its recipe; empty where there is none."""
+PARTS = (2, 4)
+"""Into which the batch is divided for accumulation, as long as that is faster."""
+
+WriteCode = Callable[[Plan, Cell, Preparation], tuple[str, str]]
+"""The code that trains a cell's model in its recipe; where there is none, an empty text, and why."""
 
 RunCode = Callable[[str, float], tuple[tuple[float, ...], str]]
 """Runs that code within some seconds: the items a second that it printed, or why there are none."""
@@ -152,8 +165,9 @@ class Search:
     def _keep_a_tail(self, *, compiles: bool) -> None:
         """The races end in time for what follows them."""
         budget = self._context.plan.budget_seconds
-        tail = min(TAIL_COMPILED_SECONDS if compiles else TAIL_SECONDS, MOST_TAIL * budget)
-        self._races_end = self._context.started + budget - tail
+        tail = (TAIL_COMPILED_SECONDS if compiles else TAIL_SECONDS) + self._guard.expected_seconds()
+        self._races_end = self._context.started + budget - min(tail, MOST_TAIL * budget)
+        self._climb.latest = self._races_end
 
     def _search(self) -> None:
         self._races.begin(fresh=not self._resumed)
@@ -171,13 +185,16 @@ class Search:
         self._races.drop_all_but()
         leader, lower = self._climb_at_once(words, place) if place.has_graphs else self._climb_by_one(words, place)
         start = lower if "precision" in self._tuning.allow else leader
+        self._until(RACED_END)
+        start = self._reshape(start) if "shape" in self._tuning.allow else start
         start = self._grow(start) if "batch" in self._tuning.allow else start
         self._context.end = self._context.started + self._context.plan.budget_seconds
         leader = self._guarded("same", PLAIN, verify=True)
         lower = self._guarded("lower", leader, verify=True)
-        winners = dict.fromkeys([leader, lower, start] if not out_of_race(self.tally, start) else [leader, lower])
-        self._explain_winners(list(winners))
-        self._run_codes(list(winners))
+        answer = start if not out_of_race(self.tally, start) else leader
+        winners = [number for number in dict.fromkeys((answer, leader, lower)) if number == answer or number != PLAIN]
+        self._explain_winners(winners)
+        self._run_codes(winners)
 
     def _climb_at_once(self, words: Sequence[Word], place: Place) -> tuple[int, int]:
         """All promising words at once; the fastest in the same arithmetic and in lower precision.
@@ -194,7 +211,7 @@ class Search:
         self._compile_ahead(words, place, base)
         self._begun = self._context.clock()
         tier: Tier = "same" if base == PLAIN else "lower"
-        end, guarded_end = (AT_ONCE_END, AT_ONCE_GUARDED_END) if base == PLAIN else (COMBINED_END, GUARDED_END)
+        end, guarded_end = (AT_ONCE_END, AT_ONCE_GUARDED_END) if base == PLAIN else (AT_ONCE_ALLOWED_END, RACED_END)
         self._race_at_once(words, tier, base, end)
         self._until(guarded_end)
         if self._guarded(tier, PLAIN) == base:  # the words together are no gain, or train something else
@@ -205,7 +222,7 @@ class Search:
         if self._tuning.effort == "full":
             climb.race_each(self._allowed(modes_of(place)), tier, best(self.tally, tier, PLAIN))
         leader = self._guarded("same", PLAIN)
-        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
+        self._until(self._lower_end)
         if tier == "same":
             self._race_precisions(place, leader)
         return leader, self._guarded("lower", leader)
@@ -258,11 +275,16 @@ class Search:
             climb.race_each(self._allowed(modes_of(place)), "same", best(self.tally, "same", PLAIN))
         self._until(GUARDED_END)
         leader = self._guarded("same", PLAIN)
-        self._until(LOWER_END if "batch" in self._tuning.allow else RACED_END)
+        self._until(self._lower_end)
         climb.race_each(self._allowed(precisions_of(place)), "lower", leader)
         climb.combine("lower", leader)
         self._until(RACED_END)
         return leader, self._guarded("lower", leader)
+
+    @property
+    def _lower_end(self) -> float:
+        """When lower precision must be over."""
+        return LOWER_END if {"batch", "shape"} & set(self._tuning.allow) else RACED_END
 
     def _cell(self, number: int) -> Cell:
         return self.tally.group.cells[number]
@@ -308,8 +330,26 @@ class Search:
             if self._guard.why_out(alone, tier, self._context.left()):
                 self._climb.order.remove(candidate.word)
 
+    def _reshape(self, start: int) -> int:
+        """Race what changes the shapes of the model; the fastest."""
+        self._climb.race_each(self._allowed(shapes_of(self._cell(start).workload.model)), "training", start)
+        return best(self.tally, "training", start)
+
     def _grow(self, start: int) -> int:
-        """Double the batch until the throughput no longer grows, then until the memory is full; the fastest."""
+        """Race other batches; the fastest: the same one in parts, then larger ones.
+
+        The batch is doubled until the throughput no longer grows, and then until the memory is full.
+        """
+        over = start
+        for parts in PARTS:
+            divided = accumulated(self._cell(start), parts)
+            if divided is None or self._context.left() <= 0:
+                break
+            number = self._climb.add(divided, "training", f"accumulate:{parts}", over)
+            self._climb.race(number, over, 2 * len(PARTS))
+            if not self._is_faster(number, over):
+                break
+            over = number
         leader, cell, batch = start, self._cell(start), self._cell(start).workload.batch
         growing = True
         for _ in range(LARGEST_FACTOR.bit_length() - 1):
@@ -320,13 +360,17 @@ class Search:
             number = self._climb.add(replace(cell, workload=workload), "training", f"batch:{batch}", leader)
             if growing:
                 self._climb.race(number, leader, 2)
-                growing = best(self.tally, "training", start) == number
+                growing = self._is_faster(number, leader)
                 leader = number if growing else leader
             else:
                 self._races.solo(number, LEAST_RACE_SECONDS, 2)
             if out_of_race(self.tally, number):
                 break
-        return leader
+            explain(self._context, number)  # for its peak memory
+        return best(self.tally, "training", start)
+
+    def _is_faster(self, number: int, over: int) -> bool:
+        return not out_of_race(self.tally, number) and standing(self.tally.ratios_over(number, over)) == "faster"
 
     def _explain_winners(self, winners: Sequence[int]) -> None:
         """The breakdown of those that were not held any more, where that does not take the time of the code."""
@@ -344,10 +388,10 @@ class Search:
                 continue
             cell, context = self._cell(number), self._context
             begun = context.clock()
-            code = self._hands.write_code(context.plan, cell, prepared)
+            code, why_not = self._hands.write_code(context.plan, cell, prepared)
             context.say(f"{cell}: running the code")
             limit = max(context.hang_limit(cell), context.left())
-            rates, reason = self._hands.run_code(code, limit) if code else ((), "there is no code for this model")
+            rates, reason = self._hands.run_code(code, limit) if code else ((), why_not)
             event = CodeRun(
                 group=GROUP,
                 cell=number,

@@ -3,29 +3,31 @@
 It is put together from pieces of text, so that what is printed can be read here. torchlap runs it before it prints it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil
-from pathlib import PurePath
 
 from torchlap.reports.kit.text import clean
+from torchlap.reports.tune import data_code, own_code
 from torchlap.schema.events import Preparation
 from torchlap.schema.hugging_face import CAUSAL, KNOWN, VISION
-from torchlap.schema.recipe import Recipe
-from torchlap.schema.workload import Cell, Plan, Workload, is_hugging_face, is_own_file, is_timm
+from torchlap.schema.own import OwnModel
+from torchlap.schema.recipe import VOCABULARY_MULTIPLE, Recipe
+from torchlap.schema.workload import WITH_AUXILIARY_HEADS, Cell, Plan, Workload, is_hugging_face, is_own_file, is_timm
 
 MARK = "# Written by torchlap tune:"
 """How such a file is recognized."""
 
+DIGITS_CNN = "digits_cnn"
 LAPS = 6
 LAP_SECONDS = 0.5
-IMPORTS = ("import ", "from torch ", "from torchvision")
+IMPORTS = ("import ", "from itertools ", "from torch ", "from torch.utils", "from torchvision")
 """Of lines, that belong to the top; a user's file is imported below them."""
 
 DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 
 TORCHVISION = """\
 from torchvision.models import get_model
-model = get_model({name!r}, weights=None, num_classes=10)"""
+model = get_model({name!r}, weights=None, num_classes=10{more})"""
 
 TIMM = """\
 import timm
@@ -37,56 +39,15 @@ configuration = transformers.{configuration}({settings})
 model = transformers.{task}.from_config(configuration)
 model.config.use_cache = False"""
 
-OWN = """\
-import sys
-sys.path.insert(0, {folder!r})
-from {file} import {function}
-model, (inputs, targets), *loss = {function}({batch})
-loss_function = loss[0] if loss else nn.functional.cross_entropy"""
-
-IMAGES = """\
-def next_batch():  # your data instead
-    images = torch.randn({shape}, device=device){layout}
-    return images, torch.randint(10, ({batch},), device=device)"""
-
-TOKENS = """\
-def next_batch():  # your data instead
-    ids = torch.randint(configuration.vocab_size, ({batch}, {seq}), device=device)
-    return ids, {labels}"""
-
-OWN_BATCH = """\
-def next_batch():  # your data instead
-    return inputs.to(device){layout}, targets.to(device)"""
+PADDING = f"model.resize_token_embeddings(pad_to_multiple_of={VOCABULARY_MULTIPLE}, mean_resizing=False)"
 
 GLIBC = """\
 import ctypes
 ctypes.CDLL(None).mallopt(-4, 0)  # glibc keeps freed memory for the next step
 ctypes.CDLL(None).mallopt(-1, -1)"""
 
-TRAIN = """\
-def step({names}):
-    optimizer.zero_grad(set_to_none=True)
-    {autocast}loss = {loss}
-    {backward}
-    return loss.detach()"""
-
-EVALUATE = """\
-@torch.inference_mode()
-def step({names}):
-    {autocast}loss = {loss}
-    return loss"""
-
-PLAIN_UPDATE = """\
-loss.backward()
-    optimizer.step()"""
-
-SCALED_UPDATE = """\
-scaler.scale(loss).backward()
-    scaler.step(optimizer)
-    scaler.update()"""
-
 CAPTURE = """\
-static = [tensor.clone() for tensor in next_batch()]  # the graph reads its batch here
+static = {copy}  # the graph reads its batch here
 stream = torch.{kind}.Stream()
 stream.wait_stream(torch.{kind}.current_stream())
 with torch.{kind}.stream(stream):  # steps before the capture: torch chooses algorithms and allocates
@@ -98,65 +59,80 @@ with torch.{kind}.graph(graph):
     static_loss = step(*static)
 
 def train(*batch):
-    for old, new in zip(static, batch):
+    for old, new in zip({leaves}):
         old.copy_(new)
-    graph.replay()
+    graph.replay(){after}
     return static_loss"""
 
 LOOP = """\
-batches = [next_batch() for _ in range(4)]
-for lap in range({laps}):
+{batches}for lap in range({laps}):
     begun = time.perf_counter()
     for count in range({steps}):
-        loss = train(*batches[count % 4]){synchronize}
+        loss = train(*{batch}){synchronize}
     rate = {items} * {steps} / (time.perf_counter() - begun)
     print(f"{{rate:.6g}} {unit}/s, loss {{float(loss.float().mean()):.4f}}{{'' if lap else ' (warm-up)'}}")"""
 
+KEPT = "batches = [next_batch() for _ in range(4)]\n"
 
-def code_of(plan: Plan, cell: Cell, prepared: Preparation) -> str:
-    """The code for a cell; empty where torchlap cannot write it: for a recipe with a loader, and a local folder.
+
+def code_of(plan: Plan, cell: Cell, prepared: Preparation) -> tuple[str, str]:
+    """The code for a cell; where torchlap cannot write it, an empty text and the reason.
 
     Args:
         plan: says whether the weights are pretrained.
         cell: the workload, recipe and device.
         prepared: the shape of its inputs, and what was chosen on the device.
     """
-    workload, recipe = cell.workload, cell.recipe
-    name = workload.model.removeprefix("hf:")
-    if recipe.workers is not None or (is_hugging_face(workload.model) and name not in KNOWN):
-        return ""
-    if plan.weights != "random":
-        return ""
+    if why_not := _why_no_code(plan, cell, prepared):
+        return "", why_not
     title = f"{MARK} {clean(str(cell))}"
     lines = "\n".join(_lines(cell, prepared)).splitlines()
     imports = [line for line in lines if line.startswith(IMPORTS)]
     others = "\n".join(line for line in lines if line not in imports).strip("\n")
-    return "\n".join([title, *sorted(imports, key=lambda line: "torch" in line), "", others]) + "\n"
+    return "\n".join([title, *sorted(imports, key=lambda line: "torch" in line), "", others]) + "\n", ""
+
+
+def _why_no_code(plan: Plan, cell: Cell, prepared: Preparation) -> str:
+    model = cell.workload.model
+    if plan.weights != "random":
+        return "there is no code for pretrained weights"
+    if is_hugging_face(model) and model.removeprefix("hf:") not in KNOWN:
+        return "there is no code for a local folder of transformers"
+    if model == DIGITS_CNN:
+        return "there is no code for torchlap's own small network"
+    if is_own_file(model) and prepared.own is None:
+        return "the form of the model is unknown: an older torchlap wrote the file"
+    if prepared.own and prepared.own.lightning:
+        return "there is no code for a Lightning module: its trainer sets the recipe"
+    return ""
 
 
 def _lines(cell: Cell, prepared: Preparation) -> Iterator[str]:
-    recipe, workload = cell.recipe, cell.workload
+    recipe, workload, own = cell.recipe, cell.workload, prepared.own
     kind = cell.device.partition(":")[0]
     channels_last = prepared.memory_format == "channels_last"
     yield "import time\nimport torch\nfrom torch import nn"
     yield from _settings(recipe, kind, prepared)
     yield f"\ntorch.manual_seed(1)\ndevice = torch.device({cell.device!r})"
-    yield _model(workload)
+    yield _model(workload, recipe, prepared)
     layout = ", memory_format=torch.channels_last" if channels_last else ""
     yield f"model = model.to(device{layout}){'' if workload.phase == 'train' else '.eval()'}"
     yield f"network = {_network(recipe)}"
     if workload.phase == "train":
-        yield f"optimizer = torch.optim.Adam(model.parameters(), lr=1e-4{_optimizer(recipe)})"
+        yield from own_code.optimizer(own, recipe, _adam(recipe)) if own else [_adam(recipe)]
         if recipe.precision == "fp16":
             yield f"scaler = torch.amp.GradScaler({kind!r})"
-    yield "\n" + _batch(workload, prepared, channels_last=channels_last) + "\n"
-    yield _step(workload, recipe, kind) + "\n"
-    yield (CAPTURE.format(kind=kind, graph=kind.upper()) if recipe.graph else "train = step") + "\n"
+    yield "\n" + _next_batch(cell, prepared) + "\n"
+    yield "\n".join(_step(cell, prepared)) + "\n"
+    yield _train(cell, own) + "\n"
+    fresh = not is_hugging_face(workload.model) if own is None else own.batches != "one"
     yield LOOP.format(
+        batches="" if fresh else KEPT,
+        batch="next_batch()" if fresh else "batches[count % 4]",
         laps=LAPS,
         steps=max(1, ceil(LAP_SECONDS / prepared.step_seconds)),
         synchronize="" if kind == "cpu" else "\n    torch.accelerator.synchronize()",
-        items=workload.batch * (_seq(workload) if workload.unit == "tokens" else 1),
+        items=recipe.accumulate * _items(workload, prepared),
         unit=workload.unit,
     )
 
@@ -178,21 +154,20 @@ def _settings(recipe: Recipe, kind: str, prepared: Preparation) -> Iterator[str]
         yield "import torch._inductor.config\ntorch._inductor.config.layout_optimization = False"
 
 
-def _model(workload: Workload) -> str:
+def _model(workload: Workload, recipe: Recipe, prepared: Preparation) -> str:
     name = workload.model
-    if is_own_file(name):
-        path, _, function = name.rpartition(":")
-        place = PurePath(path)
-        asked = workload.asked or workload.batch
-        return OWN.format(folder=str(place.parent), file=place.stem, function=function, batch=f"batch={asked}")
+    if prepared.own:
+        return own_code.model(workload, recipe, prepared.own)
     if is_timm(name):
         return TIMM.format(name=name.removeprefix("timm:")) + "\nloss_function = nn.functional.cross_entropy"
     if is_hugging_face(name):
         known = KNOWN[name.removeprefix("hf:")]
         settings = known.settings | ({} if known.task == CAUSAL else {"num_labels": 10})
         text = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        return HUGGING_FACE.format(configuration=known.configuration, settings=text, task=known.task)
-    return TORCHVISION.format(name=name) + "\nloss_function = nn.functional.cross_entropy"
+        padding = "\n" + PADDING if recipe.pad_vocab else ""
+        return HUGGING_FACE.format(configuration=known.configuration, settings=text, task=known.task) + padding
+    more = ", aux_logits=False, init_weights=True" if name in WITH_AUXILIARY_HEADS else ""
+    return TORCHVISION.format(name=name, more=more) + "\nloss_function = nn.functional.cross_entropy"
 
 
 def _network(recipe: Recipe) -> str:
@@ -202,42 +177,97 @@ def _network(recipe: Recipe) -> str:
     return f"torch.compile(model{mode})"
 
 
-def _optimizer(recipe: Recipe) -> str:
+def _adam(recipe: Recipe) -> str:
     words = {"fused": recipe.fused, "foreach": recipe.foreach, "capturable": recipe.graph}
-    return "".join(f", {word}=True" for word, is_set in words.items() if is_set)
+    more = "".join(f", {word}=True" for word, is_set in words.items() if is_set)
+    return f"optimizer = torch.optim.Adam(model.parameters(), lr=1e-4{more})"
+
+
+def _items(workload: Workload, prepared: Preparation) -> int:
+    """Of a batch."""
+    if prepared.own and prepared.own.items:
+        return prepared.own.items
+    return workload.batch * (_seq(workload) if workload.unit == "tokens" else 1)
 
 
 def _seq(workload: Workload) -> int:
     """Tokens of a sequence."""
+    known = KNOWN.get(workload.model.removeprefix("hf:"))
     if workload.seq is not None:
         return workload.seq
-    known = KNOWN.get(workload.model.removeprefix("hf:"))
     return 1024 if known and known.task == CAUSAL else 128
 
 
-def _batch(workload: Workload, prepared: Preparation, *, channels_last: bool) -> str:
-    layout = ".contiguous(memory_format=torch.channels_last)" if channels_last else ""
-    if is_own_file(workload.model):
-        return OWN_BATCH.format(layout=layout)
+def _next_batch(cell: Cell, prepared: Preparation) -> str:
+    workload, recipe = cell.workload, cell.recipe
+    channels_last = prepared.memory_format == "channels_last"
+    if prepared.own:
+        return own_code.next_batch(prepared.own, recipe, channels_last=channels_last)
+    batch = recipe.accumulate * workload.batch
+    if recipe.workers is not None:
+        kind = cell.device.partition(":")[0]
+        return data_code.loader(batch, prepared.input_shape[-1], recipe, kind, channels_last=channels_last)
     if not is_hugging_face(workload.model):
-        shape = ", ".join(map(str, prepared.input_shape))
-        return IMAGES.format(shape=shape, batch=workload.batch, layout=layout)
+        return data_code.digits(batch, prepared.input_shape[-1], channels_last=channels_last)
     task = KNOWN[workload.model.removeprefix("hf:")].task
     if task == VISION:
         size = "configuration.num_channels, configuration.image_size, configuration.image_size"
-        return IMAGES.format(shape=f"{workload.batch}, {size}", batch=workload.batch, layout=layout)
-    labels = "ids" if task == CAUSAL else f"torch.randint(10, ({workload.batch},), device=device)"
-    return TOKENS.format(batch=workload.batch, seq=_seq(workload), labels=labels)
+        return data_code.images((batch, size), channels_last=channels_last)
+    return data_code.tokens(batch, _seq(workload), is_causal=task == CAUSAL)
 
 
-def _step(workload: Workload, recipe: Recipe, kind: str) -> str:
-    names, loss = "inputs, targets", "loss_function(network(inputs), targets)"
+def _step(cell: Cell, prepared: Preparation) -> Iterator[str]:
+    """The lines of the function that trains on a batch, or evaluates it."""
+    recipe, own, workload = cell.recipe, prepared.own, cell.workload
+    trains = workload.phase == "train"
+    forward = own_code.forward(own, trains=trains) if own else [f"loss = {_loss(workload)}"]
+    if recipe.precision in DTYPES:
+        kind = cell.device.partition(":")[0]
+        forward = [f"with torch.autocast({kind!r}, dtype={DTYPES[recipe.precision]}):", *_indented(forward)]
+    if not trains:
+        yield from ["@torch.inference_mode()", "def step(inputs, targets):", *_indented([*forward, "return loss"])]
+    elif own and own_code.has_step(own):
+        yield from ["def step(inputs, targets):", *_indented([*forward, "return loss.detach()"])]
+    else:
+        yield from _training_step(forward, recipe, own_code.after_backward(own, recipe) if own else [])
+
+
+def _training_step(forward: Sequence[str], recipe: Recipe, clipping: Sequence[str]) -> Iterator[str]:
+    parts, is_scaled = recipe.accumulate, recipe.precision == "fp16"
+    part = "loss" if parts == 1 else f"(loss / {parts})"
+    backward = f"scaler.scale({part.strip('()')}).backward()" if is_scaled else f"{part}.backward()"
+    lines = [*forward, backward]
+    names = "inputs, targets"
+    if parts > 1:
+        names = "all_inputs, all_targets"
+        loop = f"for inputs, targets in zip(all_inputs.chunk({parts}), all_targets.chunk({parts})):"
+        lines = [loop, *_indented(lines)]
+    update = ["scaler.step(optimizer)", "scaler.update()"] if is_scaled else ["optimizer.step()"]
+    yield f"def step({names}):"
+    yield from _indented(["optimizer.zero_grad(set_to_none=True)", *lines, *clipping, *update, "return loss.detach()"])
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _loss(workload: Workload) -> str:
     if is_hugging_face(workload.model):
         argument = "pixel_values" if KNOWN[workload.model.removeprefix("hf:")].task == VISION else "input_ids"
-        loss = f"network({argument}=inputs, labels=targets).loss"
-    dtype = DTYPES.get(recipe.precision)
-    autocast = f"with torch.autocast({kind!r}, dtype={dtype}):\n        " if dtype else ""
-    if workload.phase != "train":
-        return EVALUATE.format(names=names, autocast=autocast, loss=loss)
-    backward = SCALED_UPDATE if recipe.precision == "fp16" else PLAIN_UPDATE
-    return TRAIN.format(names=names, autocast=autocast, loss=loss, backward=backward)
+        return f"network({argument}=inputs, labels=targets).loss"
+    return "loss_function(network(inputs), targets)"
+
+
+def _train(cell: Cell, own: OwnModel | None) -> str:
+    """What the loop calls: the step, or its recording."""
+    schedule = own_code.schedule(own) if own and cell.workload.phase == "train" else ""
+    if cell.recipe.graph:
+        kind = cell.device.partition(":")[0]
+        is_plain = own is None or own.tensors
+        copy = "[tensor.clone() for tensor in next_batch()]" if is_plain else own_code.COPY
+        leaves = "static, batch" if is_plain else own_code.LEAVES
+        after = f"\n    {schedule}" if schedule else ""
+        return CAPTURE.format(kind=kind, graph=kind.upper(), copy=copy, leaves=leaves, after=after)
+    if schedule:
+        return f"def train(*batch):\n    loss = step(*batch)\n    {schedule}\n    return loss"
+    return "train = step"

@@ -31,11 +31,13 @@ from torchlap.schema.workload import Plan
 TITLES: dict[Tier, str] = {
     "same": "Same arithmetic",
     "lower": "Lower precision",
-    "training": "Changes the training",
+    "training": "Changes the model or the training",
 }
 WINNER, TIE = "best", "*"
 SCHEMA = 1
 MINUTE = 60.0
+MARGIN = 0.1
+"""Of a device's memory: other programs, and batches of other sizes, take some."""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ class Report(Struct, frozen=True, kw_only=True):
 def answer(found: TunedRun, plan: Plan) -> Rung | None:
     """The rung whose code is printed: the fastest that computes the same, or that changes only what was allowed."""
     allow = plan.tuning.allow if plan.tuning else ()
-    tiers: list[Tier] = ["training"] if "batch" in allow else []
+    tiers: list[Tier] = ["training"] if {"batch", "shape"} & set(allow) else []
     tiers += ["lower"] if "precision" in allow else []
     numbers = [found.winners[tier] for tier in (*tiers, "same") if tier in found.winners]
     return found.rung(numbers[0]) if numbers else None
@@ -82,7 +84,8 @@ def headline(found: TunedRun, plan: Plan) -> str:
     if rung is None:
         return clean(f"{name}: no recipe is faster than {cell.recipe}.")
     speed = f", {with_interval(rung.result.speed_up, 'x')}" if rung.result.speed_up else ""
-    batch = f", batch {rung.result.cell.workload.batch}" if rung.tier == "training" else ""
+    own = rung.result.cell.workload.batch
+    batch = f", batch {own}" if own != cell.workload.batch else ""
     return clean(f"{name}: {rung.result.cell.recipe}{batch}{speed} the speed of {cell.recipe}.")
 
 
@@ -119,7 +122,7 @@ def _mark(rung: Rung) -> str:
 
 def _recipe(found: TunedRun, rung: Rung | None) -> str:
     cell = rung.result.cell if rung else found.plain.cell
-    batch = f", batch {cell.workload.batch}" if rung and rung.tier == "training" else ""
+    batch = f", batch {cell.workload.batch}" if cell.workload.batch != found.plain.cell.workload.batch else ""
     return f"{cell.recipe}{batch}" + ("" if rung else " (plain)")
 
 
@@ -200,8 +203,36 @@ def legend(run: Run, found: TunedRun) -> str:
         f"candidates; other intervals: {run.header.plan.confidence:.0%}. {TIE} cannot be told from the best. First "
         "step: with compilation and capture; pays off: after so much training. Loss: the mean of steps 41 to 50. "
         + (f"Numerics: {checks}. " if checks else "")
-        + (f"Peak memory: plain {binary(plain)}; {memory}." if memory and plain else "")
+        + (f"Peak memory: plain {binary(plain)}; {memory}. " if memory and plain else "")
+        + largest_batch(run, found)
     ).strip()
+
+
+def largest_batch(run: Run, found: TunedRun) -> str:
+    """The largest batch that leaves a margin of the device's memory, and the first that did not fit; may be empty."""
+    memory = next(
+        (each.memory_bytes for each in run.header.facts.devices if each.name == found.plain.cell.device), None
+    )
+    fitting_ones = [(found.plain, _peak(found.plain)), *((rung.result, _peak(rung.result)) for rung in found.batches())]
+    known = [(result.cell.workload.batch, peak) for result, peak in fitting_ones if peak and not result.failure]
+    if len(known) < 2 or memory is None:  # noqa: PLR2004  no batch was tried beside the plain one
+        return ""
+    too_large = [
+        rung.result.cell.workload.batch
+        for rung in found.batches()
+        if rung.result.failure and rung.result.failure.kind == "out_of_memory"
+    ]
+    safe = [(batch, peak) for batch, peak in known if peak <= (1 - MARGIN) * memory]
+    largest = max(safe, default=None)
+    first = f"; {min(too_large)} does not fit" if too_large else ""
+    if largest is None:
+        return ""
+    batch, peak = largest
+    return f"Largest batch that leaves a tenth of the memory free: {batch} ({binary(peak)} of {binary(memory)}){first}."
+
+
+def _peak(result: CellResult) -> int | None:
+    return result.breakdown.peak_memory_bytes if result.breakdown else None
 
 
 def cost(run: Run) -> str:

@@ -1,7 +1,7 @@
 """How long each phase of a step takes, by the device's own events where they are reliable, else by the host's clock."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +20,9 @@ EVENTS = 8 * MOST_STEPS
 
 WITH_EVENTS = ("cuda", "xpu")
 """Devices whose timing events are used. MPS's are unreliable before torch 2.15, and have not been tested here."""
+
+Span = tuple[int, StepPhase | None, float]
+"""The number of a step, one of its phases, and seconds."""
 
 PhaseSeconds = dict[StepPhase | None, list[float]]
 """Seconds by phase; None is the whole step."""
@@ -62,20 +65,21 @@ class _HostClock:
 
     def __init__(self, synchronize: Callable[[], None]) -> None:
         self._synchronize = synchronize
-        self._last = 0.0
-        self._seconds: PhaseSeconds = {}
+        self._last, self._step = 0.0, 0
+        self._spans: list[Span] = []
 
     def begin(self) -> None:
+        self._step += 1
         self._last = time.perf_counter()
 
     def mark(self, phase: StepPhase | None) -> None:
         self._synchronize()
         now = time.perf_counter()
-        self._seconds.setdefault(phase, []).append(now - self._last)
+        self._spans.append((self._step, phase, now - self._last))
         self._last = now
 
     def seconds(self) -> PhaseSeconds:
-        return self._seconds
+        return _summed(self._spans)
 
 
 class _EventClock:
@@ -85,24 +89,37 @@ class _EventClock:
         self._unused = [torch.Event(device=device, enable_timing=True) for _ in range(EVENTS)]
         for event in self._unused:
             event.record()  # the first recording creates the event, which takes the host longer
+        self._device = device
         self._begun: Any = None
-        self._spans: list[tuple[StepPhase | None, Any, Any]] = []
+        self._step = 0
+        self._marks: list[tuple[int, StepPhase | None, Any, Any]] = []
 
     def begin(self) -> None:
+        self._step += 1
         self._begun = self._now()
 
     def mark(self, phase: StepPhase | None) -> None:
         now = self._now()
-        self._spans.append((phase, self._begun, now))
+        self._marks.append((self._step, phase, self._begun, now))
         self._begun = now
 
     def _now(self) -> torch.Event:
-        event = self._unused.pop()
+        event = self._unused.pop() if self._unused else torch.Event(device=self._device, enable_timing=True)
         event.record()
         return event
 
     def seconds(self) -> PhaseSeconds:
-        seconds: PhaseSeconds = {}
-        for phase, before, after in self._spans:
-            seconds.setdefault(phase, []).append(max(0.0, before.elapsed_time(after) / 1000))
-        return seconds
+        return _summed(
+            (step, phase, max(0.0, before.elapsed_time(after) / 1000)) for step, phase, before, after in self._marks
+        )
+
+
+def _summed(spans: Iterable[Span]) -> PhaseSeconds:
+    """The seconds of each phase, one value a step, which may have a phase several times."""
+    sums: dict[tuple[StepPhase | None, int], float] = {}
+    for step, phase, seconds in spans:
+        sums[phase, step] = sums.get((phase, step), 0.0) + seconds
+    by_phase: PhaseSeconds = {}
+    for (phase, _), seconds in sums.items():
+        by_phase.setdefault(phase, []).append(seconds)
+    return by_phase

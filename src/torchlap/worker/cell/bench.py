@@ -12,6 +12,7 @@ from torchlap.worker import devices
 from torchlap.worker.cell.check import check_rows, counted
 from torchlap.worker.cell.data import digits
 from torchlap.worker.cell.engaged import set_cudnn_benchmark
+from torchlap.worker.cell.hugging_face import pad_vocabulary
 from torchlap.worker.cell.models import build
 from torchlap.worker.cell.sources import (
     CHANNELS,
@@ -73,6 +74,8 @@ class Bench:
         set_cudnn_benchmark(recipe, self.device)
         asked = workload.asked or workload.batch
         subject = build(workload.model, asked, request.weights, self.device, seq=workload.seq)
+        if recipe.pad_vocab:
+            self.choices.append(pad_vocabulary(subject.module))
         subject = counted(workload.model, subject, request.items, request.unit)
         if subject.loader is not None:
             subject = replace(subject, loader=part_of_loader(subject.loader, part))

@@ -80,35 +80,37 @@ def loss_of(given: Callable[..., Any] | None, *, has_targets: bool) -> Callable[
         has_targets: without a loss, it is the cross-entropy with the targets if there are any, or the module's own.
     """
     if given is None:
-        return _cross_entropy if has_targets else _own_loss
+        return usual_loss if has_targets else own_loss
     if isinstance(given, nn.modules.loss._Loss) or given.__module__ == "torch.nn.functional":  # noqa: SLF001  their base
-        return partial(_of_scores, given)
+        return partial(of_scores, given)
     required = parameters_of(given)
     if required is not None and len(required) == 1:
-        return partial(_of_outputs, given)
+        return partial(of_outputs, given)
     return given
 
 
-def _of_scores(loss: Callable[..., Any], outputs: Values, targets: Values) -> Values:
+def of_scores(loss: Callable[..., Any], outputs: Values, targets: Values) -> Values:
     """A loss of torch, which takes tensors."""
     return loss(scores(outputs), targets)
 
 
-def _of_outputs(loss: Callable[..., Any], outputs: Values, _: Values) -> Values:
+def of_outputs(loss: Callable[..., Any], outputs: Values, _: Values) -> Values:
+    """A loss that takes the outputs alone."""
     return loss(outputs)
 
 
-def _cross_entropy(outputs: Values, targets: Values) -> Values:
+def usual_loss(outputs: Values, targets: Values) -> Values:
+    """The cross-entropy."""
     return nn.functional.cross_entropy(scores(outputs), targets)
 
 
-def _own_loss(outputs: Values, _: Values) -> Values:
+def own_loss(outputs: Values, _: Values) -> Values:
     """The loss that the module returned itself.
 
     Raises:
         ModelError: when there is none.
     """
-    loss = _member(outputs, "loss")
+    loss = member(outputs, "loss")
     if loss is None and isinstance(outputs, Tensor) and outputs.numel() == 1:
         return outputs
     if loss is None and isinstance(outputs, tuple) and isinstance(outputs[0], Tensor) and outputs[0].numel() == 1:
@@ -125,13 +127,13 @@ def scores(outputs: Values) -> Values:
     """The tensor among a module's outputs that a loss of torch takes: the logits, or the first of a tuple."""
     if isinstance(outputs, Tensor):
         return outputs
-    logits = _member(outputs, "logits")
+    logits = member(outputs, "logits")
     if logits is not None:
         return logits
     return outputs[0] if isinstance(outputs, tuple | list) and outputs else outputs
 
 
-def _member(outputs: Values, name: str) -> Values:
+def member(outputs: Values, name: str) -> Values:
     """An item or attribute of outputs, which may be a dictionary, an object or both."""
     if isinstance(outputs, Mapping) and name in outputs:
         return outputs[name]

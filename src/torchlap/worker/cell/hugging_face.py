@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from torchlap.schema.hugging_face import CAUSAL, CLASSIFIER, KNOWN, VISION
+from torchlap.schema.recipe import VOCABULARY_MULTIPLE
 from torchlap.schema.workload import Weights
 from torchlap.worker.cell.calls import by_name, loss_of
 from torchlap.worker.cell.hub import check_reachable
 from torchlap.worker.cell.subject import Subject
-from torchlap.worker.errors import ModelError, cannot_load, first_line
+from torchlap.worker.errors import ModelError, RefusedError, cannot_load, first_line
 
 CLASSES = 10
 LONGEST_CAUSAL, LONGEST_OTHER = 1024, 128
@@ -66,6 +67,24 @@ def build(model: str, batch: int, weights: Weights, seq: int | None, device: tor
         inputs, unit = {"input_ids": ids, "labels": labels}, "tokens"
     loss = loss_of(None, has_targets=False)
     return Subject(module=module, loss=loss, batch=(inputs, None), call=by_name, rows=batch, unit=unit)
+
+
+def pad_vocabulary(module: Any) -> str:
+    """Pad a language model's vocabulary in place, as transformers does it; what was done, in words.
+
+    Raises:
+        RefusedError: for a model without a vocabulary, or if it needs no padding.
+    """
+    before = getattr(getattr(module, "config", None), "vocab_size", None)
+    if before is None or not hasattr(module, "resize_token_embeddings"):
+        raise RefusedError("pad_vocab needs a language model of transformers, such as hf:gpt2: omit the recipe term.")
+    if before % VOCABULARY_MULTIPLE == 0:
+        raise RefusedError(
+            f"The vocabulary of {before} entries is a multiple of {VOCABULARY_MULTIPLE} already: omit the recipe term "
+            "pad_vocab."
+        )
+    module.resize_token_embeddings(pad_to_multiple_of=VOCABULARY_MULTIPLE, mean_resizing=False)
+    return f"vocabulary padded from {before} to {module.config.vocab_size} (pad_vocab)"
 
 
 def _package(model: str) -> Any:

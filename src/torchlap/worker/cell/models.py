@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 
-from torchlap.schema.workload import Weights, is_hugging_face, is_own_file, is_timm
+from torchlap.schema.workload import WITH_AUXILIARY_HEADS, Weights, is_hugging_face, is_own_file, is_timm
 from torchlap.worker import devices
 from torchlap.worker.cell import digits_cnn, hugging_face, own_file
 from torchlap.worker.cell.hub import check_reachable
@@ -19,8 +19,6 @@ from torchlap.worker.errors import ModelError, cannot_load, first_line
 CLASSES = 10
 IMAGENET_CLASSES = 1000
 IMAGE_SIZE = 224
-WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
-"""Their auxiliary heads return a tuple in training; torchvision builds them without the heads on request."""
 
 
 def known_models() -> tuple[str, ...]:

@@ -22,7 +22,8 @@ def build(model: str, batch: int) -> Subject:
         ModelError: when it cannot be called, or returns something else.
     """
     path, name = _location(model)
-    return subject_of(model, _call(path, name, batch))
+    returned, has_batch = _call(path, name, batch)
+    return subject_of(model, returned, has_batch=has_batch)
 
 
 def _location(model: str) -> tuple[Path, str]:
@@ -36,8 +37,8 @@ def _location(model: str) -> tuple[Path, str]:
     return path, name
 
 
-def _call(path: Path, name: str, batch: int) -> object:
-    """Call the user's function, with the batch size if it has such a parameter."""
+def _call(path: Path, name: str, batch: int) -> tuple[object, bool]:
+    """What the user's function returns, called with the batch size if it has such a parameter; whether it has."""
     try:
         function = getattr(_load(path), name, None)
     except BaseException as error:
@@ -49,7 +50,7 @@ def _call(path: Path, name: str, batch: int) -> object:
         returned: object = function(batch=batch) if has_batch else function()
     except BaseException as error:
         raise ModelError(f"{path}:{name} failed: {_description(error, path)}.") from error
-    return returned
+    return returned, has_batch
 
 
 def line_of(model: str) -> str:

@@ -6,12 +6,15 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from msgspec.structs import replace
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from torchlap.schema.own import Role
 from torchlap.worker.cell.calls import call_of, loss_of, one_argument, parameters_of, rows_of, split
+from torchlap.worker.cell.form import form_of
 from torchlap.worker.cell.subject import Subject, token_count, unit_of
 from torchlap.worker.errors import DataError, ModelError
 
@@ -32,8 +35,8 @@ OPTIONS = ("loss", "optimizer", "scheduler", "clip", "step", "items", "unit", "v
 STEP_NAMES = ("step", "train_step", "training_step")
 
 
-def subject_of(model: str, returned: object) -> Subject:
-    """The subject that the function of this name returned.
+def subject_of(model: str, returned: object, *, has_batch: bool = True) -> Subject:
+    """The subject that the function of this name returned; `has_batch` if it has a parameter named batch.
 
     Raises:
         ModelError: when it is not a module with its batch, or something after them is not known.
@@ -60,7 +63,16 @@ def subject_of(model: str, returned: object) -> Subject:
         given = _of_lightning(module) | given
         module = Lightning(module)
         source |= {"pair": whole} if isinstance(data, DataLoader) else {"batch": whole(data)}
-    return _subject(model, module, inputs, targets, given | source)
+    subject = _subject(model, module, inputs, targets, given | source)
+    is_pair = isinstance(data, tuple | list) or (isinstance(data, DataLoader) and targets is not None)
+    tensors = isinstance(inputs, Tensor) and isinstance(targets, Tensor | None)
+    roles = [(_role_of(other), other) for other in others]
+    form = form_of(subject, roles, data, pair=is_pair, tensors=tensors, has_batch=has_batch)
+    return replace(subject, own=replace(form, lightning=isinstance(module, Lightning)))
+
+
+def _role_of(other: Any) -> Role:
+    return "options" if isinstance(other, dict) else _role("", other)
 
 
 def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: dict[str, Any]) -> Subject:
@@ -121,7 +133,7 @@ def _check_numbers(model: str, given: dict[str, Any]) -> None:
         raise ModelError(f"{model} returned {unit!r} as unit: it must be a plural noun, such as 'tokens'.")
 
 
-def _role(model: str, other: Any) -> str:
+def _role(model: str, other: Any) -> Role:
     if isinstance(other, Optimizer) or _makes_optimizers(other):
         return "optimizer"
     if isinstance(other, LRScheduler):

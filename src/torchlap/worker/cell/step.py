@@ -1,18 +1,21 @@
 """One step of a model: an optimizer update (train) or a forward pass (eval), in the arithmetic that the recipe sets."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
+from torch.utils import _pytree
 
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import StepPhase
 from torchlap.worker.cell.captured import Captured, make_capturable
 from torchlap.worker.cell.engaged import autocast, compiled
+from torchlap.worker.cell.form import read_of
 from torchlap.worker.cell.sources import Source
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
@@ -32,6 +35,12 @@ Mark = Callable[[StepPhase], None]
 
 def _ignore_phases(_: StepPhase) -> None:
     """For steps whose phases are not timed."""
+
+
+def _copied(batch: tuple[Values, Values]) -> tuple[Values, Values]:
+    """A batch in memory of its own."""
+    inputs, targets = _pytree.tree_map_only(Tensor, Tensor.clone, batch)
+    return inputs, targets
 
 
 def _varies(subject: Subject) -> bool:
@@ -65,8 +74,12 @@ class Step:
         fixed = subject.batch
         self._items_per_step = subject.items if fixed is None else subject.items_of(*fixed)
         self._subject, self._call, self._own_step = subject, subject.call, subject.step
+        self.own = subject.own and replace(subject.own, items=self._items_per_step or 0)
+        """The form of a user's model, after the first step with what it reads of the outputs."""
         self._scheduler: Any = None
         self._accumulate = recipe.accumulate
+        if self._accumulate > 1 and not self.trains:
+            raise RefusedError("accumulate adds gradients, and evaluation has none: omit the recipe term there.")
         self.synchronizes = True
         self.unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext
         """Of several ranks: gradients are not synchronized within it, and nowhere unless the step `synchronizes`."""
@@ -90,7 +103,8 @@ class Step:
             make_capturable(self._optimizer, scheduled=self._scheduler is not None)
 
         def run(inputs: Values, targets: Values) -> Values:
-            return self._work(inputs, targets, _ignore_phases, update=not self._update_apart)
+            batches = zip(inputs, targets, strict=True)
+            return self._work(batches, _ignore_phases, update=not self._update_apart)
 
         return Captured(run, device)
 
@@ -107,6 +121,8 @@ class Step:
             raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
         if self._own_step and recipe.precision == "fp16":
             raise RefusedError("fp16 needs loss scaling, which torchlap cannot add to your own step: use bf16 or fp32.")
+        if self._own_step and recipe.accumulate > 1:
+            raise RefusedError("accumulate cannot be added to your own step: omit the recipe term, and add it there.")
         word = "fused" if recipe.fused else "foreach"
         if (self._own_step or subject.optimizer) and (recipe.fused or recipe.foreach):
             raise RefusedError(
@@ -136,19 +152,24 @@ class Step:
 
     def phased(self, mark: Mark) -> None:
         """Enqueue one step, and call `mark` after each of its phases is enqueued."""
-        batch = self._source.fetch()
-        mark("input")
-        inputs, targets = self._placed(batch)
-        mark("transfer")
         if self.captured:
-            result = self._captured_work(inputs, targets, mark)
+            result, targets = self._captured_work(mark)
         else:
             with nullcontext() if self.synchronizes else self.unsynchronized():
-                result = self._work(inputs, targets, mark)
+                result, targets = self._work(self._batches(mark), mark)
         if self.trains:
             self._loss = result
         else:
             self._outputs, self._targets = result, targets
+
+    def _batches(self, mark: Mark) -> Iterator[tuple[Values, Values]]:
+        """Fetch and place the batches of a step, one after the other; the next one may overwrite the last."""
+        for _ in range(self._accumulate):
+            batch = self._source.fetch()
+            mark("input")
+            placed = self._placed(batch)
+            mark("transfer")
+            yield placed
 
     def _placed(self, batch: Values) -> tuple[Values, Values]:
         """Inputs and targets of a fetched batch, on the device; its items are counted."""
@@ -157,9 +178,11 @@ class Step:
             self._items.append(self._subject.items_of(inputs, targets) or 0)
         return inputs, targets
 
-    def _captured_work(self, inputs: Values, targets: Values, mark: Mark) -> Values:
+    def _captured_work(self, mark: Mark) -> tuple[Values, Values]:
         """The step as a graph, whose phases cannot be separated: all of it counts as forward."""
-        result = self.captured(inputs, targets)  # type: ignore[misc]  # asked by the caller
+        batches = list(self._batches(mark)) if self._accumulate == 1 else [*map(_copied, self._batches(mark))]
+        inputs, targets = zip(*batches, strict=True)
+        result, _ = self.captured(inputs, targets)  # type: ignore[misc]  # asked by the caller
         mark("forward")
         if self.trains:
             mark("backward")
@@ -167,36 +190,42 @@ class Step:
                 self._optimize()
             self._schedule()
             mark("optimizer")
-        return result
+        return result, targets[-1]
 
-    def _work(self, inputs: Values, targets: Values, mark: Mark, *, update: bool = True) -> Values:
-        """Enqueue what a step does with its batch; returns the loss, or in evaluation the outputs."""
+    def _work(
+        self, batches: Iterable[tuple[Values, Values]], mark: Mark, *, update: bool = True
+    ) -> tuple[Values, Values]:
+        """Enqueue what a step does with its batches; returns the last loss, or in evaluation outputs, and targets."""
         if not self.trains:
+            ((inputs, targets),) = batches
             with torch.inference_mode(), self._autocast():
                 outputs = self._call(self._model, inputs)
             mark("forward")
-            return outputs
+            return outputs, targets
         if self._own_step:
-            return self._train_by_own_step(inputs, targets, mark)
-        self._optimizer.zero_grad(set_to_none=True)
-        for _ in range(self._accumulate - 1):
-            with self.unsynchronized() if self.synchronizes else nullcontext():
-                self._add_gradients(inputs, targets, _ignore_phases)
-            inputs, targets = self._placed(self._source.fetch())
-        loss = self._add_gradients(inputs, targets, mark)
+            ((inputs, targets),) = batches
+            return self._train_by_own_step(inputs, targets, mark), targets
+        for number, (inputs, targets) in enumerate(batches, start=1):
+            is_last = number == self._accumulate
+            if number == 1:
+                self._optimizer.zero_grad(set_to_none=True)
+            with nullcontext() if is_last or not self.synchronizes else self.unsynchronized():
+                loss = self._add_gradients(inputs, targets, mark)
         if update:
             self._optimize()
             if self.captured is None:
                 self._schedule()
         mark("optimizer")
-        return loss
+        return loss, targets
 
     def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
         """Forward and backward of one batch; returns the loss."""
         with self._autocast():
-            loss = self._loss_function(self._call(self._model, inputs), targets)
+            outputs = self._call(self._model, inputs)
+            loss = self._loss_function(outputs, targets)
         if not self._loss_is_checked:
             self._check(loss)
+            self._learn_form(outputs)
         mark("forward")
         part = loss if self._accumulate == 1 else loss / self._accumulate
         torch.autograd.backward(part if self._scaler is None else self._scaler.scale(part))
@@ -227,6 +256,11 @@ class Step:
         total, self._items[:] = sum(self._items[-steps * self._accumulate :]), []
         return total
 
+    def _learn_form(self, outputs: Values) -> None:
+        """See where in its outputs a user's model has what goes into the loss."""
+        if self.own is not None:
+            self.own = replace(self.own, read=read_of(self.own.loss, outputs))
+
     def _check(self, loss: object) -> None:
         """Check the first loss, so that a wrong one is reported in one sentence."""
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -236,11 +270,14 @@ class Step:
 
     def watched(self) -> None:
         """Enqueue one step, and add the time that the host waited for its batch to `input_wait_seconds`."""
-        begun = time.perf_counter()
+        last = time.perf_counter()
 
         def mark(phase: StepPhase) -> None:
+            nonlocal last
+            now = time.perf_counter()
             if phase == "input":
-                self.input_wait_seconds += time.perf_counter() - begun
+                self.input_wait_seconds += now - last
+            last = now
 
         self.phased(mark)
 
@@ -291,6 +328,7 @@ class Step:
             NotFiniteError: when it is NaN or infinite.
         """
         if not self.trains:
+            self._learn_form(self._outputs)
             with torch.inference_mode():
                 self._loss = self._loss_function(self._outputs, self._targets)
         value = float(self._loss.float().mean().cpu())

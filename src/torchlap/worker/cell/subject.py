@@ -9,6 +9,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from torchlap.schema.own import OwnModel
 from torchlap.worker.cell.calls import Call, one_argument, rows_of, tensors
 
 WHOLE_NUMBERS = ("int32", "int64")
@@ -32,6 +33,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         sizes: the fewest and most rows of such a loader's batches; None elsewhere.
         items: how many items a batch has, if they are not its rows.
         validation: held-out batches of the user's own, which can be read again and again.
+        own: the form of what a user's function returned.
         unit: what an item is called, in the plural; `unit_is_own` if the user's function returned it.
     """
 
@@ -50,6 +52,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     sizes: tuple[int, int] | None = None
     items: int | None = None
     validation: Iterable[Any] | None = None
+    own: OwnModel | None = None
     unit: str = "images"
     unit_is_own: bool = False
 
