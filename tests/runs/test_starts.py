@@ -1,5 +1,6 @@
 """Intervals over several starts of a program."""
 
+import msgspec
 import numpy as np
 import pytest
 from making import cell, plan, prepared, run
@@ -84,3 +85,10 @@ def test_starts_that_differ_are_no_trend_but_one_within_them_is() -> None:
     assert found.p < 0.001
     assert found.change == pytest.approx(0.91, abs=0.01)
     assert trend([1.0, 2.0, 3.0], [0, 1, 2]).p == 1.0
+
+
+def test_a_round_of_an_older_file_is_of_the_first_start() -> None:
+    old = b'{"event":"round","group":0,"at_seconds":1.0,"laps":[{"cell":0,"steps":1,"seconds":0.1,"loss":1.0}]}'
+    assert msgspec.json.decode(old, type=Round).start == 0
+    with pytest.raises(msgspec.ValidationError, match="start"):
+        msgspec.json.decode(old[:-1] + b',"start":-1}', type=Round)
