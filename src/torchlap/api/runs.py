@@ -63,6 +63,7 @@ def compare(
         raise UsageError(f"All runs have the same {across}: omit --across, or choose another value for it.")
     if not compared.changes:
         raise UsageError(
-            "The runs have no cells in common: choose runs of the same model, batch, phase, recipe and kind of device."
+            "The runs have no cells in common: choose runs of the same model, batch, phase, recipe, arm and kind of "
+            "device."
         )
     return compared
