@@ -137,6 +137,9 @@ class World:
         """A worker."""
         return MadeUp(self)
 
+    def renew(self) -> None:
+        """Nothing is left."""
+
     def close(self) -> None:
         """Nothing is left."""
 

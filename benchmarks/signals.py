@@ -36,13 +36,14 @@ TORCHLAP = (sys.executable, "-m", "torchlap")
 CELL = ("--devices", "cpu", "--batch", "4", "--budget")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("run", f"{OWN}:paced", f"{OWN}:small", *CELL, "5s", "--no-why", "--precision-target", "0.1%"),
+    "arms": ("run", f"{OWN}:small", "--arm", "a", "--arm", "b", *CELL, "40s", "--no-why"),
     "verify": ("verify", f"{OWN}:small", *CELL, "5s"),
     "tune": ("tune", f"{OWN}:small", *CELL, "12s"),
     "audit": ("audit", str(TESTS / "scripts" / "clean" / "loader_workers.py")),
 }
 """A row each; a command that writes a run file gets `--out`."""
 
-WRITE_RUNS = ("run", "tune")
+WRITE_RUNS = ("run", "tune", "arms")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LIMIT_SECONDS = 2.0
 SCRIPT_SECONDS = GRACE_SECONDS + LIMIT_SECONDS
@@ -118,7 +119,7 @@ def interrupted(name: str, words: Sequence[str], number: signal.Signals, after: 
     if left or others_seconds > limit:
         wrong.append(f"workers alive after {limit:g} s: gone after {others_seconds:.1f} s")
     if name in WRITE_RUNS:
-        wrong += _wrong_file(name, Path(words[-1]), resume=resume)
+        wrong += _wrong_file(words[0], Path(words[-1]), resume=resume)
     return Outcome(seconds, others_seconds, "; ".join(wrong), resume and name in WRITE_RUNS)
 
 

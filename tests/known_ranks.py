@@ -92,6 +92,9 @@ class Launches:
         self.known.started += 1
         return Ranks(self.known, self.known.started)
 
+    def renew(self) -> None:
+        return
+
     def close(self) -> None:
         return
 

@@ -111,5 +111,8 @@ class Shared:
     def start(self) -> Worker:
         return self._inner.start()
 
+    def renew(self) -> None:
+        return
+
     def close(self) -> None:
         return

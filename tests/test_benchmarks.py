@@ -10,12 +10,14 @@ import pytest
 import signals
 from attacks import ATTACKS, WRONG, attack
 from fuzz_run_files import EVENTS, hostile, outcome
-from gate import MACHINES, called
+from gate import MACHINES, STARTS, called
 from injected import CAUSES, quiet, told
 from make_findings import FOLDER, pages
 from noise import MODELS, compare
 from numerics_rates import CALLS, FAULTS, alarms, found
 from right import MODELS as RIGHT_MODELS
+from starts import SPREADS, Kind
+from starts import called as of_processes
 from support import own
 
 from torchlap.reports.explain import CATALOGUE
@@ -48,6 +50,26 @@ def test_a_clear_slow_down_is_seen_live_where_files_may_miss_it(machine: int) ->
     live = [called(machine, "live", 0.85, 0.05, seed) for seed in range(12)]
     files = [called(machine, "files", 0.85, 0.05, seed) for seed in range(12)]
     assert live.count("slower") >= max(11, files.count("slower") - 1)
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_equal_arms_are_not_called_different_because_their_processes_differ(spread: float) -> None:
+    found = [of_processes(Kind("", spread, STARTS, one_in_four=False), 1.0, 0.05, seed) for seed in range(40)]
+    assert sum(one.side != 0 for one in found) <= 6  # 2 are expected
+    assert {one.gate for one in found} <= {"pass", "inconclusive"}
+    assert {one.verdict for one in found} <= {"same", "inconclusive"}
+
+
+@pytest.mark.parametrize("spread", SPREADS[:2])
+def test_several_starts_see_a_slow_down_that_one_start_cannot_be_sure_of(spread: float) -> None:
+    seen = [
+        sum(
+            of_processes(Kind("", spread, starts, one_in_four=False), 0.92, 0.05, seed).gate == "slower"
+            for seed in range(12)
+        )
+        for starts in (1, STARTS)
+    ]
+    assert seen[1] >= 11 > seen[0]
 
 
 @pytest.mark.parametrize("cause", CAUSES)

@@ -143,6 +143,9 @@ class Here:
     def start(self) -> Worker:
         return WorkerHere(self._clock)
 
+    def renew(self) -> None:
+        return
+
     def close(self) -> None:
         return
 

@@ -256,10 +256,16 @@ def unpaired_ratio(numerator: Interval, denominator: Interval, between: float = 
         between: the half-width by which the same quantity differs from one measurement to the next, on the log scale.
     """
     value = numerator.value / denominator.value
-    up = hypot(log(numerator.high / numerator.value), log(denominator.value / denominator.low), between)
-    down = hypot(log(numerator.value / numerator.low), log(denominator.high / denominator.value), between)
+    up = hypot(log(numerator.high / numerator.value), log(denominator.value / denominator.low))
+    down = hypot(log(numerator.value / numerator.low), log(denominator.high / denominator.value))
     count = min(numerator.count, denominator.count)
-    return Interval(value, value * exp(-down), value * exp(min(up, 300.0)), count)
+    return widened(Interval(value, value * exp(-down), value * exp(min(up, 300.0)), count), between)
+
+
+def widened(ratio: Ratio, between: float) -> Ratio:
+    """A ratio with one more source of error: a half-width on the log scale, added in quadrature on either side."""
+    down, up = hypot(log(ratio.value / ratio.low), between), hypot(log(ratio.high / ratio.value), between)
+    return Interval(ratio.value, ratio.value * exp(-down), ratio.value * exp(min(up, 300.0)), ratio.count)
 
 
 def next_look(count: int) -> int:
@@ -332,8 +338,10 @@ class Trend(Struct, frozen=True):
     p: float
 
 
-def trend(values: Sequence[float]) -> Trend:
+def trend(values: Sequence[float], starts: Sequence[int] = ()) -> Trend:
     """Estimate how much positive values rose or fell over the series, unaffected by a few disturbed ones.
+
+    With the process that each belongs to in `starts`, only values of the same process are compared with each other.
 
     The change is from the Theil-Sen slope of the logarithms; the chance from Kendall's test against no trend, in its
     normal approximation (Mann: Econometrica 13, 1945, page 245). scipy.stats has both, but importing it takes half a
@@ -341,11 +349,19 @@ def trend(values: Sequence[float]) -> Trend:
     """
     logs, count = np.log(np.asarray(values[-MANY:])), min(len(values), MANY)
     first, second = np.triu_indices(count, 1)
+    lengths = np.array([count])
+    if starts:
+        processes = np.asarray(starts[-MANY:])
+        together = processes[first] == processes[second]
+        first, second, lengths = first[together], second[together], np.unique(processes, return_counts=True)[1]
+    if not len(first):
+        return Trend(1.0, 1.0)
     rises = logs[second] - logs[first]
     slope = float(np.median(rises / (second - first)))
     score = abs(float(np.sign(rises).sum()))
-    deviation = sqrt(count * (count - 1) * (2 * count + 5) / 18)
-    return Trend(exp(slope * (count - 1)), min(1.0, 2 * float(ndtr(-max(0.0, score - 1) / deviation))))
+    deviation = sqrt(float(np.sum(lengths * (lengths - 1) * (2 * lengths + 5))) / 18)
+    change = exp(slope * (int(lengths.max()) - 1))
+    return Trend(change, min(1.0, 2 * float(ndtr(-max(0.0, score - 1) / deviation))))
 
 
 class Levels(Struct, frozen=True):

@@ -160,6 +160,7 @@ def test_the_words_of_an_arm_are_read_back() -> None:
         ((own("small"), "--against", "main"), "is the same file in every arm"),
         (("resnet18", "--against", "main"), "only matters to a model from your own file"),
         (("net.py:make", "--against", "main", "--arm", "a", "--arm", "b"), "omit --arm"),
+        (("net.py:make", "--against", "HEAD"), "There is no file net.py, now or in HEAD: check the path."),
         (("net.py:make", "--against", "no-such-revision"), "git does not know the revision 'no-such-revision'"),
         (("net.py:make", "--against", "a\nb"), "Invalid revision"),
     ],
@@ -172,7 +173,8 @@ def test_a_revision_that_cannot_be_compared_with_is_refused(options: tuple[str, 
 
 def test_a_revision_and_the_files_as_they_are_are_the_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for words in ("init", "-c user.name=a -c user.email=a@b.org commit --allow-empty --message first"):
+    (tmp_path / "net.py").write_text("")
+    for words in ("init", "add net.py", "-c user.name=a -c user.email=a@b.org commit --message first"):
         subprocess.run(["git", *words.split()], check=True, capture_output=True)
     options = Options(models=("net.py:make",), against="HEAD")
     with api_arms.arms_of(options) as (first, second):

@@ -12,9 +12,11 @@ from torchlap.judge.measurement import findings
 from torchlap.reports.run.headline import headline
 from torchlap.reports.run.next_step import command, next_step
 from torchlap.reports.run.rows import judged
+from torchlap.reports.run.table import legend
 from torchlap.runs.find import Named
+from torchlap.runs.starts import LEAST_STARTS
 from torchlap.schema.arm import Arm
-from torchlap.schema.events import Conditions, Event, Run, RunFinished
+from torchlap.schema.events import Conditions, Event, Round, Run, RunFinished
 from torchlap.schema.recipe import Recipe
 from torchlap.schema.workload import Group, Identity
 
@@ -132,7 +134,7 @@ def test_arms_with_another_model_are_not_the_same_workload() -> None:
 
 def test_the_answer_and_the_next_step_name_the_arms() -> None:
     found = compared(Arm("a"), Arm("b", environment={"A": "1 2"}))
-    assert headline(judged(found)).startswith("b is 0.500x (0.500 to 0.500) as fast as a")
+    assert headline(judged(found)).startswith("b is 0.50x (0.48 to 0.52) as fast as a")
     assert command(found).endswith("--arm a --arm 'b=env:A=1 2'")
     assert next_step(judged(found))[0] == "Measure longer"
     against = compared(Arm("main", revision="main"), Arm("new"))
@@ -140,3 +142,20 @@ def test_the_answer_and_the_next_step_name_the_arms() -> None:
     interrupted = RunFinished(reason="interrupted", wall_seconds=1.0, start_up_seconds=0.0)
     assert next_step(judged(replace(found, events=(*found.events, interrupted))))[0] == "Continue this run"
     assert next_step(judged(replace(against, events=(*against.events, interrupted))))[0] == "Measure longer"
+
+
+@pytest.mark.parametrize(
+    ("starts", "words"),
+    [
+        (1, "Each arm was started only once: another process of the same program may differ by up to 4%"),
+        (2, "Each arm was started only twice"),
+        (3, "Each arm was started 3 times, and the intervals are over these starts."),
+    ],
+)
+def test_the_report_says_how_often_the_arms_were_started(starts: int, words: str) -> None:
+    once = compared(Arm("a"), Arm("b"))
+    rounds_of = [event for event in once.events if isinstance(event, Round)]
+    again = [replace(event, start=start) for start in range(starts) for event in rounds_of]
+    often = replace(once, events=(*once.events[:2], *again))
+    assert words in legend(judged(often))
+    assert ("0.500x (0.500 to 0.500)" in headline(judged(often))) == (starts >= LEAST_STARTS)

@@ -12,6 +12,7 @@ import torchlap
 from torchlap.judge.compare import Change, compare, gate, slower_by
 from torchlap.judge.measurement import void, voided
 from torchlap.runs.find import Named
+from torchlap.schema.arm import Arm
 from torchlap.schema.events import Conditions, Event, NumericsChecked, Round, Run
 from torchlap.schema.machine import Facts, Power
 from torchlap.schema.numerics import Numerics
@@ -231,6 +232,27 @@ def test_variation_between_runs_widens_the_interval() -> None:
     exact = Interval(2.0, 2.0, 2.0, 8)
     assert unpaired_ratio(exact, Interval(1.0, 1.0, 1.0, 8)).half_width == 0.0
     assert unpaired_ratio(exact, exact, between=0.03).half_width == pytest.approx(0.03)
+
+
+def test_arms_that_were_started_only_once_may_differ_by_their_processes() -> None:
+    cells = tuple(replace(cell(), arm=arm) for arm in ("a", "b"))
+    laps = [0.1 * factor for factor in (1.0, 1.002, 0.998, 1.0, 1.001, 0.999, 1.0, 1.0)]
+    once = rounds(laps, [1.07 * lap for lap in laps])
+    often = [replace(of_round, start=start) for start in range(3) for of_round in once]
+    found = []
+    for events in (once, often):
+        measured = run([prepared(0), prepared(1), *events], plan(Group(cells), arms=(Arm("a"), Arm("b"))))
+        (change,) = compare([Named("run", measured)], across="arm").changes
+        found.append((change.verdict, round(change.interval.half_width, 2) if change.interval else None))
+    assert found == [("inconclusive", 0.04), ("slower", 0.0)]
+
+
+def test_cpus_of_virtual_machines_differ_more_from_run_to_run() -> None:
+    guest = facts(virtual=True)
+    cpu, accelerator = compared_with(at(10.0, 100.0, machine=guest), at(8.0, 80.0, machine=guest)).changes
+    assert (cpu.verdict, accelerator.verdict) == ("inconclusive", "slower")
+    assert compared_with(at(10.0), at(6.0, machine=guest)).changes[0].verdict == "slower"
+    assert compared_with(at(10.0), at(8.0)).changes[0].verdict == "slower"
 
 
 def test_every_change_is_plain_data() -> None:

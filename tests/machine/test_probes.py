@@ -198,8 +198,25 @@ def test_graphics_cards_are_found_by_maker_and_class(tmp_path: Path) -> None:
 )
 def test_a_virtual_machine_shows_in_the_flags_of_an_x86_processor(tmp_path: Path, text: str, is_guest: bool) -> None:
     (tmp_path / "cpuinfo").write_text(text)
-    assert probes.is_guest(tmp_path / "cpuinfo") is is_guest
-    assert probes.is_guest(tmp_path / "nothing") is False
+    assert probes.is_guest(tmp_path / "cpuinfo", tmp_path) is is_guest
+    assert probes.is_guest(tmp_path / "nothing", tmp_path) is False
+
+
+@pytest.mark.parametrize(
+    ("vendor", "product", "is_guest"),
+    [
+        ("Microsoft Corporation", "Virtual Machine", True),
+        ("Microsoft Corporation", "Surface Pro", False),
+        ("QEMU", "KVM Virtual Machine", True),
+        ("Amazon EC2", "m7g.large", True),
+        ("Amazon EC2", "m7g.metal", False),
+        ("Dell Inc.", "PowerEdge R760", False),
+    ],
+)
+def test_a_virtual_machine_shows_in_its_firmware(tmp_path: Path, vendor: str, product: str, is_guest: bool) -> None:
+    (tmp_path / "sys_vendor").write_text(f"{vendor}\n")
+    (tmp_path / "product_name").write_text(f"{product}\n")
+    assert probes.is_guest(tmp_path / "cpuinfo", tmp_path) is is_guest
 
 
 @pytest.mark.parametrize(("plugged", "on_battery"), [(True, False), (False, True), (None, None)])

@@ -64,6 +64,7 @@ class World:
         self.alive: set[int] = set()
         self.started = 0
         self.start_up_seconds = 0.0
+        self.renewed, self.renew_seconds = 0, 0.0
         self.break_at: dict[str, int] = {}
         self.laps: dict[str, int] = {}
         self.lead_ins: list[int] = []
@@ -80,6 +81,10 @@ class World:
         worker = FakeWorker(self, self.started)
         self.alive.add(worker.pid)
         return worker
+
+    def renew(self) -> None:
+        self.renewed += 1
+        self.now += self.renew_seconds
 
     def close(self) -> None:
         self.alive.clear()

@@ -104,6 +104,9 @@ class World:
         self.started += 1
         return FakeWorker(self)
 
+    def renew(self) -> None:
+        return
+
     def close(self) -> None:
         return
 

@@ -96,3 +96,73 @@ def test_a_machine_without_git_is_refused(repository: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(repository))
     with pytest.raises(UsageError, match="--against needs git"), checked_out("main"):
         pass
+
+
+def test_a_shallow_clone_says_how_to_get_the_revision(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("commit", "--all", "--message", "second")
+    shallow = tmp_path / "shallow"
+    git("clone", "--depth=1", f"file://{repository.parent}", str(shallow))
+    monkeypatch.chdir(shallow / "part")
+    with pytest.raises(UsageError, match="shallow clone, so fetch it first, as with git fetch --unshallow"):
+        checked_out("HEAD^1").__enter__()
+    with checked_out("HEAD", ["net.py"]) as found:
+        assert (found.folder / "net.py").read_text() == "after"
+
+
+def test_a_detached_head_is_compared_with_a_branch(repository: Path) -> None:
+    git("checkout", "--detach", "--quiet")
+    git("commit", "--all", "--message", "second")
+    with checked_out("main", ["net.py"]) as found:
+        assert (found.folder / "net.py").read_text() == "before"
+    assert git("branch", "--show-current").strip() == ""
+
+
+def test_a_renamed_file_is_named_by_its_former_name(repository: Path) -> None:
+    (repository / "net.py").write_text("before")
+    git("mv", "net.py", "model.py")
+    with pytest.raises(UsageError, match=r"main has model\.py as net\.py: choose a revision after"):
+        checked_out("main", ["model.py"]).__enter__()
+    assert leftovers(repository) == (1, [])
+
+
+def test_a_file_that_the_revision_lacks_is_refused(repository: Path) -> None:
+    (repository / "new.py").write_text("new")
+    with pytest.raises(UsageError, match=r"main does not have new\.py: choose a revision that has it"):
+        checked_out("main", ["new.py"]).__enter__()
+    assert leftovers(repository) == (1, [])
+
+
+def test_a_file_outside_of_the_repository_is_refused(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("outside")
+    with pytest.raises(UsageError, match=r"\.\./\.\./net\.py is outside of the repository"):
+        checked_out("main", ["../../net.py"]).__enter__()
+    (repository.parent / "top.py").write_text("inside")
+    with pytest.raises(UsageError, match=r"main does not have \.\./top\.py"):
+        checked_out("main", ["../top.py"]).__enter__()
+    assert leftovers(repository) == (1, [])
+
+
+def test_a_submodule_is_measured_in_its_own_folder(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    git("init", str(other))
+    (other / "net.py").write_text("of the submodule")
+    git("-C", str(other), "add", "net.py")
+    git("-C", str(other), "commit", "--message", "first")
+    git("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", str(other), "sub")
+    git("commit", "--message", "submodule")
+    with pytest.raises(UsageError, match="sub is a submodule, whose files HEAD does not contain: run torchlap in sub"):
+        checked_out("HEAD", ["sub/net.py"]).__enter__()
+    monkeypatch.chdir(repository / "sub")
+    with checked_out("HEAD", ["net.py"]) as found:
+        assert (found.folder / "net.py").read_text() == "of the submodule"
+
+
+def test_a_repository_without_commits_has_no_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git("init", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="git does not know the revision 'HEAD'"):
+        checked_out("HEAD").__enter__()

@@ -3,12 +3,15 @@
 import os
 import queue
 import signal
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
-from support import PATIENCE_SECONDS, Shared, has_ended, own
+from support import PATIENCE_SECONDS, ROOT, Shared, has_ended, own
 
-from torchlap.processes.failures import CellFailedError
+from torchlap.processes.failures import CellFailedError, ImportFailedError
+from torchlap.processes.start import ForkLauncher, Interpreter, SpawnLauncher
 from torchlap.processes.system import DETAIL_BYTES, Log
 from torchlap.processes.worker import Worker
 from torchlap.schema.messages import encode
@@ -122,3 +125,35 @@ def test_of_what_a_process_prints_only_the_end_is_kept() -> None:
     log.handed_over()
     assert log.tail().endswith("0998" * 1000 + "0999" * 1000)
     assert len(log.tail()) == DETAIL_BYTES
+
+
+@pytest.mark.long
+def test_workers_that_are_started_anew_share_nothing_with_those_before() -> None:
+    for processes in (ForkLauncher(), SpawnLauncher()) if sys.platform == "linux" else (SpawnLauncher(),):
+        pids: list[int] = []
+        try:
+            for _ in range(2):
+                worker = processes.start()
+                prepare(worker, "small")
+                pids += [worker.pid, psutil.Process(worker.pid).ppid()]
+                processes.renew()
+                assert has_ended(worker.pid)
+        finally:
+            processes.close()
+        assert pids[0] != pids[2]
+        assert (pids[1] != pids[3]) == isinstance(processes, ForkLauncher)  # forked ones have another template
+        assert all(has_ended(pid) for pid in pids if pid != os.getpid())
+        assert processes.start_up_seconds > 0.0
+
+
+@pytest.mark.long
+def test_a_launcher_whose_torch_is_gone_when_it_starts_anew_says_so(tmp_path: Path) -> None:
+    broken = tmp_path / "sitecustomize.py"
+    processes = ForkLauncher(interpreter=Interpreter(environment={"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"}))
+    try:
+        broken.write_text("import os; os._exit(3)")
+        processes.renew()
+        with pytest.raises(ImportFailedError):
+            processes.start()
+    finally:
+        processes.close()

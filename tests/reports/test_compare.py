@@ -48,7 +48,7 @@ after (after) vs. before (before), images/s
 
 Ratio: after / before, so 2x is twice as fast. Faster or slower: the whole 95%
 interval differs by more than 5%; same: the whole interval is within 5%.
-Intervals between separate runs include normal run-to-run variation.
+Intervals between separate runs include 3% for normal run-to-run variation.
 """
     )
 

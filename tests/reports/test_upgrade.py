@@ -31,7 +31,7 @@ def upgraded(*, device: str = "cpu", slower: float = 1.0, recipe: Recipe | None 
     ("measured", "found"),
     [
         (upgraded(), ["the same, 1.00x", "first loss unchanged; first step and warm-up within 1.5x."]),
-        (upgraded(slower=1.25), ["cpu: slower, 0.800x", "first loss unchanged"]),
+        (upgraded(slower=1.25), ["cpu: slower, 0.80x (0.77 to 0.83)", "first loss unchanged"]),
         (upgraded(slower=0.5), ["cpu: faster, 2.0"]),
         (upgraded(first_loss=9.0), ["first loss 2.75 vs. 9"]),
         (upgraded(first_step_seconds=2.5, warm_up_seconds=4.5), ["first step 0.25 s vs. 2.5 s; warm-up 1.5 s vs. 4.5"]),

@@ -58,4 +58,4 @@ def test_an_upgrade_on_a_busy_machine_is_inconclusive_and_says_why() -> None:
     assert [arm.packages["torch"] for arm in run.header.plan.arms] == ["2.13.0", "2.14.1"]
     assert run.remarks == ()
     (line,) = lines(run)
-    assert line.startswith("resnet18, batch 4, cpu: inconclusive, 0.98x (0.78 to 1.31) (TL208); first loss unchanged;")
+    assert line.startswith("resnet18, batch 4, cpu: inconclusive, 0.98x (0.78 to 1.32) (TL208); first loss unchanged;")

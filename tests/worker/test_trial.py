@@ -89,6 +89,9 @@ class Broken:
         worker.ask(Check(self._model, 4, "random", "mnist-1k"), Checked, PATIENCE_SECONDS)
         return worker
 
+    def renew(self) -> None:
+        return
+
     def close(self) -> None:
         return
 

@@ -47,7 +47,8 @@ def arms_of(options: Options, earlier: Plan | None = None) -> Iterator[tuple[Arm
     if not (revision.isprintable() and len(revision) <= LONGEST_NAME):
         raise UsageError(f"Invalid revision {revision!a:.80}: use a branch, tag or commit.")
     _check_folders(options)
-    with checked_out(revision) as found:
+    paths = [model.rpartition(":")[0] or model for model in options.models if is_own_file(model)]
+    with checked_out(revision, paths) as found:
         first = Arm(revision, folder=str(found.folder), revision=revision, commit=found.commit)
         yield first, Arm(NOW if revision != NOW else "current", folder=os.getcwd())  # noqa: PTH109  a link is kept
 

@@ -54,7 +54,7 @@ def compare(
     named = find_runs(*map(str, runs), warn=warn)
     if across == "files" and len({run.name for run in named}) < len(named):
         raise UsageError("The same run is named twice: name another run to compare it with.")
-    if len(named) == 1 and across not in ("devices", "recipe", "arm"):
+    if len(named) == 1 and across not in ("devices", "recipe", "arm", "torch"):
         raise UsageError(
             "There is only one run: name another to compare it with, or a reference such as experiment-2022."
         )
@@ -63,6 +63,7 @@ def compare(
         raise UsageError(f"All runs have the same {across}: omit --across, or choose another value for it.")
     if not compared.changes:
         raise UsageError(
-            "The runs have no cells in common: choose runs of the same model, batch, phase, recipe and kind of device."
+            "The runs have no cells in common: choose runs of the same model, batch, phase, recipe, arm and kind of "
+            "device."
         )
     return compared

@@ -232,13 +232,36 @@ def _quota_v1(folder: Path) -> float | None:
         return None
 
 
-def is_guest(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor reports a hypervisor, as in a virtual machine; only x86 processors do."""
-    try:
-        text = cpuinfo.read_text(errors="replace")
-    except OSError:
-        return False
-    return "hypervisor" in colon_values(text).get("flags", "").split()
+GUESTS = (
+    "kvm",
+    "qemu",
+    "openstack",
+    "google compute engine",
+    "vmware",
+    "virtualbox",
+    "innotek",
+    "xen",
+    "bochs",
+    "parallels",
+    "bhyve",
+    "virtual machine",
+    "apple virtualization",
+)
+"""How the firmware of virtual machines calls them or their makers: systemd's src/basic/virt.c."""
+
+
+def is_guest(cpuinfo: Path = Path("/proc/cpuinfo"), firmware: Path = Path("/sys/class/dmi/id")) -> bool:
+    """Whether the processor reports a hypervisor, as x86 processors do, or the firmware names a virtual machine."""
+    texts = []
+    for path in (cpuinfo, firmware / "sys_vendor", firmware / "product_name"):
+        try:
+            texts.append(path.read_text(errors="replace"))
+        except OSError:
+            texts.append("")
+    machine = " ".join(texts[1:]).lower()
+    rented = "amazon ec2" in machine and "metal" not in machine
+    named = rented or any(guest in machine for guest in GUESTS)
+    return named or "hypervisor" in colon_values(texts[0]).get("flags", "").split()
 
 
 def display_adapters(root: Path = Path("/sys/bus/pci/devices")) -> tuple[str, ...]:

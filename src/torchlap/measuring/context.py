@@ -129,6 +129,8 @@ class Context:
         self.plan, self.crew = plan, crew
         self.clock, self.started, self.hang_seconds = clock, started, hang_seconds
         self.end = started + plan.budget_seconds
+        self.start = 0
+        """How often the workers were started anew."""
         self.ledger = Ledger(plan)
         self.compiled_ahead: dict[Cell, float] = {}
         """Seconds of the first step of cells that were compiled in other processes."""

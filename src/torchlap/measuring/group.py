@@ -75,6 +75,8 @@ class GroupRun:
         self._held: list[int] = []
         """Cells that are still warm from the visit before."""
         self._end = context.end
+        self.turns_seconds = 0.0
+        """What the rounds took."""
         self._compile_seconds = 0.0
         """Compilation is not step time: it takes nothing from the group's share for laps."""
 
@@ -100,13 +102,20 @@ class GroupRun:
         context.emit(GroupStarted(self._number, fresh))
         preparing = self.prepare(max(0.0, seconds - start_seconds), left)
         self._watch.begin()
-        end = min(begun + seconds + self._compile_seconds, context.clock() + most_seconds)
+        warm = context.clock()
+        end = min(begun + seconds + self._compile_seconds, warm + most_seconds)
         reason = self._take_turns(end, patient=patient)
+        self.turns_seconds = context.clock() - warm
         conditions = self._watch.end(self._number)
         if self._is_whole:
             context.emit(conditions)
             context.emit(GroupFinished(self._number, reason))
         return preparing
+
+    @property
+    def round_seconds(self) -> float:
+        """What a round took, on average."""
+        return self.turns_seconds / max(1, self._rounds)
 
     def living(self) -> list[int]:
         """The cells to measure that have not failed, in the plan's order."""
@@ -285,7 +294,8 @@ class GroupRun:
             laps += self._turn(position, energy)
         self._rounds += 1
         if laps:
-            context.emit(Round(self._number, context.clock() - context.started, tuple(laps), tuple(energy)))
+            at = context.clock() - context.started
+            context.emit(Round(self._number, at, tuple(laps), tuple(energy), context.start))
 
     def _turn(self, position: int, energy: list[TurnEnergy]) -> list[Lap]:
         """The laps of a cell's turn; none when it fails. What the meter counted is added to `energy`."""

@@ -24,6 +24,7 @@ from torchlap.measuring.schedule import (
     pending,
     share,
 )
+from torchlap.measuring.starts import MOST_STARTS, lap_share, planned_starts
 from torchlap.processes.ahead import Ahead
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
@@ -94,6 +95,10 @@ class Session:
         """Groups of which this session has measured a part."""
         self._starts: list[float] = []
         """Seconds that each group took to build its cells."""
+        self._lapped = 0.0
+        """Seconds that rounds have taken."""
+        self._round_seconds: dict[int, float] = {}
+        """Of each group."""
 
     @property
     def tallies(self) -> list[Tally]:
@@ -105,6 +110,9 @@ class Session:
         for event in events:
             self._context.ledger.learn(event)
             self._complete = isinstance(event, RunFinished) and event.reason == "complete"
+        if self._context.plan.arms:  # this session's processes are others, and what finished groups have counts
+            self._context.start = max((tally.starts[-1] + 1 for tally in self.tallies if tally.starts), default=0)
+            self._begun = {number for number, tally in enumerate(self.tallies) if tally.stopped}
 
     def measure(self) -> None:
         """Measure what is still to be measured; the last event says whether that was everything.
@@ -155,8 +163,37 @@ class Session:
         finally:
             if ahead:
                 ahead.close()
+        begun = context.clock() - self._lapped
         self._measure_all(waiting, self._all_cells, PAIRED_SECONDS)
+        if plan.arms:
+            self._start_again(context.clock() - self._lapped - begun)
         self._spend_the_rest(waiting)
+
+    def _start_again(self, preparing_seconds: float) -> None:
+        """Measure every group again in new processes of each arm: those of one program differ more than their laps do.
+
+        Args:
+            preparing_seconds: what this session's first start took, beside importing torch and the laps.
+        """
+        context, end = self._context, self._context.end
+        groups = [number for number, tally in enumerate(self.tallies) if len(tally.living()) > 1 and tally.rounds]
+        done = max((len(set(self.tallies[number].starts)) for number in groups), default=MOST_STARTS)
+        seconds = context.crew.longest_start_seconds + preparing_seconds
+        count = planned_starts(context.left(), seconds, sum(self._round_seconds.values()), done)
+        if count > done:
+            context.end = context.clock() + lap_share(self._lapped, context.left(), seconds, 1 + count - done)
+            self._spend_the_rest([number for number in groups if number in self._round_seconds])
+        for number in range(done, count):
+            if context.clock() + seconds >= end:  # the others took longer than expected
+                break
+            context.say(f"starting the workers again: {number + 1} of {count}")
+            begun = context.clock() - self._lapped
+            context.crew.start_anew()
+            self._held, context.start = None, context.start + 1
+            context.end = context.clock() + (end - context.clock()) / (count - number)
+            self._measure_all(groups, self._all_cells, inf)
+            seconds = max(seconds, context.clock() - self._lapped - begun)
+        context.end = end
 
     def _figures_share(self) -> float:
         """The figures' part of the budget: what follows them gets no time for what it will not do."""
@@ -300,6 +337,8 @@ class Session:
         self._starts.append(
             group.measure(seconds, self._start_seconds(), fresh=fresh, most_seconds=most_seconds, patient=patient)
         )
+        self._lapped += group.turns_seconds
+        self._round_seconds[number] = group.round_seconds
         if context.plan.explain:
             self._looks.explain_held(number, positions)
 

@@ -54,6 +54,11 @@ class Crew:
         """What starting workers took, in all arms."""
         return sum(launcher.start_up_seconds for launcher in {self._launcher, *self._arms.values()})
 
+    @property
+    def longest_start_seconds(self) -> float:
+        """What starting workers took in the slowest arm: `start_anew` starts all arms at the same time."""
+        return max(launcher.start_up_seconds for launcher in (self._launcher, *self._arms.values()))
+
     def _start(self, name: str) -> Worker:
         """Start a worker of an arm or a device of that name."""
         return self._arms.get(name, self._launcher).start()
@@ -175,6 +180,12 @@ class Crew:
                 action(worker)
             except CellFailedError:
                 self._lose(home)
+
+    def start_anew(self) -> None:
+        """End all workers; those that follow are processes that share nothing with them."""
+        self._end_all()
+        for launcher in {self._launcher, *self._arms.values()}:
+            launcher.renew()
 
     def close(self) -> None:
         """End all workers, also while another thread waits for one; none is started afterwards."""

@@ -98,6 +98,10 @@ class RankLauncher:
         self._worlds.append(world)
         return world
 
+    def renew(self) -> None:
+        """End every rank; each start has new ones anyway."""
+        self.close()
+
     def close(self) -> None:
         """End every rank."""
         for world in self._worlds:

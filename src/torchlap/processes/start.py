@@ -61,6 +61,9 @@ class Launcher(Protocol):
     def start(self) -> Worker:
         """Start a worker and return it without waiting for its first answer."""
 
+    def renew(self) -> None:
+        """End every worker; those that follow share nothing with them, not even where torch lies in memory."""
+
     def close(self) -> None:
         """End every worker and the launcher's own processes."""
 
@@ -138,6 +141,11 @@ class SpawnLauncher:
         self.start_up_seconds += time.monotonic() - begun
         return worker
 
+    def renew(self) -> None:
+        """End every worker; each is a new interpreter anyway."""
+        self.close()
+        self._workers.clear()
+
     def close(self) -> None:
         """End every worker."""
         for worker in self._workers:
@@ -159,28 +167,44 @@ class ForkLauncher:
     """Starts a template that imports torch once, and forks each worker from it."""
 
     def __init__(self, limit_seconds: float = START_LIMIT_SECONDS, interpreter: Interpreter = THIS) -> None:
-        begun = time.monotonic()
+        self._limit_seconds, self._interpreter = limit_seconds, interpreter
         self._workers: list[Worker] = []
         self._asking = threading.Lock()  # an answer is for the thread that asked
+        self.start_up_seconds = 0.0
+        self._open()
+        self._make_ready()
+
+    def _open(self) -> None:
+        """Start a template, and return while it imports torch."""
+        self._opened = time.monotonic()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = Log()
-        self._is_closed = False
-        self._process = _spawn(interpreter, "template", theirs, self._log)
-        try:
-            self._wait_until_ready(limit_seconds)
-            self._control.settimeout(START_LIMIT_SECONDS)
-        except BaseException:
-            self.close()
-            raise
-        self.start_up_seconds = time.monotonic() - begun
+        self._is_closed = self._is_ready = False
+        self._process = _spawn(self._interpreter, "template", theirs, self._log)
 
-    def _wait_until_ready(self, limit_seconds: float) -> None:
+    def _make_ready(self) -> None:
         """Wait until the template has imported torch.
 
         Raises:
             ImportFailedError: when it never will.
         """
-        end = time.monotonic() + limit_seconds
+        try:
+            self._wait_until_ready()
+            self._control.settimeout(START_LIMIT_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        self._is_ready = True
+        self.start_up_seconds += time.monotonic() - self._opened
+
+    def renew(self) -> None:
+        """End every worker and the template; a new one imports torch, which the next `start` waits for."""
+        self.close()
+        self._workers.clear()
+        self._open()
+
+    def _wait_until_ready(self) -> None:
+        end = time.monotonic() + self._limit_seconds
         self._control.settimeout(LOOK_SECONDS)
         while time.monotonic() < end and not self._process.has_ended():
             try:
@@ -194,7 +218,7 @@ class ForkLauncher:
         else:
             if not self._process.has_ended():
                 ask_where(self._process.pid)
-                raise ImportFailedError("hang", f"No answer for {limit_seconds:g} s.", self._closed()[1])
+                raise ImportFailedError("hang", f"No answer for {self._limit_seconds:g} s.", self._closed()[1])
         status, output = self._closed()
         raise ImportFailedError("crash", how_it_ended(status, DOING[Hello]), output)
 
@@ -205,7 +229,15 @@ class ForkLauncher:
             return ""
 
     def start(self) -> Worker:
-        """Fork a worker."""
+        """Fork a worker.
+
+        Raises:
+            CellFailedError: when the template is gone.
+            ImportFailedError: when a new one could not import torch.
+        """
+        with self._asking:
+            if not self._is_ready:
+                self._make_ready()
         begun = time.monotonic()
         ours, theirs = socket.socketpair()
         log = Log()

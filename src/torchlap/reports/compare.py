@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import get_args
 
 import msgspec
@@ -9,12 +10,14 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from torchlap.judge.compare import Change, Compared, Verdict
+from torchlap.judge.compare.between import BETWEEN_RUNS, BETWEEN_RUNS_IN_GUESTS, BETWEEN_STARTS
 from torchlap.reports.kit.json_format import as_ascii
 from torchlap.reports.kit.table import Column, Field, Table, build, fitting
 from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import indented, rendered
 from torchlap.reports.kit.text import clean, escape
-from torchlap.reports.kit.units import number, with_interval
+from torchlap.reports.kit.units import number, with_interval, with_limits
+from torchlap.runs.starts import LEAST_STARTS
 from torchlap.stats import Interval
 
 SCHEMA = 3
@@ -91,7 +94,8 @@ def _figure(value: float | None, interval: Interval | None, unit: str) -> str:
 
 def _ratio(change: Change) -> str:
     if change.interval is not None:
-        return with_interval(change.interval, "x")
+        certain = change.verdict != "inconclusive"  # a tilde never carries a verdict
+        return with_limits(change.interval, "x") if certain else with_interval(change.interval, "x")
     if not change.ratio:
         return ""
     about = "~" if change.verdict == "inconclusive" else "about "
@@ -159,11 +163,25 @@ def _reasons(compared: Compared) -> Iterator[str]:
 
 def _legend(compared: Compared) -> str:
     band = f"{compared.band:.0%}"
-    return (
+    words = (
         "Ratio: after / before, so 2x is twice as fast. "
         f"Faster or slower: the whole 95% interval differs by more than {band}; same: the whole interval is within "
-        f"{band}. Intervals between separate runs include normal run-to-run variation."
+        f"{band}."
     )
+    return " ".join([words, *_included({change.between for change in compared.changes if change.interval})])
+
+
+def _included(between: AbstractSet[float]) -> Iterator[str]:
+    """What intervals contain for how processes or runs of one program differ."""
+    if BETWEEN_STARTS in between:
+        yield f"Arms that were started fewer than {LEAST_STARTS} times: {BETWEEN_STARTS:.0%} for another process."
+    if BETWEEN_RUNS in between:
+        yield f"Intervals between separate runs include {BETWEEN_RUNS:.0%} for normal run-to-run variation."
+    if BETWEEN_RUNS_IN_GUESTS in between:
+        yield (
+            f"Those of CPUs in virtual machines include {BETWEEN_RUNS_IN_GUESTS:.0%}, because other guests differ from "
+            "hour to hour: measure both sides in one run instead (torchlap gate, or run --arm)."
+        )
 
 
 def as_markdown(compared: Compared) -> str:

@@ -10,6 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.runs.energy import Energy, MeteredTurn, energy_of
+from torchlap.runs.starts import LEAST_STARTS, by_start, center, ratio_interval, start_interval
+from torchlap.runs.turns import Turns
 from torchlap.schema.breakdown import Breakdown, Peaks
 from torchlap.schema.energy import IdlePower, TurnEnergy
 from torchlap.schema.events import (
@@ -34,7 +36,7 @@ from torchlap.schema.events import (
 from torchlap.schema.numerics import Numerics
 from torchlap.schema.tuning import CandidateAdded, CodeRun, Trajectory, TrajectoryFollowed
 from torchlap.schema.workload import Cell, Group
-from torchlap.stats import Interval, Ratio, lap_interval, mean_interval, turn_interval
+from torchlap.stats import Interval, Ratio, mean_interval, turn_interval
 
 SLOW_STEPS, SLOW_STEP_LAPS = 1.02, 8
 """Rare slow steps count if the figure without them is this many times as large; in fewer laps they may be chance."""
@@ -72,6 +74,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
         speeds: items a second of each lap.
         clock_jumps: turns in which the machine slept or its clock was set; their laps are not among `laps`.
         ratios: the speed-up of each round.
+        ratio_starts: the start of the workers that each of them belongs to; `speed_starts`, that of each lap. Both are
+            empty where the workers were started only once.
         throughput: items a second; the workload names the unit.
         speed_up: over the group's baseline.
         energy: None if it was not requested, or no meter was read.
@@ -91,6 +95,8 @@ class CellResult(Struct, frozen=True, kw_only=True):
     slow_steps: float = 1.0
     energy: Energy | None = None
     speeds: tuple[float, ...] = ()
+    ratio_starts: tuple[int, ...] = ()
+    speed_starts: tuple[int, ...] = ()
     clock_jumps: tuple[ClockJumped, ...] = ()
 
     @property
@@ -108,31 +114,6 @@ class GroupResult(Struct, frozen=True):
     rounds: int
     stopped: StopReason | None
     conditions: Conditions | None = None
-
-
-class Turns:
-    """The turns of one cell, as compactly as a file of a million rounds needs."""
-
-    def __init__(self) -> None:
-        self.of_round: list[tuple[Lap, ...]] = []
-        """The laps of each turn, in the order of time."""
-        self.numbers = array("q")
-        """The round of each turn."""
-        self.laps = 0
-
-    def add(self, number: int, laps: tuple[Lap, ...]) -> None:
-        """Take in the turn of a round."""
-        self.numbers.append(number)
-        self.of_round.append(laps)
-        self.laps += len(laps)
-
-    def beside(self, others: "Turns") -> Iterable[tuple[tuple[Lap, ...], tuple[Lap, ...]]]:
-        """The turns of the rounds in which another cell had a turn, too, each with the other's."""
-        if self.numbers == others.numbers:
-            return zip(self.of_round, others.of_round, strict=True)
-        known = dict(zip(others.numbers, others.of_round, strict=True))
-        own = zip(self.numbers, self.of_round, strict=True)
-        return ((turn, known[number]) for number, turn in own if number in known)
 
 
 class Tally:
@@ -155,6 +136,8 @@ class Tally:
         self.breakdowns: dict[int, Breakdown] = {}
         self.clock_jumps: list[ClockJumped] = []
         self.rounds = 0
+        self.starts = array("q")
+        """The start of each round."""
         self.turns: dict[int, Turns] = {}
         """Those of each cell."""
         self.energy: dict[int, list[MeteredTurn]] = {}
@@ -183,7 +166,8 @@ class Tally:
     def _add_of_group(self, event: Event) -> None:
         """Take in one event about several cells, or about when they ran."""
         match event:
-            case Round(laps=laps, energy=energy):
+            case Round(laps=laps, energy=energy, start=start):
+                self.starts.append(start)
                 self._add_round(laps, energy)
             case ClockJumped():
                 self.clock_jumps.append(event)
@@ -255,12 +239,32 @@ class Tally:
     def series(self, cells: Sequence[int] | None = None) -> list[list[list[float]]]:
         """Every quantity whose interval must be narrow enough: throughputs and speed-ups of the living cells, in turns.
 
+        Those since the workers were last started: each start is measured by itself.
+
         Args:
             cells: only of these.
         """
         cells = self.living() if cells is None else cells
-        ratios = [[[ratio] for ratio in self.ratios(cell)] for cell in cells if cell != 0 and 0 in cells]
-        return [self.throughputs(cell) for cell in cells] + ratios
+        others = [cell for cell in cells if cell != 0 and 0 in cells]
+        throughputs = [(self._turns(cell).numbers, self.throughputs(cell)) for cell in cells]
+        ratios = [(self._paired_rounds(cell), [[ratio] for ratio in self.ratios(cell)]) for cell in others]
+        return [self._latest(rounds, values) for rounds, values in (*throughputs, *ratios)]
+
+    def _latest(self, rounds: Iterable[int], values: list[list[float]]) -> list[list[float]]:
+        """Values of rounds, as far as they are from the last start."""
+        starts = self._starts_of(rounds)
+        if not starts:
+            return values
+        return [value for start, value in zip(starts, values, strict=True) if start == self.starts[-1]]
+
+    def _starts_of(self, rounds: Iterable[int]) -> list[int]:
+        """The start of each of these rounds; empty where the workers were started only once."""
+        several = bool(self.starts) and self.starts[0] != self.starts[-1]
+        return [self.starts[number] for number in rounds] if several else []
+
+    def _paired_rounds(self, cell: int) -> Iterable[int]:
+        """The rounds of a cell's speed-ups."""
+        return self._turns(cell).rounds_beside(self._turns(0))
 
     def result(self, confidence: float, *, speed_ups: bool = True) -> GroupResult:
         """The figures, with intervals at `confidence`; without speed-ups it takes two thirds of the time."""
@@ -272,12 +276,16 @@ class Tally:
         turns, laps = self.throughputs(number), self.laps(number)
         has_figure = failure is None or failure.kind == "not_finite"  # a void figure is shown, and marked
         throughput, slow_steps = None, 1.0
+        turn_starts = self._starts_of(self._turns(number).numbers)
+        starts = [start for start, turn in zip(turn_starts, turns, strict=True) for _ in turn] if turn_starts else []
         if has_figure and len(laps) >= LEAST_LAPS:
-            throughput, slow_steps = _throughput(turns, laps, self.group.cells[number].workload.batch, confidence)
+            batch = self.group.cells[number].workload.batch
+            throughput, slow_steps = _throughput(turns, laps, batch, confidence, starts)
         speed_up = None
         ratios = self.ratios(number) if number != 0 and speed_ups else []
+        ratio_starts = self._starts_of(self._paired_rounds(number)) if ratios else []
         if throughput and 0 not in self.failures and len(ratios) >= LEAST_LAPS:
-            speed_up = lap_interval(ratios, confidence)
+            speed_up = ratio_interval(ratios, ratio_starts, confidence)
         return CellResult(
             cell=self.group.cells[number],
             is_baseline=number == 0,
@@ -293,6 +301,8 @@ class Tally:
             slow_steps=slow_steps,
             energy=energy_of(self.energy.get(number, ()), confidence) if has_figure else None,
             speeds=tuple(speed for turn in turns for speed in turn),
+            ratio_starts=tuple(ratio_starts),
+            speed_starts=tuple(starts),
             clock_jumps=tuple(jump for jump in self.clock_jumps if jump.cell == number),
         )
 
@@ -303,16 +313,27 @@ class Tally:
             yield Build(preparation, tuple(laps[start:end]))
 
 
-def _throughput(turns: list[list[float]], laps: Sequence[Lap], batch: int, confidence: float) -> tuple[Interval, float]:
+def _throughput(
+    turns: list[list[float]], laps: Sequence[Lap], batch: int, confidence: float, starts: Sequence[int]
+) -> tuple[Interval, float]:
     """The throughput, and how many times as fast the steps are without the rare slow ones.
 
     The usual estimate discards laps that something disturbed. Where that is the step itself, as with a validation or a
-    checkpoint every so many steps, it belongs to the figure: then all items over all seconds are the figure.
+    checkpoint every so many steps, it belongs to the figure: then all items over all seconds are the figure. Several
+    starts of the workers count as the independent values; `starts` has that of each lap.
     """
     robust = turn_interval(turns, confidence)
     overall = turn_items_per_second(laps, batch)
     factor = robust.value / overall
-    if len(laps) < SLOW_STEP_LAPS or factor < SLOW_STEPS:
+    is_usual = len(laps) < SLOW_STEP_LAPS or factor < SLOW_STEPS
+    parts = by_start(starts, laps) if starts else []
+    if len(parts) >= LEAST_STARTS:
+        centers = [
+            center([items_per_second(lap, batch) for lap in part]) if is_usual else turn_items_per_second(part, batch)
+            for part in parts
+        ]
+        return start_interval(centers, len(laps), confidence), 1.0 if is_usual else factor
+    if is_usual:
         return robust, 1.0
     return mean_interval([value for turn in turns for value in turn], overall, confidence), factor
 

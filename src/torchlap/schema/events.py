@@ -180,13 +180,15 @@ class Round(Struct, frozen=True, tag="round", tag_field="event", gc=False):
     """The laps of one round of a group, in the order in which they ran; `at_seconds` is since the start.
 
     Each living cell has a turn, in which a fast cell may lap several times in a row. `energy` has what the meters
-    counted during turns, if that was requested and the device has a meter.
+    counted during turns, if that was requested and the device has a meter. `start` counts how often the workers were
+    started anew before, which happens in runs with arms.
     """
 
     group: Count
     at_seconds: Seconds
     laps: Annotated[tuple[Lap, ...], Meta(min_length=1, max_length=1000)]
     energy: Annotated[tuple[TurnEnergy, ...], Meta(max_length=1000)] = ()
+    start: Count = 0
 
 
 class IdleMeasured(Struct, frozen=True, tag="idle", tag_field="event"):

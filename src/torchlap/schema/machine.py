@@ -140,7 +140,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         installer: what installs packages in it: pip, uv, conda or poetry.
         looked_for: which accelerators torch was asked for, in words.
         translated: the process runs under Rosetta.
-        virtual: the system runs in a virtual machine, as far as macOS or an x86 processor reports that.
+        virtual: the system runs in a virtual machine, as far as macOS, an x86 processor or the firmware reports that.
     """
 
     cpu: Text

@@ -181,6 +181,12 @@ def test_a_report_is_exported_and_names_what_is_left_out(form: str, tmp_path: Pa
     assert invoke("report", file, file.parent, "--format", form).exit_code == 2
 
 
+def test_a_start_elsewhere_is_the_same_moment() -> None:
+    moved = replace(TYPICAL, header=replace(TYPICAL.header, started="2026-01-02T05:04:05+02:00"))
+    records = [msgspec.json.decode(as_pytorch_oss(one), type=list[Record]) for one in (TYPICAL, moved)]
+    assert records[0][0].timestamp == records[1][0].timestamp
+
+
 def test_a_machine_without_a_start_is_exported_too() -> None:
     old = run([prepared(0), explained(0), *rounds(SLOW)], plan(Group((cell(),))), replace(FACTS, devices=()))
     undated = replace(old, header=replace(old.header, started=""))

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from torchlap.judge.collection.accept import Entry, Key, Machine, Submission
-from torchlap.judge.compare.change import BETWEEN_RUNS
+from torchlap.judge.compare.between import BETWEEN_RUNS
 from torchlap.judge.findings import Finding, Rule
 
 ABOVE_CHIP = Rule(

@@ -78,11 +78,11 @@ def compare(runs: Sequence[Named], *, across: Across = "files", band: float = SA
 def _column(label: str, items: Sequence[Item], first: Item) -> Column:
     """A side, and how its machine differs from the first; the devices of one run belong to one machine."""
     header, first_header = items[-1].named.run.header, first.named.run.header
-    return Column(
-        label=label,
-        published=header.published,
-        differences=() if header is first_header else differences(first_header.facts, header.facts),
-    )
+    known = differences(first_header.facts, header.facts)
+    versions = first_header.torchlap, header.torchlap
+    if all(versions) and versions[0] != versions[1] and not (header.published or first_header.published):
+        known = (*known, f"torchlap {versions[0]} vs. {versions[1]}")
+    return Column(label=label, published=header.published, differences=() if header is first_header else known)
 
 
 def slower_by(compared: Compared, share: float) -> tuple[Change, ...]:

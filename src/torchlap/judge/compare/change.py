@@ -1,21 +1,17 @@
 """One cell before and after: the ratio, the verdict, and what else differs between the two."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from torchlap.judge.bottleneck import attention
+from torchlap.judge.compare.between import between_arms, between_runs
+from torchlap.judge.compare.cells import setting_differences, workload_differences
 from torchlap.judge.compare.pairs import Item
 from torchlap.judge.measurement import disturbances, pair_disturbances
-from torchlap.stats import Interval, unpaired_ratio
+from torchlap.stats import Interval, unpaired_ratio, widened
 
 Verdict = Literal["faster", "slower", "same", "inconclusive"]
-
-BETWEEN_RUNS = 0.03
-"""The half-width by which two runs of one program differ anyway, because of processes, memory layout, or the day. By
-benchmarks/between_runs.py it is up to 6 % on a shared machine; with the band on top, no pair was called different."""
 
 PUBLISHED_FACTOR = 1.5
 """A published figure has no spread: nearer than this it says nothing."""
@@ -35,6 +31,8 @@ class Change(Struct, frozen=True, kw_only=True):
         unit: what `after` counts; `before_unit`, what `before` counts.
         codes: findings about a side that rule out a verdict.
         differences: how the two cells differ, although they are compared.
+        between: what the interval contains for how processes or runs of one program differ, a half-width on the log
+            scale.
     """
 
     column: str
@@ -56,6 +54,7 @@ class Change(Struct, frozen=True, kw_only=True):
     reason: str = ""
     codes: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    between: float = 0.0
 
     @property
     def ground(self) -> Interval | None:
@@ -71,11 +70,12 @@ class Outcome(Struct, frozen=True):
     reason: str = ""
     codes: tuple[str, ...] = ()
     verdict: Verdict = "inconclusive"
+    between: float = 0.0
 
 
 def change_of(before: Item, after: Item, band: float) -> Change:
     """Compare two cells; a ratio whose whole interval is within `band` of 1 is the same."""
-    workload = tuple(_workload_differences(before, after))
+    workload = tuple(workload_differences(before, after))
     outcome = _outcome(before, after, workload, band)
     cell = before.cell.cell
     recipe = str(replace(cell.recipe, workers=None))
@@ -98,7 +98,8 @@ def change_of(before: Item, after: Item, band: float) -> Change:
         verdict=outcome.verdict,
         reason=outcome.reason,
         codes=outcome.codes,
-        differences=(*workload, *_setting_differences(before, after)),
+        between=outcome.between,
+        differences=(*workload, *setting_differences(before, after)),
     )
 
 
@@ -115,23 +116,28 @@ def _outcome(before: Item, after: Item, workload: tuple[str, ...], band: float) 
         return _of_turns(after, new.speed_up, workload, band)
     if not (old.throughput and new.throughput):
         return _without_spread(before, after)
-    between = 0.0 if before.named is after.named else BETWEEN_RUNS
+    of_runs = [(item.cell, item.named.run.header.facts) for item in (before, after)]
+    between = 0.0 if before.named is after.named else between_runs(*of_runs)
     interval = unpaired_ratio(new.throughput, old.throughput, between)
     if workload:
-        return Outcome(interval.value, interval, f"not the same workload: {'; '.join(workload)}")
+        return Outcome(interval.value, interval, f"not the same workload: {'; '.join(workload)}", between=between)
     reason, codes = _disturbed(before, after)
-    return Outcome(interval.value, interval, reason, codes, "inconclusive" if reason else _verdict(interval, band))
+    verdict = "inconclusive" if reason else _verdict(interval, band)
+    return Outcome(interval.value, interval, reason, codes, verdict, between)
 
 
 def _of_turns(after: Item, speed_up: Interval, workload: tuple[str, ...], band: float) -> Outcome:
     """Two cells that took turns in one run; the arms of a run are the two sides of a change, so they must be alike."""
+    between = between_arms(after.cell) if after.cell.cell.arm else 0.0
+    ratio = widened(speed_up, between)
     if workload and after.cell.cell.arm:
-        return Outcome(speed_up.value, speed_up, f"not the same workload: {'; '.join(workload)}")
-    disturbed = list(pair_disturbances(after.cell, after.conditions)) if after.cell.cell.arm else []
+        return Outcome(ratio.value, ratio, f"not the same workload: {'; '.join(workload)}", between=between)
+    disturbed = list(pair_disturbances(after.cell, after.conditions))
     if disturbed:
         reason = "; ".join(f"{finding.title} ({finding.code}: {finding.evidence})" for finding in disturbed)
-        return Outcome(speed_up.value, speed_up, reason, tuple(dict.fromkeys(one.code for one in disturbed)))
-    return Outcome(speed_up.value, speed_up, PAIRED, verdict=_verdict(speed_up, band))
+        codes = tuple(dict.fromkeys(finding.code for finding in disturbed))
+        return Outcome(ratio.value, ratio, reason, codes, between=between)
+    return Outcome(ratio.value, ratio, PAIRED, verdict=_verdict(ratio, band), between=between)
 
 
 def _without_spread(before: Item, after: Item) -> Outcome:
@@ -169,66 +175,3 @@ def _of_published(ratio: float) -> Verdict:
     if ratio > PUBLISHED_FACTOR:
         return "faster"
     return "slower" if ratio < 1 / PUBLISHED_FACTOR else "inconclusive"
-
-
-def _workload_differences(before: Item, after: Item) -> Iterator[str]:
-    """What makes it another workload; empty where a side does not say."""
-    units = before.cell.cell.workload.unit, after.cell.cell.workload.unit
-    if units[0] != units[1]:
-        yield f"{units[0]} vs. {units[1]}"
-    items = _items(before), _items(after)
-    if before.named.run.header.plan.items != after.named.run.header.plan.items and items[0] != items[1]:
-        yield f"{items[0]:g} vs. {items[1]:g} {units[0]} in a batch"
-    old, new = before.cell.prepared, after.cell.prepared
-    if old is None or new is None or before.named.run.header.published or after.named.run.header.published:
-        return
-    if old.input_shape != new.input_shape:
-        yield f"input {_shape(old.input_shape)} vs. {_shape(new.input_shape)}"
-    if old.parameters != new.parameters:
-        yield f"{old.parameters:,} vs. {new.parameters:,} parameters"
-
-
-def _items(item: Item) -> float:
-    """How many items a batch has."""
-    laps, batch = item.cell.laps, item.cell.cell.workload.batch
-    return (laps[-1].items or batch * laps[-1].steps) / laps[-1].steps if laps else batch
-
-
-def _shape(sizes: tuple[int, ...]) -> str:
-    return "x".join(map(str, sizes)) or "unknown"
-
-
-def _setting_differences(before: Item, after: Item) -> Iterator[str]:
-    """What else may have changed the speed."""
-    recipes = before.cell.cell.recipe, after.cell.cell.recipe
-    ways = ["resident" if recipe.workers is None else f"workers:{recipe.workers}" for recipe in recipes]
-    yield from _named("data", *ways)
-    yield from _named("model file", *(_file_hash(item) for item in (before, after)))
-    plans = before.named.run.header.plan, after.named.run.header.plan
-    yield from _named("data", *(plan.data for plan in plans))
-    yield from _named("weights", *(plan.weights for plan in plans))
-    kernels = [" + ".join(sorted(attention(item.cell.breakdown))) for item in (before, after)]
-    if all(kernels):
-        yield from _named("attention kernels", *kernels)
-    old, new = before.cell.prepared, after.cell.prepared
-    if old is None or new is None or before.cell.cell.device != after.cell.cell.device:
-        return
-    yield from _named("threads", str(old.threads), str(new.threads))
-    if recipes[0].memory_format == recipes[1].memory_format:
-        yield from _named("memory format", old.memory_format, new.memory_format)
-    steady = ["steady" if preparation.steady else "cut short (TL203)" for preparation in (old, new)]
-    yield from _named("warm-up", *steady)
-
-
-def _file_hash(item: Item) -> str:
-    """The first digits of the hash of a user's file, as it was when its model was measured."""
-    model, arm = item.cell.cell.workload.model, item.cell.cell.arm
-    known = [
-        each for each in item.named.run.header.plan.identities if (each.model, each.arm) == (model, arm) and each.sha256
-    ]
-    return known[0].sha256[:8] if known else "unknown"
-
-
-def _named(what: str, old: str, new: str) -> Iterator[str]:
-    if old != new:
-        yield f"{what} {old} vs. {new}"

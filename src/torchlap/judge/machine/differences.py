@@ -12,7 +12,9 @@ def difference(ours: Facts, theirs: Facts) -> str:
 
 def differences(first: Facts, second: Facts) -> tuple[str, ...]:
     """Everything that differs and that results depend on, in words: `torch 2.11.0 vs. 2.13.0`."""
-    return _differing(_conditions(first), _conditions(second))
+    known = [name for name in ("numpy", "triton") if name in first.packages and name in second.packages]
+    packages = [{name: facts.packages[name] for name in known} for facts in (first, second)]
+    return _differing(_conditions(first) | packages[0], _conditions(second) | packages[1])
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[str, ...]:
@@ -29,6 +31,8 @@ def _conditions(facts: Facts) -> dict[str, str]:
     variables = " ".join(f"{name}={value}" for name, value in sorted(facts.environment.items()))
     return {
         **_identity(facts),
+        "machine": "virtual" if facts.virtual else "",
+        "Rosetta": "translated" if facts.translated else "native",
         "memory": f"{facts.memory_bytes / 2**30:.0f} GiB",
         "system": facts.system,
         "Python": facts.python,

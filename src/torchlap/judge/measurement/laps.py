@@ -97,19 +97,23 @@ SPEED_CHANGE = 0.05
 
 def drifts(cell: CellResult) -> Iterable[Finding]:
     """The laps of a cell get longer or shorter during the run."""
-    evidence = _drift(cell.speeds, SPEED_CHANGE, "laps")
+    evidence = _drift(cell.speeds, SPEED_CHANGE, "laps", cell.speed_starts)
     if evidence:
         yield DRIFT.finding(str(cell.cell), evidence)
 
 
-def _drift(series: Sequence[float], least: float, unit: str) -> str:
-    """How a series moved from its first to its last value, in words; empty if by less than `least`, or by chance."""
+def _drift(series: Sequence[float], least: float, unit: str, starts: Sequence[int] = ()) -> str:
+    """How a series moved from its first to its last value, in words; empty if by less than `least`, or by chance.
+
+    Where the workers were started several times: from the first to the last value of a start.
+    """
     if len(series) < TREND_LAPS:
         return ""
-    estimate = trend(series)
+    estimate = trend(series, starts)
     if estimate.p >= TREND_CHANCE or abs(log(estimate.change)) < least:
         return ""
-    return f"{estimate.change:.2f}x as fast at the end as at the start, over {len(series)} {unit}"
+    where = f", in {len(set(starts))} starts" if starts else ""
+    return f"{estimate.change:.2f}x as fast at the end as at the start, over {len(series)} {unit}{where}"
 
 
 TWO_SPEEDS = Rule(
@@ -153,7 +157,7 @@ CORRELATED_LAPS, CORRELATED_AT = 12, 0.5
 def correlated(cell: CellResult) -> Iterable[Finding]:
     """The speed-ups of consecutive rounds are correlated; for a baseline, its laps."""
     series = cell.ratios or cell.speeds
-    if len(series) < CORRELATED_LAPS:
+    if len(series) < CORRELATED_LAPS or cell.speed_starts:  # starts differ, and the interval is theirs
         return
     correlation = autocorrelation([log(value) for value in series])
     if correlation >= CORRELATED_AT and not _drift(series, 0.0, "laps"):
@@ -177,6 +181,6 @@ RATIO_CHANGE = 0.02
 
 def speed_up_drifts(cell: CellResult) -> Iterable[Finding]:
     """One side of a speed-up got slower or faster, and the other did not."""
-    evidence = _drift(cell.ratios, RATIO_CHANGE, "rounds")
+    evidence = _drift(cell.ratios, RATIO_CHANGE, "rounds", cell.ratio_starts)
     if evidence:
         yield SPEED_UP_DRIFT.finding(str(cell.cell), evidence)

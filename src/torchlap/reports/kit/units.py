@@ -29,6 +29,11 @@ def with_interval(interval: Interval, unit: str = "") -> str:
     """A value with its limits, `6.1x (5.9 to 6.3)`; `~6.1x (n = 2, wide)` if they are too wide to say anything."""
     if is_vague(interval):
         return f"~{number(interval.value, interval.value)}{unit} (n = {interval.count}, wide)"
+    return with_limits(interval, unit)
+
+
+def with_limits(interval: Interval, unit: str = "") -> str:
+    """A value with its limits, however wide they are."""
     spread = min(interval.value - interval.low, interval.high - interval.value)
     decimals = len(number(interval.value, spread).partition(".")[2])
     return f"{interval.value:.{decimals}f}{unit} ({interval.low:.{decimals}f} to {interval.high:.{decimals}f})"

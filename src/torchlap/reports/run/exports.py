@@ -180,6 +180,7 @@ def _origin(model: str) -> str:
 def _timestamp(started: str) -> int:
     """Seconds since 1970; 0 if the run file does not say."""
     try:
-        return int(datetime.fromisoformat(started).replace(tzinfo=UTC).timestamp())
+        when = datetime.fromisoformat(started)
+        return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
     except ValueError:
         return 0

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from torchlap.judge.compare import SAME_BAND
+from torchlap.judge.compare.between import between_arms
 from torchlap.judge.measurement import pair_disturbances
 from torchlap.reports.kit.text import clean
 from torchlap.reports.kit.units import is_vague, number, with_interval
 from torchlap.reports.run.rows import Results, Row
+from torchlap.stats import Interval, widened
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -42,7 +44,8 @@ def _speed_ups(rows: Sequence[Row], names: Mapping[str, str]) -> Iterator[str]:
         else:
             name, other = names.get(device, device), names.get(baseline.device, baseline.device)
             name = name if same_recipe else f"{name} in {recipe}"
-        yield f"{name} is {_range_of_ratios(compared)} as fast as {other}{_certainty(compared)}."
+        ratios = [row.result.speed_up for row in compared if row.result.speed_up]
+        yield f"{name} is {_range_of_ratios(compared)} as fast as {other}{_certainty(ratios)}."
 
 
 def _by_arm(results: Results, names: Mapping[str, str]) -> Iterator[str]:
@@ -55,12 +58,11 @@ def _by_arm(results: Results, names: Mapping[str, str]) -> Iterator[str]:
     several = len({device for _, device in arms}) > 1
     for (arm, device), compared in arms.items():
         where = f" on {names.get(device, device)}" if several else ""
-        ratio = _range_of_ratios(compared)
-        if len(compared) == 1 and compared[0].result.speed_up:
-            ratio = with_interval(compared[0].result.speed_up, "x")
+        ratios = [widened(row.result.speed_up, between_arms(row.result)) for row in compared if row.result.speed_up]
+        ratio = with_interval(ratios[0], "x") if len(ratios) == 1 else _range_of_ratios(compared)
         codes = _disturbed(results, arm, device)
         but = f", but this was disturbed ({', '.join(codes)}): measure again" if codes else ""
-        yield f"{arm} is {ratio} as fast as {first}{where}{_certainty(compared)}{but}."
+        yield f"{arm} is {ratio} as fast as {first}{where}{_certainty(ratios)}{but}."
 
 
 def _disturbed(results: Results, arm: str, device: str) -> tuple[str, ...]:
@@ -86,9 +88,8 @@ def _range(values: Sequence[float], unit: str = "") -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _certainty(rows: Sequence[Row]) -> str:
+def _certainty(intervals: Sequence[Interval]) -> str:
     """In how many comparisons the whole interval is on one side of 1, or so close around it that both are the same."""
-    intervals = [row.result.speed_up for row in rows if row.result.speed_up]
     faster = sum(interval.low > 1 for interval in intervals)
     slower = sum(interval.high < 1 for interval in intervals)
     if faster == len(intervals):

@@ -135,6 +135,7 @@ def _cell(row: Row, results: Results) -> dict[str, object]:
         "speed_up": result.speed_up,
         "void": row.void or None,
         "laps": len(result.laps),
+        "starts": len(set(result.speed_starts)) or min(1, len(result.laps)),
         "first_loss": result.prepared.first_loss if result.prepared else None,
         "last_loss": result.laps[-1].loss if result.laps else None,
         "prepared": result.prepared,

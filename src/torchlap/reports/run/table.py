@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from torchlap.judge.arms import differences
+from torchlap.judge.compare.between import BETWEEN_STARTS
 from torchlap.reports.kit.figures import FAILURE_WORDS
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, sentence
 from torchlap.reports.kit.units import significant
 from torchlap.reports.run import energy
 from torchlap.reports.run.rows import MOST_CELLS, Results, Row, baseline, varying
+from torchlap.runs.starts import LEAST_STARTS
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run
 from torchlap.schema.workload import has_own_batch
@@ -103,6 +105,7 @@ def _legend(results: Results) -> Iterator[str]:
     if has_groups(results.run):
         over = f"arm {clean(first.arm)} on the same device" if first.arm else f"{clean(first.device)} in {first.recipe}"
         yield f"Speed-up: over {over}, from paired rounds."
+    yield from _starts(results)
     cells = [cell for group in plan.groups for cell in group.cells]
     if any(not has_own_batch(cell.workload.model) for cell in cells):
         yield f"Data: {plan.data} digits. Training: forward, backward and Adam."
@@ -117,6 +120,22 @@ def _legend(results: Results) -> Iterator[str]:
         yield "fp32: TF32 off."
     if "tf32" in precisions and not all(cell.device.startswith("cuda") for cell in cells):
         yield "tf32: NVIDIA GPUs only."
+
+
+def _starts(results: Results) -> Iterator[str]:
+    """In how many processes of each arm its cells were measured."""
+    compared = [row.result for row in results.rows if row.result.cell.arm and row.result.ratios]
+    if not compared:
+        return
+    least = min(len(set(cell.ratio_starts)) or 1 for cell in compared)
+    if least >= LEAST_STARTS:
+        yield f"Each arm was started {least} times, and the intervals are over these starts."
+    else:
+        once = "once" if least == 1 else "twice"
+        yield (
+            f"Each arm was started only {once}: another process of the same program may differ by up to "
+            f"{BETWEEN_STARTS:.0%}, which the last line and verdicts include; raise --budget."
+        )
 
 
 def _about_utilization(results: Results) -> Iterator[str]:
