@@ -51,6 +51,11 @@ LEAST_TURNS = 3
 """Fewer turns do not show whether they differ by more than their laps do."""
 
 
+def plain(value: float, digits: int = 3) -> str:
+    """A number with this many significant digits, without an exponent up to 1e15."""
+    return f"{float(f'{value:.{digits}g}'):.15g}"
+
+
 class Interval(Struct, frozen=True):
     """A positive quantity with its confidence interval, from `count` values.
 
@@ -69,7 +74,7 @@ class Interval(Struct, frozen=True):
 
     def __str__(self) -> str:
         """As the tables write it, without a unit: `6.10 (5.90 to 6.31)`."""
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+        return f"{plain(self.value)} ({plain(self.low)} to {plain(self.high)})"
 
 
 Ratio = Interval

@@ -31,6 +31,7 @@ from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
+    from typer._click.exceptions import UsageError
 
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Every error of typer's parser; typer has no public name for it."""
@@ -51,7 +52,7 @@ class Commands(TyperGroup):
             raise typer.Exit(EXIT_USAGE)
         return command
 
-    def main(self, *words: Any, standalone_mode: bool = True, **settings: Any) -> Any:
+    def main(self, *words: Any, standalone_mode: bool = True, **settings: Any) -> Any:  # noqa: ANN401  as typer has it
         """Run the command line and exit with its code; without `standalone_mode`, return it."""
         try:
             code = super().main(*words, standalone_mode=False, **settings)
@@ -63,11 +64,12 @@ class Commands(TyperGroup):
         return code
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: "UsageError") -> str:
     """What is wrong with a command line, and where its options are listed."""
     context = getattr(error, "ctx", None)
-    name, help_ = (context.command_path, f"; see {context.command_path} -h") if context else ("torchlap", "")
-    return f"{name}: {usage.plain(error.format_message())}{help_}."
+    name = context.command_path if context else "torchlap"
+    more = f"; see {name} -h" if context else ""
+    return f"{name}: {usage.plain(error.format_message())}{more}."
 
 
 app = typer.Typer(
