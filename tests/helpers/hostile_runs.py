@@ -347,7 +347,7 @@ CASES: dict[str, tuple[Callable[[int], Events], int]] = {
     "lonely_rounds": (lonely_rounds, 400_000),
     "restarts": (restarts, 290_000),
     "builds": (builds, 250_000),
-    "candidates": (candidates, 10_000),
+    "candidates": (candidates, 999),
     "left_out": (left_out, 50_000),
     "trajectories": (trajectories, 10_000),
     "trainings": (trainings, 500_000),

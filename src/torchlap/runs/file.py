@@ -22,6 +22,7 @@ from torchlap.errors import RunFileError
 from torchlap.runs.upgrade import Line, quickly, upgrade
 from torchlap.schema.events import SCHEMA, Event, Header, Run
 from torchlap.schema.tuning import CandidateAdded
+from torchlap.schema.workload import MOST_CELLS
 
 LONGEST_LINE = 4 << 20
 """Bytes. A header with 10,000 comparisons takes about 3 MiB."""
@@ -298,5 +299,7 @@ class _Events:
         if isinstance(event, CandidateAdded):
             cells = [event.over]
             self._cells[group] += 1
+            if self._cells[group] > MOST_CELLS:
+                raise RunFileError(f"{self._path} is damaged: line {number} adds a cell to a group of {MOST_CELLS}.")
         if max(cells) >= self._cells[group]:
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a cell that is not in the plan.")
