@@ -214,7 +214,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) ->
     words = (own("small"), "--devices", "cpu", "--batch", "1,2,3,4,5,6,7,8", "--precision-target", "0.1%")
     done = run(*words, "--out", out, preexec_fn=small_disk)
     assert done.returncode == 4, done.stderr
-    assert "free some space, then continue with --resume" in done.stderr
+    assert "free some space, then continue with torchlap run --resume" in done.stderr
     assert "Traceback" not in done.stderr
     assert "models.py:small" in done.stdout
     kept = load(out)

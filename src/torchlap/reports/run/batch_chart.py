@@ -58,7 +58,9 @@ def by_batch(results: Results) -> Drawn | None:
         figure.supxlabel("batch", size="medium")
         figure.supylabel(results.rate, size="medium")
     gains = "; ".join(_gains(rows, model) for model in models[:MOST_PANELS])
-    hidden = f" The first {MOST_CELLS} of {len(results.rows)} cells are drawn." if len(results.rows) > MOST_CELLS else ""
+    hidden = (
+        f" The first {MOST_CELLS} of {len(results.rows)} cells are drawn." if len(results.rows) > MOST_CELLS else ""
+    )
     words = f"Throughput from the smallest batch to the largest. {gains}.{hidden}"
     return Drawn(figure, "Throughput by batch size", words)
 
