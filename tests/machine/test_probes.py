@@ -253,6 +253,7 @@ def test_the_battery_of_a_mouse_is_ignored(
         ({"a/memory.max": "800", "memory.max": "1000", "memory.current": "900", "memory.stat": ""}, (800, 100)),
         ({"memory/memory.limit_in_bytes": "500", "memory/memory.usage_in_bytes": "100"}, (500, 500)),
         ({"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ({"memory/b/memory.limit_in_bytes": "600", "memory/memory.limit_in_bytes": "900"}, (600, 600)),
         ({}, None),
     ],
 )
@@ -262,5 +263,5 @@ def test_the_memory_of_a_container_is_its_limit_and_not_the_hosts(
     for name, content in files.items():
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_text(content)
-    (tmp_path / "own").write_text("0::/a\n")
+    (tmp_path / "own").write_text("4:memory:/b\n1:cpu,cpuacct:/c\n0::/a\n")
     assert probes.memory_limit(tmp_path / "root", tmp_path / "own") == limit

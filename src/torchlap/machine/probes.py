@@ -204,7 +204,8 @@ NO_LIMIT = 1 << 60
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
     """Cores that a container's or service's CPU quota allows; None without a limit. Affinity does not show it."""
-    limits = [_quota_v2(folder) for folder in _cgroup_folders(root, own)] + [_quota_v1(root / "cpu")]
+    limits = [_quota_v2(folder) for folder in _cgroup_folders(root, own)]
+    limits += [_quota_v1(folder) for folder in _cgroup_folders(root / "cpu", own, "cpu")]
     known = [limit for limit in limits if limit is not None]
     return min(known) if known else None
 
@@ -213,7 +214,8 @@ def memory_limit(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> tuple[int, int] | None:
     """Bytes of memory that a container or a service may use, and how many of them are free; None without a limit."""
-    known = [_memory_v2(folder) for folder in _cgroup_folders(root, own)] + [_memory_v1(root / "memory")]
+    known = [_memory_v2(folder) for folder in _cgroup_folders(root, own)]
+    known += [_memory_v1(folder) for folder in _cgroup_folders(root / "memory", own, "memory")]
     limits = [limit for limit in known if limit is not None]
     return (min(limit for limit, _ in limits), min(free for _, free in limits)) if limits else None
 
@@ -247,13 +249,14 @@ def _free(limit: int, used: Path, details: Path, cached: str) -> int:
     return max(0, limit - max(0, taken))
 
 
-def _cgroup_folders(root: Path, own: Path) -> list[Path]:
-    """The cgroup (version 2) that this process is in, and those above it."""
+def _cgroup_folders(root: Path, own: Path, controller: str = "") -> list[Path]:
+    """The cgroup that this process is in, and those above it: of version 2, or of a controller of version 1."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.removeprefix("0::/") for line in lines if line.startswith("0::/") and ".." not in line]
+    parts = [line.split(":", 2) for line in lines if line.count(":") > 1 and ".." not in line]
+    names = [path.removeprefix("/") for _, controllers, path in parts if controller in controllers.split(",")]
     group = root / names[0] if names else root
     return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
 
