@@ -210,9 +210,7 @@ def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
     return min(known) if known else None
 
 
-def memory_limit(
-    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> tuple[int, int] | None:
+def memory_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> tuple[int, int] | None:
     """Bytes of memory that a container or a service may use, and how many of them are free; None without a limit."""
     known = [_memory_v2(folder) for folder in _cgroup_folders(root, own)]
     known += [_memory_v1(folder) for folder in _cgroup_folders(root / "memory", own, "memory")]
