@@ -305,6 +305,10 @@ MACHINES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         laptop(physical_cores=8, logical_cores=8, affinity_cores=8, cpu_quota=2.0),
         ("TL161", "TL101"),
     ),
+    "a container with little memory": (
+        laptop(memory_bytes=2 * GIB, memory_limit_bytes=2 * GIB, available_bytes=int(1.5 * GIB)),
+        ("TL168", "TL101"),
+    ),
     "taskset": (server(affinity_cores=16), ("TL162",)),
     "OMP_NUM_THREADS=1": (server(environment={"OMP_NUM_THREADS": "1"}), ("TL160",)),
     "busy": (laptop(load=3.5), ("TL166", "TL101")),

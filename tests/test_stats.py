@@ -377,3 +377,8 @@ def test_looking_until_it_is_precise_hardly_spoils_the_coverage() -> None:
         last.append(lap_interval(list(study[:rounds])))
     assert 0.93 <= covered(1, last) <= 0.98
     assert len({item.count for item in last}) > 2
+
+
+def test_an_interval_is_written_without_an_exponent() -> None:
+    assert str(Interval(33123.0, 31123.0, 35123.0, 9)) == "33100 (31100 to 35100)"
+    assert str(Interval(0.0123, 0.0111, 0.0135, 9)) == "0.0123 (0.0111 to 0.0135)"

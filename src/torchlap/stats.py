@@ -8,13 +8,14 @@ order of time are widened according to their autocorrelation.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import takewhile
-from math import exp, hypot, inf, log, sqrt
+from math import exp, fsum, hypot, inf, log, sqrt
 from typing import Literal
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 LEAST_VALUES = 2
@@ -51,6 +52,11 @@ LEAST_TURNS = 3
 """Fewer turns do not show whether they differ by more than their laps do."""
 
 
+def plain(value: float, digits: int = 3) -> str:
+    """A number with this many significant digits, without an exponent up to 1e15."""
+    return f"{float(f'{value:.{digits}g}'):.15g}"
+
+
 class Interval(Struct, frozen=True):
     """A positive quantity with its confidence interval, from `count` values.
 
@@ -69,7 +75,7 @@ class Interval(Struct, frozen=True):
 
     def __str__(self) -> str:
         """As the tables write it, without a unit: `6.10 (5.90 to 6.31)`."""
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+        return f"{plain(self.value)} ({plain(self.low)} to {plain(self.high)})"
 
 
 Ratio = Interval
@@ -106,20 +112,35 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     return Interval(exp(center), exp(low), exp(min(high, 700.0)), len(values))
 
 
+@lru_cache(4096)
+def _student(freedom: float, tail: float) -> float:
+    """The quantile of Student's t; a file has many intervals of as many values."""
+    return float(stdtrit(freedom, tail))
+
+
 def _few(logs: list[float], confidence: float) -> tuple[float, float, float]:
     count = len(logs)
-    center = float(np.mean(logs))
-    error = float(np.std(logs, ddof=1)) / sqrt(count)
-    reach = min(float(stdtrit(count - 1, (1 + confidence) / 2)) * error, 300.0)
+    center = fsum(logs) / count
+    error = sqrt(fsum((value - center) ** 2 for value in logs) / (count - 1) / count)
+    reach = min(_student(count - 1, (1 + confidence) / 2) * error, 300.0)
     return center, center - reach, center + reach
+
+
+@lru_cache(4)
+def _pairs(count: int, apart: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The places of all ordered pairs that are at least so far apart; a file has many series of one length."""
+    first, second = np.triu_indices(count, apart)
+    return first, second
 
 
 def _many(logs: list[float], confidence: float) -> tuple[float, float, float]:
     array = np.asarray(logs)
-    first, second = np.triu_indices(len(array))
-    means = np.sort((array[first] + array[second]) / 2)
+    first, second = _pairs(len(array), 0)
+    means = (array[first] + array[second]) / 2
+    means.sort()
     margin = min(signed_rank_margin(len(array), confidence), len(means) // 2)
-    return float(np.median(means)), float(means[margin]), float(means[-1 - margin])
+    center = (means[(len(means) - 1) // 2] + means[len(means) // 2]) / 2
+    return float(center), float(means[margin]), float(means[-1 - margin])
 
 
 def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
@@ -191,7 +212,7 @@ def _widened(turns: Sequence[Sequence[float]], confidence: float, errors: float)
     if worth >= count:
         return plain
     tail = (1 + confidence) / 2
-    quantiles = float(stdtrit(max(2.0, worth - 1), tail)) / float(stdtrit(count - 1, tail))
+    quantiles = _student(max(2.0, worth - 1), tail) / _student(count - 1, tail)
     factor = sqrt(count / worth) * quantiles
     down, up = log(plain.value / plain.low) * factor, log(plain.high / plain.value) * factor
     return Interval(plain.value, plain.value * exp(-down), plain.value * exp(min(up, 300.0)), plain.count)
@@ -348,7 +369,7 @@ def trend(values: Sequence[float], starts: Sequence[int] = ()) -> Trend:
     second, which is too long for an interrupted run.
     """
     logs, count = np.log(np.asarray(values[-MANY:])), min(len(values), MANY)
-    first, second = np.triu_indices(count, 1)
+    first, second = _pairs(count, 1)
     lengths = np.array([count])
     if starts:
         processes = np.asarray(starts[-MANY:])

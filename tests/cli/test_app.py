@@ -56,6 +56,31 @@ def test_a_model_in_the_place_of_a_command_is_answered_with_the_command(model: s
     assert f"use torchlap run {model}." in result.stderr
 
 
+PLAIN = [
+    ("run --format xml", "torchlap run: Invalid value for --format: 'xml' is not one of table, markdown, csv, json,"),
+    ("run --seq four", "torchlap run: Invalid value for --seq: use a whole number; see torchlap run -h."),
+    ("train --epochs 0", "torchlap train: Invalid value for --epochs: use a number of at least 1;"),
+    ("train --epochs 9999999", "torchlap train: Invalid value for --epochs: use a number of at most 1000000;"),
+    ("explain", "torchlap explain: Missing argument 'CODE'; see torchlap explain -h."),
+    ("explain TL202 TL203", "torchlap explain: Unexpected argument TL203; see torchlap explain -h."),
+    ("run --frob", "torchlap run: No such option: --frob; see torchlap run -h."),
+    ("run --devices", "torchlap: Option --devices requires an argument."),
+    ("run --\x1b[2J", "torchlap run: No such option: --\\x1b[2J"),
+    ("alexnet", "torchlap: 'alexnet' is not a command: to measure a model of that name, use torchlap run alexnet;"),
+    ("reprot", "did you mean torchlap report?"),
+    ("train.py", "to check a training script, use torchlap audit train.py;"),
+    ("runs.jsonl", "to show a run file, use torchlap report runs.jsonl."),
+    ("\x1b[2J", "torchlap: '\\x1b[2J' is not a command"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), PLAIN)
+def test_an_invalid_command_line_is_one_plain_sentence(line: str, sentence: str, torchlap: Command) -> None:
+    result = torchlap(*line.split())
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
+    assert sentence in result.stderr
+
+
 def test_a_finding_is_explained(torchlap: Command) -> None:
     result = torchlap("explain", "tl202")
     assert result.exit_code == 0

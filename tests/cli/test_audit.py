@@ -82,6 +82,24 @@ def test_a_script_that_raises_shows_its_own_traceback_and_what_it_did_before(scr
     assert "ValueError: own words" in " ".join(done.stdout.split())
 
 
+def test_an_option_of_the_audit_after_the_scripts_name_is_reported(script: Callable[[str], Path]) -> None:
+    path = script("print(sys.argv[1:], '--fix-suggestions')\n")
+    done = audit(path, "--format=json", "--fix-suggestions", "--lr", "3")
+    assert "['--format=json', '--fix-suggestions', '--lr', '3']" in done.stdout
+    assert done.stderr == (
+        "--format is passed to own script.py: options of torchlap audit go before the script's name.\n"
+    )
+
+
+def test_a_script_that_raises_before_any_step_is_not_called_fine(script: Callable[[str], Path]) -> None:
+    done = audit(script("raise RuntimeError('boom')\n"))
+    words = " ".join(done.stdout.split())
+    assert done.returncode == 5
+    assert "nothing was audited: the script failed before its first training step (RuntimeError)" in words
+    assert "no problems" not in words
+    assert "no timing problems" not in words.lower()
+
+
 def test_ctrl_c_ends_the_script_and_reports_what_it_did(script: Callable[[str], Path]) -> None:
     words = [*AUDIT, str(script("train()\nprint('ready', flush=True)\nwhile True:\n    train()\n"))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:

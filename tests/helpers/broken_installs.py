@@ -167,6 +167,42 @@ def numpy_only_in_python_path(made: Environment) -> None:
     made.remove("numpy")
 
 
+def older_torch_in_python_path(made: Environment) -> None:
+    (made.folder / "path").mkdir()
+    made.package("torch", "2.12.0", BROKEN, folder=made.folder / "path")
+    made.package("torch", "2.13.0")
+
+
+def folder_in_python_path(name: str, torch_body: str) -> Change:
+    """A package in the folder `path`, and a torch."""
+
+    def change(made: Environment) -> None:
+        (made.folder / "path" / name).mkdir(parents=True)
+        (made.folder / "path" / name / "__init__.py").touch()
+        made.package("torch", "2.13.0", torch_body)
+
+    return change
+
+
+def half_removed_torchvision(made: Environment) -> None:
+    made.package("torch", "2.13.0")
+    (made.site / "torchvision" / "__init__.py").unlink()
+
+
+def torchvision_of_another_python(made: Environment) -> None:
+    made.package("torch", "2.13.0")
+    tag = "cp39-cp39-manylinux_2_28_x86_64"
+    made.package("torchvision", "0.28.0", BROKEN, needs="torch==2.13.0", tag=tag)
+
+
+def two_numpys(made: Environment) -> None:
+    made.package("numpy", "1.26.4", ANYTHING)
+
+
+def without_compiled_module(made: Environment) -> None:
+    made.package("torch", "2.13.0", "from torch._C import *", files=("torch/_C.cpython-311-x86_64-linux-gnu.so",))
+
+
 def uv_environment(made: Environment) -> None:
     with (made.folder / "pyvenv.cfg").open("a") as settings:
         settings.write("uv = 0.9.1\n")
@@ -300,6 +336,81 @@ TABLE = (
         "torch by conda, torchvision by pip", conda_and_pip, "TL177", "torch is installed by conda, torchvision", ""
     ),
     Broken("torch by pip over conda's", pip_over_conda, "TL177", "torch is installed by conda and by pip", ""),
+    Broken(
+        "a random.py in PYTHONPATH",
+        in_python_path("random.py", "", "import random; random.Random"),
+        "TL107",
+        "random.py hides Python's module random",
+        "unset PYTHONPATH",
+        variables=ON_PATH,
+    ),
+    Broken(
+        "a folder queue in PYTHONPATH",
+        folder_in_python_path("queue", "import queue; queue.Queue"),
+        "TL107",
+        "queue hides Python's module queue",
+        "unset PYTHONPATH",
+        variables=ON_PATH,
+    ),
+    Broken(
+        "a numpy.py in PYTHONPATH",
+        in_python_path("numpy.py", "pi = 3", "import numpy; numpy.ndarray"),
+        "TL107",
+        "numpy.py hides the package numpy",
+        "unset PYTHONPATH",
+        variables=ON_PATH,
+    ),
+    Broken(
+        "an older torch in PYTHONPATH",
+        older_torch_in_python_path,
+        "TL171",
+        "torchvision 0.28.0 needs torch==2.13.0, but torch 2.12.0 is installed",
+        "",
+        variables=ON_PATH,
+    ),
+    Broken(
+        "torchvision is half removed",
+        half_removed_torchvision,
+        "TL174",
+        "torchvision/__init__.py of torchvision 0.28.0 is missing",
+    ),
+    Broken(
+        "torchvision for another Python",
+        torchvision_of_another_python,
+        "TL175",
+        "torchvision 0.28.0 was built for cp39-cp39-manylinux_2_28_x86_64",
+    ),
+    Broken(
+        "no space for torch's thread-local storage",
+        torch("raise OSError('libgomp.so.1: cannot allocate memory in static TLS block')"),
+        "TL104",
+        "(OSError: libgomp.so.1: cannot allocate memory in static TLS block)",
+    ),
+    Broken(
+        "a dependency of torch is missing",
+        torch("raise ModuleNotFoundError(\"No module named 'sympy'\", name='sympy')"),
+        "TL104",
+        "(ModuleNotFoundError: No module named 'sympy')",
+    ),
+    Broken(
+        "torch is empty",
+        torch(""),
+        "TL104",
+        "Importing torch and torchvision failed (ModuleNotFoundError: No module named 'torch.",
+    ),
+    Broken("NumPy is there twice", two_numpys, "TL171", "numpy 1.26.4 in", ""),
+    Broken(
+        "torch for musl",
+        torch(BROKEN, tag="py3-none-musllinux_1_2_x86_64"),
+        "TL175",
+        "torch 2.13.0 was built for py3-none-musllinux_1_2_x86_64, and this is Python 3.",
+    ),
+    Broken(
+        "torch's compiled module is missing",
+        without_compiled_module,
+        "TL174",
+        "torch/_C.cpython-311-x86_64-linux-gnu.so of torch 2.13.0 is missing",
+    ),
     Broken(
         "NumPy cannot load its library",
         stub("numpy", "raise ImportError('libopenblas.so: cannot open shared object file')"),

@@ -273,3 +273,13 @@ def test_the_machine_line_shows_unusable_cores_and_a_missing_accelerator() -> No
 
 def test_the_machine_line_names_every_accelerator() -> None:
     assert " · cuda:0 NVIDIA H200, mps Apple M1 Max · " in machine_line(facts(devices=(CPU, CUDA, MPS)))
+
+
+def test_a_containers_memory_stands_in_the_facts_and_not_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(probes, "memory_limit", lambda: (3 << 20, 1 << 20))
+    limited = begin()()
+    assert (limited.memory_bytes, limited.memory_limit_bytes, limited.available_bytes) == (3 << 20, 3 << 20, 1 << 20)
+    assert limited.swap_used_bytes is None
+    monkeypatch.setattr(probes, "memory_limit", lambda: None)
+    assert begin()().memory_limit_bytes is None

@@ -258,3 +258,27 @@ def test_the_battery_of_a_mouse_is_ignored(
         if scope:
             (tmp_path / name / "scope").write_text(f"{scope}\n")
     assert probes._has_battery(tmp_path) is own
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 1\ninactive_file 200\n"}, (1000, 500)),
+        ({"memory.max": "max", "memory.current": "700"}, None),
+        ({"memory.max": "1000"}, (1000, 1000)),
+        ({"memory.max": "1000", "memory.current": "7000", "memory.stat": ""}, (1000, 0)),
+        ({"a/memory.max": "800", "memory.max": "1000", "memory.current": "900", "memory.stat": ""}, (800, 100)),
+        ({"memory/memory.limit_in_bytes": "500", "memory/memory.usage_in_bytes": "100"}, (500, 500)),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ({"memory/b/memory.limit_in_bytes": "600", "memory/memory.limit_in_bytes": "900"}, (600, 600)),
+        ({}, None),
+    ],
+)
+def test_the_memory_of_a_container_is_its_limit_and_not_the_hosts(
+    files: dict[str, str], limit: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(content)
+    (tmp_path / "own").write_text("4:memory:/b\n1:cpu,cpuacct:/c\n0::/a\n")
+    assert probes.memory_limit(tmp_path / "root", tmp_path / "own") == limit

@@ -6,14 +6,18 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import sleep
 
 import psutil
 import pytest
-from support import PATIENCE_SECONDS, Command, environment, has_ended, only_cell, own, wait_until
+from support import PATIENCE_SECONDS, Command, environment, has_ended, known, only_cell, own, wait_until
 
 from torchlap import figures, load
+from torchlap.processes.system import TemporaryFolder
 from torchlap.schema.events import Failure, Round, RunFinished
 
 COMMAND = [sys.executable, "-m", "torchlap"]
@@ -128,6 +132,33 @@ def test_a_run_cut_off_by_sigkill_leaves_no_worker_and_resumes(torchlap: Command
     assert is_complete(out)
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short path: that of a socket has at most 103 bytes."""
+    with TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["whole", "killed"])
+def test_a_run_with_a_loader_leaves_no_temporary_folder(killed: bool, short: Path, tmp_path: Path) -> None:
+    words = [known("sleeping_loader"), *BRIEFLY, "--recipe", "workers:2", "--out", str(tmp_path / "run.jsonl")]
+    here = environment(TMPDIR=str(short))
+    with subprocess.Popen([*COMMAND, "run", *words], env=here, stdout=subprocess.DEVNULL) as process:
+        if killed:
+            wait_until(lambda: list(short.glob("torchlap-*/listener-*")), "a loader")
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            assert all(has_ended(child.pid) for child in children)
+        else:
+            process.communicate(timeout=PATIENCE_SECONDS)
+    wait_until(lambda: not [*short.glob("torchlap-*"), *short.glob("pymp-*")], "the removal of the folder")
+
+
+def test_where_the_temporary_folder_has_a_long_path_loaders_work_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 90)
+    assert len(f"{TemporaryFolder().path}/pymp-12345678/listener-12345678") < 104
+
+
 def test_a_hung_worker_ends_with_its_parent(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     process = started(out, own("hangs"), event="prepared")
@@ -183,7 +214,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_measured(tmp_path: Path) ->
     words = (own("small"), "--devices", "cpu", "--batch", "1,2,3,4,5,6,7,8", "--precision-target", "0.1%")
     done = run(*words, "--out", out, preexec_fn=small_disk)
     assert done.returncode == 4, done.stderr
-    assert "free some space, then continue with --resume" in done.stderr
+    assert "free some space, then continue with torchlap run --resume" in done.stderr
     assert "Traceback" not in done.stderr
     assert "models.py:small" in done.stdout
     kept = load(out)

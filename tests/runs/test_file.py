@@ -274,7 +274,8 @@ def test_a_disk_that_is_full_at_the_sync_keeps_the_earlier_lines_whole(
     with pytest.raises(RunFileError) as caught:
         file.append(EVENTS[1])
     assert str(caught.value) == (
-        f"Cannot write the run file {path} (No space left on device): free some space, then continue with --resume."
+        f"Cannot write the run file {path} (No space left on device): free some space, then continue with "
+        f"torchlap run --resume {path}."
     )
     assert load(path) == Run(HEADER, EVENTS[:1])
 
@@ -302,7 +303,9 @@ def fill_up(path: Path, disk: SmallDisk) -> RunFile:
     file.append(HEADER)
     file.append(EVENTS[0])
     disk.room = 20
-    with pytest.raises(RunFileError, match=r"No space left on device.*free some space, then continue with --resume"):
+    with pytest.raises(
+        RunFileError, match=r"No space left on device.*free some space, then continue with torchlap run --resume"
+    ):
         file.append(EVENTS[1])
     assert disk.refused
     return file

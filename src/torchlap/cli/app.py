@@ -1,10 +1,8 @@
 """The commands, put together. What a command needs is imported inside it, so that `--help` answers at once."""
 
 import io
-import re
-import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -24,6 +22,7 @@ from torchlap.cli import (
     train,
     tune,
     upgrade,
+    usage,
     verify,
 )
 from torchlap.cli.console import say
@@ -32,26 +31,45 @@ from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
+    from typer._click.exceptions import UsageError
 
-IS_MODEL = re.compile(r".*[:0-9]")
-"""The names of models have a digit or a colon, those of commands have not (resnet18, hf:NAME, net.py:function)."""
+PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""Every error of typer's parser; typer has no public name for it."""
 
 
 class Commands(TyperGroup):
-    """The commands; a model in the place of a command is answered with the command for it."""
+    """The commands; an invalid command line is answered in one sentence."""
 
     def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":
         """The command with this name.
 
         Raises:
-            Exit: when it is a model's name.
+            Exit: when there is none.
         """
         command = super().get_command(ctx, cmd_name)
-        if command is None and IS_MODEL.match(cmd_name):
-            use = f"torchlap run {shlex.quote(cmd_name)}"
-            say(f"torchlap: {cmd_name!r} is not a command: to measure a model, use {use}.")
+        if command is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
+            say(f"torchlap: {usage.unknown_command(cmd_name, tuple(self.commands))}")
             raise typer.Exit(EXIT_USAGE)
         return command
+
+    def main(self, *words: Any, standalone_mode: bool = True, **settings: Any) -> Any:  # noqa: ANN401  as typer has it
+        """Run the command line and exit with its code; without `standalone_mode`, return it."""
+        try:
+            code = super().main(*words, standalone_mode=False, **settings)
+        except PARSER_ERROR as error:
+            say(_sentence(error))
+            code = EXIT_USAGE
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def _sentence(error: "UsageError") -> str:
+    """What is wrong with a command line, and where its options are listed."""
+    context = getattr(error, "ctx", None)
+    name = context.command_path if context else "torchlap"
+    more = f"; see {name} -h" if context else ""
+    return f"{name}: {usage.plain(error.format_message())}{more}."
 
 
 app = typer.Typer(

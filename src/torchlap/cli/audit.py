@@ -8,7 +8,7 @@ import typer
 
 from torchlap import __version__
 from torchlap.cli import options as given
-from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, show, show_as, spinner, width
+from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, say, show, show_as, spinner, width
 from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, UsageError
 
 EPILOG = (
@@ -54,11 +54,27 @@ def audit(
             _audit_experiment(models, words.parse_seconds(budget, "budget"), out, output)
         if models is not None or out is not None:
             raise UsageError("--models and --out apply only to the 2022 experiment: omit them, or omit the script.")
+        _name_own_options(context, str(script))
         if fix_suggestions:
             if output is not given.AuditFormat.text:
                 raise UsageError("--fix-suggestions writes text: omit --format.")
             _audit_and_fix(str(script), context.args, limit)
         _audit_script(str(script), context.args, limit, output)
+
+
+def _name_own_options(context: typer.Context, script: str) -> None:
+    """Say that options of this command after the script's name go to the script, unless the script knows them."""
+    own = {option for parameter in context.command.params for option in parameter.opts}
+    given_late = [word for word in context.args if word.partition("=")[0] in own]
+    if not given_late:
+        return
+    try:
+        text = Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return  # the audit refuses such a script
+    for option in dict.fromkeys(word.partition("=")[0] for word in given_late):
+        if option not in text:
+            say(f"{option} is passed to {Path(script).name}: options of torchlap audit go before the script's name.")
 
 
 def _audit_script(script: str, arguments: list[str], limit: float | None, output: given.AuditFormat) -> NoReturn:

@@ -10,7 +10,14 @@ import typer
 
 from torchlap.cli import options as given
 from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, say, spinner, width, write_out
-from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_RUN_FILE, EXIT_SOME_CELLS_FAILED, UsageError
+from torchlap.errors import (
+    EXIT_FINE,
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FILE,
+    EXIT_SOME_CELLS_FAILED,
+    TorchlapError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from torchlap.api.run import Listener
@@ -174,6 +181,9 @@ def _measured(options: "Options", sizes: "Sizes", hosts: "Hosts", output: ScaleF
             _print(display, output)
             say(f"Interrupted: results up to that point are in {display.path}.")
             return EXIT_INTERRUPTED
+        except TorchlapError:
+            _print(display, output)
+            raise
     return _exit_code(display.run) if _print(display, output) else EXIT_RUN_FILE
 
 

@@ -11,9 +11,18 @@ import typer
 from torchlap.cli import options as given
 from torchlap.cli.console import color, errors_in_one_sentence, interrupt_on, say, width, write_out
 from torchlap.cli.output_file import check_target, write_file
-from torchlap.errors import EXIT_FINE, EXIT_INTERRUPTED, EXIT_RUN_FILE, EXIT_SOME_CELLS_FAILED, UsageError
+from torchlap.errors import (
+    EXIT_FINE,
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FILE,
+    EXIT_SOME_CELLS_FAILED,
+    TorchlapError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchlap.measuring.plan import Options
     from torchlap.schema.effort import Allowed, Tuning
     from torchlap.schema.events import Event, Header, Run
@@ -101,7 +110,7 @@ def tune(
         if write is not None:
             check_target(write, inputs=inputs, force=force)
         interrupt_on(signal.SIGTERM, signal.SIGHUP)
-        code, run, path = _searched(options, tuning)
+        code, run, path = _searched(options, tuning, lambda run, path: write_out(_formatted(run, output, path)))
         if run is None:
             raise typer.Exit(code)
         printed = write_out(_formatted(run, output, path))
@@ -134,8 +143,10 @@ def _check_resume(options: "Options", tuning: "Tuning") -> None:
         raise UsageError("--resume continues a search with its own settings: omit the model and the other options.")
 
 
-def _searched(options: "Options", tuning: "Tuning") -> "tuple[int, Run | None, Path | None]":
-    """Search, with a line of progress: the exit code, the run so far, and its file."""
+def _searched(
+    options: "Options", tuning: "Tuning", show: "Callable[[Run, Path], object]"
+) -> "tuple[int, Run | None, Path | None]":
+    """Search, with a line of progress: the exit code, the run so far, and its file; `show` it before an error."""
     from msgspec.structs import replace
 
     from torchlap.api.progress import shown
@@ -154,6 +165,10 @@ def _searched(options: "Options", tuning: "Tuning") -> "tuple[int, Run | None, P
             )
         except KeyboardInterrupt:
             interrupted = True
+        except TorchlapError:
+            if header:
+                show(Run(header[0][0], tuple(events)), header[0][1])
+            raise
     if not header:
         say("Interrupted: nothing was measured.")
         return EXIT_INTERRUPTED, None, None

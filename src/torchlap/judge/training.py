@@ -7,7 +7,7 @@ from torchlap.judge.findings import Finding, Rule
 from torchlap.runs.censored import Median
 from torchlap.runs.training import CellTraining, training_plan, trainings
 from torchlap.schema.events import Run
-from torchlap.stats import Interval
+from torchlap.stats import Interval, plain
 
 FEW_EVALUATIONS = 5
 """The time to accuracy is a whole number of stretches between evaluations; of fewer than these, one is over a fifth."""
@@ -87,13 +87,13 @@ def _not_sooner(cell: CellTraining) -> Iterable[Finding]:
 
 
 def _interval(ratio: Interval) -> str:
-    return f"{ratio.value:.3g}x ({ratio.low:.3g} to {ratio.high:.3g})"
+    return f"{plain(ratio.value)}x ({plain(ratio.low)} to {plain(ratio.high)})"
 
 
 def _median(ratio: Median) -> str:
-    value = "unknown times" if ratio.value is None or not 0 < ratio.value < inf else f"{ratio.value:.3g}x"
-    high = "unlimited" if ratio.high in (None, inf) else f"{ratio.high:.3g}"
-    return f"{value} ({ratio.low:.3g} to {high})"
+    value = "unknown times" if ratio.value is None or not 0 < ratio.value < inf else f"{plain(ratio.value)}x"
+    high = "unlimited" if ratio.high in (None, inf) else plain(ratio.high)
+    return f"{value} ({plain(ratio.low)} to {high})"
 
 
 def _not_reached(cell: CellTraining, seeds: int) -> Iterable[Finding]:

@@ -9,6 +9,7 @@ from torchlap.runs.figures import Tally, tally
 from torchlap.runs.tuning import TunedRun, tuned
 from torchlap.schema.base import OUT_OF_TIME
 from torchlap.schema.events import Run
+from torchlap.stats import plain
 
 SAME_RATE = 1.03
 """The printed code may be this many times faster or slower than the row."""
@@ -88,8 +89,8 @@ def code_differs(group: Tally, found: TunedRun) -> Iterator[Finding]:
         elif code.rates and figure:
             ratio = median(code.rates) / figure.value
             if not 1 / SAME_RATE <= ratio <= SAME_RATE:
-                evidence = f"{median(code.rates):.4g} vs. {figure.value:.4g} {cell.workload.unit}/s, {ratio:.3g}x"
-                yield CODE_DIFFERS.finding(str(cell), evidence)
+                rates = f"{plain(median(code.rates), 4)} vs. {plain(figure.value, 4)} {cell.workload.unit}/s"
+                yield CODE_DIFFERS.finding(str(cell), f"{rates}, {plain(ratio)}x")
 
 
 CUT_SHORT = Rule(

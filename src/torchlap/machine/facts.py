@@ -101,7 +101,7 @@ def _gathered(waits: Mapping[str, Callable[[], Mapping[str, object]]]) -> Facts:
         "cpu": platform.machine(),
         "physical_cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
         "usable_cores": usable_cores(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": min(psutil.virtual_memory().total, _memory_limit()[0]),
         "system": _system(),
         "architecture": platform.machine(),
         "python": platform.python_version(),
@@ -168,7 +168,24 @@ def _cpu() -> dict[str, object]:
 
 
 def _memory() -> dict[str, object]:
-    return {"available_bytes": psutil.virtual_memory().available, "swap_used_bytes": psutil.swap_memory().used}
+    limit, _ = _memory_limit()
+    is_limited = limit < psutil.virtual_memory().total
+    return {
+        "available_bytes": available_bytes(),
+        "memory_limit_bytes": limit if is_limited else None,
+        "swap_used_bytes": None if is_limited else psutil.swap_memory().used,  # the host's, not the container's
+    }
+
+
+def _memory_limit() -> tuple[int, int]:
+    """Bytes that a container allows, and how many of them are free; both unlimited without a limit."""
+    limit = probes.memory_limit() if sys.platform == "linux" else None
+    return limit or (sys.maxsize, sys.maxsize)
+
+
+def available_bytes() -> int:
+    """Bytes of memory that this process can still get: of the machine, and of its container's limit."""
+    return min(psutil.virtual_memory().available, _memory_limit()[1])
 
 
 def _battery() -> dict[str, Any]:

@@ -186,6 +186,8 @@ def _fits_python(python: str, abi: str) -> bool:
 def _fits_machine(system: str) -> bool:
     """Whether a wheel's tag of a platform fits this machine; an unknown one does."""
     machine = platform.machine()
+    if "musllinux" in system and "musl" not in _built_for():
+        return False
     for word, name in (("linux", "linux"), ("macosx", "darwin"), ("win", "win32")):
         if word in system:
             universal = system.endswith(("universal2", "any"))

@@ -198,20 +198,63 @@ def battery() -> Power:
     return Power(on_battery=None if state.power_plugged is None else not state.power_plugged, battery_share=share)
 
 
+NO_LIMIT = 1 << 60
+"""The first version of control groups writes a number like this where there is no limit."""
+
+
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
     """Cores that a container's or service's CPU quota allows; None without a limit. Affinity does not show it."""
-    limits = [_quota_v2(folder) for folder in _cgroup_folders(root, own)] + [_quota_v1(root / "cpu")]
+    limits = [_quota_v2(folder) for folder in _cgroup_folders(root, own)]
+    limits += [_quota_v1(folder) for folder in _cgroup_folders(root / "cpu", own, "cpu")]
     known = [limit for limit in limits if limit is not None]
     return min(known) if known else None
 
 
-def _cgroup_folders(root: Path, own: Path) -> list[Path]:
-    """The cgroup (version 2) that this process is in, and those above it."""
+def memory_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> tuple[int, int] | None:
+    """Bytes of memory that a container or a service may use, and how many of them are free; None without a limit."""
+    known = [_memory_v2(folder) for folder in _cgroup_folders(root, own)]
+    known += [_memory_v1(folder) for folder in _cgroup_folders(root / "memory", own, "memory")]
+    limits = [limit for limit in known if limit is not None]
+    return (min(limit for limit, _ in limits), min(free for _, free in limits)) if limits else None
+
+
+def _memory_v2(folder: Path) -> tuple[int, int] | None:
+    try:
+        limit = int((folder / "memory.max").read_text())
+    except (OSError, ValueError):
+        return None  # no such file, or "max"
+    return limit, _free(limit, folder / "memory.current", folder / "memory.stat", "inactive_file ")
+
+
+def _memory_v1(folder: Path) -> tuple[int, int] | None:
+    try:
+        limit = int((folder / "memory.limit_in_bytes").read_text())
+    except (OSError, ValueError):
+        return None
+    if limit >= NO_LIMIT:
+        return None
+    return limit, _free(limit, folder / "memory.usage_in_bytes", folder / "memory.stat", "total_inactive_file ")
+
+
+def _free(limit: int, used: Path, details: Path, cached: str) -> int:
+    """What is left below a limit; files that are only cached do not count as used."""
+    try:
+        taken = int(used.read_text())
+        lines = [line for line in details.read_text().splitlines() if line.startswith(cached)]
+        taken -= int(lines[0].split()[1]) if lines else 0
+    except (OSError, ValueError, IndexError):
+        return limit
+    return max(0, limit - max(0, taken))
+
+
+def _cgroup_folders(root: Path, own: Path, controller: str = "") -> list[Path]:
+    """The cgroup that this process is in, and those above it: of version 2, or of a controller of version 1."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.removeprefix("0::/") for line in lines if line.startswith("0::/") and ".." not in line]
+    parts = [line.split(":", 2) for line in lines if line.count(":") > 1 and ".." not in line]
+    names = [path.removeprefix("/") for _, controllers, path in parts if controller in controllers.split(",")]
     group = root / names[0] if names else root
     return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
 

@@ -5,8 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 
-import psutil
-
+from torchlap.machine.facts import available_bytes
 from torchlap.measuring.context import LONGEST_TEXT, build_request, hang_limit
 from torchlap.processes.crew import Crew
 from torchlap.processes.failures import CellFailedError
@@ -32,7 +31,7 @@ Check = Callable[[Crew, Build], Numerics]
 def lanes_of(threads: int, devices: Sequence[DeviceFacts]) -> int:
     """How many checks suit this machine at the same time, of whose CPU `threads` are used."""
     memory = [device.memory_bytes // DEVICE_BYTES_EACH for device in devices if device.memory_bytes is not None]
-    host = psutil.virtual_memory().available // BYTES_EACH
+    host = available_bytes() // BYTES_EACH
     return max(1, min(MOST_LANES, threads // THREADS_EACH, host, *memory))
 
 

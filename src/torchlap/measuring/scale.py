@@ -218,16 +218,21 @@ class ScaleSession:
             RunFileError: when an event could not be written.
         """
         context = self._context
-        reason: Literal["complete", "interrupted"] = "interrupted"
         self._starting = context.clock() - context.started
         try:
             for number in range(len(context.plan.groups)):
                 self._measure_group(number)
-            reason = "complete"
+        except KeyboardInterrupt:
+            self._finish("interrupted")
+            raise
         finally:
             context.crew.close()
-            wall = context.clock() - context.started
-            context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=min(wall, self._starting)))
+        self._finish("complete")
+
+    def _finish(self, reason: Literal["complete", "interrupted"]) -> None:
+        wall = self._context.clock() - self._context.started
+        start_up = min(wall, self._starting)
+        self._context.emit(RunFinished(reason=reason, wall_seconds=wall, start_up_seconds=start_up))
 
     def _emit_all(self, event: Event) -> None:
         """Emit an event; if ranks fail together, there is nothing to compare unsynchronized steps with either."""

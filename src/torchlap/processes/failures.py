@@ -16,6 +16,10 @@ ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 """How the last part of a traceback begins; an error may have more lines."""
 
 
+NO_PACKAGE = re.compile(r"No module named '(torch|torchvision)'")
+"""A module of torch that is missing, such as torch.backends, is another fault: then torch is incomplete."""
+
+
 class CellFailedError(Exception):
     """A worker could not do what was requested, and is gone. Becomes a `torchlap.schema.events.Failure`."""
 
@@ -62,7 +66,7 @@ def import_cause(kind: FailureKind, reason: str, output: str) -> str:
     last = " ".join(output.splitlines()[starts[-1] :])[:LONGEST_CAUSE].strip() if starts else (lines or [reason])[-1]
     if "torchvision::nms" in output:
         return f"Torch and torchvision come from different builds ({last})."
-    if "No module named 'torch" in output:
+    if NO_PACKAGE.search(output):
         return f"Torch or torchvision is not installed ({last})."
     return f"Importing torch and torchvision failed ({last})."
 

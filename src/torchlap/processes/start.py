@@ -19,10 +19,10 @@ from typing import Protocol
 from msgspec import Struct
 
 from torchlap.processes.failures import CellFailedError, ImportFailedError, how_it_ended
-from torchlap.processes.system import Log, ask_where, descendants, kill_group, kill_process
+from torchlap.processes.system import Log, TemporaryFolder, ask_where, descendants, kill_group, kill_process
 from torchlap.processes.worker import DOING, Worker
 from torchlap.schema.replies import Ready
-from torchlap.schema.requests import Hello
+from torchlap.schema.requests import TEMPORARY_FOLDER, Hello
 
 START_LIMIT_SECONDS = 180.0
 """Importing torch takes 3 to 10 s on a slow machine, and minutes on a cold network disk."""
@@ -101,11 +101,13 @@ class _Spawned:
             return self._popen.wait()
 
 
-def _spawn(interpreter: Interpreter, mode: str, connection: socket.socket, log: Log) -> _Spawned:
+def _spawn(
+    interpreter: Interpreter, mode: str, connection: socket.socket, log: Log, temporary: TemporaryFolder
+) -> _Spawned:
     """Start a worker process in a session of its own, so that Ctrl-C reaches only the judge."""
     popen = subprocess.Popen(
         interpreter.command(mode, connection.fileno()),
-        env=os.environ | interpreter.environment,
+        env=os.environ | interpreter.environment | {TEMPORARY_FOLDER: temporary.path},
         cwd=interpreter.folder,
         stdin=subprocess.DEVNULL,
         stdout=log.writer,
@@ -126,13 +128,14 @@ class SpawnLauncher:
         self.start_up_seconds = 0.0
         self._limit_seconds = limit_seconds
         self._workers: list[Worker] = []
+        self._temporary = TemporaryFolder()
 
     def start(self) -> Worker:
         """Start a worker."""
         begun = time.monotonic()
         ours, theirs = socket.socketpair()
         log = Log()
-        worker = Worker(_spawn(self._interpreter, "serve", theirs, log), ours, log)
+        worker = Worker(_spawn(self._interpreter, "serve", theirs, log, self._temporary), ours, log)
         self._workers.append(worker)
         try:
             worker.ask(Hello(), Ready, self._limit_seconds)
@@ -145,11 +148,13 @@ class SpawnLauncher:
         """End every worker; each is a new interpreter anyway."""
         self.close()
         self._workers.clear()
+        self._temporary = TemporaryFolder()
 
     def close(self) -> None:
         """End every worker."""
         for worker in self._workers:
             worker.kill()
+        self._temporary.remove()
 
 
 class _Forked:
@@ -179,8 +184,9 @@ class ForkLauncher:
         self._opened = time.monotonic()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = Log()
+        self._temporary = TemporaryFolder()
         self._is_closed = self._is_ready = False
-        self._process = _spawn(self._interpreter, "template", theirs, self._log)
+        self._process = _spawn(self._interpreter, "template", theirs, self._log, self._temporary)
 
     def _make_ready(self) -> None:
         """Wait until the template has imported torch.
@@ -282,4 +288,5 @@ class ForkLauncher:
             kill_process(process)
         kill_group(self._process.pid)
         status = self._process.reap()
+        self._temporary.remove()
         return status, self._log.tail()

@@ -1,7 +1,10 @@
 """What the operating system does to processes: signals, logs, children."""
 
 import os
+import secrets
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,9 @@ from torchlap.schema.messages import WHERE_SIGNAL
 
 DETAIL_BYTES = 20_000
 CHUNK_BYTES = 1 << 16
+LONGEST_PARENT = 60
+"""Bytes. The path of a socket has at most 103 (macOS) or 107; with a longer one, loading processes hang."""
+
 LAST_WORDS_SECONDS = 1.0
 """How long to wait for the rest of what an ended process printed: a process that it left behind may hold the pipe."""
 
@@ -35,6 +41,21 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return  # already gone (macOS reports EPERM for a zombie)
+
+
+class TemporaryFolder:
+    """Where the processes that load a worker's data put their sockets: killed, they cannot remove them themselves."""
+
+    def __init__(self) -> None:
+        parent = tempfile.gettempdir()
+        if len(os.fsencode(parent)) > LONGEST_PARENT:
+            parent = "/tmp"  # noqa: S108  the name is random
+        self.path = f"{parent}/torchlap-{secrets.token_hex(6)}"
+        """The first worker makes it."""
+
+    def remove(self) -> None:
+        """Remove the folder, if there is one, with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 class Log:

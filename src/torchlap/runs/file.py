@@ -22,6 +22,7 @@ from torchlap.errors import RunFileError
 from torchlap.runs.upgrade import Line, quickly, upgrade
 from torchlap.schema.events import SCHEMA, Event, Header, Run
 from torchlap.schema.tuning import CandidateAdded
+from torchlap.schema.workload import MOST_CELLS
 
 LONGEST_LINE = 4 << 20
 """Bytes. A header with 10,000 comparisons takes about 3 MiB."""
@@ -29,7 +30,7 @@ LONGEST_LINE = 4 << 20
 LARGEST_FILE = 128 << 20
 """Bytes. A day of laps takes about 100 MiB."""
 
-MOST_LINES = 600_000
+MOST_LINES = 400_000
 """A report of so many takes less than 10 s and 1 GiB."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -66,6 +67,8 @@ class RunFile:
     def __init__(self, path: Path, file: BinaryIO, lines: int = 0) -> None:
         self.path = path
         self._file, self._lines = file, lines
+        self._continue = "continue with --resume"
+        """What to do once there is space again."""
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -117,6 +120,8 @@ class RunFile:
                 that could not be read again, which is not written.
         """
         line = _encoder.encode(event) + b"\n"
+        if isinstance(event, Header):
+            self._continue = _how_to_continue(self.path, event)
         try:
             _decoder.decode(line)
         except UNREADABLE as error:
@@ -135,14 +140,17 @@ class RunFile:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._cut(before)
-            raise _unwritable(self.path, error) from None
+            raise _unwritable(self.path, error, self._continue if before else "start again") from None
 
     def _cut(self, length: int) -> None:
         """Remove a line that was written in part, and close the file: nothing more can be appended."""
         with suppress(OSError):
             self._file.close()  # first: closing writes what is still buffered
         with suppress(OSError):
-            os.truncate(self.path, length)  # if not, the last line is torn: `load` skips it
+            if length == 0:
+                self.path.unlink()  # without a header it is no run file, and would be in the way of the next one
+            else:
+                os.truncate(self.path, length)  # if not, the last line is torn: `load` skips it
 
     def close(self) -> None:
         """Close the file; every line is on the disk already."""
@@ -160,9 +168,18 @@ def _lock(path: Path, file: BinaryIO) -> None:
         ) from None
 
 
-def _unwritable(path: Path, error: OSError) -> RunFileError:
+def _how_to_continue(path: Path, header: Header) -> str:
+    """What to do with the file of a run that was cut short."""
+    plan = header.plan
+    if plan.scaling is not None:
+        return "measure again; what was measured is kept"
+    command = "train" if plan.training is not None else "tune" if plan.tuning is not None else "run"
+    return f"continue with torchlap {command} --resume {shlex.quote(str(path))}"
+
+
+def _unwritable(path: Path, error: OSError, then: str = "continue with --resume") -> RunFileError:
     full = error.errno in FULL
-    remedy = "free some space, then continue with --resume" if full else "choose a writable file with --out"
+    remedy = f"free some space, then {then}" if full else "choose a writable file with --out"
     return RunFileError(f"Cannot write the run file {path} ({error.strerror or error}): {remedy}.")
 
 
@@ -298,5 +315,7 @@ class _Events:
         if isinstance(event, CandidateAdded):
             cells = [event.over]
             self._cells[group] += 1
+            if self._cells[group] > MOST_CELLS:
+                raise RunFileError(f"{self._path} is damaged: line {number} adds a cell to a group of {MOST_CELLS}.")
         if max(cells) >= self._cells[group]:
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a cell that is not in the plan.")

@@ -129,20 +129,23 @@ def training_plan(run: Run) -> TrainingPlan:
 def attempts_of(run: Run) -> dict[tuple[int, int], Attempt]:
     """The trainings of a run, by cell and seed; of one that was started again, the last."""
     found: dict[tuple[int, int], Attempt] = {}
+    evaluations: dict[tuple[int, int], list[Evaluated]] = {}
     for event in run.events:
         match event:
             case TrainingStarted(cell=cell, seed=seed):
                 found[cell, seed] = Attempt(seed=seed, started=event, evaluations=(), ended=None)
-            case Evaluated(cell=cell, seed=seed) if known := found.get((cell, seed)):
-                found[cell, seed] = replace(known, evaluations=(*known.evaluations, event))
+                evaluations[cell, seed] = []
+            case Evaluated(cell=cell, seed=seed) if (cell, seed) in found:
+                evaluations[cell, seed].append(event)
             case TrainingEnded(cell=cell, seed=seed):
                 known = found.get((cell, seed))
                 if known is None or known.ended:  # it failed before it started
                     known = Attempt(seed=seed, started=None, evaluations=(), ended=None)
+                    evaluations[cell, seed] = []
                 found[cell, seed] = replace(known, ended=event)
             case _:
                 pass
-    return found
+    return {place: replace(known, evaluations=tuple(evaluations[place])) for place, known in found.items()}
 
 
 def trainings(run: Run) -> tuple[CellTraining, ...]:

@@ -95,7 +95,8 @@ def astray(trajectory: Trajectory, plain: Sequence[Trajectory]) -> str:
         return f"the loss is not finite from step {len(trajectory.losses) + 1} on"
     if trajectory.moved < first.moved:
         names = [name for name in trajectory.still if name not in first.still]
-        return f"{first.moved - trajectory.moved} of {first.moved} parameters do not change, such as {names[0]}"
+        example = f", such as {names[0]}" if names else ""
+        return f"{first.moved - trajectory.moved} of {first.moved} parameters do not change{example}"
     gap, limit = distance(trajectory, first), allowed_distance(plain)
     if gap > limit:
         return (

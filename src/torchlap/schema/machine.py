@@ -140,6 +140,8 @@ class Facts(Struct, frozen=True, kw_only=True):
         installer: what installs packages in it: pip, uv, conda or poetry.
         looked_for: which accelerators torch was asked for, in words.
         translated: the process runs under Rosetta.
+        memory_bytes: of the machine, or of its container, if that has less.
+        memory_limit_bytes: what a container or a service may use, if that is less than the machine has.
         virtual: the system runs in a virtual machine, as far as macOS, an x86 processor or the firmware reports that.
     """
 
@@ -166,6 +168,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     cpu_quota: Annotated[float, Meta(gt=0, le=1e9)] | None = None
     load: Annotated[float, Meta(ge=0, le=1e9)] | None = None
     available_bytes: Count | None = None
+    memory_limit_bytes: Count | None = None
     swap_used_bytes: Count | None = None
     power: Power = Power()
     display_adapters: tuple[Text, ...] = ()

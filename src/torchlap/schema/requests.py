@@ -7,6 +7,9 @@ from torchlap.schema.recipe import MemoryFormat, Precision
 from torchlap.schema.tuning import TRAJECTORY_STEPS
 from torchlap.schema.workload import Cell, DataName, Weights
 
+TEMPORARY_FOLDER = "TORCHLAP_TEMPORARY"
+"""The variable that tells a worker's process where its temporary files go; the judge removes the folder."""
+
 
 class Hello(Struct, frozen=True, tag="hello"):
     """Ask a new worker whether it is ready."""

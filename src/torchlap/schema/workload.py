@@ -15,6 +15,9 @@ Phase = Literal["train", "eval"]
 StepPhase = Literal["input", "transfer", "forward", "backward", "optimizer"]
 """The phases of a step, in order: waiting for the batch, moving it to the device, and so on."""
 
+MOST_CELLS = 1000
+"""Of a group, with candidates of a search."""
+
 DataName = Literal["mnist-1k", "mnist", "synthetic"]
 Weights = Literal["random", "pretrained"]
 
@@ -67,7 +70,7 @@ class Cell(Struct, frozen=True, omit_defaults=True):
 class Group(Struct, frozen=True):
     """Cells that take turns because they are compared with each other; the first is the baseline of every speed-up."""
 
-    cells: Annotated[tuple[Cell, ...], Meta(min_length=1, max_length=1000)]
+    cells: Annotated[tuple[Cell, ...], Meta(min_length=1, max_length=MOST_CELLS)]
 
 
 class Identity(Struct, frozen=True, omit_defaults=True):

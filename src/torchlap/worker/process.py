@@ -5,18 +5,22 @@ worker's log. When the judge ends, so do the worker and all processes that it st
 """
 
 import gc
+import multiprocessing
 import os
 import queue
 import select
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from torchlap.schema.requests import TEMPORARY_FOLDER
 from torchlap.worker.serve import CellServer
 
 REAP_SECONDS = 5.0
@@ -37,6 +41,7 @@ def answer_from(connection: socket.socket, server_of: Callable[[BinaryIO], CellS
         server_of: makes what answers, from a stream for its replies.
     """
     requests: queue.Queue[bytes] = queue.Queue()
+    _use_temporary_folder()
     threading.Thread(target=_listen, args=(connection.makefile("rb"), requests), daemon=True).start()
     server = server_of(connection.makefile("wb"))
     while True:
@@ -47,7 +52,17 @@ def _listen(stream: BinaryIO, requests: "queue.Queue[bytes]") -> None:
     """Queue requests; when the judge is gone, kill this worker and its process group, whatever they are doing."""
     while line := stream.readline():
         requests.put(line)
+    shutil.rmtree(os.environ.get(TEMPORARY_FOLDER, ""), ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
+
+
+def _use_temporary_folder() -> None:
+    """Share the judge's folder with all processes that load data, which would each make one and leave it behind."""
+    folder = os.environ.get(TEMPORARY_FOLDER, "")
+    if folder:
+        with suppress(OSError):  # then each makes one
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
+            multiprocessing.current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def template(control: socket.socket) -> NoReturn:

@@ -8,6 +8,7 @@ from torchlap.stats import Interval
     ("value", "spread", "text"),
     [
         (1234.5, 10.0, "1234"),
+        (33123.0, 2000.0, "33100"),
         (1234.5, 0.5, "1234.5"),
         (6.1049, 0.2, "6.1"),
         (6.1049, 0.03, "6.10"),
@@ -30,7 +31,10 @@ def test_a_value_has_the_digits_that_its_spread_justifies(value: float, spread: 
         (Interval(40.0, 40.0, 40.0, 5), "40.0x (40.0 to 40.0)"),
         (Interval(6.1, 2.0, 20.0, 2), "~6.1x (n = 2, wide)"),
         (Interval(6.1, 6.1 / 2.7, 6.1 * 2.7, 3), "6.1x (2.3 to 16.5)"),
-        (Interval(512.3, 1.0, 1e9, 2), "~512x (n = 2, wide)"),
+        (Interval(512.3, 1.0, 1e9, 2), "~510x (n = 2, wide)"),
+        (Interval(15396.0, 1329.0, 178350.0, 3), "~15000x (n = 3, wide)"),
+        (Interval(15396.0, 12011.0, 18004.0, 9), "15400x (12000 to 18000)"),
+        (Interval(94688.0, 94394.0, 95211.0, 9), "94690x (94390 to 95210)"),
     ],
 )
 def test_limits_that_are_too_wide_are_left_out(interval: Interval, text: str) -> None:

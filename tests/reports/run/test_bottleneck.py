@@ -55,6 +55,16 @@ def test_a_step_in_which_no_part_is_large_is_bound_by_the_host() -> None:
     )
 
 
+def test_parts_that_add_up_to_more_than_one_are_explained() -> None:
+    busy = (OperatorCost(phase="forward", operator="mm", calls=1, flops=18 * 10**9, bytes=4 * 10**9),)
+    slow = {"forward": (0.06,) * 3, "backward": (0.07,) * 3}
+    first, second, *_ = lines_of(explained(0, operators=busy, phases=slow), reached("cpu"))
+    assert first.endswith(
+        "They add up to more than 1, because the parts overlap, and the peaks were measured apart from the step."
+    )
+    assert second.endswith("They add up to more than the step, because each waits for the one before.")
+
+
 def test_a_device_says_what_it_reaches() -> None:
     *_, last = paragraphs(judged(measured()))
     assert last == (

@@ -4,8 +4,10 @@ from msgspec.structs import replace
 from reports.samples import FAST, SLOW, measured, of_units
 
 from torchlap.reports.kit.drawing import MOST_POINTS, MOST_ROWS, Chart
+from torchlap.reports.kit.units import with_interval
 from torchlap.reports.run import charts
 from torchlap.reports.run.labels import cell_label
+from torchlap.reports.run.lap_charts import trend
 from torchlap.reports.run.rows import judged
 from torchlap.runs.find import Named
 from torchlap.schema.events import Run
@@ -84,6 +86,22 @@ def test_a_chart_says_how_many_cells_it_has_no_room_for() -> None:
 def test_a_trend_needs_three_runs(count: int, titles: list[str]) -> None:
     runs = [(Named(str(place), measured()), judged(measured())) for place in range(count)]
     assert [chart.title for chart in charts.of_runs(runs, "runs")] == titles
+
+
+def test_a_trend_draws_and_says_the_interval_of_each_run() -> None:
+    shown = [judged(run([prepared(0), *rounds(seconds)])) for seconds in (SLOW, FAST, SLOW)]
+    alone = [judged(run([prepared(0), *rounds([seconds])])) for seconds in (0.1, 0.02, 0.1)]
+    drawing, flat = trend(shown), trend(alone)
+    assert drawing is not None
+    assert flat is not None
+    (bars,) = drawing.figure.axes[0].collections
+    (points,) = flat.figure.axes[0].collections
+    heights = [path.get_extents().height for path in bars.get_paths()]
+    assert (len(heights), min(heights) > 0) == (3, True)
+    assert {path.get_extents().height for path in points.get_paths()} == {0}
+    interval = shown[0].rows[0].result.throughput
+    assert interval is not None
+    assert f"first {with_interval(interval)}, last {with_interval(interval)} images/s" in drawing.summary
 
 
 @pytest.mark.parametrize("shown", [measured(), of_units("tokens"), run()], ids=["compared", "alone", "empty"])

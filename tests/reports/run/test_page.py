@@ -4,12 +4,14 @@ import re
 
 import pytest
 from making import failure, prepared, rounds, run
+from msgspec.structs import replace
 from reports.samples import FAST, SLOW
 
 from torchlap.judge.measurement import findings
 from torchlap.reports.run.page import KEPT_WHOLE, MOST_WHOLE, as_html
 from torchlap.runs.find import Named, reference
-from torchlap.schema.events import Run
+from torchlap.schema.events import NumericsChecked, Run
+from torchlap.schema.numerics import Numerics
 
 BRIEF = run([prepared(0), prepared(1), *rounds(SLOW, FAST)])
 """A run with few charts, which take most of the time."""
@@ -49,6 +51,25 @@ def test_a_failed_cell_has_its_reason_and_a_finding_its_fix() -> None:
     assert f"TL201 {few.severity}: {few.title} (resnet18, batch 4, cpu)" in text
     assert few.evidence in text
     assert f"<b>Fix:</b> {few.remedy}" in text
+
+
+NOT_CHECKED = Numerics(reason="Out of time.")
+CORRECT = Numerics(operators=9, products=1, closest=0.5)
+
+
+@pytest.mark.parametrize(
+    ("numerics", "verify", "words"),
+    [
+        (NOT_CHECKED, True, "against float64: 1 not checked"),
+        (CORRECT, True, "against float64: 1 correct"),
+        (CORRECT, False, "not checked"),
+    ],
+)
+def test_the_page_says_of_numerics_what_its_findings_say(numerics: Numerics, verify: bool, words: str) -> None:
+    events = (*BRIEF.events, NumericsChecked(group=0, cell=1, numerics=numerics))
+    header = replace(BRIEF.header, plan=replace(BRIEF.header.plan, verify=verify))
+    text = page_of(replace(BRIEF, header=header, events=events))
+    assert re.search(rf">Numerics</\w+>\s*<\w+>{re.escape(words)}<", text)
 
 
 def test_a_page_of_many_runs_shows_the_newest_in_full_and_lists_all() -> None:

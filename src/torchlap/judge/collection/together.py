@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from torchlap.judge.collection.accept import Entry, Key, Machine, Submission
 from torchlap.judge.compare.between import BETWEEN_RUNS
 from torchlap.judge.findings import Finding, Rule
+from torchlap.stats import plain
 
 ABOVE_CHIP = Rule(
     "TL805",
@@ -137,7 +138,7 @@ def _below_the_peaks(files: Sequence[Submission], refused: list[Finding]) -> Ite
             others = [rate for owner, rate in measured.items() if owner != entry.owner]
             rate = operations.get(_work(entry), 0) * entry.low / entry.key[1]
             if len(others) >= LEAST_OWNERS and rate > PEAK_SLACK * max(others):
-                evidence = f"{rate:.3g} FLOP/s, at most {max(others):.3g} on {entry.chip}"
+                evidence = f"{plain(rate)} FLOP/s, at most {plain(max(others))} on {entry.chip}"
                 refused.append(ABOVE_CHIP.finding(f"{entry.file}: {_words(entry)}", evidence))
             else:
                 yield entry

@@ -49,6 +49,7 @@ CHAINS: tuple[tuple[Check, ...], ...] = (
     (environment.speed,),
     (cpu.few_threads,),
     (cpu.quota,),
+    (cpu.memory_limit,),
     (cpu.affinity,),
     (cpu.no_onednn,),
     (nvidia.in_use,),

@@ -44,6 +44,23 @@ def quota(facts: Facts) -> Iterable[Finding]:
         yield QUOTA.finding("cpu", f"{facts.cpu_quota:g} of {facts.physical_cores} cores")
 
 
+MEMORY_LIMIT = Rule(
+    "TL168",
+    "note",
+    "memory limited by a container",
+    "The kernel kills what needs more than this, although the machine has more. Results of large batches are not those "
+    "of the machine.",
+    "Raise the limit (docker run --memory), or state it with the results.",
+    "memory.max of the control group",
+)
+
+
+def memory_limit(facts: Facts) -> Iterable[Finding]:
+    """A container's limit allows less memory than the machine has."""
+    if facts.memory_limit_bytes is not None:
+        yield MEMORY_LIMIT.finding("cpu", f"{facts.memory_limit_bytes / 2**30:.1f} GiB for this process and its group")
+
+
 AFFINITY = Rule(
     "TL162",
     "warning",

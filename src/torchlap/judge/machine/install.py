@@ -1,7 +1,7 @@
 """Is torch installed, does it match torchvision, can it be imported?"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from packaging.version import Version
@@ -57,10 +57,21 @@ MISMATCH = Rule(
 
 
 def mismatch(facts: Facts) -> Iterable[Finding]:
-    """By their metadata, the two come from different builds."""
+    """By their metadata, the two come from different builds, perhaps because one of them is there twice."""
     evidence = packages.misfit(facts.packages, facts.torchvision_needs)
-    if evidence:
+    twice = _twice(facts) if evidence else []
+    for fault in twice:
+        found = _of_fault(facts, fault)
+        yield replace(found, severity="error", evidence=f"{fault.clause}; {evidence}")
+    if evidence and not twice:
         yield MISMATCH.finding("", evidence, command=_command(facts, "reinstall"))
+
+
+def _twice(facts: Facts) -> list[PackageFault]:
+    """Copies of torch or torchvision, one of which hides the other: a reinstall would not remove it."""
+    return [
+        fault for fault in facts.package_faults if fault.kind == "twice" and fault.package in ("torch", "torchvision")
+    ]
 
 
 IMPORT_FAILS = Rule(
@@ -149,11 +160,16 @@ def broken_files(facts: Facts) -> Iterable[Finding]:
             yield _of_fault(facts, fault)
 
 
-def suspicious_files(facts: Facts) -> Iterable[Finding]:
-    """What is wrong with the packages' files although torch can be imported; an error if it cannot."""
+def suspicious_files(facts: Facts, known: Sequence[PackageFault] = ()) -> Iterable[Finding]:
+    """What is wrong with the packages' files although torch can be imported; an error if it cannot.
+
+    Args:
+        facts: of the machine.
+        known: what another rule has reported.
+    """
     failure = facts.import_failure
     for fault in facts.package_faults:
-        if fault.kind in SUSPICIOUS:
+        if fault.kind in SUSPICIOUS and fault not in known:
             found = _of_fault(facts, fault)
             yield replace(found, severity="error", evidence=f"{fault.clause}; {failure.reason}") if failure else found
 
@@ -165,7 +181,9 @@ def suspicious_files_break(facts: Facts) -> Iterable[Finding]:
 
 def suspicious_files_work(facts: Facts) -> Iterable[Finding]:
     """The same, where the import works."""
-    return suspicious_files(facts) if facts.import_failure is None else ()
+    if facts.import_failure is not None:
+        return ()
+    return suspicious_files(facts, _twice(facts) if packages.misfit(facts.packages, facts.torchvision_needs) else ())
 
 
 def numpy_abi(facts: Facts) -> Iterable[Finding]:

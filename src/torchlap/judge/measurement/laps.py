@@ -5,7 +5,7 @@ from math import log
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.runs.figures import CellResult
-from torchlap.stats import MIN_ROUNDS, autocorrelation, trend, two_levels
+from torchlap.stats import MIN_ROUNDS, autocorrelation, plain, trend, two_levels
 
 FEW_ROUNDS = Rule(
     "TL201",
@@ -133,12 +133,8 @@ def two_speeds(cell: CellResult) -> Iterable[Finding]:
     """The laps fall into two groups."""
     levels = two_levels(cell.speeds)
     if levels is not None and log(levels.high / levels.low) >= LEVELS_CHANGE:
-        speeds = f"{_three_digits(levels.low)} and {_three_digits(levels.high)} {cell.cell.workload.unit}/s"
+        speeds = f"{plain(levels.low)} and {plain(levels.high)} {cell.cell.workload.unit}/s"
         yield TWO_SPEEDS.finding(str(cell.cell), f"{speeds}, with {levels.share:.0%} of the laps at the higher speed")
-
-
-def _three_digits(speed: float) -> str:
-    return f"{float(f'{speed:.3g}'):.15g}"
 
 
 CORRELATED = Rule(

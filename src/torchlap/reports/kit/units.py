@@ -15,9 +15,17 @@ BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 def number(value: float, spread: float) -> str:
     """A positive value with the digits that its spread justifies, at least two."""
+    decimals = _decimals(value, spread)
+    return f"{round(value, decimals):.{max(0, decimals)}f}"
+
+
+def _decimals(value: float, spread: float) -> int:
+    """How many decimals to write; a negative number of them rounds to tens or hundreds."""
     digits = 1 - floor(log10(value))
     justified = -floor(log10(spread)) if spread > 0 else digits + 1
-    return f"{value:.{min(MOST_DECIMALS, max(0, digits, justified))}f}"
+    if justified < 0:
+        return max(digits, min(0, justified + 1))
+    return min(MOST_DECIMALS, max(0, digits, justified))
 
 
 def is_vague(interval: Interval) -> bool:
@@ -35,8 +43,11 @@ def with_interval(interval: Interval, unit: str = "") -> str:
 def with_limits(interval: Interval, unit: str = "") -> str:
     """A value with its limits, however wide they are."""
     spread = min(interval.value - interval.low, interval.high - interval.value)
-    decimals = len(number(interval.value, spread).partition(".")[2])
-    return f"{interval.value:.{decimals}f}{unit} ({interval.low:.{decimals}f} to {interval.high:.{decimals}f})"
+    decimals = _decimals(interval.value, spread)
+    value, low, high = (
+        f"{round(bound, decimals):.{max(0, decimals)}f}" for bound in (interval.value, interval.low, interval.high)
+    )
+    return f"{value}{unit} ({low} to {high})"
 
 
 def significant(value: float, digits: int = 3) -> str:

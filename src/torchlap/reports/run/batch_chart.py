@@ -19,7 +19,7 @@ from torchlap.reports.kit.drawing import (
 )
 from torchlap.reports.kit.units import significant
 from torchlap.reports.run.labels import is_drawable, variant
-from torchlap.reports.run.rows import Results, Row
+from torchlap.reports.run.rows import MOST_CELLS, Results, Row
 
 LEAST_POINTS = 2
 """Of a line."""
@@ -35,7 +35,9 @@ def by_batch(results: Results) -> Drawn | None:
     None if no model has several batch sizes.
     """
     rows = [
-        row for row in results.rows if row.result.throughput and not row.void and is_drawable(row.result.throughput)
+        row
+        for row in results.first.rows
+        if row.result.throughput and not row.void and is_drawable(row.result.throughput)
     ]
     batches: dict[str, set[int]] = {}
     for row in rows:
@@ -56,7 +58,11 @@ def by_batch(results: Results) -> Drawn | None:
         figure.supxlabel("batch", size="medium")
         figure.supylabel(results.rate, size="medium")
     gains = "; ".join(_gains(rows, model) for model in models[:MOST_PANELS])
-    return Drawn(figure, "Throughput by batch size", f"Throughput from the smallest batch to the largest. {gains}.")
+    hidden = (
+        f" The first {MOST_CELLS} of {len(results.rows)} cells are drawn." if len(results.rows) > MOST_CELLS else ""
+    )
+    words = f"Throughput from the smallest batch to the largest. {gains}.{hidden}"
+    return Drawn(figure, "Throughput by batch size", words)
 
 
 def _line(row: Row) -> str:

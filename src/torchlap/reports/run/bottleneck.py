@@ -10,6 +10,9 @@ from torchlap.reports.run.table import NOT_ANALYZED
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.recipe import Precision
 
+ADD_UP = 1.05
+"""Parts that add up to more than this share of the whole need a word; less is rounding and noise."""
+
 
 def paragraphs(results: Results) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A title and its lines for each cell with a figure, then for each device; the text is clean."""
@@ -44,6 +47,10 @@ def _bottleneck(analysis: Bottleneck, reached: Peaks | None, precision: Precisio
     """The bottleneck, and all shares that decided it."""
     ordered = sorted(analysis.shares.items(), key=lambda pair: -pair[1])
     shares = f"Shares of the step: {', '.join(f'{word} {share:.2f}' for word, share in ordered)}."
+    if sum(share for _, share in ordered) > ADD_UP:
+        shares += (
+            " They add up to more than 1, because the parts overlap, and the peaks were measured apart from the step."
+        )
     if analysis.kind is None:
         reason = sentence((reached.refused.get(precision) if reached else None) or "out of time")
         return f"Bottleneck: unknown, because the device's peak was not measured. Reason: {reason} {shares}"
@@ -57,7 +64,11 @@ def _bottleneck(analysis: Bottleneck, reached: Peaks | None, precision: Precisio
 def _phases(analysis: Bottleneck) -> str:
     phases = ", ".join(f"{phase} {_with_range(spread, 1e3)}" for phase, spread in analysis.phases.items())
     method = "timed by device events" if analysis.by_events else "synchronized after each"
-    return f"Step: {significant(1e3 * analysis.step_seconds)} ms. Phases in ms, {method}: {phases}."
+    text = f"Step: {significant(1e3 * analysis.step_seconds)} ms. Phases in ms, {method}: {phases}."
+    if sum(spread.value for spread in analysis.phases.values()) > ADD_UP * analysis.step_seconds:
+        why = "they overlap in an undisturbed step" if analysis.by_events else "each waits for the one before"
+        text += f" They add up to more than the step, because {why}."
+    return text
 
 
 def _with_range(spread: Spread, factor: float = 1.0) -> str:

@@ -17,7 +17,7 @@ from torchlap.reports.kit.units import with_interval
 from torchlap.reports.run.rows import Row, judged
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
-from torchlap.stats import Interval
+from torchlap.stats import Interval, plain
 
 DTYPES = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
 """What PyTorch's database calls a precision."""
@@ -74,7 +74,7 @@ def as_github_action_benchmark(run: Run) -> str:
                 "name": _name(row),
                 "unit": f"{row.unit}/s",
                 "value": throughput.value,
-                "range": f"{throughput.low:.6g} to {throughput.high:.6g}",
+                "range": f"{plain(throughput.low, 6)} to {plain(throughput.high, 6)}",
                 "extra": f"{with_interval(throughput)} {row.unit}/s, {confidence.format(row.laps)}\n{machine}",
             }
             for row, throughput in _figures(run)

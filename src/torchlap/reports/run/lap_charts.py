@@ -5,6 +5,7 @@ from statistics import median
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from msgspec import Struct
 
 from torchlap.reports.kit.drawing import (
     DRAWABLE,
@@ -20,14 +21,18 @@ from torchlap.reports.kit.drawing import (
     side_by_side,
     styled,
 )
-from torchlap.reports.kit.units import significant
+from torchlap.reports.kit.units import significant, with_interval
 from torchlap.reports.run.rows import Results
 from torchlap.runs.figures import LEAST_LAPS, items_per_second
 from torchlap.schema.events import Round
 from torchlap.schema.workload import Group
+from torchlap.stats import Interval
 
 LEAST_RUNS = 3
 """Fewer have no trend."""
+
+SHIFT = 0.03
+"""Of a run's width, between the intervals of two cells, so that none hides another."""
 
 LONGEST_MODEL, LONGEST_SERIES, LONGEST_CELL = 20, 40, 60
 """Characters of a panel's title, a legend's entry, and a cell's name in a summary."""
@@ -105,8 +110,18 @@ def _over_median(points: Sequence[tuple[float, float]]) -> Points:
     return [(chunk[0][0], median(speed for _, speed in chunk) / middle) for chunk in chunks]
 
 
+class Measured(Struct, frozen=True):
+    """A cell's throughput in the run of that number; without an interval, the limits are the value."""
+
+    number: int
+    throughput: Interval
+
+
 def trend(runs: Sequence[Results]) -> Drawn | None:
-    """The throughput of each cell over its median, from run to run; None for fewer than `LEAST_RUNS`."""
+    """The throughput of each cell over its median, from run to run, with its interval.
+
+    None for fewer than `LEAST_RUNS`.
+    """
     series = _series(runs)
     if not series:
         return None
@@ -115,8 +130,7 @@ def trend(runs: Sequence[Results]) -> Drawn | None:
         figure = sheet(3.2)
         axes = figure.add_subplot()
         for place, points in enumerate(shown.values()):
-            numbers, speeds = zip(*_over_median(points), strict=True)
-            axes.plot(numbers, speeds, ".-", color=SERIES[place], linewidth=0.8, markersize=4)
+            _draw_series(axes, points, SERIES[place], (place - (len(shown) - 1) / 2) * SHIFT)
         dot_legend(figure, [short(cell, 34) for cell in shown])
         axes.set_xlabel("run")
         axes.set_ylabel("throughput / median")
@@ -125,19 +139,40 @@ def trend(runs: Sequence[Results]) -> Drawn | None:
     hidden = f" {len(shown)} of {len(series)} cells are drawn." if len(series) > len(shown) else ""
     units = {str(row.result.cell): row.unit for results in runs for row in results.rows}
     words = "; ".join(
-        f"{short(cell, LONGEST_CELL)}: first {significant(points[0][1])}, last {significant(points[-1][1])} "
-        f"{units[cell]}/s"
+        f"{short(cell, LONGEST_CELL)}: first {_words(points[0])}, last {_words(points[-1])} {units[cell]}/s"
         for cell, points in shown.items()
     )
-    return Drawn(figure, "Changes from run to run", f"Each cell relative to its median over all runs. {words}.{hidden}")
+    told = f"Each cell relative to its median over all runs, with intervals. {words}.{hidden}"
+    return Drawn(figure, "Changes from run to run", told)
 
 
-def _series(runs: Sequence[Results]) -> dict[str, Points]:
+def _draw_series(axes: Axes, points: Sequence[Measured], color: str, shift: float) -> None:
+    """Draw a cell from run to run; too many runs become medians of neighbors, without intervals."""
+    middle = median(point.throughput.value for point in points)
+    if len(points) > MOST_POINTS:
+        plain = [(float(point.number), point.throughput.value) for point in points]
+        numbers, speeds = zip(*_over_median(plain), strict=True)
+        axes.plot(numbers, speeds, ".-", color=color, linewidth=0.8, markersize=4)
+        return
+    values = [point.throughput.value / middle for point in points]
+    below = [(point.throughput.value - point.throughput.low) / middle for point in points]
+    above = [(min(point.throughput.high, DRAWABLE[1]) - point.throughput.value) / middle for point in points]
+    places = [point.number + shift for point in points]
+    axes.errorbar(places, values, yerr=[below, above], fmt=".-", color=color, linewidth=0.8, markersize=4, capsize=2)
+
+
+def _words(point: Measured) -> str:
+    throughput = point.throughput
+    return with_interval(throughput) if throughput.low < throughput.high else significant(throughput.value)
+
+
+def _series(runs: Sequence[Results]) -> dict[str, list[Measured]]:
     """For each cell the numbers of its runs, each with its throughput."""
-    series: dict[str, Points] = {}
+    series: dict[str, list[Measured]] = {}
     for number, results in enumerate(runs, 1):
         for row in results.rows:
             speed = row.result.estimate
             if speed and not row.void and DRAWABLE[0] < speed < DRAWABLE[1]:
-                series.setdefault(str(row.result.cell), []).append((number, speed))
+                interval = row.result.throughput or Interval(speed, speed, speed, 1)
+                series.setdefault(str(row.result.cell), []).append(Measured(number, interval))
     return {cell: points for cell, points in series.items() if len(points) >= LEAST_RUNS}

@@ -206,7 +206,9 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         check_up=() if run.header.published else tuple(entries(diagnose(facts))),
         bottlenecks=tuple(paragraphs(first)) if has_bottlenecks(results) else (),
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
-        plan=tuple((label, clean(text)) for label, text in _plan(run.header.plan, run.header.torchlap)),
+        plan=tuple(
+            (label, clean(text)) for label, text in (*_plan(run.header.plan, run.header.torchlap), _numerics(results))
+        ),
         details="Each cell with its laps",
         method=METHOD,
         cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in first.rows),
@@ -252,7 +254,15 @@ def _plan(plan: Plan, version: str) -> Iterator[tuple[str, str]]:
         yield "Counted", f"{plan.items or ''} {plan.unit or 'items'}".strip() + " per batch" * bool(plan.items)
     yield "Precision target", f"{plan.confidence:.0%} intervals within ±{plan.precision_target:.1%}"
     yield "Budget", f"{significant(plan.budget_seconds)} s"
-    yield "Numerics", "checked against float64" if plan.verify else "not checked"
+
+
+def _numerics(results: Results) -> tuple[str, str]:
+    """What became of the checks of the accelerators' cells, as the table and the findings have it."""
+    if not results.run.header.plan.verify:
+        return "Numerics", "not checked"
+    verdicts = Counter(row.numerics for row in results.rows if row.numerics)
+    counts = ", ".join(f"{count} {word}" for word, count in verdicts.items())
+    return "Numerics", f"against float64: {counts}" if counts else "the CPU is the reference"
 
 
 def _preparation(row: Row) -> Iterator[str]:

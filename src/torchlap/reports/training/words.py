@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from torchlap.reports.kit.table import Column, Field, Table, build
 from torchlap.reports.kit.text import clean, counted, sentence
 from torchlap.reports.kit.units import number, significant, with_interval
-from torchlap.reports.run.rows import model_names
+from torchlap.reports.run.rows import MOST_CELLS, model_names
 from torchlap.runs.censored import Median
 from torchlap.runs.training import Attempt, CellTraining, attempts_of, training_plan, trainings
 from torchlap.schema.events import Run
@@ -104,7 +104,7 @@ def _epochs(cell: CellTraining) -> str:
 
 def each_training(run: Run) -> Table:
     """A row per training."""
-    rows = [(cell, attempt) for cell in trainings(run) for attempt in cell.attempts]
+    rows = [(cell, attempt) for cell in trainings(run) for attempt in cell.attempts][:MOST_CELLS]
     columns: list[tuple[Column, Callable[[tuple[CellTraining, Attempt]], Field | str]]] = [
         (Column("recipe"), lambda row: variant(run, row[0])),
         (Column("seed", "right"), lambda row: str(row[1].seed)),
@@ -164,6 +164,9 @@ def _legend(run: Run) -> Iterator[str]:
             yield f"for at most {counted(plan.epochs, 'epoch')}."
     if len(cells) > 1:
         yield f"Sooner and speed-up: over {variant(run, cells[0])}, from trainings with the same seed."
+    count = sum(len(cell.attempts) for cell in cells)
+    if count > MOST_CELLS:
+        yield f"The first {MOST_CELLS} of {count} trainings are shown."
     if any(cell.reached < cell.counted for cell in cells):
         yield "A training that did not get there counts as longer than the time that it had."
 
