@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from torchlap.judge.script import CATALOGUE, examine
 from torchlap.schema.trace import (
-    Autocast,
     Compiled,
     DeadOutputs,
     Denormals,
@@ -219,7 +218,7 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "8 compilations in 5 spans, 80% of their time",
     ),
     "TL444 warning": (
-        trace(autocasts=(Autocast(place=AT, kind="mps", count=9),)),
+        trace(autocasts=(Noticed(AT, "mps", 9),)),
         "train.py:7",
         'autocast("mps") was requested, but training is on cuda',
     ),
@@ -293,9 +292,7 @@ FINE: dict[str, Trace] = {
     "spans that scatter": spans(count=11, seconds=(1.0, 2.0) * 5, steps=110, total_seconds=16.0),
     "a warm-up that the script leaves out": spans(conditional=True, first_step_seconds=0.6, first_span_seconds=1.0),
     "persistent workers": trace(loaders=(replace(LOADER, first_seconds=0.9, persistent=True),)),
-    "autocast for both kinds": trace(
-        autocasts=(Autocast(place=AT, kind="mps", count=9), Autocast(place=AT, kind="cuda", count=9))
-    ),
+    "autocast for both kinds": trace(autocasts=(Noticed(AT, "mps", 9), Noticed(AT, "cuda", 9))),
     "a scaler that skips one step": trace(scaled=(Scaled(place=AT, steps=9, skipped=1),)),
     "memory pinned by a script that can also use a GPU": trace(
         portable=True, loaders=(replace(LOADER, pinned=True, trains_on=("cpu",)),)

@@ -223,10 +223,10 @@ NOT_MIXED = Rule(
 def not_mixed(trace: Trace) -> Iterable[Finding]:
     """The script requests autocast for another kind of device, or its scaler skips every step."""
     kinds = {device.partition(":")[0] for device in trace.devices}
-    requested = {each.kind for each in trace.autocasts}
+    requested = {each.words for each in trace.autocasts}
     for each in trace.autocasts:
-        if kinds and each.kind not in kinds and not requested & kinds:
-            evidence = f'autocast("{each.kind}") was requested, but training is on {", ".join(sorted(kinds))}'
+        if kinds and each.words not in kinds and not requested & kinds:
+            evidence = f'autocast("{each.words}") was requested, but training is on {", ".join(sorted(kinds))}'
             yield NOT_MIXED.finding(str(each.place), evidence)
     for scaled in trace.scaled:
         if scaled.steps >= SEVERAL_STEPS and scaled.skipped == scaled.steps:
