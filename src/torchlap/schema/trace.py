@@ -320,6 +320,7 @@ class Trace(Struct, frozen=True, kw_only=True):
         parts: timed parts of steps, such as the forward pass alone.
         turns: the devices of the timed spans in order, without repetitions in a row.
         autocasts: kinds of devices for which the script requested an autocast, as `words`.
+        breaks: lines of the script after which compiled code begins anew.
         by_backward: no optimizer stepped: each backward pass counts as a step.
         unwatched: what the script uses to time or to train, and the audit does not watch, with its line.
         children_seconds: the CPU time of child processes.
@@ -350,6 +351,7 @@ class Trace(Struct, frozen=True, kw_only=True):
     portable: bool = False
     compiled: tuple[Compiled, ...] = ()
     graph_breaks: Count = 0
+    breaks: tuple[Noticed, ...] = ()
     autocasts: tuple[Noticed, ...] = ()
     scaled: tuple[Scaled, ...] = ()
     memory: Memory = Memory()

@@ -58,7 +58,7 @@ class Read(Struct):
     Attributes:
         value: what the script received, in seconds.
         chain: the calls that led to it in the script's files, the innermost first.
-        frame: identifies the function call that made it.
+        frame: identifies the function call that made it, and `function` the function.
         pending_seconds: how long the device still worked; None where that was not measured.
         unwaited: something was enqueued since the last synchronization.
         compiled: graphs that torch.compile had compiled so far.
@@ -72,6 +72,7 @@ class Read(Struct):
     frame: int
     pending_seconds: float | None
     unwaited: bool
+    function: int = 0
     compiled: int = 0
 
 

@@ -120,6 +120,7 @@ class Summary:
             "fallbacks": tuple(Noticed(place, words, count) for (place, words), count in self.data.fallbacks.items()),
             "compiled": tuple(self._compiled()),
             "graph_breaks": self.compiler.graph_breaks(),
+            "breaks": tuple(Noticed(place, "", count) for place, count in self.compiler.breaks().items()),
             "autocasts": tuple(Noticed(each.place, each.kind, each.count) for each in self.compiler.autocasts.values()),
             "scaled": tuple(
                 Scaled(place=each.place, steps=each.steps, skipped=each.skipped)
