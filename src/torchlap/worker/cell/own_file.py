@@ -8,6 +8,8 @@ from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 
+from msgspec.structs import replace
+
 from torchlap.worker.cell.returned import subject_of
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, printable
@@ -22,7 +24,13 @@ def build(model: str, batch: int) -> Subject:
         ModelError: when it cannot be called, or returns something else.
     """
     path, name = _location(model)
-    return subject_of(model, _call(path, name, batch))
+    returned = _call(path, name, batch)
+    try:
+        return replace(subject_of(model, returned), place=f" ({line_of(model)})")
+    except ModelError as error:
+        raise ModelError(f"{error} ({line_of(model)})") from None
+    except Exception as error:
+        raise ModelError(f"{path}:{name} failed: {_description(error, path)}.") from error
 
 
 def _location(model: str) -> tuple[Path, str]:

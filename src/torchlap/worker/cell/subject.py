@@ -32,6 +32,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         sizes: the fewest and most rows of such a loader's batches; None elsewhere.
         items: how many items a batch has, if they are not its rows.
         validation: held-out batches of the user's own, which can be read again and again.
+        place: where the user's function begins, in parentheses after a blank; empty for other models.
         unit: what an item is called, in the plural; `unit_is_own` if the user's function returned it.
     """
 
@@ -50,6 +51,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     sizes: tuple[int, int] | None = None
     items: int | None = None
     validation: Iterable[Any] | None = None
+    place: str = ""
     unit: str = "images"
     unit_is_own: bool = False
 
