@@ -1,44 +1,42 @@
 """The rules about scripts, on traces made by hand."""
 
-from typing import Any
-
 import pytest
-from judge.traces import AT, COPIES, HELD, LOADER, LOSSES, ON_CPU, RATIO, SPANS, spans, trace
+from judge.traces import (
+    AT,
+    COMPILED,
+    COPIES,
+    DENORMAL,
+    FORMATS,
+    GROWING,
+    HELD,
+    LOADER,
+    LOSSES,
+    ON_CPU,
+    ON_THE_CPU,
+    RATIO,
+    SCATTERED,
+    SEARCHED,
+    SPANS,
+    spans,
+    trace,
+)
 from msgspec.structs import replace
 
 from torchlap.judge.script import CATALOGUE, examine
 from torchlap.schema.trace import (
-    Autocast,
     Compiled,
     DeadOutputs,
-    Denormals,
-    Formats,
     Line,
     Memory,
     Noticed,
     Place,
     Scaled,
-    Searched,
     Shapes,
     Slow,
     Tf32,
     Threads,
     Trace,
 )
-
-DENORMAL = Denormals(place=AT, words="gradients", share=0.5, step=50, first=40)
-SEARCHED = Searched(
-    place=AT, calls=24, shapes=24, rare=24, examples=((4, 3, 12, 12), (4, 3, 13, 13)), setting=Place("train.py", 3)
-)
-FORMATS = Formats(place=AT, convolutions=4, converted=3, looks=3)
-ON_THE_CPU: dict[str, Any] = {"devices": ("cpu",), "spans": (ON_CPU,), "turns": ("cpu",)}
-SCATTERED: dict[str, Any] = {
-    "count": 21,
-    "seconds": (1.0, *(2.0, 1.0, 1.0, 1.0) * 5),
-    "steps": 210,
-    "total_seconds": 26.0,
-}
-GROWING = tuple((step, step << 20) for step in range(42))
 
 FAULTY: dict[str, tuple[Trace, str, str]] = {
     "TL401 error": (
@@ -218,8 +216,28 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
         "train.py:5",
         "8 compilations in 5 spans, 80% of their time",
     ),
+    "TL452 warning": (
+        trace(compiled=(COMPILED,), graph_breaks=3, breaks=(Noticed(AT, "", 2), Noticed(Place("train.py", 9), "", 1))),
+        "train.py:7",
+        "2 graph breaks, at train.py:7, train.py:9",
+    ),
+    "TL452 note": (
+        trace(compiled=(COMPILED,), graph_breaks=3, spans=()),
+        "train.py:3",
+        "torch.compile counted 3 graph breaks",
+    ),
+    "TL414 note": (
+        trace(losses=(replace(LOSSES, values=(2.3, None, *LOSSES.values)),)),
+        "train.py:7",
+        "NaN or infinite in step 2 of 40, and finite at the end",
+    ),
+    "TL432 note": (
+        trace(float64=(Noticed(AT, "an input", 9),), float64_default=True),
+        "train.py:7",
+        "an input in float64, 9 times",
+    ),
     "TL444 warning": (
-        trace(autocasts=(Autocast(place=AT, kind="mps", count=9),)),
+        trace(autocasts=(Noticed(AT, "mps", 9),)),
         "train.py:7",
         'autocast("mps") was requested, but training is on cuda',
     ),
@@ -231,6 +249,13 @@ FAULTY: dict[str, tuple[Trace, str, str]] = {
 }
 
 MORE_EVIDENCE: dict[str, tuple[Trace, str]] = {
+    "TL416 growing": (
+        spans(count=31, seconds=(1.0, *(1.0 + 0.1 * place for place in range(30))), steps=310, total_seconds=77.0),
+        (
+            "the time grows from span to span: the median is 1.45 s in the first third of 31 spans and 3.45 s in the "
+            "last"
+        ),
+    ),
     "TL416": (
         spans(
             count=11,
@@ -293,9 +318,7 @@ FINE: dict[str, Trace] = {
     "spans that scatter": spans(count=11, seconds=(1.0, 2.0) * 5, steps=110, total_seconds=16.0),
     "a warm-up that the script leaves out": spans(conditional=True, first_step_seconds=0.6, first_span_seconds=1.0),
     "persistent workers": trace(loaders=(replace(LOADER, first_seconds=0.9, persistent=True),)),
-    "autocast for both kinds": trace(
-        autocasts=(Autocast(place=AT, kind="mps", count=9), Autocast(place=AT, kind="cuda", count=9))
-    ),
+    "autocast for both kinds": trace(autocasts=(Noticed(AT, "mps", 9), Noticed(AT, "cuda", 9))),
     "a scaler that skips one step": trace(scaled=(Scaled(place=AT, steps=9, skipped=1),)),
     "memory pinned by a script that can also use a GPU": trace(
         portable=True, loaders=(replace(LOADER, pinned=True, trains_on=("cpu",)),)
@@ -358,7 +381,13 @@ def test_a_fault_has_one_finding_with_its_line_and_figures(name: str) -> None:
 def test_a_code_can_have_other_evidence(code: str) -> None:
     faulty, evidence = MORE_EVIDENCE[code]
     (finding,) = examine(faulty)
-    assert (finding.code, finding.evidence) == (code, evidence)
+    assert (finding.code, finding.evidence) == (code.partition(" ")[0], evidence)
+
+
+def test_of_findings_at_one_line_the_worst_is_shown() -> None:
+    alike = replace(SPANS, looked_at=0, unwaited=5)
+    (finding,) = examine(trace(spans=(replace(SPANS, unfinished_seconds=5.0), alike)))
+    assert (finding.code, finding.severity) == ("TL401", "error")
 
 
 @pytest.mark.parametrize("name", FINE)

@@ -6,12 +6,16 @@ from msgspec.structs import replace
 
 from torchlap.schema.trace import (
     SCHEMA,
+    Compiled,
     Copies,
+    Denormals,
+    Formats,
     Held,
     Loader,
     Losses,
     Place,
     Quotient,
+    Searched,
     Spans,
     Threads,
     Trace,
@@ -63,6 +67,22 @@ LOADER = Loader(
     iterated_seconds=2.0,
     trains_on=("cuda:0",),
 )
+
+
+DENORMAL = Denormals(place=AT, words="gradients", share=0.5, step=50, first=40)
+SEARCHED = Searched(
+    place=AT, calls=24, shapes=24, rare=24, examples=((4, 3, 12, 12), (4, 3, 13, 13)), setting=Place("train.py", 3)
+)
+COMPILED = Compiled(place=Place("train.py", 3), count=1, seconds=1.0)
+FORMATS = Formats(place=AT, convolutions=4, converted=3, looks=3)
+ON_THE_CPU: dict[str, Any] = {"devices": ("cpu",), "spans": (ON_CPU,), "turns": ("cpu",)}
+SCATTERED: dict[str, Any] = {
+    "count": 21,
+    "seconds": (1.0, *(2.0, 1.0, 1.0, 1.0) * 5),
+    "steps": 210,
+    "total_seconds": 26.0,
+}
+GROWING = tuple((step, step << 20) for step in range(42))
 
 
 def trace(**changes: Any) -> Trace:

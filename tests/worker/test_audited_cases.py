@@ -12,7 +12,7 @@ from torchlap.judge.script.coverage import nothing_audited
 from torchlap.schema.trace import ScriptRun
 
 CASES = sorted((TESTS / "scripts" / "cases").glob("*.py"))
-PROCESSES = ("exit_code_of_nothing", "dataset_run_after_the_end", "recompiles_each_length")
+PROCESSES = ("exit_code_of_nothing", "dataset_run_after_the_end", "recompiles_each_length", "graph_breaks")
 """They start processes or compile, which takes long."""
 
 
@@ -43,6 +43,8 @@ def check(path: Path, run: ScriptRun) -> None:
         assert not found & set(words)
     elif kind == "steps":
         assert run.trace.steps == int(words[0])
+    elif kind == "spans":
+        assert {f"{spans.count}x{spans.steps / spans.count:g}" for spans in run.trace.spans} == set(words)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,18 @@ def test_each_part_of_a_step_that_is_timed_without_waiting_is_named(template: Te
         line.split()[0] for line in (_line(lines, finding.where) for finding in examine(run.trace)) if "clock" in line
     }
     assert reads >= {"b", "c", "d"}
+
+
+def test_the_lines_that_call_a_helper_which_reads_the_clock_are_named(template: Template) -> None:
+    path = TESTS / "scripts" / "cases" / "phases_by_a_helper.py"
+    run = template.audited(path, "sim")
+    lines = path.read_text().splitlines()
+    found = [_line(lines, finding.where) for finding in examine(run.trace) if finding.severity == "error"]
+    assert {phase for phase in ("fwd", "bwd", "opt") for line in found if f'T.stop("{phase}")' in line} == {
+        "fwd",
+        "bwd",
+        "opt",
+    }
 
 
 def _line(lines: list[str], where: str) -> str:

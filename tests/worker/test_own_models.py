@@ -15,7 +15,7 @@ from torchlap.schema.workload import Cell, Workload
 from torchlap.worker.cell.bench import Bench
 from torchlap.worker.cell.check import check
 from torchlap.worker.cell.step import Step
-from torchlap.worker.errors import ModelError, RefusedError
+from torchlap.worker.errors import ModelError, RefusedError, failure
 
 FOLDER = TESTS / "scripts" / "models"
 
@@ -204,3 +204,81 @@ def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
         file.write_text(text)
         hashes.append(check(Check(f"{file}:twins", 8, "random", "mnist-1k")).sha256)
     assert len(set(hashes)) == 2
+
+
+MORE = "more_inputs.py"
+
+
+@pytest.mark.parametrize(
+    ("function", "rows"),
+    [
+        ("iterable", 8),
+        ("detection_loader", 4),
+        ("list_of_images", 4),
+        ("lazy", 8),
+        ("one_cycle", 8),
+        ("step_returns_a_dictionary", 8),
+        ("step_returns_a_number", 8),
+        ("as_a_list", 8),
+    ],
+)
+def test_more_models_are_measured_with_their_true_rows(function: str, rows: int) -> None:
+    assert checked(function, rows, MORE).rows == rows
+    step = built(function, rows, file=MORE)
+    for _ in range(8):
+        step()
+    assert step.loss() > 0
+    assert step.items_of_lap(8) in (None, 8 * rows)
+
+
+def test_a_dataset_that_makes_its_own_batches_loses_none_of_them() -> None:
+    assert checked("iterable_that_makes_batches", 5, MORE, strict=False).rows == 5
+    with pytest.raises(ModelError, match="batches of 4 to 6 rows, not 64"):
+        checked("iterable_that_makes_batches", 64, MORE)
+    step = built("iterable_that_makes_batches", 5, file=MORE, asked=64)
+    for _ in range(3):
+        step()
+    assert step.items_of_lap(3) == 4 + 5 + 6
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("losses_in_a_dictionary", r"returned dict: .*sum\(losses.values\(\)\)"),
+        ("loss_of_three", r"a loss of 3 values \(anchor, positive, negative\): .*lambda outputs, targets"),
+        ("two_optimizers", r"returned 2 optimizers: return one, or return module, batch, step"),
+        ("two_optimizers_after_the_loss", r"returned 2 optimizers"),
+        ("step_returns_nothing", r"The step returned NoneType: it must return the loss"),
+        ("half_module", r"different types .*inputs.float\(\)"),
+        ("float64_inputs", r"different types .*inputs.float\(\)"),
+        ("numpy_inputs", r"returned ndarray as inputs: return tensors, such as torch.from_numpy"),
+        ("class_instead_of_module", r"returned a class instead of a module"),
+        ("without_gradients", r"does not depend on anything that is trained: .*--phase eval"),
+        ("plateau", r"ReduceLROnPlateau, which takes a metric once per epoch"),
+        ("lbfgs", r"LBFGS needs a function .*optimizer.step\(closure\)"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_the_line_and_a_remedy(function: str, said: str) -> None:
+    with pytest.raises(ModelError, match=rf"(?s){said}.*\(more_inputs.py, line \d+\)"):
+        built(function, file=MORE)()
+
+
+def test_losses_in_a_dictionary_are_refused_in_evaluation_too() -> None:
+    step = built("losses_in_a_dictionary", file=MORE, phase="eval")
+    step()
+    with pytest.raises(ModelError, match="returned dict"):
+        step.loss()
+
+
+def test_an_error_in_the_users_code_names_its_line() -> None:
+    step = built("forward_raises", file=MORE)
+    with pytest.raises(RuntimeError) as raised:
+        step()
+    lines = (FOLDER / MORE).read_text().splitlines()
+    number = next(number for number, line in enumerate(lines, start=1) if "view(3, -1, 99)" in line)
+    assert failure(raised.value).reason.endswith(f"(more_inputs.py, line {number})")
+
+
+def test_the_weights_of_a_loss_go_to_the_device() -> None:
+    step = built("weighted_loss", file=MORE)
+    assert step._subject.loss.args[0].moved == ("cpu",)  # type: ignore[attr-defined]  # a partial of the loss

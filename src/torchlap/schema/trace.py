@@ -268,14 +268,6 @@ class Compiled(Struct, frozen=True, kw_only=True):
     limit: Count = 0
 
 
-class Autocast(Struct, frozen=True, kw_only=True):
-    """An autocast that the script requested for a kind of device."""
-
-    place: Place
-    kind: Name
-    count: Count
-
-
 class Scaled(Struct, frozen=True, kw_only=True):
     """A line that steps an optimizer through a GradScaler, which skipped some of the steps."""
 
@@ -327,9 +319,12 @@ class Trace(Struct, frozen=True, kw_only=True):
         looked_seconds: how long the tracer waited for the device at clock reads, to measure its pending work.
         parts: timed parts of steps, such as the forward pass alone.
         turns: the devices of the timed spans in order, without repetitions in a row.
+        autocasts: kinds of devices for which the script requested an autocast, as `words`.
+        breaks: lines of the script after which compiled code begins anew.
         by_backward: no optimizer stepped: each backward pass counts as a step.
         unwatched: what the script uses to time or to train, and the audit does not watch, with its line.
         children_seconds: the CPU time of child processes.
+        float64_default: the script has made float64 torch's default type.
         portable: the script names a kind of accelerator, whether or not it uses one here.
         truncated: more happened than was kept.
         hidden: files beside the script that hide a module that the tracer had already imported.
@@ -356,7 +351,8 @@ class Trace(Struct, frozen=True, kw_only=True):
     portable: bool = False
     compiled: tuple[Compiled, ...] = ()
     graph_breaks: Count = 0
-    autocasts: tuple[Autocast, ...] = ()
+    breaks: tuple[Noticed, ...] = ()
+    autocasts: tuple[Noticed, ...] = ()
     scaled: tuple[Scaled, ...] = ()
     memory: Memory = Memory()
     softmax_twice: tuple[Noticed, ...] = ()
@@ -371,6 +367,7 @@ class Trace(Struct, frozen=True, kw_only=True):
     accumulated: tuple[Noticed, ...] = ()
     copies: tuple[Copies, ...] = ()
     float64: tuple[Noticed, ...] = ()
+    float64_default: bool = False
     loaders: tuple[Loader, ...] = ()
     denormals: tuple[Denormals, ...] = ()
     slow: tuple[Slow, ...] = ()

@@ -8,6 +8,7 @@ WorkerError
 """
 
 import traceback
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,6 +18,9 @@ from torchlap.schema.replies import Failed
 
 LONGEST_REASON, LONGEST_DETAIL = 500, 8000
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+OWN_MODULES = "torchlap_own_"
+"""The names of modules that are users' own files begin so."""
+
 REFUSED_WORDS = (
     "doesn't support",
     "does not support",
@@ -59,8 +63,19 @@ def failure(error: BaseException) -> Failed:
         return Failed(error.kind, printable(error), "")
     message = printable(error)
     reason = f"{type(error).__name__}: {message.splitlines()[0][:LONGEST_REASON]}" if message else type(error).__name__
+    reason += _own_line(error)
     detail = "".join(traceback.format_exception(error))[-LONGEST_DETAIL:].encode(errors="replace").decode()
     return Failed(_kind(error), reason, detail)
+
+
+def _own_line(error: BaseException) -> str:
+    """The innermost line of the user's own file that led to an error, in parentheses; empty if there is none."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).startswith(OWN_MODULES)
+    ]
+    return f" ({Path(frames[-1][0]).name}, line {frames[-1][1]})" if frames else ""
 
 
 def _kind(error: BaseException) -> FailureKind:

@@ -164,6 +164,8 @@ def _ends(losses: Losses) -> tuple[float, float]:
     return median(values[:part]), median(values[-part:])
 
 
+LEFT_OUT = "A step with such a loss is of no use, even where the script leaves it out."
+
 NOT_FINITE = Rule(
     "TL414",
     "error",
@@ -175,13 +177,20 @@ NOT_FINITE = Rule(
 
 
 def not_finite(trace: Trace) -> Iterable[Finding]:
-    """A loss is NaN or infinite."""
+    """A loss is NaN or infinite; a note if the script left such steps out, and went on."""
     for losses in trace.losses:
-        first = next((index for index, value in enumerate(losses.values) if value is None), None)
-        if first is not None:
-            about = "about " if losses.every > 1 else ""
-            evidence = f"NaN or infinite from {about}step {first * losses.every + 1} of {losses.count}"
+        places = [index for index, value in enumerate(losses.values) if value is None]
+        if not places:
+            continue
+        about = "about " if losses.every > 1 else ""
+        step = places[0] * losses.every + 1
+        if losses.values[-1] is None or 2 * len(places) > len(losses.values):
+            evidence = f"NaN or infinite from {about}step {step} of {losses.count}"
             yield NOT_FINITE.finding(str(losses.place), evidence)
+        else:
+            evidence = f"NaN or infinite in {about}step {step} of {losses.count}, and finite at the end"
+            finding = NOT_FINITE.finding(str(losses.place), evidence)
+            yield replace(finding, severity="note", title="some losses are not finite", why=LEFT_OUT)
 
 
 EVAL_MODE = Rule(
@@ -259,16 +268,17 @@ def unheld(trace: Trace) -> Iterable[Finding]:
 SOFTMAX_TWICE = Rule(
     "TL442",
     "warning",
-    "softmax is applied twice",
-    "cross_entropy applies softmax itself. If it is given probabilities, this is a second softmax: the loss of a "
-    "perfect prediction is far from 0 (1.46 for 10 classes), and the gradients are small.",
-    "Remove the softmax and pass the logits to cross_entropy, or apply nll_loss to the output of log_softmax.",
+    "a loss is given probabilities instead of logits",
+    "cross_entropy applies softmax itself, and binary_cross_entropy_with_logits applies sigmoid. If they are given "
+    "probabilities, the loss of a perfect prediction is far from 0 (1.46 for 10 classes), and the gradients are small. "
+    "nll_loss expects the logarithms of probabilities.",
+    "Remove the softmax or sigmoid and pass the logits to the loss, or apply nll_loss to the output of log_softmax.",
     "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
 )
 
 
 def softmax_twice(trace: Trace) -> Iterable[Finding]:
-    """A loss that applies softmax is given a softmax's output."""
+    """A loss that applies softmax or sigmoid, or expects logarithms, is given probabilities."""
     for notice in trace.softmax_twice:
         yield SOFTMAX_TWICE.finding(str(notice.place), f"{notice.words}, in all {notice.count} checked steps")
 

@@ -1,6 +1,7 @@
 """How the script feeds and configures its devices: rules about copies, loaders, precision and threads."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.script.timing import compares_devices, counted, duration, times
@@ -59,12 +60,13 @@ FLOAT64 = Rule(
 
 
 def float64(trace: Trace) -> Iterable[Finding]:
-    """A model or its input is in float64."""
+    """A model or its input is in float64; a note if that is the script's default type."""
     places = set()
     for notice in trace.float64:
         if notice.place not in places:
             places.add(notice.place)
-            yield FLOAT64.finding(str(notice.place), f"{notice.words} in float64, {times(notice.count)}")
+            finding = FLOAT64.finding(str(notice.place), f"{notice.words} in float64, {times(notice.count)}")
+            yield replace(finding, severity="note") if trace.float64_default else finding
 
 
 USELESS_PIN = Rule(

@@ -176,12 +176,16 @@ SETUP_INSIDE = Rule(
 )
 
 
+LEAST_SETUP_SECONDS = 0.01
+"""Another process may delay the first step as much."""
+
+
 def setup_inside(trace: Trace) -> Iterable[Finding]:
     """Much of a span passes before its first forward pass."""
     for spans in trace.spans:
         each = spans.setup_seconds / spans.count if spans.count else 0.0
         share = spans.setup_seconds / spans.total_seconds if spans.total_seconds else 0.0
-        if share > WARM_UP and each > SEVERAL_STEPS * spans.step_seconds:
+        if share > WARM_UP and each > max(LEAST_SETUP_SECONDS, SEVERAL_STEPS * spans.step_seconds):
             which = "the span" if spans.count == 1 else f"each of {spans.count} spans, on average,"
             evidence = (
                 f"the first forward pass of {which} starts {duration(each)} after the clock is read, and a typical "

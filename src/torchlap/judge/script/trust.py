@@ -86,6 +86,16 @@ def two_speeds(trace: Trace) -> Iterable[Finding]:
         per_span = list(spans.seconds[1:])
         if len(per_span) < FEWEST_SPANS or spans.compiled or spans.evaluated or not _same_work(spans):
             continue
+        if _rises(per_span):
+            third = len(per_span) // 3
+            first, last = median(per_span[:third]), median(per_span[-third:])
+            evidence = (
+                f"the time grows from span to span: the median is {duration(first)} in the first third of "
+                f"{spans.count} spans and {duration(last)} in the last{_cause(trace, spans, is_later=True)}"
+            )
+            finding = TWO_SPEEDS.finding(str(spans.place), evidence, remedy=DETACH)
+            yield replace(finding, title="the timed spans become slower and slower")
+            continue
         half = len(per_span) // 2
         early, late = per_span[:half], per_span[-half:]
         before, after = median(early), median(late)
@@ -98,6 +108,31 @@ def two_speeds(trace: Trace) -> Iterable[Finding]:
                 f"the second, a factor of {slower:.2g}{_cause(trace, spans, is_later=after > before)}"
             )
             yield TWO_SPEEDS.finding(str(spans.place), evidence)
+
+
+DETACH = (
+    "Look for what grows with each step: a hidden state that is carried on without detach(), so that backward goes "
+    "through all earlier steps, a list that is searched or copied, or data that become larger."
+)
+FEWEST_RISING = 12
+RISING = 0.9
+"""So many of the spans take longer than the one a third of the series before."""
+
+
+def _rises(seconds: list[float]) -> bool:
+    """Whether times grow throughout, and by much."""
+    third = len(seconds) // 3
+    if len(seconds) < FEWEST_RISING:
+        return False
+    first, middle, last = median(seconds[:third]), median(seconds[third:-third]), median(seconds[-third:])
+    longer = sum(later > earlier for earlier, later in zip(seconds, seconds[third:], strict=False))
+    grows_by_much = last > OTHER_LEVEL * first and (last - first) * third > LEAST_SECONDS
+    is_gradual = first * STEP < middle < last / STEP
+    return grows_by_much and is_gradual and longer >= RISING * (len(seconds) - third)
+
+
+STEP = 1.1
+"""The middle third is so many times slower than the first, and quicker than the last."""
 
 
 def _cause(trace: Trace, spans: Spans, *, is_later: bool) -> str:
@@ -208,6 +243,33 @@ def compiles(trace: Trace) -> Iterable[Finding]:
         yield COMPILES.finding(str(each.place), evidence)
 
 
+BREAKS = Rule(
+    "TL452",
+    "warning",
+    "graph breaks split the compiled code",
+    "At a graph break, compiled code ends, Python runs the line, and another compiled function begins. Nothing is "
+    "fused across a break, and each part is called on its own, so the timed code is only partly compiled.",
+    "Move printing, .item() and branches that depend on values out of the compiled function. "
+    "TORCH_LOGS=graph_breaks shows the reason of each break.",
+    "https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/torch.compiler_troubleshooting.html",
+)
+MOST_BREAKS = 5
+
+
+def breaks(trace: Trace) -> Iterable[Finding]:
+    """Lines of the script interrupt its compiled code; a note if nothing of it is timed."""
+    if not trace.compiled or not (trace.breaks or trace.graph_breaks):
+        return
+    lines = [str(notice.place) for notice in trace.breaks]
+    if lines:
+        more = f" and {len(lines) - MOST_BREAKS} more" if len(lines) > MOST_BREAKS else ""
+        evidence = f"{counted(len(lines), 'graph break')}, at {', '.join(lines[:MOST_BREAKS])}{more}"
+    else:
+        evidence = f"torch.compile counted {counted(trace.graph_breaks, 'graph break')}"
+    finding = BREAKS.finding(lines[0] if lines else str(trace.compiled[0].place), evidence)
+    yield finding if trace.spans else replace(finding, severity="note")
+
+
 NOT_MIXED = Rule(
     "TL444",
     "warning",
@@ -223,10 +285,10 @@ NOT_MIXED = Rule(
 def not_mixed(trace: Trace) -> Iterable[Finding]:
     """The script requests autocast for another kind of device, or its scaler skips every step."""
     kinds = {device.partition(":")[0] for device in trace.devices}
-    requested = {each.kind for each in trace.autocasts}
+    requested = {each.words for each in trace.autocasts}
     for each in trace.autocasts:
-        if kinds and each.kind not in kinds and not requested & kinds:
-            evidence = f'autocast("{each.kind}") was requested, but training is on {", ".join(sorted(kinds))}'
+        if kinds and each.words not in kinds and not requested & kinds:
+            evidence = f'autocast("{each.words}") was requested, but training is on {", ".join(sorted(kinds))}'
             yield NOT_MIXED.finding(str(each.place), evidence)
     for scaled in trace.scaled:
         if scaled.steps >= SEVERAL_STEPS and scaled.skipped == scaled.steps:
@@ -236,4 +298,4 @@ def not_mixed(trace: Trace) -> Iterable[Finding]:
 
 SEVERAL_STEPS = 3
 
-RULES = (grows, two_speeds, disturbed, compiles, not_mixed)
+RULES = (grows, two_speeds, disturbed, compiles, breaks, not_mixed)

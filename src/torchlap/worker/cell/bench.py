@@ -82,8 +82,9 @@ class Bench:
         self._subject, self._part = subject, part
         check_rows(self._subject, workload)
         self._apply_loader_words()
-        if isinstance(self._subject.loss, nn.Module):
-            self._subject.loss.to(self.device)
+        for each in (self._subject.loss, *getattr(self._subject.loss, "args", ())):
+            if isinstance(each, nn.Module):  # a loss may have weights, or learn
+                each.to(self.device)
         self.module = self._subject.module.to(self.device).train(workload.phase == "train")
         self.digit_count = 0
         self._pictures: Pictures | None = None

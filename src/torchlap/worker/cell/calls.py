@@ -11,6 +11,7 @@ from torch.utils import _pytree
 from torchlap.worker.errors import ModelError
 
 PAIR = 2
+IMAGE_DIMENSIONS = 3
 BATCH_DIMENSIONS = 2
 """Rows are counted along one of the first dimensions: the second where time comes first."""
 
@@ -157,15 +158,23 @@ def split(batch: Values) -> tuple[Values, Values] | None:
     if isinstance(batch, Mapping | Tensor):
         return plain(batch), None
     if isinstance(batch, tuple | list) and len(batch) == PAIR:
-        return plain(batch[0]), plain(batch[1])
+        inputs, targets = plain(batch[0]), plain(batch[1])
+        return (list(inputs), list(targets)) if _are_samples(inputs, targets) else (inputs, targets)
     return None
+
+
+def _are_samples(inputs: Values, targets: Values) -> bool:
+    """Whether each input has a target of its own, a dictionary, as `tuple(zip(*samples))` makes them."""
+    both = isinstance(inputs, tuple) and isinstance(targets, tuple) and len(inputs) == len(targets)
+    return both and bool(targets) and all(isinstance(each, Mapping) for each in targets)
 
 
 def rows_of(inputs: Values, targets: Values) -> int | None:
     """How many rows a batch has; None if its tensors do not show it.
 
-    It is the number of targets, if an input has the same size in its first or second dimension; otherwise the size of
-    the first dimension in which all inputs have the same size.
+    It is the number of targets, if an input has the same size in its first or second dimension; otherwise the length
+    of lists of inputs, one of which has images of several sizes, or the size of the first dimension in which all inputs
+    have the same size.
     """
     shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
     count = _length(targets)
@@ -173,11 +182,23 @@ def rows_of(inputs: Values, targets: Values) -> int | None:
         any(count in shape[:BATCH_DIMENSIONS] for shape in shapes) or _length(inputs) == count or not shapes
     ):
         return count
+    lists = inputs if isinstance(inputs, tuple) else (inputs,)
+    if shapes and all(isinstance(each, list) for each in lists) and (len(lists) > 1 or _are_images(lists[0])):
+        lengths = {len(each) for each in lists}
+        if len(lengths) == 1:
+            return lengths.pop()
     for dimension in range(min((len(shape) for shape in shapes), default=0)):
         sizes = {shape[dimension] for shape in shapes}
         if len(sizes) == 1:
             return sizes.pop()
     return None
+
+
+def _are_images(values: list[Values]) -> bool:
+    """Whether a list has single images, channels first, as detection models take them."""
+    shapes = [tuple(each.shape) for each in values if isinstance(each, Tensor)]
+    channels = {shape[0] for shape in shapes if len(shape) == IMAGE_DIMENSIONS}
+    return len(shapes) == len(values) and len(channels) == 1 and all(len(shape) == IMAGE_DIMENSIONS for shape in shapes)
 
 
 def _length(values: Values) -> int | None:

@@ -110,7 +110,7 @@ def _check_items(model: str, subject: Subject, items: int) -> None:
 
 
 def _tokens_of(subject: Subject) -> int | None:
-    inputs, _ = subject.batch or (first_pair(subject.loader) if subject.loader else (None, None))
+    inputs, _ = subject.batch or (first_pair(subject.loader) if subject.loader is not None else (None, None))
     return token_count(inputs)
 
 

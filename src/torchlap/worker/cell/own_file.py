@@ -8,6 +8,8 @@ from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 
+from msgspec.structs import replace
+
 from torchlap.worker.cell.returned import subject_of
 from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, printable
@@ -23,7 +25,12 @@ def build(model: str, batch: int) -> Subject:
     """
     path, name = _location(model)
     returned, has_batch = _call(path, name, batch)
-    return subject_of(model, returned, has_batch=has_batch)
+    try:
+        return replace(subject_of(model, returned, has_batch=has_batch), place=f" ({line_of(model)})")
+    except ModelError as error:
+        raise ModelError(f"{error} ({line_of(model)})") from None
+    except Exception as error:
+        raise ModelError(f"{path}:{name} failed: {_description(error, path)}.") from error
 
 
 def _location(model: str) -> tuple[Path, str]:

@@ -8,17 +8,22 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from torchlap.schema.own import Role
-from torchlap.worker.cell.calls import call_of, loss_of, one_argument, parameters_of, rows_of, split
+from torchlap.worker.cell.calls import call_of, loss_of, one_argument, parameters_of, rows_of, split, tensors
 from torchlap.worker.cell.form import form_of
 from torchlap.worker.cell.subject import Subject, token_count, unit_of
 from torchlap.worker.errors import DataError, ModelError
 
 MODULE_AND_DATA = 2
+PAIR = 2
+FIRST_BATCHES = 16
+"""Of a dataset that makes its own batches, to learn their sizes."""
+
 MOST_BATCHES = 100_000
 """Of a batch sampler, to learn the sizes of its batches."""
 
@@ -41,11 +46,12 @@ def subject_of(model: str, returned: object, *, has_batch: bool = True) -> Subje
     Raises:
         ModelError: when it is not a module with its batch, or something after them is not known.
     """
-    if not isinstance(returned, tuple) or len(returned) < MODULE_AND_DATA:
+    if not isinstance(returned, tuple | list) or isinstance(returned, str) or len(returned) < MODULE_AND_DATA:
         raise ModelError(f"{model} returned {_kind(returned)}: it must return {SHAPE}, and optionally a loss.")
     module, data, *others = returned
     if not isinstance(module, nn.Module):
-        raise ModelError(f"{model} returned {_kind(module)} instead of a module: it must return {SHAPE}.")
+        kind = "a class" if isinstance(module, type) else _kind(module)
+        raise ModelError(f"{model} returned {kind} instead of a module: it must return {SHAPE}.")
     given = _options(model, others)
     if isinstance(data, DataLoader):
         inputs, targets = first_pair(data)
@@ -59,15 +65,20 @@ def subject_of(model: str, returned: object, *, has_batch: bool = True) -> Subje
             )
         inputs, targets = pair
         source = {"batch": pair, "rows": rows_of(inputs, targets)}
+        if next(tensors(pair), None) is None:
+            raise ModelError(
+                f"{model} returned {_kind(data[0] if targets is not None else inputs)} as inputs: return tensors, such "
+                "as torch.from_numpy(x)."
+            )
     if _is_lightning(module) and "step" not in given and "loss" not in given:
         given = _of_lightning(module) | given
         module = Lightning(module)
         source |= {"pair": whole} if isinstance(data, DataLoader) else {"batch": whole(data)}
     subject = _subject(model, module, inputs, targets, given | source)
     is_pair = isinstance(data, tuple | list) or (isinstance(data, DataLoader) and targets is not None)
-    tensors = isinstance(inputs, Tensor) and isinstance(targets, Tensor | None)
+    are_tensors = isinstance(inputs, Tensor) and isinstance(targets, Tensor | None)
     roles = [(_role_of(other), other) for other in others]
-    form = form_of(subject, roles, data, pair=is_pair, tensors=tensors, has_batch=has_batch)
+    form = form_of(subject, roles, data, pair=is_pair, tensors=are_tensors, has_batch=has_batch)
     return replace(subject, own=replace(form, lightning=isinstance(module, Lightning)))
 
 
@@ -80,10 +91,14 @@ def _subject(model: str, module: nn.Module, inputs: Any, targets: Any, given: di
     if unit == "tokens" and given.get("items") is None and token_count(inputs) is None:
         raise ModelError(UNCOUNTED.format(model=model))
     has_targets = targets is not None and not isinstance(module, Lightning)
+    call = one_argument if isinstance(module, Lightning) else call_of(module, inputs)
+    if any(map(is_lazy, module.parameters())):
+        with torch.no_grad():
+            call(module, inputs)  # it takes its shapes from the first inputs
     return Subject(
         module=module,
         loss=loss_of(given.get("loss"), has_targets=has_targets),
-        call=one_argument if isinstance(module, Lightning) else call_of(module, inputs),
+        call=call,
         optimizer=given.get("optimizer"),
         scheduler=given.get("scheduler"),
         clip=given.get("clip"),
@@ -116,7 +131,12 @@ def _options(model: str, others: list[Any]) -> dict[str, Any]:
     if "loss" in given:
         given["loss"] = _loss(model, given["loss"])
     if "optimizer" in given:
-        given["optimizer"] = _optimizer(given["optimizer"])
+        given["optimizer"] = _optimizer(model, given["optimizer"])
+    if isinstance(given.get("scheduler"), ReduceLROnPlateau):
+        raise ModelError(
+            f"{model} returned ReduceLROnPlateau, which takes a metric once per epoch: leave the scheduler out, or "
+            "return module, batch, step with a step of your own."
+        )
     if isinstance(given.get("scheduler"), LRScheduler):
         given["scheduler"] = partial(_as_it_is, given["scheduler"])
     _check_numbers(model, given)
@@ -134,7 +154,7 @@ def _check_numbers(model: str, given: dict[str, Any]) -> None:
 
 
 def _role(model: str, other: Any) -> Role:
-    if isinstance(other, Optimizer) or _makes_optimizers(other):
+    if isinstance(other, Optimizer) or _makes_optimizers(other) or _are_optimizers(other):
         return "optimizer"
     if isinstance(other, LRScheduler):
         return "scheduler"
@@ -148,14 +168,30 @@ def _makes_optimizers(other: Any) -> bool:
     return isinstance(made, type) and issubclass(made, Optimizer)
 
 
+def _are_optimizers(given: Any) -> bool:
+    return isinstance(given, tuple | list) and bool(given) and all(isinstance(each, Optimizer) for each in given)
+
+
 def _loss(model: str, loss: Any) -> Any:
     made = loss() if isinstance(loss, type) and issubclass(loss, nn.Module) else loss
     if not callable(made):
         raise ModelError(f"{model} returned {_kind(made)} as the loss: it must be a function of outputs and targets.")
+    required = parameters_of(made) or []
+    if len(required) > PAIR:
+        raise ModelError(
+            f"{model} returned a loss of {len(required)} values ({', '.join(required)}): return a function of outputs "
+            "and targets, such as lambda outputs, targets: loss(*outputs)."
+        )
     return made
 
 
-def _optimizer(given: Any) -> Any:
+def _optimizer(model: str, given: Any) -> Any:
+    if not (isinstance(given, Optimizer) or callable(given)):
+        made = f"{len(given)} optimizers" if _are_optimizers(given) else f"{_kind(given)} as the optimizer"
+        raise ModelError(
+            f"{model} returned {made}: return one, or return module, batch, step with a function step(batch) that "
+            "steps them all and returns the loss."
+        )
     return partial(_as_it_is, given) if isinstance(given, Optimizer) else given
 
 
@@ -264,7 +300,9 @@ def _loader_rows(loader: DataLoader[Any], first: int | None) -> tuple[int | None
     if loader.batch_size is not None:
         return loader.batch_size, None
     if loader.batch_sampler is None:
-        return first, None
+        pairs = (split(batch) for batch in islice(loader, FIRST_BATCHES))
+        counts = [rows for pair in pairs if pair is not None and (rows := rows_of(*pair)) is not None]
+        return (round(sum(counts) / len(counts)), (min(counts), max(counts))) if counts else (first, None)
     sizes = [len(numbers) for numbers in islice(loader.batch_sampler, MOST_BATCHES)]
     mean = max(1, round(sum(sizes) / len(sizes)))
     return mean, (min(sizes), max(sizes))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils import _pytree
 
 from torchlap.schema.recipe import Recipe
@@ -18,13 +19,16 @@ from torchlap.worker.cell.engaged import autocast, compiled
 from torchlap.worker.cell.form import read_of
 from torchlap.worker.cell.sources import Source
 from torchlap.worker.cell.subject import Subject
-from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError
+from torchlap.worker.errors import ModelError, NotFiniteError, RefusedError, first_line
 
 LEARNING_RATE = 1e-4
 """At 1e-3 alexnet and squeezenet1_0 do not start to learn from random weights; the speed is the same."""
 
 MOST_SCALINGS, SCALE_MARGIN = 20, 16.0
 """Loss scaling starts at 65,536 and is halved each time."""
+
+TYPE_WORDS = ("same dtype", "expected scalar type", "should be the same")
+"""How torch says that an operator was given numbers of several types."""
 
 Values = Any
 """What the user's model and loss accept and return: tensors, or structures of them."""
@@ -46,6 +50,18 @@ def _copied(batch: tuple[Values, Values]) -> tuple[Values, Values]:
 def _varies(subject: Subject) -> bool:
     """Whether the batches of a loader may have different numbers of items."""
     return subject.unit == "tokens" and subject.items is None
+
+
+def _loss_of_step(returned: Values) -> Values:
+    """The loss that a step of the user's own returned: a tensor, a number, or a dictionary that has it."""
+    loss = returned["loss"] if isinstance(returned, dict) and "loss" in returned else returned
+    return torch.tensor(loss) if isinstance(loss, float) else loss
+
+
+def _has_ended(scheduler: LRScheduler) -> bool:
+    """Whether a scheduler of a fixed number of steps, such as OneCycleLR, would refuse another one."""
+    most = getattr(scheduler, "total_steps", None)
+    return isinstance(most, int) and scheduler.last_epoch >= most
 
 
 class Step:
@@ -83,8 +99,10 @@ class Step:
         self.synchronizes = True
         self.unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext
         """Of several ranks: gradients are not synchronized within it, and nowhere unless the step `synchronizes`."""
-        self._items: list[int] | None = [] if subject.sizes or (subject.loader and _varies(subject)) else None
+        self._items: list[int] | None = None
         """Of each step since the last lap; None where every step has as many."""
+        if subject.sizes or (subject.loader is not None and _varies(subject)):
+            self._items = []
         if self.trains:
             self._prepare_training(recipe, learning_rate)
         self._update_apart = self._scaler is not None and not recipe.fused
@@ -118,7 +136,9 @@ class Step:
         subject = self._subject
         parameters = list(subject.module.parameters())
         if not any(parameter.requires_grad for parameter in parameters):
-            raise ModelError("The module has no trainable parameters: unfreeze some, or use --phase eval.")
+            raise ModelError(
+                f"The module has no trainable parameters: unfreeze some, or use --phase eval.{subject.place}"
+            )
         if self._own_step and recipe.precision == "fp16":
             raise RefusedError("fp16 needs loss scaling, which torchlap cannot add to your own step: use bf16 or fp32.")
         if self._own_step and recipe.accumulate > 1:
@@ -138,6 +158,11 @@ class Step:
             )
         else:
             self._optimizer = subject.optimizer(parameters)
+        if isinstance(self._optimizer, torch.optim.LBFGS) and self._own_step is None:
+            raise ModelError(
+                "LBFGS needs a function that computes the loss again and again: return module, batch, step with a "
+                f"function step(batch) that calls optimizer.step(closure) and returns the loss.{subject.place}"
+            )
         if subject.scheduler is not None:
             self._scheduler = subject.scheduler(self._optimizer)
 
@@ -199,7 +224,7 @@ class Step:
         if not self.trains:
             ((inputs, targets),) = batches
             with torch.inference_mode(), self._autocast():
-                outputs = self._call(self._model, inputs)
+                outputs = self._called(inputs)
             mark("forward")
             return outputs, targets
         if self._own_step:
@@ -218,14 +243,35 @@ class Step:
         mark("optimizer")
         return loss, targets
 
+    def _called(self, inputs: Values) -> Values:
+        """The module's outputs.
+
+        Raises:
+            ModelError: if the module and its inputs are of different types.
+        """
+        try:
+            return self._call(self._model, inputs)
+        except RuntimeError as error:
+            if not any(words in str(error) for words in TYPE_WORDS):
+                raise
+            raise ModelError(
+                f"The module and its inputs are of different types ({first_line(error)}): convert one of them, such as "
+                f"inputs.float().{self._subject.place}"
+            ) from error
+
     def _add_gradients(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
         """Forward and backward of one batch; returns the loss."""
         with self._autocast():
-            outputs = self._call(self._model, inputs)
+            outputs = self._called(inputs)
             loss = self._loss_function(outputs, targets)
         if not self._loss_is_checked:
             self._check(loss)
             self._learn_form(outputs)
+            if not loss.requires_grad:
+                raise ModelError(
+                    "The loss does not depend on anything that is trained: remove detach() or no_grad() from the "
+                    f"module or the loss, or use --phase eval.{self._subject.place}"
+                )
         mark("forward")
         part = loss if self._accumulate == 1 else loss / self._accumulate
         torch.autograd.backward(part if self._scaler is None else self._scaler.scale(part))
@@ -235,7 +281,8 @@ class Step:
     def _train_by_own_step(self, inputs: Values, targets: Values, mark: Mark) -> Tensor:
         """The user's own step, whose phases cannot be separated: all of it counts as forward."""
         with self._autocast():
-            loss: Tensor = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
+            returned = self._own_step(inputs, targets)  # type: ignore[misc]  # asked by the caller
+        loss: Tensor = _loss_of_step(returned)
         if not self._loss_is_checked:
             self._check(loss)
         mark("forward")
@@ -265,7 +312,16 @@ class Step:
         """Check the first loss, so that a wrong one is reported in one sentence."""
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ModelError(f"The loss function returned {kind}: it must return a tensor with one element.")
+            if self._own_step:
+                raise ModelError(
+                    f"The step returned {kind}: it must return the loss, a tensor with one element."
+                    f"{self._subject.place}"
+                )
+            remedy = "add its values, such as sum(losses.values())" if isinstance(loss, dict) else "return its mean"
+            raise ModelError(
+                f"The loss function returned {kind}: it must return a tensor with one element; {remedy}."
+                f"{self._subject.place}"
+            )
         self._loss_is_checked = True
 
     def watched(self) -> None:
@@ -299,7 +355,7 @@ class Step:
             self._scaler.update()
 
     def _schedule(self) -> None:
-        if self._scheduler is not None:
+        if self._scheduler is not None and not _has_ended(self._scheduler):
             self._scheduler.step()
 
     def find_scale(self) -> None:
@@ -331,6 +387,8 @@ class Step:
             self._learn_form(self._outputs)
             with torch.inference_mode():
                 self._loss = self._loss_function(self._outputs, self._targets)
+            if not isinstance(self._loss, Tensor):
+                self._check(self._loss)
         value = float(self._loss.float().mean().cpu())
         if not isfinite(value):
             raise NotFiniteError(

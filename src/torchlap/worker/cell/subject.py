@@ -34,6 +34,7 @@ class Subject(Struct, frozen=True, kw_only=True):
         items: how many items a batch has, if they are not its rows.
         validation: held-out batches of the user's own, which can be read again and again.
         own: the form of what a user's function returned.
+        place: where the user's function begins, in parentheses after a blank; empty for other models.
         unit: what an item is called, in the plural; `unit_is_own` if the user's function returned it.
     """
 
@@ -53,6 +54,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     items: int | None = None
     validation: Iterable[Any] | None = None
     own: OwnModel | None = None
+    place: str = ""
     unit: str = "images"
     unit_is_own: bool = False
 

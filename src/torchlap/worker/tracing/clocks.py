@@ -14,17 +14,19 @@ from typing import Any
 
 import torch
 
-from torchlap.schema.trace import Place
-from torchlap.worker.tracing.log import Log, Original, Read, Span, now
+from torchlap.worker.tracing.log import Log, Original, Read, Site, Span, now
 
 CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
 MOST_WAITS = 50
 EVERY = 3
-"""At every third read of a line, the first included, the tracer waits for the device's pending work, to measure it.
-The spans between are as without the tracer. Odd, for a line that reads the clock before and after its work."""
+"""At every third read by the same calls, the first included, the tracer waits for the device's pending work.
+
+So it measures this work. The spans between are as without the tracer. Odd, for a line that reads the clock before and
+after its work."""
 
 NANOSECONDS = 1e-9
 TIMEIT = "<timeit-src>"
+GENERATED = ("<string>", "<attrs generated")
 TORCH_TIMER = "torch/utils/benchmark/utils/timer.py"
 
 _frame_above = sys._getframe  # noqa: SLF001  the documented way to inspect the caller
@@ -63,7 +65,7 @@ class Clocks:
 
     def __init__(self, log: Log) -> None:
         self.log = log
-        self._reads: dict[Place, int] = {}
+        self._reads: dict[tuple[Site, ...], int] = {}
 
     def record(self, clock: str, value: float, caller: FrameType) -> None:
         """Record a read, unless a library made it for itself; then measure the device's pending work."""
@@ -73,18 +75,21 @@ class Clocks:
         frame = _own(log, caller)
         if frame is None:
             return
-        place = log.place_of(frame)
-        count = self._reads.get(place, 0)
-        self._reads[place] = count + 1
+        place, chain = log.place_of(frame), log.chain(frame)
         unwaited = log.worked_at > log.synced_at
-        pending = None
-        if log.waiters and count % EVERY == 0 and count < EVERY * MOST_WAITS:
-            pending = log.wait()
+        pending = self._pending(chain) if log.waiters else None
+        function = id(caller.f_code)
         read = Read(
-            at, value, clock, place, log.chain(frame), id(caller), pending, unwaited, compiled=compiled_graphs()
+            at, value, clock, place, chain, id(caller), pending, unwaited, function=function, compiled=compiled_graphs()
         )
         log.add(log.reads, read)
         log.last_read = at
+
+    def _pending(self, chain: tuple[Site, ...]) -> float | None:
+        """Seconds of work that the device had pending, at some of the reads that these calls make."""
+        count = self._reads.get(chain, 0)
+        self._reads[chain] = count + 1
+        return self.log.wait() if count % EVERY == 0 and count < EVERY * MOST_WAITS else None
 
     def record_event_span(self, start: Read, end: Read, seconds: float) -> None:
         """Record the time between two CUDA events."""
@@ -92,15 +97,18 @@ class Clocks:
 
 
 def _own(log: Log, caller: FrameType) -> FrameType | None:
-    """The frame of the script that reads the clock, directly or through timeit; None for a library's own read."""
-    if log.name_of(caller.f_code.co_filename) is not None:
-        return caller
+    """The frame of the script that reads the clock, directly, through timeit, or through code that Python generates.
+
+    Such code is a dataclass's `__init__`, which calls a default factory. None for a library's own read.
+    """
     frame: FrameType | None = caller
-    if caller.f_code.co_filename != TIMEIT:
-        return None
-    while frame is not None and log.name_of(frame.f_code.co_filename) is None:
+    if caller.f_code.co_filename == TIMEIT:
+        while frame is not None and log.name_of(frame.f_code.co_filename) is None:
+            frame = frame.f_back
+        return frame
+    while frame is not None and frame.f_code.co_filename.startswith(GENERATED):
         frame = frame.f_back
-    return frame
+    return frame if frame is not None and log.name_of(frame.f_code.co_filename) is not None else None
 
 
 def compiled_graphs() -> int:

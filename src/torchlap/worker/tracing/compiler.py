@@ -1,5 +1,6 @@
 """Watch torch.compile, by the records that it keeps itself, and automatic mixed precision."""
 
+import re
 import sys
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from torchlap.worker.tracing import insert
 from torchlap.worker.tracing.log import Log, Mark, now
 
 MICROSECONDS = 1e-6
+RESUMES = re.compile(r"torch_dynamo_resume_in_.*_at_(\d+)$")
 
 
 class Autocast(Struct):
@@ -78,6 +80,21 @@ class Compiler:
         """How many versions of a function torch.compile makes at most; 0 if it was never used."""
         module = sys.modules.get("torch._dynamo.config")
         return int(module.recompile_limit) if module is not None else 0
+
+    def breaks(self) -> dict[Place, int]:
+        """The lines of the script after which compiled code begins anew, and how often each was compiled.
+
+        The compiler names what follows a break after its line.
+        """
+        found: dict[Place, int] = {}
+        module = sys.modules.get("torch._dynamo.utils")
+        for metrics in module.get_compilation_metrics() if module is not None else ():
+            match = RESUMES.search(metrics.co_name or "")
+            file = self.log.name_of(metrics.co_filename) if match and metrics.co_filename else None
+            if match and file is not None:
+                place = Place(file, int(match[1]))
+                found[place] = found.get(place, 0) + 1
+        return found
 
     def graph_breaks(self) -> int:
         """Places at which a compiled function goes back to Python."""

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from torchlap.schema.trace import Place
 from torchlap.worker.tracing.denormals import Denormals
-from torchlap.worker.tracing.log import Log, now
+from torchlap.worker.tracing.log import Log, may_compute, now
 
 EACH_UP_TO = 10
 GROWTH = 1.25
@@ -83,12 +83,15 @@ class Optimized(Struct):
 
 
 class Dead(Struct):
-    """Outputs of a model (`rows` of its last weight) whose gradient was zero in every check so far."""
+    """Outputs of a model (`rows` of its last weight) whose gradient was zero in every check so far.
+
+    `rows` is an array on the CPU, and a tensor elsewhere, which waits for nothing.
+    """
 
     place: Place
     parameter: str
     outputs: int
-    rows: Tensor
+    rows: Any
     checks: int = 1
 
 
@@ -101,6 +104,7 @@ class Gradients:
         self.float64: dict[Place, Counted] = {}
         self.denormals = Denormals()
         self.dead: dict[tuple[Place, int], Dead] = {}
+        self.by_value: set[int] = set()
         self.optimizers: list[Optimized] = []
         self.names: dict[int, str] = {}
         self.held: set[int] = set()
@@ -124,7 +128,8 @@ class Gradients:
         parameters = parameters_of(optimizer)
         optimized.names = {id(p): self.names.get(id(p), f"of shape {tuple(p.shape)}") for p in parameters}
         optimized.elements = {id(parameter): parameter.numel() for parameter in parameters}
-        optimized.before = [_sample(parameter) for parameter in parameters]
+        optimized.changed = not may_compute()  # then it is not looked at
+        optimized.before = [] if optimized.changed else [_sample(parameter) for parameter in parameters]
         optimized.missing = {id(parameter): ref(parameter) for parameter in parameters}
         self.held |= set(optimized.names)
         self.log.own_seconds += now() - start
@@ -145,9 +150,9 @@ class Gradients:
             optimized.missing = {key: each for key, each in optimized.missing.items() if _is_missing(each())}
             alive = (each() for each in optimized.missing.values())
             optimized.frozen = {id(each) for each in alive if each is not None and not each.requires_grad}
-        if not optimized.changed and is_checked(optimized.steps):
+        if not optimized.changed and is_checked(optimized.steps) and may_compute():
             self._check_change(optimized, parameters_of(optimizer))
-        if is_sampled(optimized.steps):
+        if is_sampled(optimized.steps) and may_compute():
             self._check_state(optimizer, optimized, place)
         if optimized.not_zeroed is not None:
             count(self.accumulated, optimized.not_zeroed, "gradients of the previous step were still there")
@@ -190,6 +195,8 @@ class Gradients:
 
     def _has_zeros(self, optimized: Optimized, gradient: Tensor) -> bool:
         """Whether its values were zeroed in a way that leaves no other trace, such as p.grad.data.zero_()."""
+        if not may_compute():
+            return True
         if optimized.zero_checks < MOST_ZERO_CHECKS:
             start = now()
             optimized.zero_checks += 1
@@ -212,13 +219,17 @@ class Gradients:
         if any(parameter.dtype == torch.float64 for parameter in parameters):
             count(self.float64, place, "the model's parameters")
         head = next((parameter for parameter in reversed(parameters) if parameter.dim() >= MATRIX), None)
-        if rows and head is not None and outputs > 1 and head.shape[0] == outputs and head.grad is not None:
+        if head is not None and not rows:
+            self.by_value.add(id(head))
+        elif head is not None and outputs > 1 and head.shape[0] == outputs and head.grad is not None:
             self._check_rows(model, head, loss_place)
         self.denormals.check([p.grad for p in parameters if p.grad is not None], "gradients", place, number)
 
     def _check_rows(self, model: nn.Module, head: Tensor, place: Place) -> None:
         assert head.grad is not None  # noqa: S101  the caller has looked
-        rows = head.grad.detach().flatten(1).abs().sum(1) == 0
+        rows: Any = head.grad.detach().flatten(1).abs().sum(1) == 0
+        if rows.device.type == "cpu" and type(rows) is Tensor:
+            rows = rows.numpy().copy()
         key = (place, id(head))
         if key in self.dead:
             self.dead[key].rows &= rows

@@ -57,6 +57,16 @@ def _nothing(_token: object) -> None:
     """What happens at the end, if nothing is to be done."""
 
 
+def _apart(call: Original) -> Original:
+    """The same without the script's modes and tensor classes, which would see the tensors' attributes being read."""
+
+    def apart(*arguments: object) -> object:
+        with torch._C.DisableTorchFunction():  # noqa: SLF001  there is no public name
+            return call(*arguments)
+
+    return apart
+
+
 def watch(
     function: Original,
     *,
@@ -94,7 +104,7 @@ def watch(
         flags = code.co_flags & ~0xFFFF  # those of `from __future__`
         module = compile(tree, code.co_filename, "exec", flags=flags, dont_inherit=True)
     new = next(each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == code.co_name)
-    inserted = {BEFORE: before, AFTER: after, LEAVE: leave, SWITCH: switch or Switch()}
+    inserted = {BEFORE: _apart(before), AFTER: _apart(after), LEAVE: _apart(leave), SWITCH: switch or Switch()}
     constants = tuple(inserted.get(each, each) if isinstance(each, str) else each for each in new.co_consts)
     function.__code__ = new.replace(
         co_consts=cast("tuple[object, ...]", constants),

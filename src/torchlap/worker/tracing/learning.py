@@ -12,29 +12,40 @@ from torch.nn import functional
 from torchlap.schema.trace import Place
 from torchlap.worker.tracing import insert, values
 from torchlap.worker.tracing.autograd import path
+from torchlap.worker.tracing.denormals import PLAIN
 from torchlap.worker.tracing.gradients import MATRIX, MOST_NAMES, Counted, Gradients, count, is_checked
-from torchlap.worker.tracing.log import Log, Original, now
+from torchlap.worker.tracing.log import Log, Original, may_compute, now
 
 MOST_LOSSES = 200
 """Of a line. When so many are kept, every other one is dropped, and from then on half as many are added."""
 
 LONGEST_LAYER = 300
+IN_EVAL = "Dropout and BatchNorm are in evaluation mode"
 MOST_MODELS = 50
 NORMALIZERS = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001  the bases of all of them
 SEQUENTIAL = (nn.RNNBase, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
 BROADCASTING = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 OTHER_LOSSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+MOST_SUMS = 20
+"""Targets whose sum is read, to find out whether they are probabilities."""
+
+NEARLY = 1e-3
 SHAPE_WORDS = ("shapes cannot be multiplied", "size mismatch", "channels, but got", "Expected", "must match the size")
 
-_plain_tensors = torch._C.DisableTorchFunctionSubclass  # noqa: SLF001  there is no public name
-"""Within it, a tensor subclass does not notice that its shape is read."""
+_apart = torch._C.DisableTorchFunction  # noqa: SLF001  there is no public name
+"""Within it, neither a tensor subclass nor a mode notices that a shape is read."""
 
 
 class Kept(Struct):
-    """Losses of a line: an even sample; `classes` if they are a cross entropy of that many classes."""
+    """Losses of a line: an even sample; `classes` if they are a cross entropy of that many classes.
 
-    values: list[Tensor] = field(default_factory=list)
+    Those of the CPU are plain numbers, so that a script that counts its tensors finds no others. `unread` counts losses
+    that could not be looked at.
+    """
+
+    values: list[Tensor | float] = field(default_factory=list)
     count: int = 0
+    unread: int = 0
     every: int = 1
     classes: int = 0
 
@@ -60,6 +71,9 @@ class Learning:
         self.shapes: dict[tuple[Place, str], Counted] = {}
         self.softmax_twice: dict[Place, Counted] = {}
         self.in_eval: dict[Place, Counted] = {}
+        self.in_eval_backward: dict[Place, Counted] = {}
+        self._sums: dict[Place, int] = {}
+        self._eval_place: Place | None = None
         self.refused: dict[tuple[Place, str], Counted] = {}
         self.models: WeakSet[nn.Module] = WeakSet()
         self._numbers: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
@@ -108,15 +122,14 @@ class Learning:
             self.models.add(module)
             self.gradients.names |= {id(parameter): name for name, parameter in module.named_parameters()}
         inputs = [arg for arg in args if isinstance(arg, Tensor)]
-        with _plain_tensors():
-            self.values.record_input(module, inputs, place)
-            outputs = getattr(outputs, "logits", outputs)
-            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
-            if torch.is_grad_enabled():
-                self.batch = self._batch(module, inputs)
-            doubles = [tensor for tensor in inputs if tensor.dtype == torch.float64]
-            if doubles:
-                count(self.gradients.float64, place, f"an input of shape {tuple(doubles[0].shape)}")
+        self.values.record_input(module, inputs, place)
+        outputs = getattr(outputs, "logits", outputs)
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
+        if torch.is_grad_enabled():
+            self.batch = self._batch(module, inputs)
+        doubles = [tensor for tensor in inputs if tensor.dtype == torch.float64]
+        if doubles:
+            count(self.gradients.float64, place, f"an input of shape {tuple(doubles[0].shape)}")
         in_eval = False
         if torch.is_grad_enabled() and not module.training and shape:
             layers = [layer for layer in module.modules() if isinstance(layer, NORMALIZERS)]
@@ -137,22 +150,33 @@ class Learning:
         """Record a call of a loss function, and shapes that do not fit."""
         if not (self.log.active and isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
             return
-        with _plain_tensors():
-            shape, expected, soft = tuple(outputs.shape), tuple(targets.shape), targets.is_floating_point()
-            scalar = targets.numel() == 1
+        shape, expected, soft = tuple(outputs.shape), tuple(targets.shape), targets.is_floating_point()
         place = self._loss_place = self.log.place()
         classifies = name in ("cross_entropy", "nll_loss") and not soft and len(shape) >= MATRIX
         self._classes = shape[1] if classifies else 0
-        if name == "cross_entropy" and len(shape) == 1 and shape == expected and soft and shape[0] > 1:
+        unbatched = name == "cross_entropy" and len(shape) == 1 and shape == expected and soft and shape[0] > 1
+        if unbatched and not self._are_probabilities(targets, place):
             words = (
                 f"cross_entropy was given outputs of shape {shape} and float targets of shape {expected}, which means "
                 f"one sample with {shape[0]} classes"
             )
-        elif name in BROADCASTING and shape != expected and not scalar:
+        elif name in BROADCASTING and outputs.numel() > 1 and _is_enlarged(shape, expected):
             words = f"{name} was given outputs of shape {shape} and targets of shape {expected}"
         else:
             return
         count(self.shapes, (place, words), words)
+
+    def _are_probabilities(self, targets: Tensor, place: Place) -> bool:
+        """Whether targets add up to 1, as all others of this line did that were read."""
+        read = self._sums.setdefault(place, 0)
+        if read < 0 or read >= MOST_SUMS or not may_compute():
+            return read >= 0
+        start = now()
+        values = targets.detach()
+        fits = abs(float(values.sum()) - 1.0) < NEARLY and not bool((values < 0).any())
+        self._sums[place] = read + 1 if fits else -1
+        self.log.own_seconds += now() - start
+        return fits
 
     def before_backward(self, loss: Tensor | None, place: Place) -> None:
         """In some steps, follow the loss back to the model; always, look for gradients that were not zeroed."""
@@ -165,8 +189,8 @@ class Learning:
         start = now()
         found = path(loss)
         self._by_value = found.by_value or found.compiled
-        if found.softmax_twice:
-            count(self.softmax_twice, self._loss_place or place, "the loss was given outputs of a softmax")
+        if found.probabilities:
+            count(self.softmax_twice, self._loss_place or place, found.probabilities)
         if found.broadcasts and self._broadcast is None:
             self._broadcast = found.broadcasts
             self._watch_next_difference()
@@ -180,7 +204,7 @@ class Learning:
 
         def subtracting(left: Tensor, right: object) -> object:
             result = original(left, right)
-            with _plain_tensors():
+            with _apart():
                 shapes = (tuple(left.shape), tuple(right.shape)) if isinstance(right, Tensor) else ((), ())
             if wanted in shapes and isinstance(result, Tensor) and tuple(result.shape) == square:
                 if own is None:
@@ -200,21 +224,32 @@ class Learning:
         kept = self.losses.setdefault((place, self._number(model)), Kept())
         kept.count += 1
         kept.classes = self._classes
-        if loss is not None and loss.numel() == 1 and (kept.count - 1) % kept.every == 0:
-            kept.values.append(loss.detach().clone())
-            if len(kept.values) >= MOST_LOSSES:
-                kept.values, kept.every = kept.values[::2], 2 * kept.every
+        if loss is not None and loss.numel() == 1:
+            _keep(kept, loss)
         if self._last is None:
             return
-        if self._last.in_eval:
-            count(self.in_eval, self._last.place, "Dropout and BatchNorm are in evaluation mode")
-        if model is not None and is_checked(kept.count):
+        self._eval_place = self._last.place if self._last.in_eval else None
+        if self._eval_place is not None and model is not None and any(p.requires_grad for p in model.parameters()):
+            count(self.in_eval_backward, self._eval_place, IN_EVAL)
+        if model is not None and is_checked(kept.count) and may_compute():
             start = now()
             outputs = self._last.shape[-1] if len(self._last.shape) == MATRIX else 0
             rows = not self._by_value
             places = self._last.place, self._loss_place or place
             self.gradients.check(model, outputs, *places, number=kept.count, rows=rows)
             self.log.own_seconds += now() - start
+
+    def after_step(self, parameters: Sequence[Tensor]) -> None:
+        """Record that an optimizer has changed parameters, by gradients of a model in evaluation mode.
+
+        Gradients of its inputs alone, as for adversarial examples, are right in that mode.
+        """
+        place, model = self._eval_place, self._model()
+        self._eval_place = None
+        if place is not None and model is not None:
+            stepped = {id(parameter) for parameter in parameters}
+            if any(id(parameter) in stepped for parameter in model.parameters()):
+                count(self.in_eval, place, IN_EVAL)
 
     def _model(self) -> nn.Module | None:
         return self._last.model() if self._last else None
@@ -243,6 +278,29 @@ class Learning:
             sum(number for _, number in loose.values()),
             [name for name, _ in loose.values()][:MOST_NAMES],
         )
+
+
+def _keep(kept: Kept, loss: Tensor) -> None:
+    """Keep a loss, or leave it out."""
+    if not may_compute():
+        kept.unread += 1
+    elif (kept.count - kept.unread - 1) % kept.every == 0:
+        is_plain = loss.device.type == "cpu" and type(loss) in PLAIN
+        kept.values.append(float(loss.detach()) if is_plain else loss.detach().clone())
+        if len(kept.values) >= MOST_LOSSES:
+            kept.values, kept.every = kept.values[::2], 2 * kept.every
+
+
+def _is_enlarged(outputs: tuple[int, ...], targets: tuple[int, ...]) -> bool:
+    """Whether outputs are repeated to fit their targets, as a column is for a row.
+
+    Targets that are repeated for each output, such as one for the whole batch, are what is meant.
+    """
+    longer = any(size != 1 for size in targets[: max(0, len(targets) - len(outputs))])
+    pairs = list(zip(reversed(outputs), reversed(targets), strict=False))
+    if any(1 not in pair and pair[0] != pair[1] for pair in pairs):
+        return False  # torch raises an error
+    return longer or any(output < target for output, target in pairs)
 
 
 def _has_batch_first(layer: nn.Module) -> bool:

@@ -58,7 +58,7 @@ class Read(Struct):
     Attributes:
         value: what the script received, in seconds.
         chain: the calls that led to it in the script's files, the innermost first.
-        frame: identifies the function call that made it.
+        frame: identifies the function call that made it, and `function` the function.
         pending_seconds: how long the device still worked; None where that was not measured.
         unwaited: something was enqueued since the last synchronization.
         compiled: graphs that torch.compile had compiled so far.
@@ -72,6 +72,7 @@ class Read(Struct):
     frame: int
     pending_seconds: float | None
     unwaited: bool
+    function: int = 0
     compiled: int = 0
 
 
@@ -220,10 +221,6 @@ class Log:
         """Whether the script itself called the caller, rather than a library that the script uses."""
         return self.name_of(_frame_above(2).f_code.co_filename) is not None
 
-    def called_by(self, filename: str) -> bool:
-        """Whether a function in that file called the caller."""
-        return bool(_frame_above(2).f_code.co_filename == filename)
-
     def uses(self, device: torch.device) -> None:
         """Record that the script computes on the device: its pending work is measured at clock reads."""
         if device.type != "cpu" and device not in self.waiters:
@@ -249,6 +246,12 @@ class Log:
         record_seconds = (now() - start) / COST_TRIES
         records = 2 * len(self.reads) + len(self.steps) + len(self.work) + sum(map(len, self.marks.values()))
         return self.own_seconds + record_seconds * records
+
+
+def may_compute() -> bool:
+    """Whether nobody would notice operators of the tracer's: no mode of the script's, and no profiler."""
+    is_profiled = torch._C._autograd._profiler_enabled()  # noqa: SLF001  there is no public name
+    return not is_profiled and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001  as above
 
 
 def _is_library(path: Path, script: Path) -> bool:

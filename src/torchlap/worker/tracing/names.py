@@ -36,6 +36,15 @@ def loaded(target: ast.expr) -> ast.expr:
     return target
 
 
+def made_by_factories(definition: ast.ClassDef) -> Iterator[str]:
+    """The fields of a class that a function makes for each object, as in a dataclass."""
+    for statement in definition.body:
+        match statement:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Call(keywords=keywords)):
+                if any(keyword.arg in {"default_factory", "factory"} for keyword in keywords):
+                    yield name
+
+
 def local_names(function: Function) -> Iterator[str]:
     """The names that a function assigns, apart from those of functions inside it."""
     arguments = function.args

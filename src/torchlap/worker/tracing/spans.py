@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from torchlap.schema.trace import Place
+from torchlap.worker.tracing.labels import Difference
 from torchlap.worker.tracing.log import Log, Read, Site, Span
 from torchlap.worker.tracing.names import trees
-from torchlap.worker.tracing.syntax import Difference, Flow
+from torchlap.worker.tracing.syntax import Flow
 
 MOST_OPEN = 64
 """Start readings that were not yet subtracted."""
@@ -87,7 +88,17 @@ def _paired(difference: Difference, reads: Sequence[Read], log: Log) -> list[Spa
             for known in [each for each in opened if (each.frame, each.chain) == (read.frame, read.chain)]:
                 opened.remove(known)
             opened.append(read)
-    return spans
+    return _from_first_to_last(spans) if difference.whole else spans
+
+
+def _from_first_to_last(spans: list[Span]) -> list[Span]:
+    """One span for all that a function call reads."""
+    joined: dict[tuple[int, int], Span] = {}
+    for span in spans:
+        first = joined.get((span.end.frame, span.end.function), span)
+        seconds = span.end.value - first.start.value
+        joined[span.end.frame, span.end.function] = Span(first.start, span.end, span.place, seconds)
+    return list(joined.values())
 
 
 def _start(opened: deque[Read], end: Read) -> Read | None:

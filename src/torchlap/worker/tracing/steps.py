@@ -120,6 +120,7 @@ class Steps:
         place = log.place()
         log.worked(max(log.worked_at, log.last_read), place)
         gradients.after_step(optimizer, place)
+        self.learning.after_step(parameters)
         log.uses(parameters[0].device)
         step = Step(log.worked_at, str(parameters[0].device), gradients.size_of(optimizer), self.learning.batch)
         self._add(step, id(optimizer))

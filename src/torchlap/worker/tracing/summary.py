@@ -18,7 +18,6 @@ from torch.backends import cudnn
 
 from torchlap.schema.trace import (
     SCHEMA,
-    Autocast,
     Compiled,
     Copies,
     DeadOutputs,
@@ -41,7 +40,7 @@ from torchlap.schema.trace import (
 )
 from torchlap.worker.tracing.compiler import Compiler
 from torchlap.worker.tracing.data import Copied, Data, Loaded, cores, cpus
-from torchlap.worker.tracing.gradients import MOST_NAMES, Counted, Dead, Optimized
+from torchlap.worker.tracing.gradients import MOST_NAMES, Counted, Dead, Gradients, Optimized
 from torchlap.worker.tracing.learning import Learning
 from torchlap.worker.tracing.load import Load
 from torchlap.worker.tracing.log import Log, now
@@ -121,10 +120,8 @@ class Summary:
             "fallbacks": tuple(Noticed(place, words, count) for (place, words), count in self.data.fallbacks.items()),
             "compiled": tuple(self._compiled()),
             "graph_breaks": self.compiler.graph_breaks(),
-            "autocasts": tuple(
-                Autocast(place=each.place, kind=each.kind, count=each.count)
-                for each in self.compiler.autocasts.values()
-            ),
+            "breaks": tuple(Noticed(place, "", count) for place, count in self.compiler.breaks().items()),
+            "autocasts": tuple(Noticed(each.place, each.kind, each.count) for each in self.compiler.autocasts.values()),
             "scaled": tuple(
                 Scaled(place=each.place, steps=each.steps, skipped=each.skipped)
                 for each in self.compiler.scaled.values()
@@ -168,16 +165,17 @@ class Summary:
         return {
             "losses": tuple(_losses(learning)) if at_end else (),
             "shapes": tuple(Shapes(place, words, counted.count) for (place, words), counted in learning.shapes.items()),
-            "dead_outputs": tuple(filter(None, map(_dead, gradients.dead.values()))) if at_end else (),
+            "dead_outputs": tuple(_dead(gradients)) if at_end else (),
             "optimizers": tuple(_held(optimized) for optimized in gradients.optimizers if optimized.steps),
             "unheld": tuple(self._unheld()) if at_end else (),
             "cannot_run": tuple(
                 Noticed(place, counted.words, counted.count) for (place, _), counted in learning.refused.items()
             ),
-            "in_eval": _noticed(learning.in_eval),
+            "in_eval": _noticed(learning.in_eval if self.log.optimizer_steps else learning.in_eval_backward),
             "softmax_twice": _noticed(learning.softmax_twice),
             "accumulated": _noticed(gradients.accumulated),
             "float64": _noticed(gradients.float64),
+            "float64_default": torch.get_default_dtype() == torch.float64,
             "denormals": tuple(
                 Denormals(place=place, words=words, share=found.share, step=found.step, first=found.first)
                 for (place, words), found in gradients.denormals.found.items()
@@ -304,13 +302,20 @@ def _losses(learning: Learning) -> Iterable[Losses]:
         )
 
 
-def _dead(outputs: Dead) -> DeadOutputs | None:
-    dead = int(outputs.rows.sum())
-    if not dead:
-        return None
-    return DeadOutputs(
-        place=outputs.place, dead=dead, outputs=outputs.outputs, parameter=outputs.parameter, looks=outputs.checks
-    )
+def _dead(gradients: Gradients) -> Iterable[DeadOutputs]:
+    """Outputs that no loss uses: several losses of a model may use some each."""
+    heads: dict[int, list[Dead]] = {}
+    for (_, head), found in gradients.dead.items():
+        heads.setdefault(head, []).append(found)
+    for head, places in heads.items():
+        rows = places[0].rows
+        for other in places[1:]:
+            rows = rows & other.rows
+        dead, first = int(rows.sum()), places[0]
+        if dead and head not in gradients.by_value:
+            yield DeadOutputs(
+                place=first.place, dead=dead, outputs=first.outputs, parameter=first.parameter, looks=first.checks
+            )
 
 
 def _held(optimized: Optimized) -> Held:

@@ -8,63 +8,19 @@ the tracer saw them.
 
 import ast
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
-from msgspec import Struct, field
-
+from torchlap.worker.tracing.labels import NOTHING, Difference, Key, Labels, Ratio, only, sites
 from torchlap.worker.tracing.log import Site
-from torchlap.worker.tracing.names import Function, loaded, local_names, name_of
+from torchlap.worker.tracing.names import Function, loaded, local_names, made_by_factories, name_of
 
 MOST_PASSES = 12
 HUNDRED = 100
 TIMERS = frozenset({"timeit", "repeat", "autorange", "blocked_autorange", "adaptive_autorange"})
-ROBUST = frozenset({"median", "min", "sorted", "quantile", "percentile", "quantiles", "sort"})
+ROBUST = frozenset(
+    {"median", "min", "amin", "nanmedian", "sorted", "quantile", "percentile", "quantiles", "sort", "nsmallest"}
+)
 DIFFERENCES = frozenset({"diff", "pairwise"})
-
-LabelKind = Literal["read", "span", "rate", "ratio", "percent"]
-Label = tuple[LabelKind, Site]
-Labels = frozenset[Label]
-NOTHING: Labels = frozenset()
-Key = tuple[str, ...]
-
-
-class Difference(Struct):
-    """A place where readings are subtracted.
-
-    Attributes:
-        line: where the expression begins.
-        ends, starts: the calls whose readings are on the left and on the right.
-        delayed: starts whose readings are copied to the subtracted variable only after the subtraction.
-        conditional: the subtraction is not made for every reading, as if the first ones were left out.
-        robust: a median, a minimum or a quantile is computed from the times.
-    """
-
-    file: str
-    line: int
-    ends: set[Site] = field(default_factory=set)
-    starts: set[Site] = field(default_factory=set)
-    delayed: set[Site] = field(default_factory=set)
-    branches: tuple[tuple[int, int], ...] = ()
-    robust: bool = False
-    skips: bool = False
-
-    @property
-    def conditional(self) -> bool:
-        """Whether some spans may be left out."""
-        ends = [line for file, line, _ in self.ends if file == self.file]
-        return self.skips or any(
-            not any(first <= line <= last for line in ends) for first, last in self.branches if ends
-        )
-
-
-class Ratio(Struct):
-    """A place where one time is divided by another; `printed` is the line that shows it as a percentage."""
-
-    file: str
-    line: int
-    above: set[Site] = field(default_factory=set)
-    below: set[Site] = field(default_factory=set)
-    printed: int = 0
+SKIPS = frozenset({"pop", "popleft", "islice", "trim_mean", "trimboth"})
 
 
 class Flow:
@@ -79,6 +35,7 @@ class Flow:
         self._copies: dict[Key, dict[Key, int]] = {}
         self._functions: dict[str, list[tuple[str, Function]]] = {}
         self._classes: set[str] = set()
+        self._factories: dict[str, list[str]] = {}
         self._locals: dict[Key, frozenset[str]] = {}
         self._scope: tuple[str, ...] = ()
         self._branches: list[tuple[int, int]] = []
@@ -89,6 +46,9 @@ class Flow:
                     self._functions.setdefault(node.name, []).append((file, node))
                 elif isinstance(node, ast.ClassDef):
                     self._classes.add(node.name)
+                    factories = list(made_by_factories(node))
+                    if factories:
+                        self._factories[node.name] = factories
         for _ in range(MOST_PASSES):
             if not self._changed:
                 break
@@ -204,14 +164,14 @@ class Flow:
                 return self._labels.get(self._variable(name), NOTHING)
             case ast.Attribute(attr=name, value=value):
                 self.of(value)
-                spans = _only(self._labels.get(("return", name), NOTHING), "span", "rate")
+                spans = only(self._labels.get(("return", name), NOTHING), "span", "rate")
                 return self._labels.get(("attribute", name), NOTHING) | spans
             case ast.BinOp():
                 return self._arithmetic(node)
             case ast.Call():
                 return self._call(node)
-            case ast.Subscript(value=value, slice=part):
-                return self._part(self.of(value), part)
+            case ast.Subscript():
+                return self._part(node, self.of(node.value))
             case ast.JoinedStr(values=values):
                 self._shown(values)
                 return NOTHING
@@ -233,13 +193,19 @@ class Flow:
     def _all(self, nodes: Iterable[ast.AST]) -> Labels:
         return NOTHING.union(*(self.of(node) for node in nodes if isinstance(node, ast.expr)))
 
-    def _part(self, labels: Labels, part: ast.expr) -> Labels:
-        match part:
-            case ast.Slice(lower=ast.Constant(value=int(first))) if first > 0:
-                for site in _sites(labels, "span"):
-                    self.differences[site].skips = True
-        self.of(part)
+    def _part(self, node: ast.Subscript, labels: Labels) -> Labels:
+        match node.slice:
+            case ast.Slice(lower=ast.expr() as first) if not (isinstance(first, ast.Constant) and not first.value):
+                self._skip(labels)
+        if isinstance(node.ctx, ast.Del):
+            self._skip(labels)
+        self.of(node.slice)
         return labels
+
+    def _skip(self, labels: Labels) -> None:
+        """Some of the times, usually the first, are left out."""
+        for site in sites(labels, "span"):
+            self.differences[site].skips = True
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Labels:
         for generator in node.generators:
@@ -262,12 +228,14 @@ class Flow:
         return left | right
 
     def _subtracted(self, node: ast.BinOp, left: Labels, right: Labels) -> Labels:
-        ends, starts = _sites(left, "read"), _sites(right, "read")
+        ends, starts = sites(left, "read"), sites(right, "read")
         if ends and starts:
             labels = self._difference(node, ends, starts)
-            self.differences[self._site(node)].delayed = self._delayed(node)
+            difference = self.differences[self._site(node)]
+            difference.delayed = self._delayed(node)
+            difference.whole = _is_last_minus_first(node)
             return labels
-        return left | _only(right, "span")
+        return left | only(right, "span")
 
     def _delayed(self, node: ast.BinOp) -> set[Site]:
         if not isinstance(node.right, ast.Name):
@@ -275,7 +243,7 @@ class Flow:
         key = self._variable(node.right.id)
         sources = [source for source, line in self._copies.get(key, {}).items() if line > node.lineno]
         copied = NOTHING.union(*(self._labels.get(source, NOTHING) for source in sources))
-        return _sites(copied - self._direct.get(key, NOTHING), "read")
+        return sites(copied - self._direct.get(key, NOTHING), "read")
 
     def _difference(self, node: ast.expr, ends: set[Site], starts: set[Site]) -> Labels:
         site = self._site(node)
@@ -290,11 +258,11 @@ class Flow:
         both = left | right
         if any(isinstance(side, ast.Constant) and side.value == HUNDRED for side in (node.left, node.right)):
             both = frozenset(("percent" if kind == "ratio" else kind, site) for kind, site in both)
-        return both if not (left and right) else _only(both, "ratio", "percent")
+        return both if not (left and right) else only(both, "ratio", "percent")
 
     def _divided(self, node: ast.BinOp, left: Labels, right: Labels) -> Labels:
         for kind in ("span", "rate"):
-            above, below = _sites(left, kind), _sites(right, kind)
+            above, below = sites(left, kind), sites(right, kind)
             if above and below:
                 site = self._site(node)
                 ratio = self.ratios.setdefault(site, Ratio(self._scope[0], node.lineno))
@@ -320,19 +288,32 @@ class Flow:
         if name in self._functions:
             return self._of_own(node, name, site)
         if site in self._innermost or (site in self._outer and name not in self._classes):
-            return frozenset({("read", site)})
-        if name in DIFFERENCES and _sites(given | base, "read"):
-            reads = _sites(given | base, "read")
+            return self._read(name, site)
+        if name in DIFFERENCES and sites(given | base, "read"):
+            reads = sites(given | base, "read")
             return self._difference(node, reads, reads) if name == "diff" else given
-        if name in ROBUST:
-            for each in _sites(given | base, "span", "rate"):
-                self.differences[each].robust = True
+        self._reduce(name, given | base)
         if name in ("print", "format", "write", "str", "log", "info"):
             self._print(given, node, of_ratio=False)
             return NOTHING
         if isinstance(node.func, ast.Attribute) and given:
             self._bind(node.func.value, given)
         return given | base
+
+    def _read(self, name: str, site: Site) -> Labels:
+        """A reading, or an object with fields whose default factories read the clock."""
+        labels: Labels = frozenset({("read", site)})
+        for attribute in self._factories.get(name, ()):
+            self._add(("attribute", attribute), labels)
+        return NOTHING if name in self._factories else labels
+
+    def _reduce(self, name: str, labels: Labels) -> None:
+        """A function of times that leaves some out, or that a few of them do not change."""
+        if name in SKIPS:
+            self._skip(labels)
+        if name in ROBUST:
+            for each in sites(labels, "span", "rate"):
+                self.differences[each].robust = True
 
     def _of_own(self, node: ast.Call, name: str, site: Site) -> Labels:
         """A call of a function of the script: its parameters, and what it returns."""
@@ -346,9 +327,9 @@ class Flow:
                 for scope in [key for key in self._locals if key[0] == file and key[-1] == name]:
                     self._add((*scope, parameter), self.of(value))
         returned = self._labels.get(("return", name), NOTHING)
-        if site in self._outer and _sites(returned, "read"):
-            return frozenset({("read", site), *_only(returned, "span", "rate", "ratio")})
-        return _only(returned, "span", "rate", "ratio", "percent")
+        if site in self._outer and sites(returned, "read"):
+            return frozenset({("read", site), *only(returned, "span", "rate", "ratio")})
+        return only(returned, "span", "rate", "ratio", "percent")
 
     def _shown(self, values: Sequence[ast.expr]) -> None:
         for value in values:
@@ -359,16 +340,19 @@ class Flow:
                 self._print(self.of(value.value), value, of_ratio=percent)
 
     def _print(self, labels: Labels, node: ast.expr, *, of_ratio: bool) -> None:
-        for site in _sites(labels, "percent", *(("ratio",) if of_ratio else ())):
+        for site in sites(labels, "percent", *(("ratio",) if of_ratio else ())):
             self.ratios[site].printed = node.lineno
 
     def _site(self, node: ast.expr) -> Site:
         return (self._scope[0], node.end_lineno or 0, node.end_col_offset or 0)
 
 
-def _only(labels: Labels, *kinds: LabelKind) -> Labels:
-    return frozenset(label for label in labels if label[0] in kinds)
-
-
-def _sites(labels: Labels, *kinds: str) -> set[Site]:
-    return {site for kind, site in labels if kind in kinds}
+def _is_last_minus_first(node: ast.BinOp) -> bool:
+    """Whether it is `stamps[-1] - stamps[0]`."""
+    match node:
+        case ast.BinOp(
+            left=ast.Subscript(value=last, slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1))),
+            right=ast.Subscript(value=first, slice=ast.Constant(value=0)),
+        ):
+            return ast.dump(last) == ast.dump(first)
+    return False

@@ -6,11 +6,12 @@ from itertools import pairwise
 from statistics import median
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from torchlap.schema.trace import Line, Place, Quotient, Spans
 from torchlap.worker.tracing import spans as timed_spans
 from torchlap.worker.tracing.load import Load
-from torchlap.worker.tracing.log import Log, Mark, Span, Step
+from torchlap.worker.tracing.log import Log, Mark, Read, Site, Span, Step
 from torchlap.worker.tracing.spans import Divided, Timed
 
 MOST_SECONDS = 1000
@@ -22,14 +23,16 @@ REMAINDERS = 3
 
 Kind = tuple[tuple[Place, Place], tuple[str, ...], tuple[int, int]]
 """What spans have in common: the lines of the subtraction and of the last clock read, the devices, and the workload
-(number of parameters, and batch).
+(number of parameters, and batch). Where a helper reads the clock, such as a method `stop`, these are the lines that
+call it, if there are several.
 """
 
 
 class Group(Struct):
-    """Spans of one kind, and the subtraction that makes them."""
+    """Spans of one kind, the subtraction that makes them, and how many lines call the helper that makes it."""
 
     timed: Timed
+    calls: int = 1
     spans: list[Span] = field(default_factory=list)
 
 
@@ -75,15 +78,26 @@ class Timings:
         groups: dict[Kind, Group] = {}
         for each in timed:
             of_line: dict[Kind, list[Span]] = {}
+            calls = _calls(each.spans)
             for span in each.spans:
                 steps = steps_of(span)
                 if steps:
                     devices = tuple(dict.fromkeys(step.device for step in steps))
                     workload = sum({step.size for step in steps}), max(step.batch for step in steps)
-                    of_line.setdefault(((span.place, span.end.place), devices, workload), []).append(span)
+                    places = span.place, span.end.place
+                    if len(calls) > 1:
+                        places = (self._call(span.end),) * 2
+                    of_line.setdefault((places, devices, workload), []).append(span)
             for kind, spans in _without_remainders(of_line).items():
-                groups.setdefault(kind, Group(each)).spans.extend(spans)
+                groups.setdefault(kind, Group(each, calls=len(calls))).spans.extend(_longest(spans))
         return groups
+
+    def _call(self, read: Read) -> Place:
+        """The line that called the function which reads the clock."""
+        if len(read.chain) < 2:  # noqa: PLR2004  the read and its caller
+            return read.place
+        file, line, _ = read.chain[1]
+        return Place(self.log.name_of(file) or self.log.script.name, line)
 
     def _steps(self, span: Span) -> Sequence[Step]:
         """The steps in a span; in a part of a step, its backward passes."""
@@ -115,8 +129,8 @@ class Timings:
         compiled = [mark for mark in self._compilations if any(_holds(span, mark.start) for span in spans)]
         return Spans(
             place=place,
-            start=spans[0].start.place,
-            end=spans[0].end.place,
+            start=self._call(spans[0].start) if group.calls > 1 else spans[0].start.place,
+            end=self._call(spans[0].end) if group.calls > 1 else spans[0].end.place,
             devices=devices,
             parameters=parameters,
             batch=batch,
@@ -150,7 +164,10 @@ class Timings:
         )
 
     def _setup(self, span: Span) -> float:
-        """Seconds from a span's start to its first forward pass, without evaluation and waiting for data."""
+        """Seconds from a span's start to its first forward pass, without evaluation and waiting for data.
+
+        Nor with the tracer's own wait for the device at the start.
+        """
         first = bisect_left(self._work_starts, span.start.at)
         if len(self._steps(span)) < SEVERAL_STEPS or first == len(self._work_starts):
             return 0.0
@@ -162,7 +179,7 @@ class Timings:
                 bisect_left(self._starts[kind], span.start.at) : bisect_left(self._starts[kind], until)
             ]
         )
-        return max(0.0, until - span.start.at - known)
+        return max(0.0, until - span.start.at - known - (span.start.pending_seconds or 0.0))
 
     def _others(self, spans: Sequence[Span]) -> tuple[float, ...]:
         used = [self._load.between(span.start.at, span.end.at) for span in spans]
@@ -183,7 +200,8 @@ class Timings:
         for span in group:
             for step in self._steps(span):
                 if self._first_steps[step.device, step.size, step.batch] == step.at:
-                    return step.at - span.start.at - self._setup(span), span.seconds
+                    waited = span.start.pending_seconds or 0.0
+                    return max(0.0, step.at - span.start.at - self._setup(span) - waited), span.seconds
         return 0.0, 0.0
 
     def _typical_step(self, group: Sequence[Span]) -> float:
@@ -211,7 +229,7 @@ class Timings:
 
     def _quotient(self, ratio: Divided) -> Quotient:
         above, below = self._with_steps(ratio.above), self._with_steps(ratio.below)
-        same = ratio.above == ratio.below and len({self._workload(span) for span in above}) <= 1
+        same = ratio.above == ratio.below and len({(*self._workload(span), self._devices(span)) for span in above}) <= 1
         parts = ratio.above != ratio.below and (_within(above, below) or _within(below, above))
         return Quotient(
             place=ratio.place,
@@ -226,6 +244,29 @@ class Timings:
 
     def _devices_of(self, spans: Iterable[Span]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(device for span in spans for device in self._devices(span)))
+
+
+def _calls(spans: Sequence[Span]) -> set[Site]:
+    """The calls of a helper that ends spans, where another helper starts them; empty if one function does both."""
+    if any(span.start.function == span.end.function for span in spans):
+        return set()
+    return {span.end.chain[1] for span in spans if len(span.end.chain) > 1}
+
+
+def _longest(spans: Sequence[Span]) -> Iterable[Span]:
+    """Of spans with the same start, such as the time since the script's begin, the last one.
+
+    The work that was pending at the ends before stands for that of an end at which it was not measured.
+    """
+    by_start: dict[int, Span] = {}
+    for span in spans:
+        earlier, pending = by_start.get(id(span.start)), span.end.pending_seconds
+        if earlier is not None and pending is None and earlier.end.pending_seconds is not None:
+            end = replace(span.end, pending_seconds=earlier.end.pending_seconds)
+            by_start[id(span.start)] = replace(span, end=end)
+        else:
+            by_start[id(span.start)] = span
+    return by_start.values()
 
 
 def _between(steps: Sequence[Step], times: Sequence[float], span: Span) -> Sequence[Step]:

@@ -17,6 +17,8 @@ ATTRIBUTES = {
 
 LIGHTNING = ("lightning", "pytorch_lightning")
 CALLS = {
+    "profile": ("torch.profiler's own times", ("torch.profiler",)),
+    "clock_gettime": ("time.clock_gettime()", ("time",)),
     "tqdm": ("tqdm's rates", ("tqdm",)),
     "trange": ("tqdm's rates", ("tqdm",)),
     "Trainer": ("the Trainer's own times", ("transformers", *LIGHTNING)),
@@ -60,11 +62,16 @@ def _of_library(name: str) -> str:
 
 def kept_losses(log: Log) -> Iterator[Place]:
     """Lines that add what backward was called on to a total, or append it to a list, with its graph."""
-    for file, tree in trees(log.files).items():
+    sources = trees(log.files)
+    for file, tree in sources.items():
         name = log.name_of(file) or log.script.name
         losses = set(_losses(tree))
+        keepers = {keeper for tree in sources.values() for keeper in _keepers(tree)}
         for node in ast.walk(tree):
             match node:
+                case ast.Call(func=ast.Attribute(attr=method), args=[value, *_]) if method in keepers:
+                    if _keeps(value, losses):
+                        yield Place(name, node.lineno)
                 case ast.AugAssign(op=ast.Add(), value=value) if _keeps(value, losses):
                     yield Place(name, node.lineno)
                 case ast.Call(func=ast.Attribute(attr="append"), args=[value]) if _keeps(value, losses):
@@ -72,6 +79,20 @@ def kept_losses(log: Log) -> Iterator[Place]:
                 case ast.Assign(targets=[ast.Name(id=total)], value=ast.BinOp(left=ast.Name(id=left), right=right)):
                     if total == left and _keeps(right, losses):
                         yield Place(name, node.lineno)
+
+
+def _keepers(tree: ast.Module) -> Iterator[str]:
+    """Methods that add their first argument to an attribute, or append it, as it is: such as a meter's `update`."""
+    for method in ast.walk(tree):
+        if not isinstance(method, ast.FunctionDef) or [each.arg for each in method.args.args[:1]] != ["self"]:
+            continue
+        given = {each.arg for each in method.args.args[1:2]}
+        for node in ast.walk(method):
+            match node:
+                case ast.AugAssign(target=ast.Attribute(), op=ast.Add(), value=value) if _keeps(value, given):
+                    yield method.name
+                case ast.Call(func=ast.Attribute(attr="append"), args=[value]) if _keeps(value, given):
+                    yield method.name
 
 
 def _losses(tree: ast.Module) -> Iterator[str]:

@@ -18,7 +18,7 @@ from torchlap.schema.trace import Place
 from torchlap.worker.tracing import insert
 from torchlap.worker.tracing.denormals import PLAIN, TINY, Denormals, sampled
 from torchlap.worker.tracing.gradients import is_sampled
-from torchlap.worker.tracing.log import Log, now
+from torchlap.worker.tracing.log import Log, may_compute, now
 
 MOST_NODES = 2000
 MOST_TIMED = 8
@@ -112,14 +112,11 @@ class Values:
 
     def look(self, loss: Tensor, number: int, model: Place, place: Place) -> None:
         """Look at what the loss's graph has saved: in step `number`, counted from 1, at the call of the model."""
-        if self._packs or not is_sampled(number):
-            return
-        if torch._C._len_torch_dispatch_stack():  # noqa: SLF001  a mode of the script would record what is read
+        if self._packs or not is_sampled(number) or not may_compute():
             return
         start = now()
         try:
-            with torch._C.DisableTorchFunction():  # noqa: SLF001  for the same reason
-                self._look(_nodes(loss.grad_fn), number, model, place, on_cpu=loss.device.type == "cpu")
+            self._look(_nodes(loss.grad_fn), number, model, place, on_cpu=loss.device.type == "cpu")
         except RuntimeError:  # overwritten in place, or freed: backward will say so
             self._packs = True
         self.log.own_seconds += now() - start
