@@ -273,3 +273,9 @@ def test_the_machine_line_shows_unusable_cores_and_a_missing_accelerator() -> No
 
 def test_the_machine_line_names_every_accelerator() -> None:
     assert " · cuda:0 NVIDIA H200, mps Apple M1 Max · " in machine_line(facts(devices=(CPU, CUDA, MPS)))
+
+
+def test_the_machine_line_counts_accelerators_that_are_alike() -> None:
+    devices = [msgspec.structs.replace(CUDA, name=f"cuda:{number}") for number in range(8)]
+    assert " · 8 x NVIDIA H200 (cuda:0 to cuda:7) · " in machine_line(facts(devices=(CPU, *devices)))
+    assert " · cuda:0 NVIDIA H200, cuda:1 NVIDIA H200 · " in machine_line(facts(devices=(CPU, *devices[:2])))

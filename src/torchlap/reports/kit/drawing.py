@@ -63,17 +63,21 @@ MOST_POINTS = 300
 
 DRAWABLE = (1e-9, 1e15)
 PANELS_ABREAST = 2
+LEGEND_LETTERS = 64
+"""That fit into a line of a legend."""
+
 SOFTWARE = "torchlap"
 """Written into each picture; the command line replaces only files that have it."""
 
 
 class Chart(Struct, frozen=True):
-    """A chart for a page; `name` is unique there."""
+    """A chart for a page; `name` is unique there. `has_tips`: some marks have a text of their own."""
 
     name: str
     title: str
     summary: str
     svg: str
+    has_tips: bool = False
 
 
 class Drawn(Struct, frozen=True):
@@ -108,6 +112,11 @@ def ratio_ticks(axis: Axis, unit: str = "") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def tip(axes: Axes, x: float, y: float, gid: str) -> None:
+    """An area around a mark that a page shows the text for; it cannot be seen."""
+    axes.plot(x, y, "s", markersize=16, alpha=0, gid=gid)
+
+
 def marker(place: int) -> str:
     """The marker of a series, so that color is not its only mark."""
     return "os^Dv*Px"[place % 8]
@@ -135,7 +144,8 @@ def _legend(figure: Figure, labels: Sequence[str], styles: Sequence[dict[str, An
     shown = list(labels)[: len(SERIES)]
     handles = [Line2D([], [], color=SERIES[place], **styles[place]) for place in range(len(shown))]
     if shown:
-        figure.legend(handles, shown, loc="outside upper left", ncols=min(3, len(shown)), fontsize="small")
+        columns = min(len(shown), max(1, LEGEND_LETTERS // max(map(len, shown))))
+        figure.legend(handles, shown, loc="outside upper left", ncols=columns, fontsize="small")
 
 
 def as_chart(drawn: Drawn, name: str) -> Chart:
@@ -157,7 +167,7 @@ def as_chart(drawn: Drawn, name: str) -> Chart:
         lambda match: f"font-size: {match[2].strip()}" if match[2] else "",
         svg,
     )
-    return Chart(name=name, title=clean(drawn.title), summary=clean(drawn.summary), svg=svg)
+    return Chart(name=name, title=clean(drawn.title), summary=clean(drawn.summary), svg=svg, has_tips=bool(drawn.tips))
 
 
 def encoded(figure: Figure, kind: str, salt: str = "") -> bytes:
