@@ -10,7 +10,7 @@ order of time are widened according to their autocorrelation.
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import takewhile
-from math import exp, hypot, inf, log, sqrt
+from math import exp, fsum, hypot, inf, log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -107,19 +107,26 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def _few(logs: list[float], confidence: float) -> tuple[float, float, float]:
-    count = len(logs)
-    center = float(np.mean(logs))
-    error = float(np.std(logs, ddof=1)) / sqrt(count)
+    count = len(logs)  # few: without numpy it takes a tenth of the time
+    center = fsum(logs) / count
+    error = sqrt(fsum((value - center) ** 2 for value in logs) / (count - 1) / count)
     reach = min(float(stdtrit(count - 1, (1 + confidence) / 2)) * error, 300.0)
     return center, center - reach, center + reach
 
 
 def _many(logs: list[float], confidence: float) -> tuple[float, float, float]:
     array = np.asarray(logs)
-    first, second = np.triu_indices(len(array))
+    first, second = _pairs(len(array)) if len(array) <= EXACT else np.triu_indices(len(array))
     means = np.sort((array[first] + array[second]) / 2)
     margin = min(signed_rank_margin(len(array), confidence), len(means) // 2)
-    return float(np.median(means)), float(means[margin]), float(means[-1 - margin])
+    center = (means[(len(means) - 1) // 2] + means[len(means) // 2]) / 2
+    return float(center), float(means[margin]), float(means[-1 - margin])
+
+
+@cache
+def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all pairs of `count` values, at most `EXACT`, with themselves."""
+    return np.triu_indices(count)
 
 
 def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
@@ -128,7 +135,7 @@ def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
     A short series' own estimate is too low by (1 + 3 r) / n (Kendall: Biometrika 41, 1954, page 403). Its standard
     error is about 1 / sqrt(n), of which `errors` are added.
     """
-    deviations = np.asarray(logs) - np.mean(logs)
+    deviations = np.asarray(logs) - fsum(logs) / len(logs)
     power = float(deviations @ deviations)
     if power <= 0:
         return 0.0
@@ -214,10 +221,10 @@ def _worth_by_turns(turns: Sequence[Sequence[float]]) -> float:
     count = sum(counts)
     if len(counts) < LEAST_TURNS or count == len(counts):
         return float(count)
-    logs = [np.log(np.asarray(turn)) for turn in turns if len(turn)]
-    center = float(np.mean(np.concatenate(logs)))
-    total = float(np.sum((np.concatenate(logs) - center) ** 2)) / (count - 1)
-    between = sum(len(turn) * (float(np.mean(turn)) - center) ** 2 for turn in logs) / (len(logs) - 1)
+    logs = [[log(value) for value in turn] for turn in turns if len(turn)]
+    center = fsum(value for turn in logs for value in turn) / count
+    total = fsum((value - center) ** 2 for turn in logs for value in turn) / (count - 1)
+    between = fsum(len(turn) * (fsum(turn) / len(turn) - center) ** 2 for turn in logs) / (len(logs) - 1)
     return float(count) if total <= 0 else max(2.0, count / max(1.0, between / total))
 
 

@@ -1,7 +1,7 @@
 """Runs as one self-contained page: it makes no network requests, and nothing in a run file is executed.
 
-`page.html.j2` has the structure, `page.css` the style and `page.js` the sorting. Jinja escapes every text, and the
-page's own policy allows no other script. `charts` draws.
+`page.html.j2` has the structure, `page.css` the style, `kit/table.js` the sorting and `page.js` the rest. Jinja escapes
+every text, and the page's own policy allows no other script. `charts` draws.
 """
 
 import base64
@@ -127,7 +127,7 @@ def as_html(
         for place, (named, result) in enumerate(results, 1)
     ]
     several = len(results) > 1
-    script = markup("run/page.js")
+    script = markup("kit/table.js") + markup("run/page.js")
     return template("run/page.html.j2").render(
         title=f"{len(results)} runs" if several else sections[-1].headline,
         version=version,
