@@ -24,6 +24,9 @@ from torchlap.schema.recipe import Precision
 from torchlap.schema.workload import is_own_file
 from torchlap.stats import Interval
 
+RANKS = re.compile(r"(?P<count>\d+) x (?P<kind>\w+)")
+"""What a cell of several ranks calls its devices."""
+
 MOST_NAMES = 1000
 """Of processors and chips, that are kept as they are shown: the same ones come in many files."""
 
@@ -197,7 +200,7 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
             refusal = _refusal(file, cell, analysis)
             if refusal is not None:
                 refused.append(refusal)
-            elif cell.throughput or (run.header.published and cell.estimate):
+            elif _counts(run, cell):
                 entry = _entry(run, machine, cell, analysis)
                 entries.append(replace(entry, file=file, maintained=maintained, findings=disturbances))
     return Submission(
@@ -210,6 +213,12 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
         peaks={_chip(facts, device): dict(found.flops) for device, found in measured.items()},
         refused=tuple(refused),
     )
+
+
+def _counts(run: Run, cell: CellResult) -> bool:
+    """Whether a cell has a figure; that of ranks that exchange nothing is none, because they do not train one model."""
+    has_figure = bool(cell.throughput or (run.header.published and cell.estimate))
+    return has_figure and not cell.cell.recipe.no_sync
 
 
 def _of_the_file(file: str, run: Run) -> Iterator[Finding]:
@@ -253,7 +262,7 @@ def _entry(run: Run, machine: Machine, cell: CellResult, analysis: Bottleneck | 
         owner=machine.owner,
         machine=machine.id,
         chip=_chip(header.facts, device),
-        kind=next((each.kind for each in header.facts.devices if each.name == device), device),
+        kind=_kind(header.facts, device),
         torch=_torch(run, cell.cell.arm),
         started=header.started,
         value=value,
@@ -285,8 +294,17 @@ def _torch(run: Run, arm: str) -> str:
     return (packages or run.header.facts.packages).get("torch", "")
 
 
+def _kind(facts: Facts, device: str) -> str:
+    ranks = RANKS.fullmatch(device)
+    return ranks["kind"] if ranks else next((each.kind for each in facts.devices if each.name == device), device)
+
+
 def _chip(facts: Facts, device: str) -> str:
-    """The hardware behind a device; a processor with the cores that torch may use."""
+    """The hardware behind a device; a processor with the cores that torch may use; of several ranks, their number."""
+    ranks = RANKS.fullmatch(device)
+    if ranks:
+        first = next((each.name for each in facts.devices if each.kind == ranks["kind"]), ranks["kind"])
+        return f"{ranks['count']} x {_chip(facts, first)}"
     known = next((each for each in facts.devices if each.name == device), None)
     if known is None or known.kind == "cpu":
         return f"{_plain(facts.cpu)}, {facts.usable_cores} cores"
