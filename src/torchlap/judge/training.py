@@ -80,10 +80,9 @@ def _not_sooner(cell: CellTraining) -> Iterable[Finding]:
         return
     certain = sooner.high is not None and sooner.high < 1
     verdict = "certainly later" if certain else "not certainly sooner"
-    yield NOT_SOONER.finding(
-        str(cell.cell),
-        f"throughput {_interval(faster)} that of the baseline, but at the accuracy {verdict}: {_median(sooner)} as fast",
-    )
+    throughput, time = _interval(faster), _median(sooner)
+    evidence = f"throughput {throughput} the baseline's, but {verdict} at the accuracy: {time} as fast there"
+    yield NOT_SOONER.finding(str(cell.cell), evidence)
 
 
 def _interval(ratio: Interval) -> str:

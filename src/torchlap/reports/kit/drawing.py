@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from math import inf, log10
 from typing import Any
 
 import matplotlib as mpl
@@ -63,6 +64,9 @@ MOST_POINTS = 300
 
 DRAWABLE = (1e-9, 1e15)
 PANELS_ABREAST = 2
+TICKS: tuple[tuple[float, tuple[float, ...]], ...] = ((2.0, (1.0, 2.0, 5.0)), (4.0, (1.0, 3.0)), (inf, (1.0,)))
+"""Up to how many powers of ten an axis has which ticks; more would touch each other."""
+
 LEGEND_LETTERS = 64
 """That fit into a line of a legend."""
 
@@ -106,8 +110,11 @@ def short(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 def ratio_ticks(axis: Axis, unit: str = "") -> None:
-    """Ticks at 1, 2 and 5 in each power of ten, in plain digits."""
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=8))
+    """Ticks at 1, 2 and 5 in each power of ten, or fewer over a long range, in plain digits; once all is drawn."""
+    low, high = axis.get_view_interval()
+    decades = log10(high / low) if 0 < low < high else 1.0
+    subs = next(subs for most, subs in TICKS if decades <= most)
+    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -60,6 +60,9 @@ RANKS_METHOD = (
     "One device alone, all ranks, and all ranks without synchronization took turns. The ranks begin a lap together, "
     "and a lap takes as long as on the slowest rank. Speed-ups are estimated from the ratios of laps of the same round."
 )
+WIDE = 8
+"""Columns of a table that is too wide for a phone, and for limits beside their values."""
+
 LARGEST_DOWNLOAD = 16 << 20
 """The most bytes of a run file that a page contains."""
 
@@ -73,9 +76,9 @@ Pairs = tuple[tuple[str, str], ...]
 class Section(Struct, frozen=True, kw_only=True):
     """Everything that the page shows of one run; every text is clean, and the template escapes it.
 
-    `captions` are those of the two tables. `several`: the compact table compares more than two devices, recipes or
-    arms. `charts` are by their kind, as `charts.of_run` calls it: the template places each. `download` is the run file,
-    compressed with gzip, in base64.
+    `captions` are those of the two tables. `is_wide`: the compact table has so many columns that its rows become cards
+    on a phone. `charts` are by their kind, as `charts.of_run` calls it: the template places each. `download` is the run
+    file, compressed with gzip, in base64.
     """
 
     anchor: str
@@ -86,7 +89,7 @@ class Section(Struct, frozen=True, kw_only=True):
     published: str
     captions: tuple[str, str]
     compact: Table | None
-    several: bool
+    is_wide: bool
     table: Table
     legend: str
     failures: tuple[str, ...]
@@ -203,15 +206,12 @@ def _of_ranks(section: Section, run: Run) -> Section:
     """The section of a run of `torchlap scale`: a row per number of devices, and why efficiency is less than 1."""
     results = sizes(run)
     found = by_severity(entries(scaling_findings(run)))
-    models = {device.model for device in run.header.facts.devices if device.kind != "cpu"}
-    model = models.pop() if len(models) == 1 else ""
     return replace(
         section,
-        headline=clean(" ".join(scale.headline(size, model) for size in results)),
         machine=f"{clean(scale.title(run))} · {section.machine}",
         captions=("Results by number of devices", "What exchanging gradients costs"),
         compact=scale.speeds(results),
-        several=False,
+        is_wide=False,
         table=scale.costs(results),
         legend=scale.LEGEND,
         findings=tuple(found),
@@ -243,7 +243,7 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         published=clean(run.header.published),
         captions=("Results by model and batch", "Results by cell"),
         compact=compact,
-        several=[column.head for column in (compact.columns if compact else ())].count("speed-up") > 1,
+        is_wide=_is_wide(compact),
         table=table(first),
         legend=" ".join(filter(None, [not_shown(results), legend(results), *arms(results.run)])),
         failures=failures(first),
@@ -263,6 +263,11 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         download=_compressed(runfile.content(run)) if size <= LARGEST_DOWNLOAD else "",
         bytes=size,
     )
+
+
+def _is_wide(compact: Table | None) -> bool:
+    heads = [column.head for column in compact.columns] if compact else []
+    return heads.count("speed-up") > 1 or len(heads) >= WIDE
 
 
 def _compressed(content: bytes) -> str:
