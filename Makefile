@@ -26,6 +26,8 @@ check: .venv/.test
 	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
 
 site: .venv/.test  ## the documentation and the collection of results, into build/site
 	$(BIN)/zensical build --clean --strict

@@ -1,14 +1,23 @@
 """Write docs/findings/ from the catalogues: `python docs/make_findings.py`. A test checks that they are current."""
 
+import re
 from pathlib import Path
 
 from torchlap.judge.findings import Rule
 from torchlap.reports.explain import CATALOGUE, as_markdown
 
 FOLDER = Path(__file__).parent / "findings"
+LINKS = (
+    (r"https://[^\s,;]+", r"<\g<0>>"),
+    (r"\bdocs/([a-z-]+\.md)", r"[\g<0>](../\1)"),
+    (r"\b([\w-]+/[\w-]+)#(\d+)", r"[\g<0>](https://github.com/\1/issues/\2)"),
+)
+"""What a source names, and the link that it becomes."""
+
 HEAD = """# Findings
 
-A finding has a code and a severity. It says what was observed, why it matters and how to fix it.
+A finding has a code and a severity. It says what was observed, why it matters and how to fix it. Its page has an
+example, what to do instead, and a source.
 
 | codes | about | command | a warning means | an error means |
 |---|---|---|---|---|
@@ -37,8 +46,11 @@ def pages() -> dict[str, str]:
 
 
 def page(rule: Rule) -> str:
-    """The page of one finding, with a link to all."""
-    return f"{as_markdown(rule)}\n[All findings](README.md)\n"
+    """The page of one finding, its sources as links, with a link to all."""
+    text, mark, source = as_markdown(rule).rpartition("**Source.**")
+    for pattern, link in LINKS:
+        source = re.sub(pattern, link, source)
+    return f"{text}{mark}{source}\n[All findings](README.md)\n"
 
 
 if __name__ == "__main__":

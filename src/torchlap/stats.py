@@ -149,7 +149,7 @@ def autocorrelation(logs: Sequence[float], errors: float = 0.0) -> float:
     A short series' own estimate is too low by (1 + 3 r) / n (Kendall: Biometrika 41, 1954, page 403). Its standard
     error is about 1 / sqrt(n), of which `errors` are added.
     """
-    deviations = np.asarray(logs) - np.mean(logs)
+    deviations = np.asarray(logs) - fsum(logs) / len(logs)
     power = float(deviations @ deviations)
     if power <= 0:
         return 0.0
@@ -235,10 +235,10 @@ def _worth_by_turns(turns: Sequence[Sequence[float]]) -> float:
     count = sum(counts)
     if len(counts) < LEAST_TURNS or count == len(counts):
         return float(count)
-    logs = [np.log(np.asarray(turn)) for turn in turns if len(turn)]
-    center = float(np.mean(np.concatenate(logs)))
-    total = float(np.sum((np.concatenate(logs) - center) ** 2)) / (count - 1)
-    between = sum(len(turn) * (float(np.mean(turn)) - center) ** 2 for turn in logs) / (len(logs) - 1)
+    logs = [[log(value) for value in turn] for turn in turns if len(turn)]
+    center = fsum(value for turn in logs for value in turn) / count
+    total = fsum((value - center) ** 2 for turn in logs for value in turn) / (count - 1)
+    between = fsum(len(turn) * (fsum(turn) / len(turn) - center) ** 2 for turn in logs) / (len(logs) - 1)
     return float(count) if total <= 0 else max(2.0, count / max(1.0, between / total))
 
 

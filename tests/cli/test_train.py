@@ -95,7 +95,7 @@ def test_two_recipes_take_turns_from_seed_to_seed(torchlap: Command, out: Path) 
     assert result.exit_code == 0, result.output
     order = [(event.cell, event.seed) for event in of(load(out), TrainingStarted)]  # type: ignore[attr-defined]
     assert order == [(0, 0), (1, 0), (1, 1), (0, 1), (0, 2), (1, 2)]
-    assert "as soon as fp32" in " ".join(result.output.split())
+    assert "as fast as fp32" in " ".join(result.output.split())
 
 
 def test_a_resumed_run_trains_only_what_is_missing(torchlap: Command, out: Path) -> None:

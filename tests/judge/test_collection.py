@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from known_ranks import measured as measured_ranks
 from making import CPU, CUDA, FAULT, cell, explained, facts, failure, header, plan, prepared, reached, rounds
 from msgspec.structs import replace
 
@@ -68,6 +69,14 @@ def test_a_valid_file_becomes_an_entry_with_figures_from_its_laps() -> None:
     assert (entry.chip, entry.torch, entry.owner) == ("NVIDIA H200", "2.13.0", "alice")
     assert entry.low < 200 < entry.high
     assert entry.value == pytest.approx(200, rel=0.01)
+
+
+def test_several_ranks_are_a_chip_of_their_own_and_count_only_if_they_synchronize() -> None:
+    entries = accepted("a/x.jsonl", "a", measured_ranks(ranks=(2,))).entries
+    assert [(entry.chip, entry.kind, entry.key[3]) for entry in entries] == [
+        ("NVIDIA H100", "cuda", "fp32"),
+        ("2 x NVIDIA H100", "cuda", "fp32"),
+    ]
 
 
 def test_an_unreadable_file_is_refused_with_the_reason() -> None:

@@ -283,3 +283,9 @@ def test_a_containers_memory_stands_in_the_facts_and_not_the_hosts(monkeypatch: 
     assert limited.swap_used_bytes is None
     monkeypatch.setattr(probes, "memory_limit", lambda: None)
     assert begin()().memory_limit_bytes is None
+
+
+def test_the_machine_line_counts_accelerators_that_are_alike() -> None:
+    devices = [msgspec.structs.replace(CUDA, name=f"cuda:{number}") for number in range(8)]
+    assert " · 8 x NVIDIA H200 (cuda:0 to cuda:7) · " in machine_line(facts(devices=(CPU, *devices)))
+    assert " · cuda:0 NVIDIA H200, cuda:1 NVIDIA H200 · " in machine_line(facts(devices=(CPU, *devices[:2])))

@@ -16,10 +16,9 @@ def test_the_answer_comes_first_and_fits_into_80_columns() -> None:
     text = scale.as_text(measured(ranks=(2, 4)), None, 80, color=False)
     lines = text.splitlines()
     assert all(len(line) <= 80 for line in lines)
-    answers = [line for line in lines if "efficiency 0.8" in line]
-    assert answers[0].startswith("2 GPUs: 1.6")
-    assert " of one GPU, efficiency 0.83" in answers[0]
-    assert answers[1].startswith("4 GPUs: 3.3")
+    answers = [line for line in lines if " as fast as one, efficiency" in line]
+    assert answers[0].startswith("2 GPUs are 1.6")
+    assert answers[1].startswith("4 GPUs are 3.3")
     assert lines.index(answers[0]) < lines.index(next(line for line in lines if "devices" in line))
     assert "50.0 GB/s (50.0 to 50.0) 2.00 GiB ok" in " ".join(text.split())
     assert "parameters are equal, bit by bit, on all ranks after 20 steps" in " ".join(text.split())
@@ -62,4 +61,4 @@ def test_json_has_every_size_with_its_figures_and_ranks() -> None:
 def test_markdown_has_both_tables() -> None:
     text = scale.as_markdown(measured())
     assert text.count("| --- |") >= 1
-    assert "**2 GPUs: " in text
+    assert "**2 GPUs are " in text

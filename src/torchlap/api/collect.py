@@ -1,5 +1,6 @@
 """Put many machines' run files together, check new ones, and prepare a run to be published."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -70,7 +71,8 @@ def _read_all(root: Path, files: Sequence[str], processes: int) -> list[Submissi
     if wanted == 1 or len(files) < WORTH_PROCESSES:
         return [read(file) for file in files]
     try:
-        with ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(wanted, mp_context=context, initializer=gc.disable) as pool:
             return list(pool.map(read, files, chunksize=CHUNK))
     except BrokenProcessPool:
         raise RunFileError(

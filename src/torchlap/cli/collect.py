@@ -7,7 +7,7 @@ import typer
 
 from torchlap import __version__
 from torchlap.cli import options as given
-from torchlap.cli.console import errors_in_one_sentence, say, show
+from torchlap.cli.console import errors_in_one_sentence, say, show, without_collections
 from torchlap.cli.output_file import PAGE_MARK, START_BYTES, check_target, write_file
 from torchlap.errors import EXIT_FINE, EXIT_SOME_CELLS_FAILED, RunFileError, UsageError
 
@@ -44,7 +44,7 @@ def collect(
     """Put many machines' run files together: check them, mark outliers and reproductions, and make a site."""
     from torchlap.api.collect import collect as read_all
 
-    with errors_in_one_sentence():
+    with errors_in_one_sentence(), without_collections():
         if check and (site or parquet):
             raise UsageError("--check writes nothing: omit --site and --parquet.")
         if author and not check:

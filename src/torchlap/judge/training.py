@@ -79,11 +79,10 @@ def _not_sooner(cell: CellTraining) -> Iterable[Finding]:
     if faster is None or faster.low <= 1 or sooner is None or sooner.low is None or sooner.low > 1:
         return
     certain = sooner.high is not None and sooner.high < 1
-    verdict = "certainly later at the accuracy" if certain else "not certainly sooner at the accuracy"
-    yield NOT_SOONER.finding(
-        str(cell.cell),
-        f"throughput {_interval(faster)} of the baseline's, but {verdict}: {_median(sooner)} as soon",
-    )
+    verdict = "certainly later" if certain else "not certainly sooner"
+    throughput, time = _interval(faster), _median(sooner)
+    evidence = f"throughput {throughput} the baseline's, but {verdict} at the accuracy: {time} as fast there"
+    yield NOT_SOONER.finding(str(cell.cell), evidence)
 
 
 def _interval(ratio: Interval) -> str:

@@ -74,14 +74,15 @@ class Row(Struct, frozen=True):
     size: SizeResult | None = None
 
 
-def headline(size: SizeResult) -> str:
-    """The answer for one number of ranks, in a sentence."""
+def headline(size: SizeResult, model: str = "") -> str:
+    """The answer for one number of ranks, in a sentence; `model` is what the devices are, where all are alike."""
     kind = size.together.cell.device.rpartition(" ")[2]
-    name = f"{size.ranks} {NAMES.get(kind, kind)}"
+    name = " ".join(filter(None, [str(size.ranks), model, NAMES.get(kind, kind)]))
     if size.efficiency is None or size.speed_up is None:
         return f"{name}: {_why_no_figure(size)}."
-    one = {"cuda": "one GPU", "xpu": "one XPU", "cpu": "one rank"}.get(kind, "one")
-    return f"{name}: {with_interval(size.speed_up, 'x')} of {one}, efficiency {with_interval(size.efficiency)}."
+    return (
+        f"{name} are {with_interval(size.speed_up, 'x')} as fast as one, efficiency {with_interval(size.efficiency)}."
+    )
 
 
 def _why_no_figure(size: SizeResult) -> str:
@@ -106,7 +107,7 @@ def _parts(run: Run, path: Path | None, width: int) -> Iterator[RenderableType]:
         yield from _table(table, width)
     yield Text(LEGEND)
     for size in results:
-        lines = [indented(line) for line in _explained(size)]
+        lines = [indented(line) for line in explained(size)]
         if lines:
             yield Text(clean(f"{size.together.cell.device}:"))
         yield from lines
@@ -224,7 +225,7 @@ def numerics_word(numerics: RankNumerics | None) -> str:
     return "wrong" if numerics.differing or numerics.gradient_error > numerics.limit else "ok"
 
 
-def _explained(size: SizeResult) -> Iterator[str]:
+def explained(size: SizeResult) -> Iterator[str]:
     """Why a size is less than perfect, which rank is the slowest, and what its numerics mean."""
     for reason in reasons(size):
         yield clean(sentence(reason))
@@ -254,7 +255,7 @@ def as_markdown(run: Run) -> str:
     lines = [f"**{escape(headline(size))}**  " for size in results]
     lines += ["", f"{escape(clean(title(run)))}; {escape(clean(machine_line(run.header.facts)))}", ""]
     lines += [*markdown_table(speeds(results)), "", *markdown_table(costs(results)), "", escape(LEGEND), ""]
-    lines += [f"- {escape(size.together.cell.device)}: {escape(line)}" for size in results for line in _explained(size)]
+    lines += [f"- {escape(size.together.cell.device)}: {escape(line)}" for size in results for line in explained(size)]
     lines += map(brief_in_markdown, entries(findings(run)))
     return "\n".join(lines) + "\n"
 

@@ -2,8 +2,6 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
 from statistics import median
 
 from msgspec import Struct
@@ -148,6 +146,9 @@ class Tally:
     def add(self, event: Event) -> None:
         """Take in one event of this group."""
         match event:
+            case Round(laps=laps, energy=energy, start=start):  # first: almost all events are rounds
+                self.starts.append(start)
+                self._add_round(laps, energy)
             case GroupStarted(fresh=fresh):
                 if fresh:
                     self._reset()
@@ -166,9 +167,6 @@ class Tally:
     def _add_of_group(self, event: Event) -> None:
         """Take in one event about several cells, or about when they ran."""
         match event:
-            case Round(laps=laps, energy=energy, start=start):
-                self.starts.append(start)
-                self._add_round(laps, energy)
             case ClockJumped():
                 self.clock_jumps.append(event)
             case Conditions():
@@ -191,17 +189,18 @@ class Tally:
                 pass
 
     def _add_round(self, laps: Iterable[Lap], energy: Iterable[TurnEnergy]) -> None:
-        items: dict[int, int] = {}
-        for cell, laps_of_cell in groupby(sorted(laps, key=attrgetter("cell")), key=attrgetter("cell")):
-            turn = tuple(laps_of_cell)
+        by_cell: dict[int, list[Lap]] = {}
+        for lap in laps:
+            by_cell.setdefault(lap.cell, []).append(lap)
+        for cell, turn in by_cell.items():
             if cell not in self.turns:
                 self.turns[cell] = Turns()
-            self.turns[cell].add(self.rounds, turn)
-            batch = self.group.cells[cell].workload.batch
-            items[cell] = sum(lap.items or batch * lap.steps for lap in turn)
+            self.turns[cell].add(self.rounds, tuple(turn))
         self.rounds += 1
         for used in energy:
-            metered = MeteredTurn(used.joules, used.seconds, items.get(used.cell, 0))
+            batch = self.group.cells[used.cell].workload.batch
+            items = sum(lap.items or batch * lap.steps for lap in by_cell.get(used.cell, ()))
+            metered = MeteredTurn(used.joules, used.seconds, items)
             self.energy.setdefault(used.cell, []).append(metered)
 
     def paired_turns(self, cell: int, other: int) -> Iterable[tuple[Sequence[Lap], Sequence[Lap]]]:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from torchlap.errors import RunFileError
 from torchlap.runs.upgrade import Line, quickly, upgrade
-from torchlap.schema.events import SCHEMA, Event, Header, Run
+from torchlap.schema.events import SCHEMA, Event, Header, Round, Run
 from torchlap.schema.tuning import CandidateAdded
 from torchlap.schema.workload import MOST_CELLS
 
@@ -301,12 +301,19 @@ class _Events:
         except UNREADABLE:
             return False
 
+    def _is_usual(self, group: int, event: Round) -> bool:
+        """Whether a round belongs to the plan, without a reading of a meter: as almost all lines do."""
+        cells = self._cells[group] if group < len(self._cells) else 0
+        return not event.energy and all(lap.cell < cells for lap in event.laps)
+
     def _check(self, number: int, event: Event) -> None:
         """Make sure that the event belongs to the plan."""
         if isinstance(event, Header):
             raise RunFileError(f"{self._path} is damaged: line {number} is a second header.")
         group = getattr(event, "group", None)
         if group is None:
+            return
+        if isinstance(event, Round) and self._is_usual(group, event):
             return
         if group >= len(self._cells):
             raise RunFileError(f"{self._path} is damaged: line {number} refers to a group that is not in the plan.")

@@ -92,7 +92,7 @@ class CellTraining(Struct, frozen=True, kw_only=True):
 
     Attributes:
         time: seconds until the target; None without a training that ended.
-        sooner: how many times as soon as the baseline it gets there, from pairs of the same seed.
+        sooner: how many times as fast as the baseline it gets there, from pairs of the same seed.
         throughput: items a second while training; None from fewer than two trainings.
         speed_up: of the throughput, from the same pairs.
     """
@@ -182,7 +182,7 @@ def _training(cell: Cell, attempts: Sequence[Attempt], base: Sequence[Attempt], 
 
 
 def _times_as_soon(baseline: Quantity, own: Quantity) -> Quantity:
-    """How many times as soon the target is reached, as far as known."""
+    """How many times as fast the target is reached, as far as known."""
     return Quantity(_over(baseline.low, own.high, unknown=0.0), _over(baseline.high, own.low, unknown=inf))
 
 

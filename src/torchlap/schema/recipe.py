@@ -1,5 +1,6 @@
 """How a workload is run: the recipe, and the words of `--recipe`."""
 
+from functools import lru_cache
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -73,19 +74,24 @@ class Recipe(Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         """The words that `--recipe` takes, joined by plus signs."""
-        usual = Recipe()
-        words: list[str] = [self.precision]
-        for word, (field, value) in RECIPE_WORDS.items():
-            if getattr(self, field) == value and getattr(usual, field) != value and word not in words:
-                words.append(word)
-        for word, field in VALUED_WORDS.items():
-            value = getattr(self, field)
-            if value == getattr(usual, field):
-                continue
-            if word in words:  # compile:MODE instead of compile
-                words.remove(word)
-            words.append(f"{word}:{value}")
-        return "+".join(words)
+        return _words(self)
+
+
+@lru_cache(1000)
+def _words(recipe: Recipe) -> str:
+    usual = Recipe()
+    words: list[str] = [recipe.precision]
+    for word, (field, value) in RECIPE_WORDS.items():
+        if getattr(recipe, field) == value and getattr(usual, field) != value and word not in words:
+            words.append(word)
+    for word, field in VALUED_WORDS.items():
+        value = getattr(recipe, field)
+        if value == getattr(usual, field):
+            continue
+        if word in words:  # compile:MODE instead of compile
+            words.remove(word)
+        words.append(f"{word}:{value}")
+    return "+".join(words)
 
 
 RECIPE_WORDS: dict[str, tuple[str, object]] = {

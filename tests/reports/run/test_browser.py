@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from known_ranks import measured as measured_ranks
 from playwright.sync_api import Browser
 from reports.chromium import CONTRAST, opened
+from reports.run.test_comparing_charts import of_arms, of_devices
 from reports.samples import everywhere, measured
 
 from torchlap.reports.run.page import as_html
@@ -28,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run": page_of(measured()),
         "hostile": page_of(everywhere(EVIL)),
         "runs": page_of(*[measured()] * 3),
+        "compared": page_of(of_arms("old", "new", "newer"), measured_ranks(ranks=(2, 4)), of_devices(4)),
         "real": page_of(reference("protocol-2022-h100")),
     }.items():
         (pages / f"{name}.html").write_text(text)
@@ -36,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", [1000, 360])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "hostile", "runs", "real"])
+@pytest.mark.parametrize("name", ["run", "hostile", "runs", "compared", "real"])
 def test_a_page_loads_without_messages_or_requests_and_never_scrolls_sideways(
     browser: Browser, folder: Path, name: str, scheme: str, width: int
 ) -> None:
@@ -69,8 +72,51 @@ def test_a_column_header_sorts_by_value_in_both_directions_by_mouse_and_keyboard
 
 def test_what_is_pointed_at_has_its_figures(browser: Browser, folder: Path) -> None:
     page, _ = opened(browser, folder / "run.html")
-    tip = page.locator("svg g[id$=tip-0] > title").first
-    assert tip.text_content() == "resnet18, batch 4, cuda:0: 5.00x (4.96 to 5.04), 200.0 (199.0 to 201.0) images/s"
+    bubble = page.locator("output.bubble").first
+    assert bubble.is_hidden()
+    page.locator("svg g[id$=tip-0]").first.hover(force=True)
+    assert bubble.inner_text() == "resnet18, batch 4, cuda:0: 5.00x (4.96 to 5.04), 200.0 (199.0 to 201.0) images/s"
+    page.mouse.move(1, 1)
+    assert bubble.is_hidden()
+    page.close()
+
+
+def test_the_arrow_keys_step_through_the_marks_of_a_chart(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "run.html")
+    drawing, bubble = page.locator(".hero .drawing").first, page.locator("output.bubble").first
+    drawing.focus()
+    texts = []
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+        texts.append(bubble.inner_text().partition(":")[0])
+    assert texts == ["resnet18, batch 4, cuda", "resnet18, batch 64, cuda", texts[0], texts[1]]
+    page.keyboard.press("Escape")
+    assert bubble.is_hidden()
+    page.close()
+
+
+def test_a_chart_is_enlarged_and_closed_by_mouse_and_keyboard(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "run.html", width=360)
+    drawing = page.locator(".hero .drawing svg").first
+    before = drawing.bounding_box()
+    page.get_by_role("button", name="Enlarge").first.click()
+    after = drawing.bounding_box()
+    assert before
+    assert after
+    assert after["width"] > 1.5 * before["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.keyboard.press("Escape")
+    assert drawing.bounding_box() == before
+    page.close()
+
+
+def test_many_devices_fit_on_a_phone_without_a_scroll_inside_of_the_table(browser: Browser, folder: Path) -> None:
+    page, _ = opened(browser, folder / "compared.html", width=360)
+    region = page.locator(".scroll:has(table.cards)").last
+    assert region.evaluate("node => node.scrollWidth <= node.clientWidth")
+    assert "Beta & Sons" in region.locator("td[data-head^=Beta]").first.evaluate(
+        "node => getComputedStyle(node, '::before').content"
+    )
     page.close()
 
 

@@ -6,6 +6,7 @@ Everything is recomputed from the raw laps. What a file says about itself is not
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -16,11 +17,18 @@ from torchlap.judge.bottleneck import Bottleneck, bottleneck
 from torchlap.judge.findings import Finding, Rule
 from torchlap.judge.measurement import conditions, voided
 from torchlap.judge.numerics import verdict
-from torchlap.runs.figures import CellResult, GroupResult, figures, peaks
+from torchlap.runs.figures import CellResult, figures, peaks
 from torchlap.schema.events import Round, Run, RunFinished
 from torchlap.schema.machine import Facts
 from torchlap.schema.recipe import Precision
 from torchlap.schema.workload import is_own_file
+from torchlap.stats import Interval
+
+RANKS = re.compile(r"(?P<count>\d+) x (?P<kind>\w+)")
+"""What a cell of several ranks calls its devices."""
+
+MOST_NAMES = 1000
+"""Of processors and chips, that are kept as they are shown: the same ones come in many files."""
 
 UNREADABLE = Rule(
     "TL801",
@@ -186,14 +194,15 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
     entries: list[Entry] = []
     refused: list[Finding] = []
     for group in figures(run, speed_ups=False):
+        disturbances = tuple(dict.fromkeys(finding.code for finding in conditions.findings(group)))
         for cell in group.cells:
             analysis = bottleneck(cell, measured.get(cell.cell.device))
-            refusal = _refusal(f"{file}: {cell.cell}", cell, analysis)
+            refusal = _refusal(file, cell, analysis)
             if refusal is not None:
                 refused.append(refusal)
-            elif cell.throughput or (run.header.published and cell.estimate):
-                entry = _entry(run, machine, group, cell, analysis)
-                entries.append(replace(entry, file=file, maintained=maintained))
+            elif _counts(run, cell):
+                entry = _entry(run, machine, cell, analysis)
+                entries.append(replace(entry, file=file, maintained=maintained, findings=disturbances))
     return Submission(
         file=file,
         owner=owner,
@@ -206,6 +215,12 @@ def accepted(file: str, owner: str, run: Run, *, maintained: bool = False) -> Su
     )
 
 
+def _counts(run: Run, cell: CellResult) -> bool:
+    """Whether a cell has a figure; that of ranks that exchange nothing is none, because they do not train one model."""
+    has_figure = bool(cell.throughput or (run.header.published and cell.estimate))
+    return has_figure and not cell.cell.recipe.no_sync
+
+
 def _of_the_file(file: str, run: Run) -> Iterator[Finding]:
     """Reasons to refuse the whole file."""
     if run.header.published:
@@ -216,23 +231,29 @@ def _of_the_file(file: str, run: Run) -> Iterator[Finding]:
         yield TOO_LONG.finding(file, f"laps of {laps:.1f} s in a run of {wall[-1]:.1f} s")
 
 
-def _refusal(where: str, cell: CellResult, analysis: Bottleneck | None) -> Finding | None:
+def _refusal(file: str, cell: CellResult, analysis: Bottleneck | None) -> Finding | None:
     """Why a cell is refused; None for one that is accepted, and for one without a figure."""
     figure = cell.throughput
     if figure is None:
         return None
+    found = _reason(cell, figure, analysis)
+    return found[0].finding(f"{file}: {cell.cell}", found[1]) if found else None
+
+
+def _reason(cell: CellResult, figure: Interval, analysis: Bottleneck | None) -> tuple[Rule, str] | None:
+    """The rule that refuses a cell, and the evidence."""
     if is_own_file(cell.cell.workload.model):
-        return OWN_MODEL.finding(where, "the model is a function of a file")
+        return OWN_MODEL, "the model is a function of a file"
     if void := voided(cell) or _wrong(cell):
-        return VOID.finding(where, void)
+        return VOID, void
     utilization = analysis.utilization if analysis else None
     if utilization is not None and utilization * figure.low / figure.value > 1:
-        return ABOVE_OWN_PEAK.finding(where, f"utilization {utilization:.2f}")
+        return ABOVE_OWN_PEAK, f"utilization {utilization:.2f}"
     return None
 
 
-def _entry(run: Run, machine: Machine, group: GroupResult, cell: CellResult, analysis: Bottleneck | None) -> Entry:
-    """A cell that is accepted; its file is not known here."""
+def _entry(run: Run, machine: Machine, cell: CellResult, analysis: Bottleneck | None) -> Entry:
+    """A cell that is accepted; its file, and what disturbed it, are not known here."""
     header, figure, device = run.header, cell.throughput, cell.cell.device
     value = figure.value if figure else cell.estimate or 0.0
     return Entry(
@@ -241,7 +262,7 @@ def _entry(run: Run, machine: Machine, group: GroupResult, cell: CellResult, ana
         owner=machine.owner,
         machine=machine.id,
         chip=_chip(header.facts, device),
-        kind=next((each.kind for each in header.facts.devices if each.name == device), device),
+        kind=_kind(header.facts, device),
         torch=_torch(run, cell.cell.arm),
         started=header.started,
         value=value,
@@ -252,7 +273,6 @@ def _entry(run: Run, machine: Machine, group: GroupResult, cell: CellResult, ana
         utilization=analysis.utilization if analysis else None,
         parameters=cell.prepared.parameters if cell.prepared else 0,
         numerics="" if device == "cpu" else verdict(cell.numerics),
-        findings=tuple(dict.fromkeys(finding.code for finding in conditions.findings(group))),
         virtual=machine.virtual,
         published=bool(header.published),
     )
@@ -274,14 +294,24 @@ def _torch(run: Run, arm: str) -> str:
     return (packages or run.header.facts.packages).get("torch", "")
 
 
+def _kind(facts: Facts, device: str) -> str:
+    ranks = RANKS.fullmatch(device)
+    return ranks["kind"] if ranks else next((each.kind for each in facts.devices if each.name == device), device)
+
+
 def _chip(facts: Facts, device: str) -> str:
-    """The hardware behind a device; a processor with the cores that torch may use."""
+    """The hardware behind a device; a processor with the cores that torch may use; of several ranks, their number."""
+    ranks = RANKS.fullmatch(device)
+    if ranks:
+        first = next((each.name for each in facts.devices if each.kind == ranks["kind"]), ranks["kind"])
+        return f"{ranks['count']} x {_chip(facts, first)}"
     known = next((each for each in facts.devices if each.name == device), None)
     if known is None or known.kind == "cpu":
         return f"{_plain(facts.cpu)}, {facts.usable_cores} cores"
     return _plain(known.model) or known.kind
 
 
+@lru_cache(MOST_NAMES)
 def _plain(model: str) -> str:
     return " ".join(re.sub(r"\((?:R|TM|C)\)", " ", model, flags=re.IGNORECASE).split())
 

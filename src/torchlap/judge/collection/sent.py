@@ -32,7 +32,8 @@ def in_own_folder(file: str, author: str) -> Iterator[Finding]:
 def without_identities(file: str, identities: tuple[str, ...]) -> Iterator[Finding]:
     """Check that nothing in a file identifies somebody; `identities` is what was found."""
     if identities:
-        yield PRIVATE.finding(file, f"{len(identities)} such texts, the first is {identities[0]!r}")
+        texts = "1 text" if len(identities) == 1 else f"{len(identities)} texts"
+        yield PRIVATE.finding(file, f"{texts}, such as {identities[0]!r}")
 
 
 def owner_of(file: str) -> str:

@@ -105,4 +105,5 @@ def void(all_findings: Iterable[Finding]) -> dict[str, str]:
 
 def voided(cell: CellResult) -> str:
     """The code that makes a cell's result void, as in `void`, without computing all other findings; empty if none."""
-    return void([*_of_numerics(cell), *training.not_finite(cell)]).get(str(cell.cell), "")
+    found = [*_of_numerics(cell), *training.not_finite(cell)]
+    return void(found).get(str(cell.cell), "") if found else ""

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from math import inf, log10
 from typing import Any
 
 import matplotlib as mpl
@@ -63,17 +64,24 @@ MOST_POINTS = 300
 
 DRAWABLE = (1e-9, 1e15)
 PANELS_ABREAST = 2
+TICKS: tuple[tuple[float, tuple[float, ...]], ...] = ((2.0, (1.0, 2.0, 5.0)), (4.0, (1.0, 3.0)), (inf, (1.0,)))
+"""Up to how many powers of ten an axis has which ticks; more would touch each other."""
+
+LEGEND_LETTERS = 64
+"""That fit into a line of a legend."""
+
 SOFTWARE = "torchlap"
 """Written into each picture; the command line replaces only files that have it."""
 
 
 class Chart(Struct, frozen=True):
-    """A chart for a page; `name` is unique there."""
+    """A chart for a page; `name` is unique there. `has_tips`: some marks have a text of their own."""
 
     name: str
     title: str
     summary: str
     svg: str
+    has_tips: bool = False
 
 
 class Drawn(Struct, frozen=True):
@@ -102,10 +110,18 @@ def short(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 def ratio_ticks(axis: Axis, unit: str = "") -> None:
-    """Ticks at 1, 2 and 5 in each power of ten, in plain digits."""
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=8))
+    """Ticks at 1, 2 and 5 in each power of ten, or fewer over a long range, in plain digits; once all is drawn."""
+    low, high = axis.get_view_interval()
+    decades = log10(high / low) if 0 < low < high else 1.0
+    subs = next(subs for most, subs in TICKS if decades <= most)
+    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def tip(axes: Axes, x: float, y: float, gid: str) -> None:
+    """An area around a mark that a page shows the text for; it cannot be seen."""
+    axes.plot(x, y, "s", markersize=16, alpha=0, gid=gid)
 
 
 def marker(place: int) -> str:
@@ -135,7 +151,8 @@ def _legend(figure: Figure, labels: Sequence[str], styles: Sequence[dict[str, An
     shown = list(labels)[: len(SERIES)]
     handles = [Line2D([], [], color=SERIES[place], **styles[place]) for place in range(len(shown))]
     if shown:
-        figure.legend(handles, shown, loc="outside upper left", ncols=min(3, len(shown)), fontsize="small")
+        columns = min(len(shown), max(1, LEGEND_LETTERS // max(map(len, shown))))
+        figure.legend(handles, shown, loc="outside upper left", ncols=columns, fontsize="small")
 
 
 def as_chart(drawn: Drawn, name: str) -> Chart:
@@ -157,7 +174,7 @@ def as_chart(drawn: Drawn, name: str) -> Chart:
         lambda match: f"font-size: {match[2].strip()}" if match[2] else "",
         svg,
     )
-    return Chart(name=name, title=clean(drawn.title), summary=clean(drawn.summary), svg=svg)
+    return Chart(name=name, title=clean(drawn.title), summary=clean(drawn.summary), svg=svg, has_tips=bool(drawn.tips))
 
 
 def encoded(figure: Figure, kind: str, salt: str = "") -> bytes:

@@ -3,8 +3,11 @@
 import re
 import unicodedata
 from datetime import UTC, datetime
+from functools import lru_cache
 
 LONGEST_TEXT = 2000
+MOST_DATES = 1000
+"""That are kept in words: the cells of a run, or of a collection's files, share theirs."""
 
 
 def clean(text: str) -> str:
@@ -35,6 +38,7 @@ def markdown(text: str) -> str:
     return escape(clean(text))
 
 
+@lru_cache(MOST_DATES)
 def date(timestamp: str) -> str:
     """An ISO 8601 timestamp as people write it, such as `27 November 2026, 16:18 UTC`; any other text, cleaned.
 

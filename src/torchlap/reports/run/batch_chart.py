@@ -1,6 +1,6 @@
 """The chart of throughput by batch size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
@@ -18,6 +18,7 @@ from torchlap.reports.kit.drawing import (
     styled,
 )
 from torchlap.reports.kit.units import significant
+from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.labels import is_drawable, variant
 from torchlap.reports.run.rows import MOST_CELLS, Results, Row
 
@@ -46,6 +47,7 @@ def by_batch(results: Results) -> Drawn | None:
     if not models:
         return None
     rows = [row for row in rows if row.model in models[:MOST_PANELS]]
+    names = hardware_names(results.run.header.facts)
     with styled():
         figure, panels = side_by_side(len(models[:MOST_PANELS]), 1.75)
         lines = list(dict.fromkeys(_line(row) for row in rows))[:MOST_SERIES]
@@ -54,7 +56,7 @@ def by_batch(results: Results) -> Drawn | None:
             for place, line in enumerate(lines):
                 _draw_line(axes, [row for row in points if _line(row) == line], place)
             _style_panel(axes, short(model), sorted({row.result.cell.workload.batch for row in points}))
-        line_legend(figure, [short(_line_name(line, rows), LONGEST_SERIES) for line in lines[: len(SERIES)]])
+        line_legend(figure, [short(_line_name(line, rows, names), LONGEST_SERIES) for line in lines[: len(SERIES)]])
         figure.supxlabel("batch", size="medium")
         figure.supylabel(results.rate, size="medium")
     gains = "; ".join(_gains(rows, model) for model in models[:MOST_PANELS])
@@ -69,11 +71,11 @@ def _line(row: Row) -> str:
     return f"{variant(row)} {row.phase}"
 
 
-def _line_name(line: str, rows: Sequence[Row]) -> str:
-    """A line's device, and its recipe and phase if they vary."""
+def _line_name(line: str, rows: Sequence[Row], names: Mapping[str, str]) -> str:
+    """A line's hardware, and its recipe and phase if they vary."""
     row = next(row for row in rows if _line(row) == line)
     varying = [name for name in ("recipe", "phase") if len({getattr(other, name) for other in rows}) > 1]
-    return " ".join([row.device, *(getattr(row, name) for name in varying)])
+    return ", ".join([names.get(row.device, row.device), *(getattr(row, name) for name in varying)])
 
 
 def _draw_line(axes: Axes, rows: Sequence[Row], place: int) -> None:

@@ -13,6 +13,7 @@ from torchlap.reports.kit.drawing import (
     Chart,
     Drawn,
     as_chart,
+    dot_legend,
     encoded,
     ratio_ticks,
     sheet,
@@ -21,13 +22,15 @@ from torchlap.reports.kit.drawing import (
 from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.text import clean, counted, date
 from torchlap.reports.kit.units import number, with_interval
+from torchlap.reports.run.arms_chart import arms
 from torchlap.reports.run.batch_chart import by_batch
 from torchlap.reports.run.hardware import hardware_names
 from torchlap.reports.run.headline import headline
-from torchlap.reports.run.labels import cell_label, is_drawable, variant
+from torchlap.reports.run.labels import cell_label, is_drawable, variant, variant_name, workload_label
 from torchlap.reports.run.ladder_chart import ladder
 from torchlap.reports.run.lap_charts import laps, trend
 from torchlap.reports.run.rows import Results, Row
+from torchlap.reports.run.scaling_chart import scaling, step_parts
 from torchlap.reports.run.step_charts import breakdown, roofline
 from torchlap.runs.find import Named
 from torchlap.stats import Interval
@@ -41,7 +44,7 @@ TITLE_LENGTH = 46
 
 def headline_png(results: Results) -> bytes:
     """A picture of the speed-ups, or else of the throughputs: the answer above, the machine below."""
-    drawn = speed_ups(results) or throughputs(results) or _nothing()
+    drawn = scaling(results) or arms(results) or speed_ups(results) or throughputs(results) or _nothing()
     header = results.run.header
     above = textwrap.fill(headline(results, hardware_names(header.facts)), TITLE_LENGTH, max_lines=3, placeholder="…")
     machine = textwrap.shorten(clean(machine_line(header.facts)), LONGEST_MACHINE, placeholder="…")
@@ -61,6 +64,9 @@ def of_run(results: Results, prefix: str) -> dict[str, Chart]:
     """The charts that a run has data for, by their kind."""
     drawers: dict[str, Callable[[Results], Drawn | None]] = {
         "ladder": ladder,
+        "scaling": scaling,
+        "step-parts": step_parts,
+        "arms": arms,
         "speed-ups": speed_ups,
         "throughput": throughputs,
         "batches": by_batch,
@@ -97,7 +103,12 @@ def _confidence(results: Results) -> str:
 
 
 def speed_ups(results: Results) -> Drawn | None:
-    """A bar per cell for its interval, on a scale of ratios; a line marks the baseline's 1."""
+    """A bar per cell for its interval, on a scale of ratios; a line marks the baseline's 1.
+
+    None for runs of arms or ranks, which have charts of their own.
+    """
+    if results.run.header.plan.arms or results.run.header.plan.scaling:
+        return None
     points = [
         (row, row.result.speed_up)
         for row in results.rows
@@ -113,7 +124,7 @@ def speed_ups(results: Results) -> Drawn | None:
         tips[f"tip-{place}"] = f"{row.result.cell}: {with_interval(interval, 'x')}, {row.throughput} {row.unit}/s"
     over = hardware_names(results.run.header.facts).get(first.device, first.device)
     title = f"Speed-up{where} over {over} in {first.recipe}"
-    return Drawn(_intervals(drawn, "x", compared=True), title, _summary(results, points, "x"), tips)
+    return Drawn(_intervals(results, drawn, "x", compared=True), title, _summary(results, points, "x"), tips)
 
 
 def throughputs(results: Results) -> Drawn | None:
@@ -129,34 +140,42 @@ def throughputs(results: Results) -> Drawn | None:
         return None
     drawn = points[:MOST_ROWS]
     tips = {f"tip-{place}": f"{row.result.cell}: {row.throughput} {row.unit}/s" for place, (row, _) in enumerate(drawn)}
-    figure = _intervals(drawn, "", compared=False)
+    figure = _intervals(results, drawn, "", compared=False)
     unit = results.rate.removesuffix("/s")
     return Drawn(figure, f"{unit.capitalize()} per second", _summary(results, points, f" {results.rate}"), tips)
 
 
-def _intervals(points: Sequence[tuple[Row, Interval]], unit: str, *, compared: bool) -> Figure:
+def _intervals(results: Results, points: Sequence[tuple[Row, Interval]], unit: str, *, compared: bool) -> Figure:
+    """A line per workload, with a bar for each device, recipe and phase; a legend where there are several."""
+    rows = [row for row, _ in points]
+    variants = list(dict.fromkeys(variant(row) for row in rows))
+    lines = list(dict.fromkeys(workload_label(row, rows) for row in rows))
     with styled():
-        figure = sheet(0.9 + 0.27 * len(points))
+        figure = sheet(0.9 + 0.27 * len(lines) * (0.4 + 0.6 * len(variants)))
         axes = figure.add_subplot()
         axes.set_xscale("log")
-        variants = list(dict.fromkeys(variant(row) for row, _ in points))
         for place, (row, interval) in enumerate(points):
-            _bar(axes, place, interval, unit, SERIES[variants.index(variant(row)) % len(SERIES)])
+            series = variants.index(variant(row))
+            height = lines.index(workload_label(row, rows)) + (series + 0.5) / len(variants) * 0.8 - 0.4
+            _bar(axes, height, interval, unit, SERIES[series % len(SERIES)])
+            axes.plot([interval.low, interval.high], [height] * 2, linewidth=14, alpha=0, gid=f"tip-{place}")
         if compared:
             axes.axvline(1.0, color=FAINT, linewidth=1)
-        rows = [row for row, _ in points]
-        axes.set_yticks(range(len(rows)), [cell_label(row, rows) for row in rows])
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks(range(len(lines)), lines)
+        axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.margins(x=0.12)
         ratio_ticks(axes.xaxis, unit)
         axes.grid(visible=True, axis="x")
+        if len(variants) > 1:
+            names = hardware_names(results.run.header.facts)
+            firsts = {variant(row): row for row in reversed(rows)}
+            dot_legend(figure, [variant_name(firsts[of], rows, names) for of in variants])
     return figure
 
 
-def _bar(axes: Axes, place: int, interval: Interval, unit: str, color: str) -> None:
+def _bar(axes: Axes, place: float, interval: Interval, unit: str, color: str) -> None:
     axes.plot([interval.low, interval.high], [place, place], color=color, linewidth=3, solid_capstyle="butt")
     axes.plot(interval.value, place, "o", color=color, markersize=5)
-    axes.plot([interval.low, interval.high], [place, place], color=color, linewidth=14, alpha=0, gid=f"tip-{place}")
     text = f"{number(interval.value, 0.1 * interval.value)}{unit}"
     axes.annotate(text, (interval.high, place), (5, 0), textcoords="offset points", va="center")
 

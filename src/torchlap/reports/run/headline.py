@@ -6,9 +6,13 @@ from types import MappingProxyType
 from torchlap.judge.compare import SAME_BAND
 from torchlap.judge.compare.between import between_arms
 from torchlap.judge.measurement import pair_disturbances
+from torchlap.reports import scale
 from torchlap.reports.kit.text import clean
 from torchlap.reports.kit.units import is_vague, number, with_interval
 from torchlap.reports.run.rows import Results, Row
+from torchlap.reports.tune import ladder
+from torchlap.runs.scaling import sizes
+from torchlap.runs.tuning import tuned
 from torchlap.stats import Interval, widened
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -17,10 +21,19 @@ NO_NAMES: Mapping[str, str] = MappingProxyType({})
 def headline(results: Results, names: Mapping[str, str] = NO_NAMES) -> str:
     """How much faster each device or recipe is than the baseline; the throughputs if nothing was compared.
 
+    The answer of a search, or of several ranks, is that of their own commands.
+
     Args:
         results: of a run.
         names: what to call devices, if not cuda:0 or cpu.
     """
+    run, search = results.run, tuned(results.run)
+    if search is not None:
+        return ladder.headline(search, run.header.plan)
+    if run.header.plan.scaling:
+        models = {device.model for device in run.header.facts.devices if device.kind != "cpu"}
+        model = models.pop() if len(models) == 1 else ""
+        return clean(" ".join(scale.headline(size, model) for size in sizes(run)))
     compared = _by_arm(results, names) if results.run.header.plan.arms else _speed_ups(results.rows, names)
     sentences = list(compared) or list(_throughputs(results, names))
     if not sentences and any(row.result.estimate and not row.void for row in results.rows):

@@ -1,6 +1,6 @@
 """What charts call a cell: its model and batch, and what distinguishes it from the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torchlap.reports.kit.drawing import DRAWABLE, LONGEST_LABEL, short
 from torchlap.reports.run.rows import Row
@@ -14,6 +14,19 @@ def cell_label(row: Row, rows: Sequence[Row]) -> str:
     ]
     words = dict.fromkeys(getattr(row, name) for name in varying)  # an arm may be named after its recipe
     return short(", ".join([row.model, f"batch {row.batch}", *words]), LONGEST_LABEL)
+
+
+def workload_label(row: Row, rows: Sequence[Row]) -> str:
+    """A label for the workload of this row: its model and batch, and its phase if `rows` have several."""
+    phase = [row.phase] if len({other.phase for other in rows}) > 1 else []
+    return short(", ".join([row.model, f"batch {row.batch}", *phase]), LONGEST_LABEL)
+
+
+def variant_name(row: Row, rows: Sequence[Row], names: Mapping[str, str]) -> str:
+    """What distinguishes the device, recipe and arm of this row from those of `rows`; `names` are those of devices."""
+    varying = [name for name in ("device", "recipe", "arm") if len({getattr(other, name) for other in rows}) > 1]
+    words = {"device": names.get(row.device, row.device), "recipe": row.recipe, "arm": row.arm}
+    return short(", ".join(dict.fromkeys(words[name] for name in varying)), LONGEST_LABEL)
 
 
 def variant(row: Row) -> str:

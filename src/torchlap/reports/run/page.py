@@ -1,10 +1,11 @@
 """Runs as one self-contained page: it makes no network requests, and nothing in a run file is executed.
 
-`page.html.j2` has the structure, `page.css` the style and `page.js` the sorting. Jinja escapes every text, and the
-page's own policy allows no other script. `charts` draws.
+`page.html.j2` has the structure, `page.css` the style, `kit/table.js` the sorting and `page.js` the rest. Jinja escapes
+every text, and the page's own policy allows no other script. `charts` draws.
 """
 
 import base64
+import gzip
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,9 @@ from msgspec.structs import replace
 
 from torchlap.judge.findings import SEVERITIES
 from torchlap.judge.machine import diagnose
+from torchlap.judge.scaling import findings as scaling_findings
 from torchlap.judge.training import findings as training_findings
+from torchlap.reports import scale
 from torchlap.reports.kit.drawing import Chart
 from torchlap.reports.kit.findings import Entry, by_severity, entries
 from torchlap.reports.kit.machine import machine_line
@@ -34,6 +37,7 @@ from torchlap.reports.training import words as training
 from torchlap.runs import file as runfile
 from torchlap.runs.energy import Prices
 from torchlap.runs.find import Named
+from torchlap.runs.scaling import sizes
 from torchlap.schema.events import Run
 from torchlap.schema.machine import Facts
 from torchlap.schema.workload import Plan
@@ -52,6 +56,13 @@ TRAINING_METHOD = (
     "timed from an idle device to an idle device between evaluations; the time of a training is the sum. Its warm-up "
     "was undone before it began, and the evaluations do not count."
 )
+RANKS_METHOD = (
+    "One device alone, all ranks, and all ranks without synchronization took turns. The ranks begin a lap together, "
+    "and a lap takes as long as on the slowest rank. Speed-ups are estimated from the ratios of laps of the same round."
+)
+WIDE = 8
+"""Columns of a table that is too wide for a phone, and for limits beside their values."""
+
 LARGEST_DOWNLOAD = 16 << 20
 """The most bytes of a run file that a page contains."""
 
@@ -65,7 +76,9 @@ Pairs = tuple[tuple[str, str], ...]
 class Section(Struct, frozen=True, kw_only=True):
     """Everything that the page shows of one run; every text is clean, and the template escapes it.
 
-    `charts` are by their kind, as `charts.of_run` calls it: the template places each.
+    `captions` are those of the two tables. `is_wide`: the compact table has so many columns that its rows become cards
+    on a phone. `charts` are by their kind, as `charts.of_run` calls it: the template places each. `download` is the run
+    file, compressed with gzip, in base64.
     """
 
     anchor: str
@@ -74,7 +87,9 @@ class Section(Struct, frozen=True, kw_only=True):
     machine: str
     headline: str
     published: str
+    captions: tuple[str, str]
     compact: Table | None
+    is_wide: bool
     table: Table
     legend: str
     failures: tuple[str, ...]
@@ -82,6 +97,7 @@ class Section(Struct, frozen=True, kw_only=True):
     findings: tuple[Entry, ...]
     severities: str
     check_up: tuple[Entry, ...]
+    explanation: str
     bottlenecks: Lines
     facts: Pairs
     plan: Pairs
@@ -114,7 +130,7 @@ def as_html(
         for place, (named, result) in enumerate(results, 1)
     ]
     several = len(results) > 1
-    script = markup("run/page.js")
+    script = markup("kit/table.js") + markup("run/page.js")
     return template("run/page.html.j2").render(
         title=f"{len(results)} runs" if several else sections[-1].headline,
         version=version,
@@ -161,7 +177,9 @@ def _hardware(facts: Facts) -> str:
 
 def _section(anchor: str, named: Named, results: Results) -> Section:
     section = _of_run(anchor, named, results)
-    return _of_training(section, named.run) if named.run.header.plan.training else section
+    if named.run.header.plan.training:
+        return _of_training(section, named.run)
+    return _of_ranks(section, named.run) if named.run.header.plan.scaling else section
 
 
 def _of_training(section: Section, run: Run) -> Section:
@@ -170,6 +188,7 @@ def _of_training(section: Section, run: Run) -> Section:
     return replace(
         section,
         headline=training.headline(run),
+        captions=("Results by recipe", "Results by training"),
         compact=training.table(run),
         table=training.each_training(run),
         legend=training.legend(run),
@@ -183,12 +202,38 @@ def _of_training(section: Section, run: Run) -> Section:
     )
 
 
+def _of_ranks(section: Section, run: Run) -> Section:
+    """The section of a run of `torchlap scale`: a row per number of devices, and why efficiency is less than 1."""
+    results = sizes(run)
+    found = by_severity(entries(scaling_findings(run)))
+    return replace(
+        section,
+        machine=f"{clean(scale.title(run))} · {section.machine}",
+        captions=("Results by number of devices", "What exchanging gradients costs"),
+        compact=scale.speeds(results),
+        is_wide=False,
+        table=scale.costs(results),
+        legend=scale.LEGEND,
+        findings=tuple(found),
+        severities=_severities(found),
+        explanation="Why the efficiency is not 1",
+        bottlenecks=tuple(
+            (clean(size.together.cell.device), tuple(lines))
+            for size in results
+            if (lines := list(scale.explained(size)))
+        ),
+        details="Communication, memory and numerics",
+        method=RANKS_METHOD,
+    )
+
+
 def _of_run(anchor: str, named: Named, results: Results) -> Section:
     run, facts, first = results.run, results.run.header.facts, results.first
     size = runfile.size(run)
     name = clean(named.name).rpartition("/")[2].removesuffix(".jsonl") or "run"
     names = hardware_names(facts)
     found = by_severity(entries(results.findings))
+    compact = side_by_side(first, names)
     return Section(
         anchor=anchor,
         name=clean(named.name),
@@ -196,7 +241,9 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         machine=clean(machine_line(facts)),
         headline=clean(headline(results, names)),
         published=clean(run.header.published),
-        compact=side_by_side(first, names),
+        captions=("Results by model and batch", "Results by cell"),
+        compact=compact,
+        is_wide=_is_wide(compact),
         table=table(first),
         legend=" ".join(filter(None, [not_shown(results), legend(results), *arms(results.run)])),
         failures=failures(first),
@@ -204,6 +251,7 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         findings=tuple(found),
         severities=_severities(found),
         check_up=() if run.header.published else tuple(entries(diagnose(facts))),
+        explanation="Each cell's bottleneck",
         bottlenecks=tuple(paragraphs(first)) if has_bottlenecks(results) else (),
         facts=tuple((clean(label), clean(text)) for label, text in _facts(facts) if text),
         plan=tuple(
@@ -214,9 +262,18 @@ def _of_run(anchor: str, named: Named, results: Results) -> Section:
         cells=tuple((clean(str(row.result.cell)), tuple(map(clean, _preparation(row)))) for row in first.rows),
         remarks=tuple(map(clean, run.remarks)),
         file_name=f"{name}.jsonl",
-        download=base64.b64encode(runfile.content(run)).decode() if size <= LARGEST_DOWNLOAD else "",
+        download=_compressed(runfile.content(run)) if size <= LARGEST_DOWNLOAD else "",
         bytes=size,
     )
+
+
+def _is_wide(compact: Table | None) -> bool:
+    heads = [column.head for column in compact.columns] if compact else []
+    return heads.count("speed-up") > 1 or len(heads) >= WIDE
+
+
+def _compressed(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
 def _severities(found: Sequence[Entry]) -> str:

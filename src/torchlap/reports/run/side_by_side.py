@@ -77,7 +77,8 @@ def _of_variant(results: Results, key: str, head: str, *, compared: bool) -> Col
         row = line.cells.get(key)
         return _field(row, row.speed_up, row.result.speed_up) if row else ""
 
-    yield Column(f"{head}, {results.rate}", is_spare=not compared), throughput
+    is_spare = not compared and not results.run.header.plan.arms
+    yield Column(f"{head}, {results.rate}", is_spare=is_spare), throughput
     if compared:
         yield Column("speed-up"), speed_up
 

@@ -91,7 +91,7 @@ def roofline(results: Results) -> Drawn | None:
     if not devices:
         return None
     with styled():
-        figure = sheet(0.4 + 2.7 * len(devices))
+        figure = sheet(0.4 + sum(2.4 + 0.1 * min(len(cells[device]), 2 * len(SERIES)) for device in devices))
         for place, device in enumerate(devices):
             _draw_roof(figure.add_subplot(len(devices), 1, place + 1), results.peaks[device], device, cells[device])
     words = [
@@ -144,7 +144,7 @@ def _style_roof(axes: Axes) -> None:
     axes.set_xlabel("FLOP per byte")
     axes.set_ylabel("FLOP/s")
     axes.grid(visible=True)
-    axes.legend(fontsize="small", loc="lower right")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(-0.1, -0.2), ncols=2)
 
 
 def _ceilings(flops: dict[Precision, float]) -> list[tuple[str, float]]:

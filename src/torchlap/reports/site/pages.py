@@ -78,14 +78,14 @@ def site(collection: Collection, version: str) -> Iterator[tuple[str, str]]:
         by_chip[entry.chip].append(entry)
         by_machine[entry.machine].append(entry)
     links = {chip: f"chips/{_address(chip)}.html" for chip in by_chip}
-    common = _common(collection, version, "run/page.js")
+    common = _common(collection, version, "kit/table.js")
     yield "index.html", _index(collection, links, _common(collection, version, "site/index.js"))
     yield "results.csv", as_csv(collection)
     yield "chips.html", _page("chips", common, title="Chips", chips=_chips(by_chip, links))
     yield "refused.html", _refused(collection, common)
     yield "refused.csv", _refused_csv(collection)
     yield "about.html", _about(common)
-    inner = _common(collection, version, "run/page.js", root="../")
+    inner = _common(collection, version, "kit/table.js", root="../")
     yield from _chip_pages(collection, by_chip, links, inner)
     yield from _machine_pages(collection, by_machine, links, inner)
 

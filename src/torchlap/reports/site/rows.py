@@ -6,7 +6,7 @@ Text from run files is not trusted: it is cleaned here, and escaped where it is 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from torchlap.judge.collection import Collection, Entry, Machine
 from torchlap.reports.kit.text import clean
@@ -63,32 +63,38 @@ def flags_of(entry: Entry) -> tuple[str, ...]:
 
 def table(collection: Collection) -> dict[str, list[object]]:
     """All entries as columns, for a data frame; texts are clean."""
-    return {
-        name: [_plain(value(entry, collection.machines[entry.machine])) for entry in collection.entries]
-        for name, value in COLUMNS.items()
-    }
-
-
-def _plain(value: object) -> object:
-    return clean(value) if isinstance(value, str) else value
+    return dict(zip(COLUMNS, (_changed(values, clean) for values in _columns(collection)), strict=True))
 
 
 def as_csv(collection: Collection) -> str:
-    """All entries as lines of CSV."""
-    return as_lines([tuple(COLUMNS), *zip(*table(collection).values(), strict=True)])
+    """All entries as lines of CSV; texts are as in `as_lines`."""
+    columns = [_changed(values, _harmless) for values in _columns(collection)]
+    return _written([tuple(COLUMNS), *zip(*columns, strict=True)])
 
 
 def as_lines(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV; text that a spreadsheet would take for a formula starts with an apostrophe."""
+    return _written(_changed(row, _harmless) for row in rows)
+
+
+def _columns(collection: Collection) -> Iterator[list[object]]:
+    pairs = [(entry, collection.machines[entry.machine]) for entry in collection.entries]
+    return ([value(entry, machine) for entry, machine in pairs] for value in COLUMNS.values())
+
+
+def _changed(values: Sequence[object], change: Callable[[str], str]) -> list[object]:
+    """The values with each text changed; the same few texts come often."""
+    texts: dict[object, str] = {value: change(value) for value in set(values) if isinstance(value, str)}
+    return [texts.get(value, value) for value in values] if texts else list(values)
+
+
+def _written(rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows(["" if value is None else _harmless(value) for value in row] for row in rows)
+    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
-def _harmless(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _harmless(value: str) -> str:
     text = clean(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 

@@ -143,7 +143,7 @@ def _compared(run: Run, cell: CellTraining, first: CellTraining) -> str:
         verdict = "sooner"
     if sooner and sooner.high is not None and sooner.high < 1:
         verdict = "later"
-    return f"{variant(run, cell)}: {median_text(sooner, 'x')} as soon as {variant(run, first)}, {verdict}."
+    return f"{variant(run, cell)} gets there {median_text(sooner, 'x')} as fast as {variant(run, first)}, {verdict}."
 
 
 def legend(run: Run) -> str:
