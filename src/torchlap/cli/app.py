@@ -31,7 +31,6 @@ from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
-    from typer._click.exceptions import UsageError
 
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Every error of typer's parser; typer has no public name for it."""
@@ -52,19 +51,20 @@ class Commands(TyperGroup):
             raise typer.Exit(EXIT_USAGE)
         return command
 
-    def main(self, *words: Any, standalone_mode: bool = True, **settings: Any) -> Any:  # noqa: ANN401  as typer has it
+    def main(self, *words: Any, **settings: Any) -> Any:  # noqa: ANN401  as typer has it
         """Run the command line and exit with its code; without `standalone_mode`, return it."""
+        standalone = settings.pop("standalone_mode", True)
         try:
-            code = super().main(*words, standalone_mode=False, **settings)
+            code = super().main(*words, **(settings | {"standalone_mode": False}))
         except PARSER_ERROR as error:
             say(_sentence(error))
             code = EXIT_USAGE
-        if standalone_mode:
+        if standalone:
             sys.exit(code)
         return code
 
 
-def _sentence(error: "UsageError") -> str:
+def _sentence(error: Any) -> str:  # noqa: ANN401  a typer parser's error, which has no public type
     """What is wrong with a command line, and where its options are listed."""
     context = getattr(error, "ctx", None)
     name = context.command_path if context else "torchlap"

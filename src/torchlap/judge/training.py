@@ -91,8 +91,9 @@ def _interval(ratio: Interval) -> str:
 
 def _median(ratio: Median) -> str:
     value = "unknown times" if ratio.value is None or not 0 < ratio.value < inf else f"{plain(ratio.value)}x"
-    high = "unlimited" if ratio.high in (None, inf) else plain(ratio.high)
-    return f"{value} ({plain(ratio.low)} to {high})"
+    if ratio.low is None or ratio.high is None:
+        return f"{value} (n = {ratio.count}, too few for an interval)"
+    return f"{value} ({plain(ratio.low)} to {'unlimited' if ratio.high == inf else plain(ratio.high)})"
 
 
 def _not_reached(cell: CellTraining, seeds: int) -> Iterable[Finding]:
