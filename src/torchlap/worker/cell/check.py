@@ -139,7 +139,7 @@ def _disagreement(model: str, subject: Subject, batch: int) -> str:
 
 
 def _place(model: str) -> str:
-    return f" ({own_file.line_of(model)})" if is_own_file(model) else ""
+    return own_file.place_of(model) if is_own_file(model) else ""
 
 
 def _shapes(subject: Subject) -> tuple[str, ...]:

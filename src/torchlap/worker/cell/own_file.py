@@ -15,6 +15,8 @@ from torchlap.worker.cell.subject import Subject
 from torchlap.worker.errors import ModelError, printable
 
 LONGEST_MESSAGE = 300
+CARRIED = "torchlap-"
+"""The folder of such a file begins so."""
 
 
 def build(model: str, batch: int) -> Subject:
@@ -26,9 +28,9 @@ def build(model: str, batch: int) -> Subject:
     path, name = _location(model)
     returned, has_batch = _call(path, name, batch)
     try:
-        return replace(subject_of(model, returned, has_batch=has_batch), place=f" ({line_of(model)})")
+        return replace(subject_of(model, returned, has_batch=has_batch), place=place_of(model))
     except ModelError as error:
-        raise ModelError(f"{error} ({line_of(model)})") from None
+        raise ModelError(f"{error}{place_of(model)}") from None
     except Exception as error:
         raise ModelError(f"{path}:{name} failed: {_description(error, path)}.") from error
 
@@ -67,6 +69,11 @@ def line_of(model: str) -> str:
     function = getattr(module, name, None)
     code = getattr(function, "__code__", None)
     return f"{path.name}, line {code.co_firstlineno}" if code else path.name
+
+
+def place_of(model: str) -> str:
+    """The same in parentheses after a blank; empty for the file that `torchlap.measure` has written for a module."""
+    return "" if _location(model)[0].parent.name.startswith(CARRIED) else f" ({line_of(model)})"
 
 
 def content_hash(model: str) -> str:
