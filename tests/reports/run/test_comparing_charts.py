@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from reports.samples import FAST, SLOW
 
 from torchlap.reports.run import charts
+from torchlap.reports.run.arms_chart import arms
 from torchlap.reports.run.page import as_html
 from torchlap.reports.run.rows import judged
 from torchlap.runs.find import Named, reference
@@ -123,3 +124,13 @@ def test_the_rows_of_a_wide_table_are_cards_on_a_phone(count: int, cards: int) -
 )
 def test_the_page_of_every_reference_has_at_most_600_kilobytes(name: str) -> None:
     assert len(page_of(reference(name)).encode()) <= 600_000
+
+
+def test_the_legend_of_a_picture_is_below_its_title() -> None:
+    for shown in (of_arms("old", "new"), of_devices(4)):
+        drawn = arms(judged(shown)) or charts.speed_ups(judged(shown))
+        assert drawn is not None
+        assert drawn.figure.legends
+        charts._legend_below_title(drawn.figure)
+        assert not drawn.figure.legends
+        assert drawn.figure.axes[0].get_legend() is not None

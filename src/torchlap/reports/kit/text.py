@@ -4,6 +4,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import PurePath
 
 LONGEST_TEXT = 2000
 MOST_DATES = 1000
@@ -16,6 +17,12 @@ def clean(text: str) -> str:
         return text[:LONGEST_TEXT]
     kept = (char if char == " " or unicodedata.category(char)[0] not in "CZ" else " " for char in text[:LONGEST_TEXT])
     return "".join(kept)
+
+
+def without_folders(model: str) -> str:
+    """A model's name; of a user's file, without its folders."""
+    path, colon, function = model.rpartition(":")
+    return f"{PurePath(path).name}{colon}{function}"
 
 
 def sentence(text: str) -> str:

@@ -127,7 +127,7 @@ def _style(left: Axes, right: Axes, rate: str, first: str, lines: Sequence[Line]
         left.set_xlim(left=0)
         left.xaxis.set_major_locator(MaxNLocator(4))
     right.set_xscale("log")
-    right.xaxis.set_major_locator(MaxNLocator(4))
+    right.xaxis.set_major_locator(MaxNLocator(3))
     right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     right.xaxis.set_minor_formatter(NullFormatter())
     right.axvline(1.0, color=FAINT, linewidth=1)

@@ -40,6 +40,11 @@ LONGEST_MACHINE = 230
 
 LINE_LENGTH = 100
 TITLE_LENGTH = 46
+LEGEND_LETTERS = 30
+"""That fit into a line of a picture's legend."""
+
+TITLE_INCHES = 0.35
+"""Of a panel's title, as a share of the panel's height."""
 
 
 def headline_png(results: Results) -> bytes:
@@ -53,11 +58,28 @@ def headline_png(results: Results) -> bytes:
         f"Measured by torchlap, {date(header.started)}.",
         LINE_LENGTH,
     )
+    _legend_below_title(drawn.figure)
     drawn.figure.set_figheight(drawn.figure.get_figheight() + 0.8 + 0.2 * above.count("\n"))
     with styled():
         drawn.figure.suptitle(above, x=0.01, ha="left", weight="bold")
         drawn.figure.supxlabel(below, size="x-small", color=FAINT, ha="left", x=0.01)
     return encoded(drawn.figure, "png")
+
+
+def _legend_below_title(figure: Figure) -> None:
+    """Move a legend from the top of the picture, where its title will be, to the first panel."""
+    if not figure.axes:
+        return
+    axes = figure.axes[0]
+    above = (TITLE_INCHES if axes.get_title(loc="left") else 0.0) / figure.get_figheight()
+    for legend in list(figure.legends):
+        labels = [text.get_text() for text in legend.get_texts()]
+        handles = [handle for handle in legend.legend_handles if handle is not None]
+        columns = len(labels) if sum(map(len, labels)) <= LEGEND_LETTERS else 1
+        with styled():
+            place = (0, 1.02 + above)
+            axes.legend(handles, labels, loc="lower left", bbox_to_anchor=place, ncols=columns, fontsize="small")
+        legend.remove()
 
 
 def of_run(results: Results, prefix: str) -> dict[str, Chart]:

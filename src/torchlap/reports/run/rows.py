@@ -1,7 +1,6 @@
 """What every format of a run's report shows: one row per cell, computed once. Text from a run file is not trusted."""
 
 from collections import Counter
-from pathlib import PurePath
 from typing import Literal
 
 from msgspec import Struct
@@ -12,7 +11,7 @@ from torchlap.judge.findings import Finding
 from torchlap.judge.measurement import findings, voided
 from torchlap.judge.numerics import verdict
 from torchlap.reports.kit.figures import speed_up_text, throughput_text
-from torchlap.reports.kit.text import clean
+from torchlap.reports.kit.text import clean, without_folders
 from torchlap.runs.energy import Prices
 from torchlap.runs.figures import CellResult, GroupResult, figures, peaks
 from torchlap.schema.breakdown import Peaks
@@ -134,14 +133,9 @@ def _row(result: CellResult, model: str, void: str, analysis: Bottleneck | None,
 def model_names(run: Run) -> dict[str, str]:
     """A name for each model of a run; a user's file without its folders, unless two files have the same name."""
     models = dict.fromkeys(cell.workload.model for group in run.header.plan.groups for cell in group.cells)
-    short = {model: _without_folders(model) for model in models}
+    short = {model: without_folders(model) for model in models}
     names = Counter(short.values())
     return {model: clean(name if names[name] == 1 else model) for model, name in short.items()}
-
-
-def _without_folders(model: str) -> str:
-    path, colon, function = model.rpartition(":")
-    return f"{PurePath(path).name}{colon}{function}"
 
 
 def varying(rows: tuple[Row, ...]) -> tuple[str, ...]:

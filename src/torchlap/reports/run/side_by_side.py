@@ -78,7 +78,8 @@ def _of_variant(results: Results, key: str, head: str, *, compared: bool) -> Col
         return _field(row, row.speed_up, row.result.speed_up) if row else ""
 
     is_spare = not compared and not results.run.header.plan.arms
-    yield Column(f"{head}, {results.rate}", is_spare=is_spare), throughput
+    mixed = len({row.unit for row in results.rows}) > 1  # then each figure has its unit
+    yield Column(head if mixed else f"{head}, {results.rate}", is_spare=is_spare), throughput
     if compared:
         yield Column("speed-up"), speed_up
 

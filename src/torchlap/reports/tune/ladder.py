@@ -19,7 +19,7 @@ from torchlap.reports.kit.machine import machine_line
 from torchlap.reports.kit.table import Column, Field, Table, build, fitting
 from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import brief_in_terminal, heading, indented, labeled, rendered
-from torchlap.reports.kit.text import clean, counted, escape, markdown
+from torchlap.reports.kit.text import clean, counted, escape, markdown, without_folders
 from torchlap.reports.kit.units import binary, significant, with_interval
 from torchlap.reports.tune.resources import energy_column, largest_batch, least_energy
 from torchlap.runs.figures import CellResult, tally
@@ -77,7 +77,7 @@ def answer_code(run: Run) -> CodeRun | None:
 def headline(found: TunedRun, plan: Plan) -> str:
     """The answer in a sentence."""
     rung, cell = answer(found, plan), found.plain.cell
-    name = f"{cell.workload.model}, batch {cell.workload.batch}, {cell.device}"
+    name = f"{without_folders(cell.workload.model)}, batch {cell.workload.batch}, {cell.device}"
     if found.plain.failure:
         return clean(f"{name}: the plain step failed ({FAILURE_WORDS[found.plain.failure.kind]}).")
     if rung is None:
