@@ -66,11 +66,11 @@ def stored(tmp_path: Path) -> Path:
 def test_report_shows_a_stored_run_as_scale_does(stored: Path) -> None:
     result = invoke("report", stored)
     assert result.exit_code == 0
-    assert "2 GPUs: 1.67" in result.stdout
+    assert "2 GPUs are 1.67" in result.stdout
     assert "communication that is not hidden" in " ".join(result.stdout.split())
     found = json.loads(invoke("report", stored, "--format", "json").stdout)
     assert found["sizes"][0]["ranks"] == 2
-    assert "**2 GPUs: 1.67" in invoke("report", stored, "--format", "markdown").stdout
+    assert "**2 GPUs are 1.67" in invoke("report", stored, "--format", "markdown").stdout
 
 
 def test_raw_laps_of_every_rank_are_in_the_file(stored: Path) -> None:
