@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from torchlap.worker.tracing.log import Site
 
-LabelKind = Literal["read", "span", "rate", "ratio", "percent"]
+LabelKind = Literal["read", "negative", "span", "rate", "ratio", "percent"]
 Label = tuple[LabelKind, Site]
 Labels = frozenset[Label]
 NOTHING: Labels = frozenset()

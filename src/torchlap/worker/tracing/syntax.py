@@ -9,7 +9,7 @@ the tracer saw them.
 import ast
 from collections.abc import Iterable, Sequence
 
-from torchlap.worker.tracing.labels import NOTHING, Difference, Key, Labels, Ratio, only, sites
+from torchlap.worker.tracing.labels import NOTHING, Difference, Key, LabelKind, Labels, Ratio, only, sites
 from torchlap.worker.tracing.log import Site
 from torchlap.worker.tracing.names import Function, loaded, local_names, made_by_factories, name_of
 
@@ -168,6 +168,9 @@ class Flow:
                 return self._labels.get(("attribute", name), NOTHING) | spans
             case ast.BinOp():
                 return self._arithmetic(node)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                negative: dict[LabelKind, LabelKind] = {"read": "negative", "negative": "read"}
+                return frozenset((negative.get(kind, kind), site) for kind, site in self.of(operand))
             case ast.Call():
                 return self._call(node)
             case ast.Subscript():
@@ -216,6 +219,8 @@ class Flow:
     def _arithmetic(self, node: ast.BinOp) -> Labels:
         left, right = self.of(node.left), self.of(node.right)
         match node.op:
+            case ast.Add():
+                return self._added(node, left, right)
             case ast.Sub():
                 return self._subtracted(node, left, right)
             case ast.Mult():
@@ -225,6 +230,14 @@ class Flow:
             case ast.Mod() if isinstance(node.left, ast.Constant):
                 self._print(right, node, of_ratio=False)
                 return NOTHING
+        return left | right
+
+    def _added(self, node: ast.BinOp, left: Labels, right: Labels) -> Labels:
+        """A sum; of a reading and of one that was negated before, it is their difference."""
+        for one, other in ((left, right), (right, left)):
+            starts, ends = sites(one, "negative"), sites(other, "read")
+            if starts and ends:
+                return self._difference(node, ends, starts)
         return left | right
 
     def _subtracted(self, node: ast.BinOp, left: Labels, right: Labels) -> Labels:
@@ -281,6 +294,9 @@ class Flow:
         given = self._all([*node.args, *(keyword.value for keyword in node.keywords)])
         base = self.of(node.func.value) if isinstance(node.func, ast.Attribute) else NOTHING
         site = self._site(node)
+        for keyword in node.keywords:  # of an object that keeps it under that name
+            if keyword.arg and (labels := self.of(keyword.value)):
+                self._add(("attribute", keyword.arg), labels)
         if name == "elapsed_time":
             return self._difference(node, {site}, {site})
         if name in TIMERS and site in self._innermost:
