@@ -110,8 +110,11 @@ def _parts(compared: Compared, width: int) -> Iterator[RenderableType]:
         changes = _changes(compared, column.label)
         if changes:
             yield Text(f"\n{_caption(compared, column.label)}")
-            in_columns = fitting(_table(changes), width) or fitting(_table(changes, intervals=False), width)
-            yield from [in_columns] if in_columns else _list(changes)
+            shown = changes[:MOST_CELLS]
+            in_columns = fitting(_table(shown), width) or fitting(_table(shown, intervals=False), width)
+            yield from [in_columns] if in_columns else _list(shown)
+            if len(changes) > MOST_CELLS:
+                yield Text(f"The first {MOST_CELLS} of {len(changes)} cells are shown.")
     reasons = list(_reasons(compared))
     yield from map(indented, reasons)
     yield Text(f"\n{_legend(compared)}" if reasons else _legend(compared))
