@@ -59,6 +59,9 @@ class Commands(TyperGroup):
         except PARSER_ERROR as error:
             say(_sentence(error))
             code = EXIT_USAGE
+        except typer.Abort as error:
+            say(f"torchlap: a file or an input ended early ({error.__cause__}): start it again.")
+            code = EXIT_RUN_FILE
         if standalone_mode:
             sys.exit(code)
         return code

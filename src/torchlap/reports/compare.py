@@ -15,6 +15,7 @@ from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import indented, rendered
 from torchlap.reports.kit.text import clean, escape
 from torchlap.reports.kit.units import number, with_interval
+from torchlap.reports.run.rows import MOST_CELLS
 from torchlap.stats import Interval
 
 SCHEMA = 3
