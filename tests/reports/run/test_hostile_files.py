@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.hostile_runs import CASES, FORMULAS, write
+from hostile_runs import CASES, FORMULAS, write
 from reports.run.test_large import REPORTS, calls
 from reports.samples import steering
 
