@@ -52,8 +52,8 @@ def row(file: Path, folder: Path) -> tuple[str, bool]:
         is_fine &= is_allowed and code in (SHOWN, REFUSED) and "Traceback" not in errors
         texts.append(f"{seconds:.1f} s{'' if is_allowed else LATE}" if code == SHOWN else f"refused ({code})")
         most = max(most, size)
-    size = file.stat().st_size / 1e6
-    return f"| {file.stem} | {size:.0f} MB | {' | '.join(texts)} | {most >> 20} MiB |", is_fine
+    megabytes = file.stat().st_size / 1e6
+    return f"| {file.stem} | {megabytes:.0f} MB | {' | '.join(texts)} | {most >> 20} MiB |", is_fine
 
 
 def main() -> None:

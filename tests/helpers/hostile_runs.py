@@ -265,11 +265,10 @@ def failures(count: int) -> Events:
 def many_facts(count: int) -> Events:
     """A machine with many devices, packages, variables, GPUs, and findings."""
     devices = [{"name": f"cuda:{place}", "kind": "cuda", "model": "G" * 20} for place in range(count)]
-    gpus = [{"name": "G", "model": "NVIDIA G"} for _ in range(0)]
     names = {f"name{place}": "value" for place in range(count)}
-    many = {"devices": devices, "packages": names, "environment": names, "display_adapters": ["a" * 50] * count}
+    many: Line = {"devices": devices, "packages": names, "environment": names, "display_adapters": ["a" * 50] * count}
     more = {"unread": [{"what": "w" * 50, "why": "y" * 50}] * count, "hiding": ["h" * 50] * count}
-    yield header([PAIR], many | more | ({"nvidia": {"gpus": gpus}} if gpus else {}))
+    yield header([PAIR], many | more)
     yield from some_rounds()
 
 

@@ -93,7 +93,7 @@ def _interval(ratio: Interval) -> str:
 def _median(ratio: Median) -> str:
     value = "unknown times" if ratio.value is None or not 0 < ratio.value < inf else f"{plain(ratio.value)}x"
     high = "unlimited" if ratio.high in (None, inf) else plain(ratio.high)
-    return f"{value} ({plain(ratio.low)} to {high})"
+    return f"{value} ({plain(ratio.low or 0.0)} to {high})"
 
 
 def _not_reached(cell: CellTraining, seeds: int) -> Iterable[Finding]:
