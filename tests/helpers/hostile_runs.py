@@ -316,7 +316,7 @@ def evil_text(count: int) -> Events:
     """Control characters, markup, quotes and right-to-left marks wherever a text may be."""
     texts = ("cpu", "system", "architecture", "python", "looked_for", "os_version", "os_build", "interpreter")
     devices = [{"name": "cpu", "kind": "cpu"}, {"name": EVIL, "kind": EVIL, "model": EVIL}]
-    more = {"packages": {EVIL: EVIL, "torch": EVIL}, "environment": {EVIL: EVIL, "OMP_NUM_THREADS": EVIL}}
+    more: Line = {"packages": {EVIL: EVIL, "torch": EVIL}, "environment": {EVIL: EVIL, "OMP_NUM_THREADS": EVIL}}
     more |= {"unread": [{"what": EVIL, "why": EVIL}], "display_adapters": [EVIL], "hiding": [EVIL]}
     first = header([[cell(EVIL, device="cpu"), cell(EVIL, device=EVIL)]], dict.fromkeys(texts, EVIL) | {"devices": devices} | more)  # fmt: skip  # noqa: E501
     yield first | {"published": EVIL, "torchlap": EVIL, "started": EVIL}
