@@ -2,7 +2,7 @@
 
 import io
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -30,6 +30,8 @@ from torchlap.cli.streams import drop_output, open_closed_streams
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typer._click.core import Command, Context
     from typer._click.exceptions import UsageError
 
@@ -52,12 +54,20 @@ class Commands(TyperGroup):
             raise typer.Exit(EXIT_USAGE)
         return command
 
-    def main(self, *words: Any, standalone_mode: bool = True, **settings: Any) -> Any:  # noqa: ANN401  as typer has it
+    def main(
+        self,
+        args: "Sequence[str] | None" = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001  likewise
+        windows_expand_args: bool = True,  # noqa: FBT001  likewise
+        **extra: Any,  # noqa: ANN401  likewise
+    ) -> Any:  # noqa: ANN401  likewise
         """Run the command line and exit with its code; without `standalone_mode`, return it."""
         try:
-            code = super().main(*words, standalone_mode=False, **settings)
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except PARSER_ERROR as error:
-            say(_sentence(error))
+            say(_sentence(cast("UsageError", error)))
             code = EXIT_USAGE
         except typer.Abort as error:
             say(f"torchlap: a file or an input ended early ({error.__cause__}): start it again.")

@@ -9,8 +9,8 @@ from reports.run.test_large import REPORTS, calls
 from reports.samples import steering
 
 from torchlap import load
+from torchlap.errors import RunFileError
 from torchlap.reports.run import plain
-from torchlap.runs.file import RunFileError
 from torchlap.schema.events import Run
 
 WIDE = ("wide_groups", "a_wide_group", "lonely_rounds", "ranks", "trainings")
