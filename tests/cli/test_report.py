@@ -133,6 +133,15 @@ def test_a_folder_that_does_not_exist_is_an_error(option: str, file: Path) -> No
     target = file.parent / "missing" / "report"
     result = invoke("report", file, option, target)
     assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
+    assert "missing does not exist: create it" in result.stderr
+
+
+@pytest.mark.parametrize("option", FORMATS)
+def test_a_loop_of_links_is_an_error(option: str, file: Path) -> None:
+    loop = file.parent / "loop"
+    loop.symlink_to(loop)
+    result = invoke("report", file, option, loop)
+    assert (result.exit_code, result.stderr.count("\n"), "Cannot write" in result.stderr) == (4, 1, True)
 
 
 def test_two_runs_have_a_page_but_no_picture(file: Path) -> None:

@@ -265,11 +265,10 @@ def failures(count: int) -> Events:
 def many_facts(count: int) -> Events:
     """A machine with many devices, packages, variables, GPUs, and findings."""
     devices = [{"name": f"cuda:{place}", "kind": "cuda", "model": "G" * 20} for place in range(count)]
-    gpus = [{"name": "G", "model": "NVIDIA G"} for _ in range(0)]
     names = {f"name{place}": "value" for place in range(count)}
-    many = {"devices": devices, "packages": names, "environment": names, "display_adapters": ["a" * 50] * count}
+    many: Line = {"devices": devices, "packages": names, "environment": names, "display_adapters": ["a" * 50] * count}
     more = {"unread": [{"what": "w" * 50, "why": "y" * 50}] * count, "hiding": ["h" * 50] * count}
-    yield header([PAIR], many | more | ({"nvidia": {"gpus": gpus}} if gpus else {}))
+    yield header([PAIR], many | more)
     yield from some_rounds()
 
 
@@ -317,10 +316,7 @@ def evil_text(count: int) -> Events:
     """Control characters, markup, quotes and right-to-left marks wherever a text may be."""
     texts = ("cpu", "system", "architecture", "python", "looked_for", "os_version", "os_build", "interpreter")
     devices = [{"name": "cpu", "kind": "cpu"}, {"name": EVIL, "kind": EVIL, "model": EVIL}]
-    more: dict[str, object] = {
-        "packages": {EVIL: EVIL, "torch": EVIL},
-        "environment": {EVIL: EVIL, "OMP_NUM_THREADS": EVIL},
-    }
+    more: Line = {"packages": {EVIL: EVIL, "torch": EVIL}, "environment": {EVIL: EVIL, "OMP_NUM_THREADS": EVIL}}
     more |= {"unread": [{"what": EVIL, "why": EVIL}], "display_adapters": [EVIL], "hiding": [EVIL]}
     first = header([[cell(EVIL, device="cpu"), cell(EVIL, device=EVIL)]], dict.fromkeys(texts, EVIL) | {"devices": devices} | more)  # fmt: skip  # noqa: E501
     yield first | {"published": EVIL, "torchlap": EVIL, "started": EVIL}

@@ -30,6 +30,8 @@ from torchlap.cli.streams import drop_output, open_closed_streams
 from torchlap.errors import EXIT_FINE, EXIT_RUN_FILE, EXIT_USAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typer._click.core import Command, Context
 
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -51,15 +53,25 @@ class Commands(TyperGroup):
             raise typer.Exit(EXIT_USAGE)
         return command
 
-    def main(self, *words: Any, **settings: Any) -> Any:  # noqa: ANN401  as typer has it
+    def main(
+        self,
+        args: "Sequence[str] | None" = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001  likewise
+        windows_expand_args: bool = True,  # noqa: FBT001  likewise
+        **extra: Any,  # noqa: ANN401  likewise
+    ) -> Any:  # noqa: ANN401  likewise
         """Run the command line and exit with its code; without `standalone_mode`, return it."""
-        standalone = settings.pop("standalone_mode", True)
         try:
-            code = super().main(*words, **(settings | {"standalone_mode": False}))
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except PARSER_ERROR as error:
             say(_sentence(error))
             code = EXIT_USAGE
-        if standalone:
+        except typer.Abort as error:
+            say(f"torchlap: a file or an input ended early ({error.__cause__}): start it again.")
+            code = EXIT_RUN_FILE
+        if standalone_mode:
             sys.exit(code)
         return code
 

@@ -61,7 +61,11 @@ def check_target(path: Path, *, inputs: Iterable[Path] = (), force: bool = False
     try:
         if path.is_dir():
             raise RunFileError(f"{path} is a folder: choose another file.")
+        if not path.parent.is_dir():
+            raise RunFileError(f"The folder {path.parent} does not exist: create it, or choose another file.")
         if not path.exists():
+            with suppress(FileNotFoundError):
+                path.stat()  # a loop of links does not exist either
             return
         if any(source.exists() and source.samefile(path) for source in inputs):
             raise RunFileError(f"{path} is an input of this command: choose another file.")

@@ -17,6 +17,7 @@ from torchlap.reports.kit.table import as_markdown as markdown_table
 from torchlap.reports.kit.terminal import indented, rendered
 from torchlap.reports.kit.text import clean, escape
 from torchlap.reports.kit.units import number, with_interval, with_limits
+from torchlap.reports.run.rows import MOST_CELLS
 from torchlap.runs.starts import LEAST_STARTS
 from torchlap.stats import Interval
 
@@ -114,8 +115,11 @@ def _parts(compared: Compared, width: int) -> Iterator[RenderableType]:
         changes = _changes(compared, column.label)
         if changes:
             yield Text(f"\n{_caption(compared, column.label)}")
-            in_columns = fitting(_table(changes), width) or fitting(_table(changes, intervals=False), width)
-            yield from [in_columns] if in_columns else _list(changes)
+            shown = changes[:MOST_CELLS]
+            in_columns = fitting(_table(shown), width) or fitting(_table(shown, intervals=False), width)
+            yield from [in_columns] if in_columns else _list(shown)
+            if len(changes) > MOST_CELLS:
+                yield Text(f"The first {MOST_CELLS} of {len(changes)} cells are shown.")
     reasons = list(_reasons(compared))
     yield from map(indented, reasons)
     yield Text(f"\n{_legend(compared)}" if reasons else _legend(compared))

@@ -31,7 +31,7 @@ LARGEST_FILE = 128 << 20
 """Bytes. A day of laps takes about 100 MiB."""
 
 MOST_LINES = 400_000
-"""A report of so many takes less than 10 s and 1 GiB."""
+"""A report of so many takes about 10 s, and less than 1 GiB."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The errors of a disk, a quota or a file that is full."""
