@@ -21,6 +21,8 @@ from torch.utils.flop_counter import flop_registry
 from torchlap.schema.numerics import NumericsFault
 from torchlap.worker.errors import first_line
 from torchlap.worker.numerics import draws
+from torchlap.worker.numerics.afterwards import Afterwards
+from torchlap.worker.numerics.attention import BACKWARD, FORWARD
 from torchlap.worker.numerics.bug_report import script
 from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings, probe
 from torchlap.worker.numerics.combination import Combiner
@@ -79,6 +81,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self._flop, self._imprecise_flop = 0, 0
         self.script = ""
         self.traces: list[Trace] = []
+        self._afterwards = Afterwards()
         self._last_draws: dict[tuple[str, torch.Size], Tensor] = {}
 
     @property
@@ -107,8 +110,21 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             out = self._drawn(func, args, kwargs)
         else:
             out = self._checked(func, args, kwargs)
-        self.traces.append(trace_of(func, args, kwargs, out))
+        if not self._afterwards.has_begun:
+            self.traces.append(trace_of(func, args, kwargs, out))
         return out
+
+    def after_the_step(self) -> None:
+        """Check what a first step does not show: whether draws repeat, and attention, of which dropout hides errors.
+
+        It must be entered, and so must whatever knows where an operator runs.
+        """
+        self._afterwards.has_begun = True
+        where = self._where
+        for place, call in self._afterwards.calls():
+            self._where = lambda place=place: place  # type: ignore[misc]
+            call()
+        self._where = where
 
     def _read(self, func: Operator, tensor: Tensor) -> Any:
         """Read a number from the device, as `.item()` does."""
@@ -125,8 +141,12 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         name = func.overloadpacket.__name__
         before = _pytree.tree_map(copied_to_cpu, args)
         out = func(*args, **kwargs)
+        if not self._afterwards.has_begun:
+            self._afterwards.keep(func, args, kwargs, self._where())
         if draws.is_known(name, before):
             self._check_draws(name, before, out)
+        elif name in FORWARD or name in BACKWARD:
+            self.unchecked.setdefault(name, "with dropout; its calls without dropout were checked")
         else:
             self.unchecked.setdefault(name, "draws random numbers")
         return out
@@ -230,7 +250,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if now is None:
             return
         self._last_draws[key] = now
-        if last is not None and float(now.double().std()) > 0 and difference(last, now) == 0:
+        if last is not None and difference(last, now) == 0 and draws.cannot_repeat(last):
             evidence, deviation = ("the same numbers again",), Deviation(1.0, 1.0)
             self.faults["random", where.phase, where.module, name, evidence[0]] = fault_of(
                 "random", where, name, drawn, deviation=deviation, limit=0.0, inputs=evidence

@@ -23,6 +23,7 @@ from torchlap.worker.numerics.shadow import Shadow
 from torchlap.worker.numerics.tracker import Tracker
 from torchlap.worker.numerics.transfers import check_transfers
 from torchlap.worker.numerics.whole_step import (
+    Results,
     State,
     check_whole,
     eager,
@@ -96,10 +97,12 @@ def _operators(
     with eager(), tracker, functions, shadow:
         step()
     without_update = _without_update(bench, step, untouched)
+    first = dict(results_of(bench, step, ran=True))
     repeats = time.perf_counter() <= until
-    spread, spread_of, differing = (
-        _second_run(bench, untouched, step, shadow, tracker, report=report) if repeats else (0.0, "", [])
-    )
+    spread, spread_of, differing = 0.0, "", list[NumericsFault]()
+    if repeats:
+        _later(step, shadow, tracker)
+        spread, spread_of, differing = _second_run(bench, untouched, first, shadow, tracker, report=report)
     unchecked = shadow.unchecked | functions.unchecked
     fields = {
         "operators": shadow.operators,
@@ -120,14 +123,13 @@ def _operators(
 def _second_run(
     bench: Bench,
     untouched: State,
-    step: Step,
+    first: Results,
     shadow: Shadow,
     tracker: Tracker,
     *,
     report: Callable[[str], None],
 ) -> tuple[float, str, list[NumericsFault]]:
     """Run the step again: how much it differs from the first run, where most, and faults."""
-    first = dict(results_of(bench, step, ran=True))
     follow: AbstractContextManager[Any] = shadow.again()
     in_parts: tuple[NumericsFault, ...] = ()
     if has_compiled_parts(bench.module):  # its operators were checked without compilation
@@ -137,6 +139,14 @@ def _second_run(
     with tracker:
         spread, spread_of, differing = repeated(bench, untouched, first, follow)
     return spread, spread_of, [*in_parts, *differing]
+
+
+def _later(step: Step, shadow: Shadow, tracker: Tracker) -> None:
+    """Check a second update, whose moments are no longer 0, and what else the first step does not show."""
+    with tracker, shadow:
+        shadow.after_the_step()
+        if step.trains:
+            step.update()
 
 
 def _without_update(bench: Bench, step: Step, untouched: State) -> list[NumericsFault]:
