@@ -136,12 +136,19 @@ def found(seeds: int, device: str) -> Iterator[str]:
 
 
 def _built(model: str, batch: int, recipe: str, device: str, seed: int = 0) -> bench.Bench:
-    bench.SEED = seed + 1
     workload = Workload(model=model, batch=batch, unit="samples", phase="train")
     cell = Cell(workload=workload, recipe=parse_recipe(recipe), device=device)
     threads = torch.get_num_threads()
     return bench.Bench(
-        Build(slot=0, cell=cell, data="mnist-1k", weights="random", threads=threads, threads_reason="the default")
+        Build(
+            slot=0,
+            cell=cell,
+            data="mnist-1k",
+            weights="random",
+            threads=threads,
+            threads_reason="the default",
+            seed=seed + 1,
+        )
     )
 
 

@@ -88,7 +88,7 @@ def unsorted_add(args: Any, _: Run) -> Tensor:
 
 def repeats(args: Any, run: Run) -> Any:
     """The first mask of a shape comes again and again."""
-    out, mask = run()
+    _, mask = run()
     mask = SEEN.setdefault(str(mask.shape), mask)
     return args[0] * mask / (1 - args[1]), mask
 
@@ -352,7 +352,7 @@ FAULTS: dict[str, Planted] = {
         ("aten.log.default",), lambda args, run: run().nan_to_num(neginf=-100.0), of_sequences(log_of_zero), "log of 0"
     ),
     "roll": Planted(
-        ("aten.roll.default",), lambda args, run: args[0].roll(-3, 1), of_sequences(rolled), "roll in the other direction"
+        ("aten.roll.default",), lambda args, run: args[0].roll(-3, 1), of_sequences(rolled), "roll the other way"
     ),
     "cumulated_bfloat16": Planted(
         ("aten.cumsum.default",),
@@ -367,7 +367,7 @@ FAULTS: dict[str, Planted] = {
         "the sign of an imaginary part",
     ),
     "lstm": Planted(
-        ("aten.sigmoid_backward.default",), overwrites(0), of_sequences(recurrent), "an LSTM's gradient overwrites what it reads"
+        ("aten.sigmoid_backward.default",), overwrites(0), of_sequences(recurrent), "an LSTM's gradient overwrites"
     ),
     "lstm_bfloat16": Planted(
         ("aten.tanh_backward.default",),

@@ -53,6 +53,7 @@ class Reference:
         self.cancels = self.name not in OPERANDS or self.name in ATTENTION
         plain = self.name.removesuffix("_")
         self.rounds_once = torch.Tag.pointwise in func.tags or plain in POINTWISE or plain in SUMS
+        self._types: tuple[torch.dtype, ...] | None = None
         self._singles: dict[Callable[[Tensor], Tensor] | None, Results] = {}
         """In float32, kept because an operator may have several results; by how a product's operands are rounded."""
         try:
@@ -62,8 +63,9 @@ class Reference:
 
     def lowest(self, result: torch.dtype) -> torch.dtype:
         """The 16-bit type of the result or an input, which a kernel may use for intermediate values; else float32."""
-        types = [tensor.dtype for tensor in floating_tensors(self.before)]
-        return next((dtype for dtype in (result, *types) if dtype in UNIT_16_BIT), result)
+        if self._types is None:
+            self._types = tuple(dict.fromkeys(tensor.dtype for tensor in floating_tensors(self.before)))
+        return next((dtype for dtype in (result, *self._types) if dtype in UNIT_16_BIT), result)
 
     def right(self, number: int) -> Tensor:
         """A floating-point result in float64, as real numbers."""

@@ -29,7 +29,7 @@ from torchlap.worker.numerics.combination import Combiner
 from torchlap.worker.numerics.comparison import Verdict
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, described, fault_of
-from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu
+from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu, leaves
 from torchlap.worker.numerics.reference import OPERANDS, STAND_INS
 from torchlap.worker.numerics.repeat import Call, Repeat, Trace, difference, trace_of
 from torchlap.worker.numerics.selection import Sampler
@@ -220,7 +220,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if not self.script and func.overloadpacket.__name__ not in STAND_INS:
             description = f"relative error {deviation.error:.1e}, limit {limit:.1e}"
             self.script = script(func, call, str(result.device), description, limit or GROWTH * SINGLE)
-        expected = [judged.expected] if judged.expected else map(described, _pytree.tree_leaves(call)[:MOST_FAULTS])
+        expected = [judged.expected] if judged.expected else map(described, leaves(call)[:MOST_FAULTS])
         inputs = tuple(expected)
         fault = fault_of(kind, where, str(func), result, deviation=deviation, limit=limit, inputs=inputs, number=number)
         key = (kind, where.phase, where.module, str(func), str(number))
@@ -232,7 +232,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
     def _check_draws(self, name: str, args: Any, out: Any) -> None:
         where = self._where()
-        drawn = next((value for value in _pytree.tree_leaves(out)[::-1] if isinstance(value, Tensor)), None)
+        drawn = next((value for value in leaves(out)[::-1] if isinstance(value, Tensor)), None)
         if where.phase == "forward" and drawn is not None and drawn.numel() >= draws.LEAST_DRAWS:
             self._check_fresh(name, where, probe(drawn), drawn)
         self.operators += 1
