@@ -26,6 +26,7 @@ import torch
 from msgspec import Struct
 
 from torchlap.judge.numerics import described, verdict
+from torchlap.worker.errors import RefusedError
 from torchlap.worker.numerics import step
 
 OWN = Path(__file__).parents[1] / "tests" / "own"
@@ -70,7 +71,7 @@ def _word(check: Check, device: str, batch: int) -> tuple[str, str]:
     file, _, name = check.model.partition(":")
     try:
         found = numerics_rates.checked(f"{OWN / file}.py:{name}", batch, check.recipe, device, seed=check.seed)
-    except RuntimeError as error:  # such as an LSTM in float16 on a CPU
+    except (RuntimeError, RefusedError) as error:  # such as an LSTM in float16 on a CPU
         return "cannot run", str(error)[:300]
     return verdict(found), "; ".join(map(described, found.faults[:2]))
 
