@@ -17,6 +17,10 @@ from torchlap.worker.numerics.parts import Outputs, Part
 from torchlap.worker.numerics.selection import Sampler, counts, take
 
 
+REDUCING = {"_foreach_norm", "_foreach_max"}
+"""Operators of which each tensor's result needs all of its elements."""
+
+
 class Joined(Struct, frozen=True):
     """Parts of all tensors of a call's lists, end to end.
 

@@ -56,6 +56,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         closest: the largest error of a correct result, over its limit.
         script: reproduces the first fault with torch alone.
         traces: of the step's calls, for its second run.
+        seconds: what the checks took, without the operators that they check.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self._flop, self._imprecise_flop = 0, 0
         self.script = ""
         self.traces: list[Trace] = []
+        self.seconds = 0.0
         self._afterwards = Afterwards()
         self._last_draws: dict[tuple[str, torch.Size], Tensor] = {}
 
@@ -173,9 +175,13 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if name in UNREPEATABLE:
             self.unchecked.setdefault(name, UNREPEATABLE[name])
             return func(*args, **kwargs)
+        begun = time.perf_counter()
         check = self._prepared(func, args, kwargs)
+        runs = time.perf_counter()
         out = func(*args, **kwargs)
+        ran = time.perf_counter()
         self._judge(check, func, (args, kwargs), out)
+        self.seconds += runs - begun + time.perf_counter() - ran
         return out
 
     def _prepared(self, func: Operator, args: Any, kwargs: Any) -> CallCheck | None:

@@ -26,6 +26,8 @@ PERTURBATION_UNITS = 32
 
 UNIT = {"bf16": UNIT_16_BIT[torch.bfloat16], "fp16": UNIT_16_BIT[torch.float16], "tf32": 2.0**-11}
 
+OUT_OF_TIME = "out of time; raise --budget"
+
 State = dict[str, Tensor]
 Results = dict[str, Tensor]
 """Of a step: its loss, and each parameter's gradient, by name; after some updates, the change of each parameter."""
@@ -61,19 +63,21 @@ def results_of(bench: Bench, step: Step, *, ran: bool = False) -> Iterator[tuple
 
 
 def repeated(
-    bench: Bench, untouched: State, first: Results, follow: AbstractContextManager[Any]
-) -> tuple[float, str, list[NumericsFault]]:
+    bench: Bench, untouched: State, first: Results, follow: AbstractContextManager[Any], until: float
+) -> tuple[float, str, list[NumericsFault] | None]:
     """Run the step again, while `follow` is entered.
 
     Returns:
         The largest relative difference from its first run and that tensor's name, 0 if identical; and faults, where a
-        difference is larger than another order of the sums explains.
+        difference is larger than another order of the sums explains; None if there is no time to find out.
     """
     spread, spread_of = 0.0, ""
     differing: dict[str, Deviation] = {}
     step = fresh_step(bench, untouched, plain=False)
+    begun = time.perf_counter()
     with follow:
         step()
+    step_seconds = time.perf_counter() - begun
     for name, value in results_of(bench, step, ran=True):
         if torch.equal(torch.nan_to_num(value), torch.nan_to_num(first[name])):  # NaN equals NaN here
             continue
@@ -81,6 +85,8 @@ def repeated(
         spread, spread_of = max((spread, spread_of), (max(differing[name].error, SINGLE / 1000), name))
     if not any(deviation.error > allowed(0.0, first[name].numel()) for name, deviation in differing.items()):
         return spread, spread_of, []
+    if time.perf_counter() + PERTURBATIONS * step_seconds > until:
+        return spread, spread_of, None
     plain = {name: first[name].cpu().double() for name in differing}
     own = _own_deviations(bench, untouched, plain)
     faults = []
@@ -108,10 +114,13 @@ def has_compiled_parts(module: nn.Module) -> bool:
     )
 
 
-def check_whole(bench: Bench, untouched: State, report: Callable[[str], None], limit_seconds: float) -> dict[str, Any]:
+def check_whole(
+    bench: Bench, untouched: State, report: Callable[[str], None], limit_seconds: float, until: float
+) -> dict[str, Any]:
     """Fields of `Numerics`, from the step as its recipe says, and the same step neither compiled nor captured.
 
-    Updates after the first are left out if they would take longer than the limit.
+    Updates after the first are left out if they would take longer than the limit. If the steps that the comparison
+    needs would not end before `until`, there is only a reason.
     """
     torch._inductor.config.fallback_random = True  # noqa: SLF001  no public name; the same draws as without compilation
     report("checking the step as a whole")
@@ -119,7 +128,10 @@ def check_whole(bench: Bench, untouched: State, report: Callable[[str], None], l
         step = fresh_step(bench, untouched, plain=True)
         begun = time.perf_counter()
         first = host(results_of(bench, step))
-        in_time = (time.perf_counter() - begun) * (1 + PERTURBATIONS) * UPDATES < limit_seconds
+        step_seconds = time.perf_counter() - begun
+        if time.perf_counter() + step_seconds * (1 + PERTURBATIONS) > until:
+            return {"reason": OUT_OF_TIME, "faults": (), "unchecked": ()}
+        in_time = step_seconds * (1 + PERTURBATIONS) * UPDATES < limit_seconds
         updates = UPDATES if in_time and step.trains else 1
         step = fresh_step(bench, untouched, plain=True)
         plain = first if updates == 1 else host(results_after(bench, step, updates))
