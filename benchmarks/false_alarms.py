@@ -31,6 +31,7 @@ from torchlap.worker.numerics import step
 
 OWN = Path(__file__).parents[1] / "tests" / "own"
 FILES = ("small", "right")
+"""The first 25 models; more_right has others, as more_right:NAME."""
 
 
 class Check(Struct, frozen=True):
@@ -47,33 +48,46 @@ def models() -> list[str]:
     return [f"{file}:{name}" for file in FILES for name in __import__(file).MODELS]
 
 
-def make(checks: Sequence[Check], device: str, batch: int, out: str, until: float) -> None:
-    """Make checks one after the other, and write a line for each."""
-    sys.path.append(str(OWN))
+def make_quickly(checks: Sequence[Check], device: str, batch: int, out: str, until: float) -> None:
+    """Make checks in a process of their own, without preparing the memory before each."""
     torch.set_num_threads(1)
     step.dirty(torch.device(device))
     step.dirty = lambda _: None  # type: ignore[assignment]
     step.devices.release_cached_memory = lambda _: None  # type: ignore[assignment]
+    make(checks, device, batch, out, until)
+
+
+def make(checks: Sequence[Check], device: str, batch: int, out: str, until: float) -> None:
+    """Make checks one after the other, and write a line for each."""
+    sys.path.append(str(OWN))
     impossible = set[tuple[str, str]]()
     with Path(out).open("a", encoding="ascii") as file:
         for check in checks:
             if time.time() > until:
                 return
             kind = check.model, check.recipe
-            word, why = ("cannot run", "") if kind in impossible else _word(check, device, batch)
+            word, why = ("cannot run", "") if kind in impossible else of_one_check(check, device, batch)
             impossible |= {kind} if word == "cannot run" else set()
             line = {"model": check.model, "recipe": check.recipe, "seed": check.seed, "word": word, "why": why}
             file.write(json.dumps(line) + "\n")
             file.flush()
 
 
-def _word(check: Check, device: str, batch: int) -> tuple[str, str]:
+def of_one_check(check: Check, device: str, batch: int) -> tuple[str, str]:
+    """The verdict on a right model, or that it cannot run; and what it is accused of."""
     file, _, name = check.model.partition(":")
     try:
         found = numerics_rates.checked(f"{OWN / file}.py:{name}", batch, check.recipe, device, seed=check.seed)
     except (RuntimeError, RefusedError) as error:  # such as an LSTM in float16 on a CPU
         return "cannot run", str(error)[:300]
     return verdict(found), "; ".join(map(described, found.faults[:2]))
+
+
+def missing(names: Sequence[str], recipes: Sequence[str], seeds: int, lines: Sequence[dict[str, Any]]) -> list[Check]:
+    """The checks that the lines do not have, of the same seed one after the other."""
+    done = {(line["model"], line["recipe"], line["seed"]) for line in lines}
+    every = (Check(model, recipe, seed) for seed in range(seeds) for model in names for recipe in recipes)
+    return [check for check in every if (check.model, check.recipe, check.seed) not in done]
 
 
 def rows(lines: Sequence[dict[str, Any]], recipes: Sequence[str], head: str) -> Iterator[str]:
@@ -110,15 +124,14 @@ def main() -> None:
     recipes, until = given.recipe.split(","), time.time() + given.seconds
     out = Path(given.out or tempfile.mkstemp(suffix=".jsonl")[1])
     before = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    done = {(line["model"], line["recipe"], line["seed"]) for line in before}
-    wanted = given.models or models()
-    every = (Check(model, recipe, seed) for seed in range(given.seeds) for model in wanted for recipe in recipes)
-    checks = [check for check in every if (check.model, check.recipe, check.seed) not in done]
+    checks = missing(given.models or models(), recipes, given.seeds, before)
     context, environment = multiprocessing.get_context("spawn"), os.environ
     environment.setdefault("OMP_NUM_THREADS", "1")
     parts = [checks[number :: given.processes] for number in range(given.processes)]
     started = [
-        context.Process(target=make, args=(part, given.device, given.batch, str(out), until)) for part in parts if part
+        context.Process(target=make_quickly, args=(part, given.device, given.batch, str(out), until))
+        for part in parts
+        if part
     ]
     for process in started:
         process.start()

@@ -9,7 +9,7 @@ from typing import Any
 
 import planted
 import torch
-from planted import SEEN, Planted, Run, after, images, in_bfloat16, of_sequences, overwrites, sequences, words
+from planted import SEEN, Planted, Run, images, in_bfloat16, of_sequences, overwrites, sequences, words
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,7 +31,11 @@ def of_images(*layers: nn.Module, bfloat16: bool = False) -> Model:
 
 def fresh(make: Callable[[], Sequence[nn.Module]], *, bfloat16: bool = False) -> Model:
     """As `of_images`, with new layers each time."""
-    return lambda batch: of_images(*make(), bfloat16=bfloat16)(batch)
+
+    def built(batch: int) -> Any:
+        return of_images(*make(), bfloat16=bfloat16)(batch)
+
+    return built
 
 
 def trained_by(optimizer: Any, **more: Any) -> Model:

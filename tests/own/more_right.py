@@ -164,10 +164,10 @@ MODELS: dict[str, Callable[[int], Any]] = {
         ),
         images(batch),
     ),
-    "weight_norm": lambda batch: of_sequences(batch, 
-        lambda m, x: m.parts[0](x).mean(1), nn.utils.parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH))
+    "weight_norm": lambda batch: of_sequences(
+        batch, lambda m, x: m.parts[0](x).mean(1), nn.utils.parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH))
     ),
-    "huge": lambda batch: of_sequences(batch, lambda m, x: (m.parts[0](x * 1e15).mean(1) * 1e-15)),
+    "huge": lambda batch: of_sequences(batch, lambda m, x: m.parts[0](x * 1e15).mean(1) * 1e-15),
     "tiny": lambda batch: of_sequences(batch, lambda m, x: (m.parts[0](x * 1e-18) * 1e18).mean(1)),
     "sgd_momentum": trained_by(partial(OPTIM.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)),
     "adamw_amsgrad": trained_by(partial(OPTIM.AdamW, lr=1e-4, amsgrad=True), clip=0.1),

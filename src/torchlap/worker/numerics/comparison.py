@@ -216,7 +216,7 @@ def _updated(reference: Reference, number: int, got: Tensor, right: Tensor, verd
 
 
 def _share_of_update(got: Tensor, right: Tensor, before: Tensor) -> tuple[float, float]:
-    """How much of an update was made, and how far that may be off by chance; all of one that is too small for float32."""
+    """How much of an update was made, and how far that may be off by chance; all of one too small for float32."""
     update = right - before
     scale = float(update.abs().max()) if update.numel() else 0.0
     if scale <= SINGLE / 4 * float(before.abs().max()):

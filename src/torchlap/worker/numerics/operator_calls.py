@@ -38,7 +38,7 @@ def is_floating(leaf: Any) -> bool:
 
 
 def leaves(values: Any) -> list[Any]:
-    """What a nested structure of tuples, lists and dictionaries holds: faster than torch's own, for operators' calls."""
+    """What nested tuples, lists and dictionaries hold: faster than torch's own, for operators' calls."""
     found: list[Any] = []
     rest = [values]
     while rest:

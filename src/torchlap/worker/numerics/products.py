@@ -77,7 +77,9 @@ def _bias_only(*, transposed: bool) -> Any:
         inputs, weight = arguments[1], arguments[2]
         count, sizes = arguments[0].shape[1], weight.shape[2:]
         arguments[1] = inputs[:, :1].expand(-1, 1, *inputs.shape[2:])
-        arguments[2] = weight[:1, :1].expand(1, count, *sizes) if transposed else weight[:1, :1].expand(count, 1, *sizes)
+        arguments[2] = (
+            weight[:1, :1].expand(1, count, *sizes) if transposed else weight[:1, :1].expand(count, 1, *sizes)
+        )
         _masked((False, False, True), 1)(arguments, kept)
 
     return patch

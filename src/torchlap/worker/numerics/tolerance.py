@@ -33,8 +33,8 @@ CANCELLATION = 8.0
 input has 16 bits, by half of its unit."""
 
 CANCELLATION_OF_SUMS = 2.0
-"""The same for 16-bit results of operators that treat each element alone or add: they compute in float32 and round once,
-so that only some intermediate value may have been rounded, too."""
+"""The same for 16-bit results of operators that treat each element alone or add: they compute in float32 and round
+once, so that only some intermediate value may have been rounded, too."""
 
 PERTURBATION = 16 * SINGLE
 
