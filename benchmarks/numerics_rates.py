@@ -188,9 +188,18 @@ def _built(model: str, batch: int, recipe: str, device: str, seed: int = 0) -> b
     )
 
 
-def checked(model: str, batch: int, recipe: str, device: str, *, seed: int = 0, sampled: bool = True) -> Numerics:
+def checked(
+    model: str,
+    batch: int,
+    recipe: str,
+    device: str,
+    *,
+    seed: int = 0,
+    sampled: bool = True,
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Numerics:
     """The check of one cell."""
-    request = Verify(slot=0, limit_seconds=LIMIT_SECONDS, sampled=sampled, seed=seed)
+    request = Verify(slot=0, limit_seconds=limit_seconds, sampled=sampled, seed=seed)
     return verify(_built(model, batch, recipe, device, seed), request, lambda _: None)
 
 

@@ -39,7 +39,7 @@ LAYOUTS = ("contiguous", "strided")
 
 
 class Functions:
-    """Remembers calls of hand-written functions while it is entered: of each class, those that differ in more than values.
+    """Remembers calls of hand-written functions while it is entered: of a class, those that differ in more than values.
 
     Attributes:
         unchecked: the classes that could not be checked, each with the reason.
