@@ -197,17 +197,26 @@ def test_attention_with_dropout_is_checked_without_it() -> None:
 
     library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     library.impl("_scaled_dot_product_flash_attention_for_cpu", kernel, "CPU")  # type: ignore[no-untyped-call]
+
+    def gradients(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *args: Any, **named: Any) -> Any:
+        return query * 0, key * 0, value * 0
+
+    name = "_scaled_dot_product_flash_attention_for_cpu"
+    library.impl(f"{name}_backward", gradients, "CPU")  # type: ignore[no-untyped-call]
     operands = [values(2, 4, 16, 8) for _ in range(3)]
     shadow = Shadow()
     try:
         with shadow:
-            ATEN._scaled_dot_product_flash_attention_for_cpu.default(*operands, 0.5, True)
+            out, sums = getattr(ATEN, name).default(*operands, 0.5, True)
+            getattr(ATEN, f"{name}_backward").default(out, *operands, out, sums, 0.5, True)
             assert not shadow.faults
             shadow.after_the_step()
     finally:
         library._destroy()
     assert calls[0] == 0.5
     assert 0.0 in calls[1:]
-    name = "_scaled_dot_product_flash_attention_for_cpu"
     assert f"aten.{name}.default" in {fault.operator for fault in shadow.faults.values()}
-    assert "dropout" in shadow.unchecked[name]
+    assert f"aten.{name}_backward.default" in {fault.operator for fault in shadow.faults.values()}
+    assert {shadow.unchecked[name], shadow.unchecked[f"{name}_backward"]} == {
+        "with dropout; its calls were checked without"
+    }

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils import _pytree
 
 from torchlap.worker.numerics import draws
-from torchlap.worker.numerics.attention import FORWARD, GRADIENTS
+from torchlap.worker.numerics.attention import FORWARD, HEADS
 from torchlap.worker.numerics.faults import Where
 from torchlap.worker.numerics.operator_calls import Operator, arguments_by_name
 
@@ -19,6 +19,14 @@ MOST_CALLS = 4
 """Of attention with different shapes: each keeps its operands until the step has ended."""
 
 SEED = 13
+
+
+class Again(Struct, frozen=True):
+    """A call to make again: the operator's name, where in the step it was first made, and the call."""
+
+    name: str
+    where: Where
+    call: Callable[[], Any]
 
 
 class Afterwards(Struct):
@@ -29,8 +37,8 @@ class Afterwards(Struct):
     """
 
     has_begun: bool = False
-    _draws: dict[str, tuple[Where, Callable[[], Any]]] = {}
-    _attention: dict[str, tuple[Where, Callable[[], Any]]] = {}
+    _draws: dict[str, Again] = {}
+    _attention: dict[str, Again] = {}
 
     def keep(self, func: Operator, args: Any, kwargs: Any, where: Where) -> None:
         """Remember a call that draws random numbers, if a second one says more."""
@@ -39,14 +47,14 @@ class Afterwards(Struct):
         key = f"{name} {shapes}"
         if name in FORWARD and len(self._attention) < MOST_CALLS:
             given = arguments_by_name(func, args, kwargs)
-            self._attention.setdefault(key, (where, partial(attend_without_dropout, given)))
+            self._attention.setdefault(key, Again(name, where, partial(attend_without_dropout, given)))
         elif where.phase == "forward" and draws.is_known(name, args):
             places = [_place(leaf) for leaf in _pytree.tree_leaves((args, kwargs))]
             spec = _pytree.tree_structure((args, kwargs))
-            self._draws.setdefault(key, (where, partial(_draw, func, places, spec)))
+            self._draws.setdefault(key, Again(name, where, partial(_draw, func, places, spec)))
 
-    def calls(self) -> Iterator[tuple[Where, Callable[[], Any]]]:
-        """The calls to make, and where in the step each was first made; they are forgotten."""
+    def calls(self) -> Iterator[Again]:
+        """The calls to make; they are forgotten."""
         found = [*self._draws.values(), *self._attention.values()]
         self._draws.clear()
         self._attention.clear()
@@ -78,9 +86,9 @@ def _draw(func: Operator, places: list[Any], spec: Any) -> Any:
 
 def attend_without_dropout(given: dict[str, Any]) -> None:
     """Call attention and its gradient on the operands of a call with dropout, but without it."""
-    operands = [given[name].detach().clone().requires_grad_() for name in ("query", "key", "value")][:GRADIENTS]
+    operands = [given[name].detach().clone().requires_grad_() for name in ("query", "key", "value")]
     mask = given.get("attn_bias", given.get("attn_mask"))
-    grouped = operands[0].shape[1] != operands[1].shape[1]
+    grouped = operands[0].shape[HEADS] != operands[1].shape[HEADS]
     with torch.enable_grad():
         out = functional.scaled_dot_product_attention(
             *operands,

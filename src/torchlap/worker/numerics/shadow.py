@@ -8,6 +8,7 @@ them is suspicious, all of it. Operators that draw random numbers are checked by
 
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -108,7 +109,8 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self.complete = False
             return func(*args, **kwargs)
         self._beat(self.operators)
-        if torch.Tag.nondeterministic_seeded in func.tags and not draws.is_certain(func, args, kwargs):
+        may_draw = torch.Tag.nondeterministic_seeded in func.tags or name in BACKWARD  # not all of those have the tag
+        if may_draw and not draws.is_certain(func, args, kwargs):
             out = self._drawn(func, args, kwargs)
         else:
             out = self._checked(func, args, kwargs)
@@ -123,9 +125,17 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         """
         self._afterwards.has_begun = True
         where = self._where
-        for place, call in self._afterwards.calls():
-            self._where = lambda place=place: place  # type: ignore[misc]
-            call()
+        for again in self._afterwards.calls():
+            if time.perf_counter() > self._until:
+                break
+            self._where = partial(replace, again.where)
+            try:
+                again.call()
+            except UNSUPPORTED:  # what its operator says of it stays
+                continue
+            if again.name in FORWARD:
+                for name in {again.name, f"{again.name}_backward"} & self.unchecked.keys():
+                    self.unchecked[name] = "with dropout; its calls were checked without"
         self._where = where
 
     def _read(self, func: Operator, tensor: Tensor) -> Any:
@@ -147,8 +157,6 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self._afterwards.keep(func, args, kwargs, self._where())
         if draws.is_known(name, before):
             self._check_draws(name, before, out)
-        elif name in FORWARD or name in BACKWARD:
-            self.unchecked.setdefault(name, "with dropout; its calls without dropout were checked")
         else:
             self.unchecked.setdefault(name, "draws random numbers")
         return out
