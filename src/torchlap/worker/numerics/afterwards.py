@@ -86,12 +86,14 @@ def _draw(func: Operator, places: list[Any], spec: Any) -> Any:
 
 def attend_without_dropout(given: dict[str, Any]) -> None:
     """Call attention and its gradient on the operands of a call with dropout, but without it."""
-    operands = [given[name].detach().clone().requires_grad_() for name in ("query", "key", "value")]
+    query, key, value = (given[name].detach().clone().requires_grad_() for name in ("query", "key", "value"))
     mask = given.get("attn_bias", given.get("attn_mask"))
-    grouped = operands[0].shape[HEADS] != operands[1].shape[HEADS]
+    grouped = query.shape[HEADS] != key.shape[HEADS]
     with torch.enable_grad():
         out = functional.scaled_dot_product_attention(
-            *operands,
+            query,
+            key,
+            value,
             attn_mask=None if mask is None else mask.detach(),
             is_causal=bool(given.get("is_causal", False)),
             scale=given.get("scale"),

@@ -93,7 +93,8 @@ LEAST_CHANCE = 1e-9
 
 def cannot_repeat(drawn: Tensor) -> bool:
     """Whether drawing exactly these numbers a second time would be too unlikely."""
-    shares = drawn.double().flatten().unique(return_counts=True)[1].double() / max(1, drawn.numel())
+    _, counts = torch.unique(drawn.double(), return_counts=True)
+    shares = counts.double() / max(1, drawn.numel())
     return drawn.numel() * log(max(float(shares.square().sum()), 1e-300)) < log(LEAST_CHANCE)
 
 
