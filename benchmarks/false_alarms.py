@@ -26,8 +26,9 @@ import torch
 from msgspec import Struct
 
 from torchlap.judge.numerics import described, verdict
+from torchlap.worker import devices
 from torchlap.worker.errors import RefusedError
-from torchlap.worker.numerics import step
+from torchlap.worker.numerics import inputs, step
 
 OWN = Path(__file__).parents[1] / "tests" / "own"
 FILES = ("small", "right")
@@ -51,9 +52,9 @@ def models() -> list[str]:
 def make_quickly(checks: Sequence[Check], device: str, batch: int, out: str, until: float) -> None:
     """Make checks in a process of their own, without preparing the memory before each."""
     torch.set_num_threads(1)
-    step.dirty(torch.device(device))
-    step.dirty = lambda _: None  # type: ignore[assignment]
-    step.devices.release_cached_memory = lambda _: None  # type: ignore[assignment]
+    inputs.dirty(torch.device(device))
+    setattr(step, "dirty", lambda _: None)  # noqa: B010  not exported
+    setattr(devices, "release_cached_memory", lambda _: None)  # noqa: B010
     make(checks, device, batch, out, until)
 
 

@@ -165,12 +165,12 @@ def picked(_: Any, hidden: Tensor) -> Tensor:
     return hidden.gather(2, places.expand_as(hidden))
 
 
-def bucketed(module: Any, hidden: Tensor) -> Tensor:
+def bucketed(module: Any, hidden: Tensor) -> Any:
     borders = torch.linspace(-2, 2, 20, device=hidden.device)
     return hidden + module.table[torch.bucketize(hidden.detach(), borders)[..., 0]]
 
 
-def ranked(module: Any, hidden: Tensor) -> Tensor:
+def ranked(module: Any, hidden: Tensor) -> Any:
     return hidden + module.table[hidden.detach()[..., 0].argsort(dim=1, stable=True)]
 
 
@@ -187,7 +187,7 @@ class Again(torch.autograd.Function):
         return functional.gelu(hidden)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         hidden = ctx.saved_tensors[0].detach().requires_grad_()
         with torch.enable_grad():
             out = functional.gelu(hidden)

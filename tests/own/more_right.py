@@ -23,7 +23,7 @@ class Reversed(torch.autograd.Function):
         return inputs.view_as(inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return -grad
 
 
@@ -33,7 +33,7 @@ def with_a_hook(model: Model, inputs: Tensor) -> Tensor:
     return torch.tanh(hidden)
 
 
-def through_views(model: Model, inputs: Tensor) -> Tensor:
+def through_views(model: Model, inputs: Tensor) -> Any:
     hidden = model.parts[0](inputs)
     changed = hidden.clone()
     changed.transpose(0, 1)[2:5].mul_(2.0)
@@ -42,7 +42,7 @@ def through_views(model: Model, inputs: Tensor) -> Tensor:
     return changed.mean(1)
 
 
-def through_nothing(model: Model, inputs: Tensor) -> Tensor:
+def through_nothing(model: Model, inputs: Tensor) -> Any:
     hidden = model.parts[0](inputs[:, 0])
     none = hidden[hidden[:, 0] > 1e9]
     return hidden + none.sum(0) + torch.cat([none, hidden]).mean(0)
@@ -55,12 +55,12 @@ def turned(model: Model, inputs: Tensor) -> Tensor:
     return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(2).mean(1)
 
 
-def gated(model: Model, inputs: Tensor) -> Tensor:
+def gated(model: Model, inputs: Tensor) -> Any:
     left, right = model.parts[0](inputs).chunk(2, -1)
     return (functional.silu(left) * right).mean(1)
 
 
-def balanced(model: Model, inputs: Tensor) -> Tensor:
+def balanced(model: Model, inputs: Tensor) -> Any:
     """Sinkhorn's iterations."""
     scores = model.parts[0](inputs) @ inputs.transpose(1, 2)
     for _ in range(3):
@@ -87,24 +87,24 @@ def penalized(model: Model, inputs: Tensor) -> Tensor:
     return result
 
 
-def expanded(model: Model, inputs: Tensor) -> Tensor:
+def expanded(model: Model, inputs: Tensor) -> Any:
     hidden = model.parts[0](inputs[:, 0])
     return hidden + hidden.mean(0).expand(16, WIDTH).t().expand(LENGTH, WIDTH, 16).sum((0, 2))
 
 
-def nearest(model: Model, inputs: Tensor) -> Tensor:
+def nearest(model: Model, inputs: Tensor) -> Any:
     hidden = model.parts[0](inputs[:, 0])
     codes = model.table.t()[:, :WIDTH]
     code = codes[torch.cdist(hidden, codes).argmin(-1)]
     return hidden + (code - hidden).detach() + 0.1 * code
 
 
-def quantiles(model: Model, inputs: Tensor) -> Tensor:
+def quantiles(model: Model, inputs: Tensor) -> Any:
     hidden = model.parts[0](inputs)
     return hidden.median(1)[0] + hidden.kthvalue(3, 1)[0] + hidden.quantile(0.3, 1)
 
 
-def padded_attention(model: Model, inputs: Tensor) -> Tensor:
+def padded_attention(model: Model, inputs: Tensor) -> Any:
     padding = torch.arange(LENGTH, device=inputs.device).expand(len(inputs), LENGTH) > LENGTH - 4
     return model.parts[0](inputs, inputs, inputs, key_padding_mask=padding)[0].mean(1)
 
@@ -116,7 +116,7 @@ def by_cells(model: Model, inputs: Tensor) -> Tensor:
     return state
 
 
-def in_bfloat16_inside(model: Model, inputs: Tensor) -> Tensor:
+def in_bfloat16_inside(model: Model, inputs: Tensor) -> Any:
     return model.parts[0](inputs).bfloat16().softmax(-1).float().mean(1)
 
 

@@ -23,7 +23,7 @@ class Planted(NamedTuple):
 
     operators: tuple[str, ...]
     change: Change
-    model: Callable[[int], Built]
+    model: Callable[[int], Any]
     words: str
 
 
