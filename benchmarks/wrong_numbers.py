@@ -2,6 +2,7 @@
 
     python benchmarks/wrong_numbers.py
     python benchmarks/wrong_numbers.py --planted 4,64   # the faults of tests/own/planted.py, at these batches
+    PYTHONPATH=tests/simulated SIMULATED_COST=0 python benchmarks/wrong_numbers.py --more 4,64   # of more_faults.py
 
 Prints a Markdown table: the fault and what it is modeled on, the recipe and batch, the verdict, and the operator and
 place that were named. The first rows are the accelerator without a fault.
@@ -112,8 +113,28 @@ def planted(batches: list[int]) -> None:
             print(f"| {fault.words} | {batch} | {verdict} | {operator} | {where} |", flush=True)
 
 
+def more(batches: list[int]) -> None:
+    """Print a row for each fault of `more_faults.py`: checked in this process, which is quicker."""
+    sys.path += [str(PLANTED.parent)]
+    from more_faults import FAULTS as MORE  # noqa: PLC0415  only here, because it imports torch
+    from numerics_rates import checked  # noqa: PLC0415
+
+    from torchlap.judge.numerics import verdict  # noqa: PLC0415
+
+    print("| fault | batch | verdict | operator | where |\n|---|---|---|---|---|")
+    for name, fault in MORE.items():
+        for batch in batches:
+            numerics = checked(f"{PLANTED.parent / 'more_faults.py'}:{name}", batch, "fp32", "sim:0")
+            first = next(iter(numerics.faults), None)
+            place = f"{first.operator} | {first.phase}, {first.module}" if first else " | "
+            print(f"| {fault.words} | {batch} | {verdict(numerics)} | {place} |", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
+    if sys.argv[1:2] == ["--more"]:
+        more([int(batch) for batch in sys.argv[2].split(",")])
+        return
     if sys.argv[1:2] == ["--planted"]:
         planted([int(batch) for batch in sys.argv[2].split(",")])
         return

@@ -9,16 +9,18 @@ import fuzz_words
 import pytest
 import signals
 from attacks import ATTACKS, WRONG, attack
+from false_alarms import Check, make, missing, of_one_check, rows
 from fuzz_run_files import EVENTS, hostile, outcome
 from gate import MACHINES, STARTS, called
 from injected import CAUSES, quiet, told
 from make_findings import FOLDER, pages
+from more_right import MODELS as MORE_RIGHT_MODELS
 from noise import MODELS, compare
-from numerics_rates import CALLS, FAULTS, alarms, found
+from numerics_rates import CALLS, FAULTS, found
 from right import MODELS as RIGHT_MODELS
+from small import MODELS as SMALL_MODELS
 from starts import SPREADS, Kind
 from starts import called as of_processes
-from support import own
 
 from torchlap.reports.explain import CATALOGUE
 from torchlap.schema.messages import INVALID, decode_reply
@@ -147,16 +149,31 @@ def test_the_run_that_is_fuzzed_can_be_shown(tmp_path: Path) -> None:
     assert outcome(content, tmp_path / "run.jsonl") == "shown"
 
 
-@pytest.mark.parametrize(
-    "model", sorted(RIGHT_MODELS.keys() - {"checkpointed"})
-)  # it asks for autocast on every device
+ON_THE_CPU = [
+    f"right:{name}" for name in RIGHT_MODELS if name != "checkpointed"
+]  # it asks for autocast on every device
+ON_THE_CPU += [
+    f"{file}:{name}" for file, of in (("small", SMALL_MODELS), ("more_right", MORE_RIGHT_MODELS)) for name in of
+]
+
+
+@pytest.mark.parametrize("model", ON_THE_CPU)
 def test_a_right_model_is_not_accused(model: str, clock: object) -> None:
-    *_, row = alarms([own(model, "right.py")], ["fp32"], 1, "cpu", 4)
-    assert row.endswith("| 1 correct |")
+    assert of_one_check(Check(model, "fp32", 0), "cpu", 4)[0] == "correct"
+
+
+def test_checks_that_a_file_has_are_not_made_again(tmp_path: Path, clock: object) -> None:
+    out = tmp_path / "checks.jsonl"
+    make([Check("right:einsum", "fp32", 0)], "cpu", 4, str(out), 1e12)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(line["model"], line["seed"], line["word"]) for line in lines] == [("right:einsum", 0, "correct")]
+    assert missing(["right:einsum"], ["fp32"], 2, lines) == [Check("right:einsum", "fp32", 1)]
+    *_, row, total = rows(lines, ["fp32", "bf16"], "model")
+    assert (row, total) == ("| einsum | 1 correct |  |", "| all | 1 correct |  |")
 
 
 def test_faults_of_every_size_are_found_and_right_products_are_not_accused(clock: object) -> None:
-    _, _, clean, *rows = found(2, "cpu")
+    _, _, clean, *rates = found(1, "cpu", ["fp32"], [4])
     assert clean == "| none | " + " | ".join(["0.0%"] * len(CALLS)) + " |"
-    assert len(rows) == len(FAULTS)
-    assert all(row.count("100.0%") == len(CALLS) for row in rows), rows
+    assert len(rates) == len(FAULTS) + 1
+    assert all(row.count("100.0%") == len(CALLS) for row in rates), rates

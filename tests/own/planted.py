@@ -23,7 +23,7 @@ class Planted(NamedTuple):
 
     operators: tuple[str, ...]
     change: Change
-    model: Callable[[int], Built]
+    model: Callable[[int], Any]
     words: str
 
 
@@ -334,13 +334,10 @@ PLANTED: dict[str, Planted] = {
 }
 
 
-def __getattr__(name: str) -> Callable[[int], Built]:
+def build(fault: Planted) -> Callable[[int], Any]:
     """A function that breaks the accelerator and builds the model."""
-    if name not in PLANTED:
-        raise AttributeError(name)
-    fault = PLANTED[name]
 
-    def build(batch: int) -> Built:
+    def built(batch: int) -> Any:
         import simulated_accelerator  # noqa: PLC0415  torch loads it first, as a device
 
         SEEN.clear()
@@ -349,4 +346,11 @@ def __getattr__(name: str) -> Callable[[int], Built]:
         torch.manual_seed(0)
         return fault.model(batch)
 
-    return build
+    return built
+
+
+def __getattr__(name: str) -> Callable[[int], Any]:
+    """A function that breaks the accelerator and builds the model."""
+    if name not in PLANTED:
+        raise AttributeError(name)
+    return build(PLANTED[name])

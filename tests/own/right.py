@@ -111,7 +111,7 @@ MODELS: dict[str, Callable[[int], Built]] = {
         Model(
             through_blocks,
             nn.Embedding(WORDS, WIDTH),
-            nn.TransformerEncoder(layer(), 2, enable_nested_tensor=False),
+            nn.TransformerEncoder(layer(), 1, enable_nested_tensor=False),
             nn.LayerNorm(WIDTH),
         ),
         words(batch),
@@ -169,7 +169,7 @@ MODELS: dict[str, Callable[[int], Built]] = {
     "tied": lambda batch: (Model(through_tied_weights, nn.Linear(WIDTH, 2 * WIDTH)), sequences(batch)),
     "complex_weight": lambda batch: (Model(lambda m, x: m.parts[0](x), Complex()), sequences(batch)),
     "small_vit": lambda batch: (
-        VisionTransformer(24, 8, 2, 4, WIDTH, 2 * WIDTH, dropout=0.1, num_classes=CLASSES),
+        VisionTransformer(24, 8, 1, 4, WIDTH, 2 * WIDTH, dropout=0.1, num_classes=CLASSES),
         images(batch),
     ),
 }

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -256,6 +257,10 @@ class Guard(backend_registration._DummyDeviceGuard):
         return
 
 
+def _arange(overload: str, *args: Any, **kwargs: Any) -> Any:
+    return dispatch(getattr(torch.ops.aten.arange, overload), args, kwargs)
+
+
 _kept: list[torch.library.Library] = []
 
 
@@ -269,4 +274,8 @@ def register() -> None:
     library.fallback(  # type: ignore[no-untyped-call]
         lambda op, *args, **kwargs: dispatch(op, args, kwargs), "PrivateUse1"
     )
-    _kept.append(library)
+    aten = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    for overload in ("default", "start", "start_step"):  # torch resizes an empty tensor, which a wrapper cannot follow
+        name = "arange" if overload == "default" else f"arange.{overload}"
+        aten.impl(name, partial(_arange, overload), "PrivateUse1")  # type: ignore[no-untyped-call]
+    _kept.extend((library, aten))

@@ -142,3 +142,81 @@ def test_running_statistics_are_compared_in_the_second_run_too(device: Any, foun
         normalized(again)
     assert {fault.kind for fault in shadow.faults.values()} == found
     assert not shadow.unchecked
+
+
+def test_the_norms_of_a_list_are_compared_whole() -> None:
+    tensors = [values(64, 64), values(3)]
+    out = ATEN._foreach_norm.Scalar(tensors, 2)
+    assert kinds(ATEN._foreach_norm.Scalar, (tensors, 2), out) == set()
+    assert kinds(ATEN._foreach_norm.Scalar, (tensors, 2), [out[0], out[1] * 0.9]) == {"wrong"}
+
+
+def test_the_bias_gradient_of_a_grouped_convolution_is_compared() -> None:
+    grad, images, weight = values(8, 16, 16, 16), values(8, 16, 18, 18), values(16, 4, 3, 3)
+    args = (grad, images, weight, [16], [1, 1], [0, 0], [1, 1], False, [0, 0], 4, [True] * 3)
+    out = ATEN.convolution_backward.default(*args)
+    assert kinds(ATEN.convolution_backward.default, args, out) == set()
+    assert kinds(ATEN.convolution_backward.default, args, (*out[:2], out[2] * 1.01)) == {"wrong"}
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1 - 1e-6, set()), (1.0, {"wrong"}), (1 - 2e-6, {"wrong"})])
+def test_an_update_of_a_millionth_is_made(factor: float, found: set[str]) -> None:
+    weights = values(512)
+    check = CallCheck(
+        ATEN.mul_.Tensor, (weights, torch.tensor(1 - 1e-6)), {}, Settings(Sampler(0), Combiner(), SAMPLE, tf32=False)
+    )
+    weights.mul_(factor)
+    assert {judged.verdict.kind for judged in check.judge(weights) if judged.verdict.kind} == found
+
+
+def test_an_update_too_small_for_float32_may_be_lost() -> None:
+    weights = values(512)
+    check = CallCheck(
+        ATEN.mul_.Tensor, (weights, torch.tensor(1 - 1e-9)), {}, Settings(Sampler(0), Combiner(), SAMPLE, tf32=False)
+    )
+    assert not {judged.verdict.kind for judged in check.judge(weights) if judged.verdict.kind}
+
+
+@pytest.mark.parametrize("batch", [4, 64])
+def test_two_percent_in_bfloat16_are_too_much_for_an_operator_that_rounds_once(batch: int) -> None:
+    out = torch.tanh(values(batch, 8)).bfloat16()
+    args = (values(batch, 8).bfloat16(), out)
+    right = ATEN.tanh_backward.default(*args)
+    assert kinds(ATEN.tanh_backward.default, args, right) == set()
+    assert kinds(ATEN.tanh_backward.default, args, right * 1.02) == {"wrong"}
+
+
+def test_attention_with_dropout_is_checked_without_it() -> None:
+    """The kernel ignores its causal mask; with dropout its results are random, so only a second call can tell."""
+    calls = []
+
+    def kernel(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0, *args: Any, **named: Any) -> Any:
+        calls.append(dropout_p)
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        return scores.softmax(-1) @ value, scores.logsumexp(-1)
+
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library.impl("_scaled_dot_product_flash_attention_for_cpu", kernel, "CPU")  # type: ignore[no-untyped-call]
+
+    def gradients(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *args: Any, **named: Any) -> Any:
+        return query * 0, key * 0, value * 0
+
+    name = "_scaled_dot_product_flash_attention_for_cpu"
+    library.impl(f"{name}_backward", gradients, "CPU")  # type: ignore[no-untyped-call]
+    operands = [values(2, 4, 16, 8) for _ in range(3)]
+    shadow = Shadow()
+    try:
+        with shadow:
+            out, sums = getattr(ATEN, name).default(*operands, 0.5, True)
+            getattr(ATEN, f"{name}_backward").default(out, *operands, out, sums, 0.5, True)
+            assert not shadow.faults
+            shadow.after_the_step()
+    finally:
+        library._destroy()  # type: ignore[no-untyped-call]
+    assert calls[0] == 0.5
+    assert 0.0 in calls[1:]
+    assert f"aten.{name}.default" in {fault.operator for fault in shadow.faults.values()}
+    assert f"aten.{name}_backward.default" in {fault.operator for fault in shadow.faults.values()}
+    assert {shadow.unchecked[name], shadow.unchecked[f"{name}_backward"]} == {
+        "with dropout; its calls were checked without"
+    }

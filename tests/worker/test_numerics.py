@@ -3,9 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PATIENCE_SECONDS
+from numerics_rates import checked
+from support import PATIENCE_SECONDS, own
 from virtual import Clock, Here
 
+from torchlap.judge.numerics import verdict
 from torchlap.schema.numerics import OperatorSuite
 from torchlap.schema.replies import SuiteChecked
 from torchlap.schema.requests import CheckSuite
@@ -59,3 +61,23 @@ def test_the_suite_names_what_is_wrong(fault: str, named: str, clock: Clock, mon
     found = suite(fault, clock, monkeypatch)
     assert found.fault_count > 0
     assert any(fault.module.startswith(named) for fault in found.faults), found.faults
+
+
+def test_a_check_does_not_begin_a_second_run_that_does_not_fit(clock: Clock) -> None:
+    clock.call_seconds = 1.0
+    with clock.ticking():
+        whole = checked(own("small"), 4, "fp32", "sim:0")
+    limit = whole.seconds * 0.7
+    with clock.ticking():
+        found = checked(own("small"), 4, "fp32", "sim:0", limit_seconds=limit)
+    assert whole.repeated
+    assert not found.repeated
+    assert found.seconds <= limit
+    assert "the second run of the step: more time (--budget)" in found.unchecked
+
+
+def test_a_captured_step_that_there_is_no_time_to_compare_is_not_checked(clock: Clock) -> None:
+    clock.call_seconds = 1.0
+    with clock.ticking():
+        found = checked(own("small"), 4, "graph", "sim:0", limit_seconds=3.0)
+    assert (verdict(found), found.reason) == ("not checked", "out of time; raise --budget")

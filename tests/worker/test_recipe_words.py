@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def without_compilation(fresh: Callable[..., Step]) -> Callable[..., Step]:
     return lambda bench, untouched, *, plain: fresh(bench, untouched, plain=True)
 
 
-def checked_whole(made: Bench) -> dict[str, Any]:
-    return whole_step.check_whole(made, deepcopy(made.module.state_dict()), lambda _: None, 60.0)
+def checked_whole(made: Bench, limit_seconds: float = 60.0) -> dict[str, Any]:
+    return whole_step.check_whole(made, deepcopy(made.module.state_dict()), lambda _: None, limit_seconds, inf)
 
 
 def losses(made: Bench, steps: int, **more: Any) -> list[float]:
@@ -200,8 +201,12 @@ def test_only_a_step_that_draws_is_compiled_for_eager_draws(
 
 
 def test_without_time_for_five_updates_that_is_told() -> None:
+    assert checked_whole(bench("plain", "graph"), 0.0)["unchecked"] == ("updates 2 to 5: more time (--budget)",)
+
+
+def test_without_time_for_the_comparison_nothing_is_called_right() -> None:
     found = verify(bench("plain", "graph"), Verify(slot=0, limit_seconds=0.0), lambda _: None)
-    assert found.unchecked[0] == "updates 2 to 5: more time (--budget)"
+    assert found.reason == "out of time; raise --budget"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torchlap.worker.numerics.axes import Piece, pieces
 from torchlap.worker.numerics.combination import Combiner, Screening, is_linear, screen
 from torchlap.worker.numerics.comparison import Verdict, compare, root_mean_square, suspects
 from torchlap.worker.numerics.deviation import Deviation
-from torchlap.worker.numerics.lists import Joined, joined, length_of, separate
+from torchlap.worker.numerics.lists import REDUCING, Joined, joined, length_of, separate
 from torchlap.worker.numerics.operator_calls import Operator, elements, is_dense, outputs, read_only
 from torchlap.worker.numerics.parts import Part, cut, whole
 from torchlap.worker.numerics.products import PRODUCTS
@@ -102,6 +102,8 @@ class CallCheck:
 
     def _prepare_lists(self, args: Any, kwargs: Any) -> None:
         sampler, most = self._settings.sampler, SAMPLE_OF_LIST if self._settings.sample else 0
+        if self._name in REDUCING:  # a part of the elements has another norm
+            most = 0
         if most:
             self._joined = joined(self.func, args, kwargs, sampler=sampler, most=most)
         if self._joined is None:

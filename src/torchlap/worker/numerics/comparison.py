@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from math import sqrt
+from math import isfinite, sqrt
 
 import torch
 from msgspec import Struct
@@ -19,14 +19,24 @@ from torchlap.worker.numerics.deviation import (
 )
 from torchlap.worker.numerics.operator_calls import is_floating
 from torchlap.worker.numerics.reference import Reference, as_real, present
-from torchlap.worker.numerics.structure import NONE, SLOPE, SLOPE_16_BIT, SLOPE_TF32, direction_of, rows_over_limit
+from torchlap.worker.numerics.structure import (
+    NONE,
+    SLOPE,
+    SLOPE_16_BIT,
+    SLOPE_TF32,
+    STANDARD_ERRORS,
+    direction_of,
+    rows_over_limit,
+)
 from torchlap.worker.numerics.tolerance import (
     CANCELLATION,
+    CANCELLATION_OF_SUMS,
     ELEMENT,
     FACTOR,
     FACTOR_16_BIT,
     FACTOR_CUT,
     GROWTH,
+    LOST,
     LUCK_16_BIT,
     NEAR,
     PERTURBATION,
@@ -112,6 +122,8 @@ def _closely(reference: Reference, number: int, got: Tensor, *, tf32: bool, verd
         verdict = Verdict("wrong", verdict.deviation, slope)
     if verdict.kind is None and not reference.cancels and not unit:
         verdict = _by_rows(reference, number, got, verdict, tf32=tf32)
+    if verdict.kind is None and unit and reference.rounds_once:
+        verdict = _by_rounded_rows(reference, number, got, verdict)
     return verdict
 
 
@@ -156,6 +168,27 @@ def _by_rows(reference: Reference, number: int, got: Tensor, verdict: Verdict, *
     return verdict
 
 
+def _by_rounded_rows(reference: Reference, number: int, got: Tensor, verdict: Verdict) -> Verdict:
+    """The verdict, unless a row or channel of a 16-bit result that was rounded once is wrong by itself."""
+    right, unit = reference.right(number), UNIT_16_BIT[got.dtype]
+    rounded = right.to(reference.lowest(got.dtype))
+    for dimension in range(right.dim()):
+        errors, suspicious = rows_over_limit(got, right, dimension)
+        own, _ = rows_over_limit(rounded, right, dimension)
+        length = right.numel() // right.shape[dimension]
+        limits = GROWTH * SINGLE + FACTOR_16_BIT * own + LUCK_16_BIT * unit / sqrt(length)
+        wrong = suspicious & (errors > limits)
+        if bool(wrong.any()):
+            change, _ = rows_over_limit(reference.perturbed(number, unit / 2), right, dimension)
+            limits = limits + CANCELLATION_OF_SUMS * change
+            wrong &= errors > limits
+        if bool(wrong.any()):
+            return Verdict(
+                "wrong", Deviation(float(errors[wrong].max()), verdict.deviation.worst), float(limits[wrong].min())
+            )
+    return verdict
+
+
 def _within_rounding(reference: Reference, number: int, got: Tensor, right: Tensor, verdict: Verdict) -> Verdict:
     """The verdict, unless single elements are further off than rounding explains.
 
@@ -163,9 +196,49 @@ def _within_rounding(reference: Reference, number: int, got: Tensor, right: Tens
     is lost in large weights, or the small elements of a tensor.
     """
     over = _over_rounding(reference, number, got, right)
-    if over is None or not bool((over > 1).any()):
+    if over is not None and bool((over > 1).any()):
+        return Verdict("wrong", Deviation(verdict.deviation.error, float(over.max())), ELEMENT * SINGLE)
+    return _updated(reference, number, got, right, verdict)
+
+
+def _updated(reference: Reference, number: int, got: Tensor, right: Tensor, verdict: Verdict) -> Verdict:
+    """The verdict, unless a small update is not made, or not as large as a correct implementation makes it."""
+    before = _before_update(reference, number, got)
+    if before is None:
         return verdict
-    return Verdict("wrong", Deviation(verdict.deviation.error, float(over.max())), ELEMENT * SINGLE)
+    share, chance = _share_of_update(got, right, before)
+    if abs(share - 1) <= LOST:
+        return verdict
+    own, _ = _share_of_update(reference.single(number, tf32=False), right, before)
+    if abs(share - own) <= LOST + STANDARD_ERRORS * chance:
+        return verdict
+    return Verdict("wrong", Deviation(abs(share - own), verdict.deviation.worst), LOST)
+
+
+def _share_of_update(got: Tensor, right: Tensor, before: Tensor) -> tuple[float, float]:
+    """How much of an update was made, and how far that may be off by chance; all of one too small for float32."""
+    update = right - before
+    scale = float(update.abs().max()) if update.numel() else 0.0
+    if scale <= SINGLE / 4 * float(before.abs().max()):
+        return 1.0, 0.0
+    update, made = update / scale, (got.double() - before) / scale
+    energy = float(update.square().sum())
+    share = float((made * update).sum()) / energy
+    if not isfinite(share):  # the rule for infinities decides
+        return 1.0, 0.0
+    return share, float(((made - share * update) * update).square().sum()) ** 0.5 / energy
+
+
+def _before_update(reference: Reference, number: int, got: Tensor) -> Tensor | None:
+    """What an operator that changes its first argument a little started from, in float64; None for other operators."""
+    name = reference.name.removeprefix("_foreach_")
+    fused = name.startswith("_fused_")
+    if got.dtype != torch.float32 or not got.numel() or not (fused or (name in FEW_ROUNDINGS and name.endswith("_"))):
+        return None
+    args = reference.before[0]
+    before = args[number] if fused else args[0]
+    before = before[0] if isinstance(before, list | tuple) else before
+    return None if before.is_complex() or before.shape != got.shape else before.double()
 
 
 def _over_rounding(reference: Reference, number: int, got: Tensor, right: Tensor) -> Tensor | None:
@@ -177,7 +250,7 @@ def _over_rounding(reference: Reference, number: int, got: Tensor, right: Tensor
     args = reference.before[0]
     before = args[number] if fused else args[0]
     before = before[0] if isinstance(before, list | tuple) else before
-    if before.is_complex():
+    if before.is_complex() or reference.is_complex(number):
         return None
     bound = ELEMENT * SINGLE * (right.abs() + before.double().abs()) + SMALLEST
     if fused:  # several operators at once: the update has an operator's limit
@@ -216,7 +289,13 @@ def _limits(reference: Reference, number: int, result: Tensor, *, tf32: bool) ->
         yield _limit_cut(cut), allowed_worst(cut.worst, elements, unit)
     if reference.cancels:
         change = deviation_of(reference.perturbed(number, unit / 2 if unit else PERTURBATION), right)
-        yield limit + CANCELLATION * change.error, worst + CANCELLATION * change.worst
+        factor = _cancellation(reference, unit)
+        yield limit + factor * change.error, worst + factor * change.worst
+
+
+def _cancellation(reference: Reference, unit: float) -> float:
+    """How many times the change by a perturbation a result may be off."""
+    return CANCELLATION_OF_SUMS if unit and reference.rounds_once else CANCELLATION
 
 
 NEGLIGIBLE = 0.1
@@ -253,6 +332,11 @@ def suspects(reference: Reference, number: int, result: Tensor, sizes: Sequence[
     strict = _over_rounding(reference, number, got, right)
     if strict is not None:
         over = torch.maximum(over, torch.stack([part.max() for part in _each(strict, sizes)]))
+    before = _before_update(reference, number, got)
+    if before is not None:
+        parts = zip(_each(got, sizes), _each(right, sizes), _each(before, sizes), strict=True)
+        shares = [_share_of_update(*part)[0] for part in parts]
+        over = torch.maximum(over, (torch.tensor(shares, dtype=torch.float64) - 1).abs() / LOST)
     doubtful = (~(over <= 1)).nonzero().flatten().tolist()
     passed = over[over <= 1]
     closest = NEAR * float(passed.max()) if passed.numel() else 0.0

@@ -1,7 +1,7 @@
 """Random numbers have no reference: do the draws follow their distribution?"""
 
 from collections.abc import Callable, Iterator
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import torch
@@ -85,6 +85,17 @@ DISTRIBUTIONS: dict[str, Callable[[Any], tuple[float, float]]] = {
 SECOND = 2
 LEAST_DRAWS = 64
 """From fewer numbers, mean and deviation say little."""
+
+
+LEAST_CHANCE = 1e-9
+"""That the same numbers are drawn twice; a mask that drops little may well repeat."""
+
+
+def cannot_repeat(drawn: Tensor) -> bool:
+    """Whether drawing exactly these numbers a second time would be too unlikely."""
+    _, counts = torch.unique(drawn.double(), return_counts=True)
+    shares = counts.double() / max(1, drawn.numel())
+    return drawn.numel() * log(max(float(shares.square().sum()), 1e-300)) < log(LEAST_CHANCE)
 
 
 def _check_moments(drawn: Tensor, mean: float, deviation: float) -> Iterator[DrawFault]:

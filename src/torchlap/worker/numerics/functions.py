@@ -6,8 +6,10 @@ random directions, by autograd and by differences of the forward pass. The incom
 strides, because a kernel may ignore them.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from inspect import getattr_static
+from math import inf
 from typing import Any, Self
 
 import torch
@@ -28,13 +30,16 @@ TOLERANCE = 1e-4
 """Relative. Differences in float64 are within 1e-7 for smooth functions."""
 
 MOSTLY_CONSTANT = 0.9
+MOST_CALLS = 4
+"""Of a class, that differ in shapes, types or numbers."""
+
 MOST_ELEMENTS = 1 << 22
 SEED = 11
 LAYOUTS = ("contiguous", "strided")
 
 
 class Functions:
-    """Remembers the first call of every class of hand-written functions while it is entered.
+    """Remembers calls of hand-written functions while it is entered: of a class, those that differ in more than values.
 
     Attributes:
         unchecked: the classes that could not be checked, each with the reason.
@@ -42,7 +47,7 @@ class Functions:
 
     def __init__(self, where: Callable[[], Where]) -> None:
         self._where = where
-        self._calls: dict[type[Function], tuple[Where, Any]] = {}
+        self._calls: dict[tuple[type[Function], str], tuple[Where, Any]] = {}
         self._apply: Any = None
         self._is_own = False
         self.unchecked: dict[str, str] = {}
@@ -53,8 +58,10 @@ class Functions:
         original = self._apply
 
         def apply(cls: type[Function], *args: Any, **kwargs: Any) -> Any:
-            if cls not in self._calls and not cls.__module__.startswith("torch."):
-                self._calls[cls] = (self._where(), _pytree.tree_map(copied_to_cpu, args))
+            key = (cls, _signature(args))
+            known = sum(other is cls for other, _ in self._calls)
+            if key not in self._calls and known < MOST_CALLS and not cls.__module__.startswith("torch."):
+                self._calls[key] = (self._where(), _pytree.tree_map(copied_to_cpu, args))
             return original.__get__(None, cls)(*args, **kwargs)
 
         Function.apply = classmethod(apply)
@@ -66,9 +73,15 @@ class Functions:
         else:
             del Function.apply
 
-    def faults(self) -> Iterator[NumericsFault]:
-        """Check each class."""
-        for cls, (where, args) in self._calls.items():
+    def faults(self, until: float = inf) -> Iterator[NumericsFault]:
+        """Check each class; none after `until`, by `time.perf_counter`."""
+        wrong = set[type[Function]]()
+        for (cls, _), (where, args) in self._calls.items():
+            if cls in wrong:
+                continue
+            if time.perf_counter() > until:
+                self.unchecked.setdefault(cls.__name__, "hand-written: more time (--budget)")
+                continue
             try:
                 with torch.enable_grad():
                     found = _check(cls, args)
@@ -81,6 +94,7 @@ class Functions:
                 self.unchecked[cls.__name__] = found
             elif found is not None:
                 tensor, off = found
+                wrong.add(cls)
                 evidence = ("its backward is not the derivative of its forward",)
                 deviation = Deviation(off, off)
                 yield fault_of(
@@ -92,6 +106,17 @@ class Functions:
                     limit=TOLERANCE,
                     inputs=evidence,
                 )
+
+
+def _signature(args: Any) -> str:
+    """What a call's arguments are, but for the values of tensors."""
+    leaves = _pytree.tree_leaves(args)
+    kinds = (f"{leaf.dtype}{tuple(leaf.shape)}" if isinstance(leaf, Tensor) else _number(leaf) for leaf in leaves)
+    return " ".join(kinds)
+
+
+def _number(leaf: Any) -> str:
+    return repr(leaf) if isinstance(leaf, bool | int | float | str | None) else type(leaf).__name__
 
 
 def _check(cls: type[Function], args: Any) -> tuple[Tensor, float] | str | None:

@@ -16,6 +16,9 @@ from torchlap.worker.numerics.operator_calls import OF_LISTS, Operator, copied_t
 from torchlap.worker.numerics.parts import Outputs, Part
 from torchlap.worker.numerics.selection import Sampler, counts, take
 
+REDUCING = {"_foreach_norm", "_foreach_max"}
+"""Operators of which each tensor's result needs all of its elements."""
+
 
 class Joined(Struct, frozen=True):
     """Parts of all tensors of a call's lists, end to end.

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree
 
 Operator = Any
 """An operator's overload; torch has no public type for it."""
@@ -38,9 +37,24 @@ def is_floating(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
+def leaves(values: Any) -> list[Any]:
+    """What nested tuples, lists and dictionaries hold: faster than torch's own, for operators' calls."""
+    found: list[Any] = []
+    rest = [values]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list | tuple):
+            rest.extend(reversed(value))
+        elif isinstance(value, dict):
+            rest.extend(reversed(list(value.values())))
+        else:
+            found.append(value)
+    return found
+
+
 def floating_tensors(values: Any) -> list[Tensor]:
     """The floating-point tensors in a nested structure."""
-    return [leaf for leaf in _pytree.tree_leaves(values) if is_floating(leaf)]
+    return [leaf for leaf in leaves(values) if is_floating(leaf)]
 
 
 def arguments_by_name(func: Operator, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -76,20 +90,20 @@ def outputs(func: Operator, args: Any, kwargs: Any, out: Any) -> list[Tensor | N
         for value, result in zip(returned, declared, strict=False)
         if result.alias_info is None or not result.alias_info.is_write
     ]
-    leaves = _pytree.tree_leaves([fresh, written(func, args, kwargs)])
-    return [leaf if isinstance(leaf, Tensor) else None for leaf in leaves]
+    every = leaves([fresh, written(func, args, kwargs)])
+    return [leaf if isinstance(leaf, Tensor) else None for leaf in every]
 
 
 def read_only(func: Operator, args: Any, kwargs: Any) -> list[Tensor]:
     """The tensors that a call must not change."""
-    changed = {id(leaf) for leaf in _pytree.tree_leaves(written(func, args, kwargs))}
-    leaves = _pytree.tree_leaves((args, kwargs))
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and id(leaf) not in changed]
+    changed = {id(leaf) for leaf in leaves(written(func, args, kwargs))}
+    every = leaves((args, kwargs))
+    return [leaf for leaf in every if isinstance(leaf, Tensor) and id(leaf) not in changed]
 
 
 def elements(values: Sequence[Any]) -> int:
     """How many elements the largest of the tensors in a nested structure has."""
-    return max((leaf.numel() for leaf in _pytree.tree_leaves(values) if isinstance(leaf, Tensor)), default=0)
+    return max((leaf.numel() for leaf in leaves(values) if isinstance(leaf, Tensor)), default=0)
 
 
 def copied_to_cpu(leaf: Any) -> Any:

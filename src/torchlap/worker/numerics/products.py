@@ -46,7 +46,7 @@ def _convolution_backward(args: Arguments) -> tuple[Piece, ...]:
         both = (replace(to, even=True), since) if groups == 1 else (by_group,)
         found.append(Piece(both, (1,), _masked((False, True, False), groups), placeholders=(2,)))
     if mask[2]:
-        found.append(Piece((replace(to, draws=DRAWS),), (2,), _masked((False, False, True), 1), placeholders=(1, 2)))
+        found.append(Piece((replace(to, draws=DRAWS),), (2,), _bias_only(transposed=transposed), placeholders=(1, 2)))
     return tuple(found)
 
 
@@ -66,6 +66,21 @@ def _masked(mask: tuple[bool, bool, bool], groups: int) -> Any:
         arguments[3] = [arguments[0].shape[1]] if arguments[3] else arguments[3]
         arguments[9] = kept[-1] if groups > 1 else 1
         arguments[10] = list(mask)
+
+    return patch
+
+
+def _bias_only(*, transposed: bool) -> Any:
+    """The gradient of the bias, which needs no input and no weight: placeholders without groups stand for them."""
+
+    def patch(arguments: list[Any], kept: Sequence[int]) -> None:
+        inputs, weight = arguments[1], arguments[2]
+        count, sizes = arguments[0].shape[1], weight.shape[2:]
+        arguments[1] = inputs[:, :1].expand(-1, 1, *inputs.shape[2:])
+        arguments[2] = (
+            weight[:1, :1].expand(1, count, *sizes) if transposed else weight[:1, :1].expand(count, 1, *sizes)
+        )
+        _masked((False, False, True), 1)(arguments, kept)
 
     return patch
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from torchlap.worker.numerics.attention import ATTENTION, BACKWARD, FORWARD, attention
+from torchlap.worker.numerics.axes import POINTWISE
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, Deviation, deviation_of
 from torchlap.worker.numerics.operator_calls import Operator, floating_tensors, is_floating, outputs
 from torchlap.worker.numerics.tolerance import SINGLE
@@ -28,12 +29,20 @@ OPERANDS: dict[str, tuple[int, ...]] = {
 """Operators that multiply matrices, and the positions of the arguments that a tensor core rounds."""
 
 
+SUMS = {
+    *("sum", "mean", "cumsum", "cumprod", "scatter_add", "index_add", "index_put", "embedding_dense_backward", "cat"),
+    *("_softmax", "_log_softmax", "_softmax_backward_data", "_log_softmax_backward_data"),
+}
+"""Operators that add in float32, whatever the type of the result; also in place."""
+
+
 class Reference:
     """An operator's correct results, from its arguments as they were before it ran.
 
     Attributes:
         is_product: it multiplies matrices.
         cancels: its results may be differences of numbers that are much larger.
+        rounds_once: it treats each element alone or adds, so that a 16-bit result was rounded once.
         double: the results, in float64 if they are floating-point numbers; None for what cannot be compared.
     """
 
@@ -42,6 +51,9 @@ class Reference:
         self.name: str = func.overloadpacket.__name__
         self.is_product = self.name in OPERANDS
         self.cancels = self.name not in OPERANDS or self.name in ATTENTION
+        plain = self.name.removesuffix("_")
+        self.rounds_once = torch.Tag.pointwise in func.tags or plain in POINTWISE or plain in SUMS
+        self._types: tuple[torch.dtype, ...] | None = None
         self._singles: dict[Callable[[Tensor], Tensor] | None, Results] = {}
         """In float32, kept because an operator may have several results; by how a product's operands are rounded."""
         try:
@@ -51,12 +63,17 @@ class Reference:
 
     def lowest(self, result: torch.dtype) -> torch.dtype:
         """The 16-bit type of the result or an input, which a kernel may use for intermediate values; else float32."""
-        types = [tensor.dtype for tensor in floating_tensors(self.before)]
-        return next((dtype for dtype in (result, *types) if dtype in UNIT_16_BIT), result)
+        if self._types is None:
+            self._types = tuple(dict.fromkeys(tensor.dtype for tensor in floating_tensors(self.before)))
+        return next((dtype for dtype in (result, *self._types) if dtype in UNIT_16_BIT), result)
 
     def right(self, number: int) -> Tensor:
         """A floating-point result in float64, as real numbers."""
         return as_real(present(self.double[number]))
+
+    def is_complex(self, number: int) -> bool:
+        """Whether a result has complex numbers, which `right` returns as pairs."""
+        return present(self.double[number]).is_complex()
 
     def single(self, number: int, *, tf32: bool) -> Tensor:
         """A correct implementation's result in float32; of a matrix product with operands in TF32 if `tf32`."""

@@ -16,7 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchlap.worker.numerics.call_check import identical, probe
 from torchlap.worker.numerics.deviation import UNIT_16_BIT, deviation_of
-from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, is_floating, outputs, written
+from torchlap.worker.numerics.operator_calls import (
+    WITHOUT_RESULTS,
+    Operator,
+    is_floating,
+    leaves,
+    outputs,
+    written,
+)
 from torchlap.worker.numerics.reference import as_real
 from torchlap.worker.numerics.tolerance import FACTOR_16_BIT, GROWTH, SINGLE
 
@@ -40,7 +47,7 @@ class Trace(Struct, frozen=True):
 
 def trace_of(func: Operator, args: Any, kwargs: Any, out: Any) -> Trace:
     """Remember a call."""
-    numbers = tuple(str(leaf) for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, bool | int | float))
+    numbers = tuple(str(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, bool | int | float))
     found = outputs(func, args, kwargs, out)
     return Trace(str(func), numbers, tuple(probe(value) if value is not None else None for value in found))
 
@@ -89,7 +96,7 @@ class Repeat(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
 def _before(func: Operator, args: Any, kwargs: Any) -> Call | None:
     """A call as it is now, with copies of what it will change; None if that is large."""
-    changed = [leaf for leaf in _pytree.tree_leaves(written(func, args, kwargs)) if isinstance(leaf, Tensor)]
+    changed = [leaf for leaf in leaves(written(func, args, kwargs)) if isinstance(leaf, Tensor)]
     if any(tensor.numel() > SMALL_STATE for tensor in changed):
         return None
     copies = {id(tensor): tensor.detach().clone() for tensor in changed}

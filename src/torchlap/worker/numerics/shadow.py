@@ -8,6 +8,7 @@ them is suspicious, all of it. Operators that draw random numbers are checked by
 
 import time
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -21,13 +22,15 @@ from torch.utils.flop_counter import flop_registry
 from torchlap.schema.numerics import NumericsFault
 from torchlap.worker.errors import first_line
 from torchlap.worker.numerics import draws
+from torchlap.worker.numerics.afterwards import Afterwards
+from torchlap.worker.numerics.attention import BACKWARD, FORWARD
 from torchlap.worker.numerics.bug_report import script
 from torchlap.worker.numerics.call_check import CallCheck, Judged, Settings, probe
 from torchlap.worker.numerics.combination import Combiner
 from torchlap.worker.numerics.comparison import Verdict
 from torchlap.worker.numerics.deviation import Deviation
 from torchlap.worker.numerics.faults import MOST_FAULTS, Where, described, fault_of
-from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu
+from torchlap.worker.numerics.operator_calls import WITHOUT_RESULTS, Operator, copied_to_cpu, leaves
 from torchlap.worker.numerics.reference import OPERANDS, STAND_INS
 from torchlap.worker.numerics.repeat import Call, Repeat, Trace, difference, trace_of
 from torchlap.worker.numerics.selection import Sampler
@@ -54,6 +57,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         closest: the largest error of a correct result, over its limit.
         script: reproduces the first fault with torch alone.
         traces: of the step's calls, for its second run.
+        seconds: what the checks took, without the operators that they check.
     """
 
     def __init__(
@@ -79,6 +83,8 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         self._flop, self._imprecise_flop = 0, 0
         self.script = ""
         self.traces: list[Trace] = []
+        self.seconds = 0.0
+        self._afterwards = Afterwards()
         self._last_draws: dict[tuple[str, torch.Size], Tensor] = {}
 
     @property
@@ -103,12 +109,34 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
             self.complete = False
             return func(*args, **kwargs)
         self._beat(self.operators)
-        if torch.Tag.nondeterministic_seeded in func.tags and not draws.is_certain(func, args, kwargs):
+        may_draw = torch.Tag.nondeterministic_seeded in func.tags or name in BACKWARD  # not all of those have the tag
+        if may_draw and not draws.is_certain(func, args, kwargs):
             out = self._drawn(func, args, kwargs)
         else:
             out = self._checked(func, args, kwargs)
-        self.traces.append(trace_of(func, args, kwargs, out))
+        if not self._afterwards.has_begun:
+            self.traces.append(trace_of(func, args, kwargs, out))
         return out
+
+    def after_the_step(self) -> None:
+        """Check what a first step does not show: whether draws repeat, and attention, of which dropout hides errors.
+
+        It must be entered, and so must whatever knows where an operator runs.
+        """
+        self._afterwards.has_begun = True
+        where = self._where
+        for again in self._afterwards.calls():
+            if time.perf_counter() > self._until:
+                break
+            self._where = partial(replace, again.where)
+            try:
+                again.call()
+            except UNSUPPORTED:  # what its operator says of it stays
+                continue
+            if again.name in FORWARD:
+                for name in {again.name, f"{again.name}_backward"} & self.unchecked.keys():
+                    self.unchecked[name] = "with dropout; its calls were checked without"
+        self._where = where
 
     def _read(self, func: Operator, tensor: Tensor) -> Any:
         """Read a number from the device, as `.item()` does."""
@@ -125,6 +153,8 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         name = func.overloadpacket.__name__
         before = _pytree.tree_map(copied_to_cpu, args)
         out = func(*args, **kwargs)
+        if not self._afterwards.has_begun:
+            self._afterwards.keep(func, args, kwargs, self._where())
         if draws.is_known(name, before):
             self._check_draws(name, before, out)
         else:
@@ -153,9 +183,13 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if name in UNREPEATABLE:
             self.unchecked.setdefault(name, UNREPEATABLE[name])
             return func(*args, **kwargs)
+        begun = time.perf_counter()
         check = self._prepared(func, args, kwargs)
+        runs = time.perf_counter()
         out = func(*args, **kwargs)
+        ran = time.perf_counter()
         self._judge(check, func, (args, kwargs), out)
+        self.seconds += runs - begun + time.perf_counter() - ran
         return out
 
     def _prepared(self, func: Operator, args: Any, kwargs: Any) -> CallCheck | None:
@@ -200,7 +234,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if not self.script and func.overloadpacket.__name__ not in STAND_INS:
             description = f"relative error {deviation.error:.1e}, limit {limit:.1e}"
             self.script = script(func, call, str(result.device), description, limit or GROWTH * SINGLE)
-        expected = [judged.expected] if judged.expected else map(described, _pytree.tree_leaves(call)[:MOST_FAULTS])
+        expected = [judged.expected] if judged.expected else map(described, leaves(call)[:MOST_FAULTS])
         inputs = tuple(expected)
         fault = fault_of(kind, where, str(func), result, deviation=deviation, limit=limit, inputs=inputs, number=number)
         key = (kind, where.phase, where.module, str(func), str(number))
@@ -212,7 +246,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
     def _check_draws(self, name: str, args: Any, out: Any) -> None:
         where = self._where()
-        drawn = next((value for value in _pytree.tree_leaves(out)[::-1] if isinstance(value, Tensor)), None)
+        drawn = next((value for value in leaves(out)[::-1] if isinstance(value, Tensor)), None)
         if where.phase == "forward" and drawn is not None and drawn.numel() >= draws.LEAST_DRAWS:
             self._check_fresh(name, where, probe(drawn), drawn)
         self.operators += 1
@@ -230,7 +264,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         if now is None:
             return
         self._last_draws[key] = now
-        if last is not None and float(now.double().std()) > 0 and difference(last, now) == 0:
+        if last is not None and difference(last, now) == 0 and draws.cannot_repeat(last):
             evidence, deviation = ("the same numbers again",), Deviation(1.0, 1.0)
             self.faults["random", where.phase, where.module, name, evidence[0]] = fault_of(
                 "random", where, name, drawn, deviation=deviation, limit=0.0, inputs=evidence

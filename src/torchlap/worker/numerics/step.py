@@ -23,6 +23,7 @@ from torchlap.worker.numerics.shadow import Shadow
 from torchlap.worker.numerics.tracker import Tracker
 from torchlap.worker.numerics.transfers import check_transfers
 from torchlap.worker.numerics.whole_step import (
+    Results,
     State,
     check_whole,
     eager,
@@ -33,6 +34,9 @@ from torchlap.worker.numerics.whole_step import (
 )
 
 MOST_UNCHECKED = 20
+STEPS_OF_A_REPEAT = 2
+"""Plain steps that a second run takes at most: the step itself, and the comparison with the first."""
+
 SECOND_RUN = "the second run of the step: more time (--budget)"
 
 
@@ -61,14 +65,17 @@ def _whole(
     bench: Bench, untouched: State, request: Verify, until: float, report: Callable[[str], None]
 ) -> tuple[dict[str, Any], float, str]:
     """Fields of `Numerics` for a compiled or captured step, how much it differs from itself, and where."""
-    fields = check_whole(bench, untouched, report, request.limit_seconds)
-    if time.perf_counter() > until:
+    fields = check_whole(bench, untouched, report, request.limit_seconds, until)
+    if fields.get("reason") or time.perf_counter() > until:
         return _not_repeated(fields), 0.0, ""
+    begun = time.perf_counter()
     first = dict(results_of(bench, fresh_step(bench, untouched, plain=False)))
+    if 2 * time.perf_counter() - begun > until:
+        return _not_repeated(fields), 0.0, ""
     report("running the same step twice")
-    spread, spread_of, faults = repeated(bench, untouched, first, nullcontext())
-    fields["faults"] += tuple(faults)
-    return fields, spread, spread_of
+    spread, spread_of, faults = repeated(bench, untouched, first, nullcontext(), until)
+    fields["faults"] += tuple(faults or ())
+    return fields if faults is not None else _not_repeated(fields), spread, spread_of
 
 
 def _not_repeated(fields: dict[str, Any]) -> dict[str, Any]:
@@ -93,13 +100,19 @@ def _operators(
     )
     step = fresh_step(bench, untouched, plain=True)
     functions = Functions(tracker.where)
+    begun = time.perf_counter()
     with eager(), tracker, functions, shadow:
         step()
+    step_seconds = time.perf_counter() - begun - shadow.seconds
     without_update = _without_update(bench, step, untouched)
-    repeats = time.perf_counter() <= until
-    spread, spread_of, differing = (
-        _second_run(bench, untouched, step, shadow, tracker, report=report) if repeats else (0.0, "", [])
-    )
+    first = dict(results_of(bench, step, ran=True))
+    by_hand = tuple(functions.faults(until))
+    repeats = time.perf_counter() + STEPS_OF_A_REPEAT * step_seconds <= until
+    spread, spread_of = 0.0, ""
+    differing: list[NumericsFault] | None = None
+    if repeats:
+        _later(step, shadow, tracker)
+        spread, spread_of, differing = _second_run(bench, untouched, first, shadow, tracker, until=until, report=report)
     unchecked = shadow.unchecked | functions.unchecked
     fields = {
         "operators": shadow.operators,
@@ -108,35 +121,47 @@ def _operators(
         "imprecise_share": shadow.imprecise_share,
         "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items())[:MOST_UNCHECKED],
         "closest": shadow.closest,
-        "faults": (*check_transfers(bench), *shadow.faults.values(), *functions.faults(), *without_update, *differing),
+        "faults": (*check_transfers(bench), *shadow.faults.values(), *by_hand, *without_update, *(differing or ())),
         "complete": shadow.complete,
         "script": shadow.script,
         "seed": request.seed,
         "sampled": request.sampled,
     }
-    return fields if repeats else _not_repeated(fields), spread, spread_of
+    return fields if differing is not None else _not_repeated(fields), spread, spread_of
 
 
 def _second_run(
     bench: Bench,
     untouched: State,
-    step: Step,
+    first: Results,
     shadow: Shadow,
     tracker: Tracker,
     *,
+    until: float,
     report: Callable[[str], None],
-) -> tuple[float, str, list[NumericsFault]]:
-    """Run the step again: how much it differs from the first run, where most, and faults."""
-    first = dict(results_of(bench, step, ran=True))
+) -> tuple[float, str, list[NumericsFault] | None]:
+    """Run the step again: how much it differs from the first run, where most, and faults; None if time ran out."""
     follow: AbstractContextManager[Any] = shadow.again()
     in_parts: tuple[NumericsFault, ...] = ()
     if has_compiled_parts(bench.module):  # its operators were checked without compilation
-        in_parts = check_whole(bench, untouched, report, 0.0)["faults"]
+        compared = check_whole(bench, untouched, report, 0.0, until)
+        if compared.get("reason"):
+            shadow.unchecked["the compiled parts"] = "more time (--budget)"
+            return 0.0, "", None
+        in_parts = compared["faults"]
         first, follow = dict(results_of(bench, fresh_step(bench, untouched, plain=True))), nullcontext()
     report("running the same step twice")
     with tracker:
-        spread, spread_of, differing = repeated(bench, untouched, first, follow)
-    return spread, spread_of, [*in_parts, *differing]
+        spread, spread_of, differing = repeated(bench, untouched, first, follow, until)
+    return spread, spread_of, None if differing is None and not in_parts else [*in_parts, *(differing or ())]
+
+
+def _later(step: Step, shadow: Shadow, tracker: Tracker) -> None:
+    """Check a second update, whose moments are no longer 0, and what else the first step does not show."""
+    with tracker, shadow:
+        shadow.after_the_step()
+        if step.trains:
+            step.update()
 
 
 def _without_update(bench: Bench, step: Step, untouched: State) -> list[NumericsFault]:

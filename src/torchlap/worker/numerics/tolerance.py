@@ -32,6 +32,10 @@ CANCELLATION = 8.0
 """Times the change of the reference when its inputs grow in magnitude by `PERTURBATION`, or, where the result or an
 input has 16 bits, by half of its unit."""
 
+CANCELLATION_OF_SUMS = 2.0
+"""The same for 16-bit results of operators that treat each element alone or add: they compute in float32 and round
+once, so that only some intermediate value may have been rounded, too."""
+
 PERTURBATION = 16 * SINGLE
 
 NEAR = 0.5
@@ -41,6 +45,9 @@ that decided."""
 ELEMENT = 16.0
 """Units of float32 by which an element may be off that was rounded a few times: a sum, a product, an update. Relative
 to the correct result and the operator's first argument together."""
+
+LOST = 0.25
+"""Of an update: by how much less or more it may be than a correct implementation's, beyond chance."""
 
 SMALLEST = 1e-36
 """What may be lost of any element, because devices flush numbers below 1e-38 to 0, also within an operator."""

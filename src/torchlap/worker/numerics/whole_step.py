@@ -30,6 +30,8 @@ ROUNDED = 0.25
 """Of the unit of a 16-bit recipe: what a result may at least be off by itself. A compiler rounds other values between
 operators than eager steps do, which perturbed parameters do not show where they are zero, as in many new heads."""
 
+OUT_OF_TIME = "out of time; raise --budget"
+
 State = dict[str, Tensor]
 Results = dict[str, Tensor]
 """Of a step: its loss, and each parameter's gradient, by name; after some updates, the change of each parameter."""
@@ -65,19 +67,21 @@ def results_of(bench: Bench, step: Step, *, ran: bool = False) -> Iterator[tuple
 
 
 def repeated(
-    bench: Bench, untouched: State, first: Results, follow: AbstractContextManager[Any]
-) -> tuple[float, str, list[NumericsFault]]:
+    bench: Bench, untouched: State, first: Results, follow: AbstractContextManager[Any], until: float
+) -> tuple[float, str, list[NumericsFault] | None]:
     """Run the step again, while `follow` is entered.
 
     Returns:
         The largest relative difference from its first run and that tensor's name, 0 if identical; and faults, where a
-        difference is larger than another order of the sums explains.
+        difference is larger than another order of the sums explains; None if there is no time to find out.
     """
     spread, spread_of = 0.0, ""
     differing: dict[str, Deviation] = {}
     step = fresh_step(bench, untouched, plain=False)
+    begun = time.perf_counter()
     with follow:
         step()
+    step_seconds = time.perf_counter() - begun
     for name, value in results_of(bench, step, ran=True):
         if torch.equal(torch.nan_to_num(value), torch.nan_to_num(first[name])):  # NaN equals NaN here
             continue
@@ -85,6 +89,8 @@ def repeated(
         spread, spread_of = max((spread, spread_of), (max(differing[name].error, SINGLE / 1000), name))
     if not any(deviation.error > allowed(0.0, first[name].numel()) for name, deviation in differing.items()):
         return spread, spread_of, []
+    if time.perf_counter() + PERTURBATIONS * step_seconds > until:
+        return spread, spread_of, None
     plain = {name: first[name].cpu().double() for name in differing}
     own = _own_deviations(bench, untouched, plain)
     faults = []
@@ -112,10 +118,13 @@ def has_compiled_parts(module: nn.Module) -> bool:
     )
 
 
-def check_whole(bench: Bench, untouched: State, report: Callable[[str], None], limit_seconds: float) -> dict[str, Any]:
+def check_whole(
+    bench: Bench, untouched: State, report: Callable[[str], None], limit_seconds: float, until: float
+) -> dict[str, Any]:
     """Fields of `Numerics`, from the step as its recipe says, and the same step neither compiled nor captured.
 
-    Updates after the first are left out if they would take longer than the limit.
+    Updates after the first are left out if they would take longer than the limit. If the steps that the comparison
+    needs would not end before `until`, there is only a reason.
     """
     report("checking the step as a whole")
     with eager():
@@ -125,7 +134,10 @@ def check_whole(bench: Bench, untouched: State, report: Callable[[str], None], l
         if before is None or not all(map(torch.equal, before, _random_state(bench) or ())):
             # compiled again, for the same draws as eager's
             torch._inductor.config.fallback_random = True  # noqa: SLF001  no public name
-        in_time = (time.perf_counter() - begun) * (1 + PERTURBATIONS) * UPDATES < limit_seconds
+        step_seconds = time.perf_counter() - begun
+        if time.perf_counter() + step_seconds * (1 + PERTURBATIONS) > until:
+            return {"reason": OUT_OF_TIME, "faults": (), "unchecked": ()}
+        in_time = step_seconds * (1 + PERTURBATIONS) * UPDATES < limit_seconds
         updates = UPDATES if in_time and step.trains else 1
         step = fresh_step(bench, untouched, plain=True)
         plain = first if updates == 1 else host(results_after(bench, step, updates))
