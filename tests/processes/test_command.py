@@ -139,7 +139,9 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["whole", "killed"])
+@pytest.mark.parametrize(
+    "killed", [pytest.param(False, marks=pytest.mark.long), pytest.param(True)], ids=["whole", "killed"]
+)
 def test_a_run_with_a_loader_leaves_no_temporary_folder(killed: bool, short: Path, tmp_path: Path) -> None:
     words = [known("sleeping_loader"), *BRIEFLY, "--recipe", "workers:2", "--out", str(tmp_path / "run.jsonl")]
     here = environment(TMPDIR=str(short))

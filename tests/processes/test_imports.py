@@ -117,7 +117,7 @@ def test_the_doctor_diagnoses_an_import_that_hangs_and_where(tmp_path: Path) -> 
 
 def test_the_doctor_finds_a_mismatch_without_importing_anything(tmp_path: Path) -> None:
     done = torchlap("doctor", COLUMNS="300", PYTHONPATH=metadata(tmp_path))
-    assert (done.returncode, "TL103 error" in done.stdout) == (2, True)
+    assert (done.returncode, "TL171 error" in done.stdout) == (2, True), "the second copy is the cause"
     assert "torchvision 0.29.2 needs torch>=2.14.0, but torch 2.13.0" in done.stdout
 
 

@@ -61,7 +61,7 @@ def calls(report: Report, run: Run) -> int:
     return count
 
 
-@pytest.mark.parametrize("same", [True, False], ids=["batches", "models"])
+@pytest.mark.parametrize("same", [True, pytest.param(False, marks=pytest.mark.long)], ids=["batches", "models"])
 @pytest.mark.parametrize("name", REPORTS)
 def test_the_work_of_a_report_grows_no_faster_than_its_cells(name: str, same: bool) -> None:
     report = REPORTS[name]
