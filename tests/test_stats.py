@@ -8,6 +8,7 @@ import pytest
 from numpy.random import default_rng
 from scipy import stats as scipy_stats
 
+from torchlap.judge.measurement.series import Trend, trend, two_levels
 from torchlap.stats import (
     EXACT,
     FEW,
@@ -15,7 +16,6 @@ from torchlap.stats import (
     SHOWN_ERRORS,
     STOP_ERRORS,
     Interval,
-    Trend,
     _widened,
     autocorrelation,
     interval,
@@ -23,9 +23,7 @@ from torchlap.stats import (
     next_look,
     paired_ratio,
     signed_rank_margin,
-    trend,
     turn_interval,
-    two_levels,
     verdict,
 )
 

@@ -6,12 +6,13 @@ import pytest
 from making import cell, plan, prepared, run
 from msgspec.structs import replace
 
+from torchlap.judge.measurement.series import trend
 from torchlap.runs.figures import CellResult, figures
 from torchlap.runs.starts import by_start, ratio_interval, start_interval
 from torchlap.schema.arm import Arm
 from torchlap.schema.events import Lap, Round
 from torchlap.schema.workload import Group
-from torchlap.stats import lap_interval, trend
+from torchlap.stats import lap_interval
 
 ROUNDS = 10
 

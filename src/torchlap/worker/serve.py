@@ -231,8 +231,7 @@ class CellServer:
 
     def _warm_up(self, held: Held, request: WarmUp) -> Preparation:
         bench = held.bench
-        model = bench.cell.workload.model, bench.cell.workload.phase
-        compilations = Compilations(self._compiled.get(model))
+        compilations = Compilations(self._compiled.get(_model(bench)))
 
         def timed(step: Step, steps: int) -> float:
             seconds = timing.lap(step, bench.synchronize, steps)
@@ -260,9 +259,6 @@ class CellServer:
             cold_steps=cold_steps,
         )
         watched = _watch(bench, step, warm.step_seconds)
-        compiled = compilations.counted(bench.cell.recipe)
-        if compiled is not None:
-            self._compiled[model] = compiled
         return Preparation(
             first_step_seconds=warm.first_step_seconds,
             warm_up_steps=warm.steps,
@@ -279,10 +275,17 @@ class CellServer:
             choices=(*bench.choices, choice.reason),
             watched=watched,
             prefetched=bench.prefetched,
-            compiled=compiled,
+            compiled=self._counted(bench, compilations),
             capture_seconds=step.captured.seconds if step.captured else None,
             own=step.own,
         )
+
+    def _counted(self, bench: Bench, compilations: Compilations) -> Compiled | None:
+        """What was compiled for a cell; cells of one model share it."""
+        compiled = compilations.counted(bench.cell.recipe)
+        if compiled is not None:
+            self._compiled[_model(bench)] = compiled
+        return compiled
 
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
         step, laps, before = held.prepared(), list[LapTime](), list[meters.Reading | None]()
@@ -320,6 +323,11 @@ def _used(before: meters.Reading | None, held: Held) -> Used | None:
     if before is None or after is None:
         return None
     return Used(max(0.0, after.joules - before.joules), after.seconds - before.seconds)
+
+
+def _model(bench: Bench) -> tuple[str, str]:
+    """The model and the phase of a cell."""
+    return bench.cell.workload.model, bench.cell.workload.phase
 
 
 def _watch(bench: Bench, step: Step, step_seconds: float) -> Watched | None:

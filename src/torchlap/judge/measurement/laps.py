@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from math import log
 
 from torchlap.judge.findings import Finding, Rule
+from torchlap.judge.measurement.series import trend, two_levels
 from torchlap.runs.figures import CellResult
-from torchlap.stats import MIN_ROUNDS, autocorrelation, plain, trend, two_levels
+from torchlap.stats import MIN_ROUNDS, autocorrelation, plain
 
 FEW_ROUNDS = Rule(
     "TL201",

@@ -10,10 +10,10 @@ from torchlap.machine.conditions import GpuUsers, Watch
 from torchlap.measuring.context import LONGEST_TEXT, Context, Status
 from torchlap.measuring.idle import measure_idle
 from torchlap.measuring.tune.ahead import compile_ahead, to_compile
+from torchlap.measuring.tune.batches import race_batches
 from torchlap.measuring.tune.candidates import (
     Place,
     Word,
-    accumulated,
     modes_of,
     precisions_of,
     shapes_of,
@@ -27,7 +27,7 @@ from torchlap.measuring.tune.race import GROUP, PLAIN, Races
 from torchlap.processes.crew import Crew
 from torchlap.processes.start import Launcher
 from torchlap.runs.figures import CellResult, Tally
-from torchlap.runs.tuning import best, out_of_race, standing
+from torchlap.runs.tuning import best, out_of_race
 from torchlap.schema.breakdown import Peaks
 from torchlap.schema.effort import Tuning
 from torchlap.schema.events import (
@@ -56,12 +56,6 @@ SLOW_WORDS = ("compile", "compile+layout_opt_off")
 """On a CPU they come last: a compilation takes as long as races of all other words."""
 
 PLAIN_SECONDS, PLAIN_ROUNDS = 4.0, 4
-LARGEST_FACTOR = 64
-"""By which the batch grows at most."""
-
-PARTS = (2, 4)
-"""Into which the batch is divided for accumulation, as long as that is faster."""
-
 WriteCode = Callable[[Plan, Cell, Preparation], tuple[str, str]]
 """The code that trains a cell's model in its recipe; where there is none, an empty text, and why."""
 
@@ -189,8 +183,12 @@ class Search:
         leader, lower = self._climb_at_once(words, place) if place.has_graphs else self._climb_by_one(words, place)
         start = lower if "precision" in self._tuning.allow else leader
         self._until(RACED_END)
-        start = self._reshape(start) if "shape" in self._tuning.allow else start
-        start = self._grow(start) if "batch" in self._tuning.allow else start
+        if "shape" in self._tuning.allow:
+            words = self._allowed(shapes_of(self._cell(start).workload.model))
+            self._climb.race_each(words, "training", start)
+            start = best(self.tally, "training", start)
+        if "batch" in self._tuning.allow:
+            start = race_batches(self._context, self._climb, self._races, start)
         self._context.end = self._context.started + self._context.plan.budget_seconds
         leader = self._guarded("same", PLAIN, verify=True)
         lower = self._guarded("lower", leader, verify=True)
@@ -332,48 +330,6 @@ class Search:
                 continue
             if self._guard.why_out(alone, tier, self._context.left()):
                 self._climb.order.remove(candidate.word)
-
-    def _reshape(self, start: int) -> int:
-        """Race what changes the shapes of the model; the fastest."""
-        self._climb.race_each(self._allowed(shapes_of(self._cell(start).workload.model)), "training", start)
-        return best(self.tally, "training", start)
-
-    def _grow(self, start: int) -> int:
-        """Race other batches; the fastest: the same one in parts, then larger ones.
-
-        The batch is doubled until the throughput no longer grows, and then until the memory is full.
-        """
-        over = start
-        for parts in PARTS:
-            divided = accumulated(self._cell(start), parts)
-            if divided is None or self._context.left() <= 0:
-                break
-            number = self._climb.add(divided, "training", f"accumulate:{parts}", over)
-            self._climb.race(number, over, 2 * len(PARTS))
-            if not self._is_faster(number, over):
-                break
-            over = number
-        leader, cell, batch = start, self._cell(start), self._cell(start).workload.batch
-        growing = True
-        for _ in range(LARGEST_FACTOR.bit_length() - 1):
-            batch *= 2
-            if self._context.left() <= 0:
-                break
-            workload = replace(cell.workload, batch=batch, asked=None)
-            number = self._climb.add(replace(cell, workload=workload), "training", f"batch:{batch}", leader)
-            if growing:
-                self._climb.race(number, leader, 2)
-                growing = self._is_faster(number, leader)
-                leader = number if growing else leader
-            else:
-                self._races.solo(number, LEAST_RACE_SECONDS, 2)
-            if out_of_race(self.tally, number):
-                break
-            explain(self._context, number)  # for its peak memory
-        return best(self.tally, "training", start)
-
-    def _is_faster(self, number: int, over: int) -> bool:
-        return not out_of_race(self.tally, number) and standing(self.tally.ratios_over(number, over)) == "faster"
 
     def _explain_winners(self, winners: Sequence[int]) -> None:
         """The breakdown of those that were not held any more, where that does not take the time of the code."""
