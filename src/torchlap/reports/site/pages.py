@@ -7,9 +7,10 @@ import base64
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from urllib.parse import urlencode
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -49,6 +50,10 @@ class _Common(Struct, frozen=True):
     script: Markup
     script_hash: str
     root: str
+
+
+MANY_TEXTS = 50_000
+"""Of a collection's texts, that are kept as HTML."""
 
 
 class Result(Struct, frozen=True):
@@ -311,19 +316,35 @@ def _result(entry: Entry, links: dict[str, str], medians: dict[tuple[str, Key], 
     is_compared = machines > 1 and not entry.published
     figure, _, limits = _figure_text(entry).partition(" (")
     return Result(
-        work=work_words(entry.key),
+        work=_work(entry.key),
         value=repr(entry.value),
         figure=figure,
         limits=f"({limits}" if limits else "",
         relative=f"{entry.value / value:.2f}x of {machines}" if is_compared else "",
-        chip=clean(entry.chip),
-        chip_link=f"../{links[entry.chip]}",
-        torch=clean(entry.torch),
-        numerics=entry.numerics,
-        marks=", ".join([*flags_of(entry), *entry.findings]),
-        date=date(entry.started).partition(",")[0],
-        started=clean(entry.started),
+        chip=_html(entry.chip),
+        chip_link=_html(f"../{links[entry.chip]}"),
+        torch=_html(entry.torch),
+        numerics=_html(entry.numerics),
+        marks=_html(", ".join([*flags_of(entry), *entry.findings])),
+        date=_day(entry.started),
+        started=_html(entry.started),
     )
+
+
+@lru_cache(MANY_TEXTS)
+def _html(text: str) -> Markup:
+    """A text for a page; the same few come often."""
+    return escape(clean(text))
+
+
+@lru_cache(MANY_TEXTS)
+def _work(key: Key) -> Markup:
+    return escape(work_words(key))
+
+
+@lru_cache(MANY_TEXTS)
+def _day(timestamp: str) -> Markup:
+    return escape(date(timestamp).partition(",")[0])
 
 
 def _figure_text(entry: Entry) -> str:
