@@ -6,8 +6,14 @@ from torchlap.judge.bottleneck import bottleneck
 from torchlap.judge.measurement import void
 from torchlap.reports.upgrade import lines
 from torchlap.runs.figures import peaks
-from torchlap.schema.events import RunFinished
+from torchlap.runs.find import references
+from torchlap.schema.events import Failure, RunFinished
 from torchlap.schema.suites import SIX
+
+
+@pytest.mark.parametrize("name", references())
+def test_a_reference_has_no_traceback(name: str) -> None:
+    assert not [event.detail for event in reference(name).events if isinstance(event, Failure) and event.detail]
 
 
 def test_the_2022_experiments_workloads_were_measured_on_an_h100() -> None:

@@ -96,6 +96,15 @@ def test_the_words_of_a_loader_are_set(same: Same) -> None:
     same("captured.py", "through_a_loader", "workers:1+prefetch:3+persistent")
 
 
+def test_words_without_a_number_of_workers_keep_that_of_the_loader() -> None:
+    cell, step = step_of(FILES["captured.py"], "through_a_loader", "fp32", "train")
+    step()
+    step.loss()
+    more = replace(cell, recipe=parse_recipe("prefetch:3+persistent"))
+    text, _ = code_of(Plan(suite="tune", groups=(Group((more,)),)), more, replace(PREPARED, own=step.own))
+    assert "num_workers=data.num_workers, persistent_workers=True, prefetch_factor=3)" in text
+
+
 def test_a_graph_of_the_users_optimizer_keeps_its_numbers_on_the_device() -> None:
     cell, step = step_of(FILES["captured.py"], "with_scheduler", "fp32", "train")
     step()

@@ -52,6 +52,11 @@ class Cell(Struct, frozen=True, omit_defaults=True):
     device: Name
     arm: ArmName = ""
 
+    @property
+    def step_rows(self) -> int:
+        """Rows of a step: of all batches whose gradients it adds up."""
+        return self.workload.batch * self.recipe.accumulate
+
     def __str__(self) -> str:
         """One line that tells the cell from all others; the defaults (train, fp32) are left out."""
         workload = self.workload

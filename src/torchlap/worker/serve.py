@@ -290,7 +290,7 @@ class CellServer:
     def _laps(self, held: Held, request: RunLaps) -> LapsDone:
         step, laps, before = held.prepared(), list[LapTime](), list[meters.Reading | None]()
         cell = held.bench.cell
-        usual = None if cell.recipe.accumulate == 1 else cell.workload.batch * cell.recipe.accumulate * request.steps
+        usual = None if cell.recipe.accumulate == 1 else cell.step_rows * request.steps
 
         def after_lap(seconds: float) -> None:
             laps.append(LapTime(seconds, step.loss(), step.items_of_lap(request.steps) or usual))

@@ -101,9 +101,7 @@ class Training:
         bench.module.train()
         seconds = timing.lap(one, bench.synchronize, request.steps)
         loss = step.loss()
-        items = (
-            step.items_of_lap(request.steps) or bench.cell.workload.batch * bench.cell.recipe.accumulate * request.steps
-        )
+        items = step.items_of_lap(request.steps) or bench.cell.step_rows * request.steps
         begun = time.perf_counter()
         correct, examples = self._evaluate()
         took = time.perf_counter() - begun

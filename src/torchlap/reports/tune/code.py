@@ -203,7 +203,7 @@ def _next_batch(cell: Cell, prepared: Preparation) -> str:
     channels_last = prepared.memory_format == "channels_last"
     if prepared.own:
         return own_code.next_batch(prepared.own, recipe, channels_last=channels_last)
-    batch = recipe.accumulate * workload.batch
+    batch = cell.step_rows
     if recipe.workers is not None:
         kind = cell.device.partition(":")[0]
         return data_code.loader(batch, prepared.input_shape[-1], recipe, kind, channels_last=channels_last)

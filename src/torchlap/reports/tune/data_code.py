@@ -95,13 +95,14 @@ def loader(batch: int, size: int, recipe: Recipe, kind: str, *, channels_last: b
     )
 
 
-def arguments(workers: int, prefetch: int | None, *, pinned: bool, persistent: bool) -> str:
-    """Of a DataLoader, as a recipe says."""
+def arguments(workers: int | None, prefetch: int | None, *, pinned: bool, persistent: bool) -> str:
+    """Of a DataLoader, as a recipe says; without a number of workers, it has as many as the loader `data`."""
+    has_workers = workers is None or workers > 0
     words = {
-        "num_workers": workers,
-        "pin_memory": pinned or None,
-        "persistent_workers": (persistent and workers > 0) or None,
-        "prefetch_factor": prefetch if workers else None,
-        "multiprocessing_context": "fork" if workers else None,
+        "num_workers": "data.num_workers" if workers is None else str(workers),
+        "pin_memory": "True" if pinned else "",
+        "persistent_workers": "True" if persistent and has_workers else "",
+        "prefetch_factor": str(prefetch) if prefetch and has_workers else "",
+        "multiprocessing_context": "'fork'" if workers else "",
     }
-    return "".join(f", {word}={value!r}" for word, value in words.items() if value is not None)
+    return "".join(f", {word}={value}" for word, value in words.items() if value)

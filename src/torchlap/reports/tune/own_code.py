@@ -109,9 +109,7 @@ def _loader(own: OwnModel, recipe: Recipe) -> str:
         "loader": "batch_size=data.batch_size, sampler=data.sampler, drop_last=True",
         "batch_sampler": "batch_sampler=data.batch_sampler",
     }.get(own.batches, "batch_size=data.batch_size, drop_last=data.drop_last")
-    words = arguments(recipe.workers or 0, recipe.prefetch, pinned=recipe.pinned, persistent=recipe.persistent)
-    if recipe.workers is None:
-        words = words.replace("num_workers=0", "num_workers=data.num_workers")
+    words = arguments(recipe.workers, recipe.prefetch, pinned=recipe.pinned, persistent=recipe.persistent)
     lines = ["from torch.utils.data import DataLoader"]
     lines.append(f"loader = DataLoader(data.dataset, {batches}, collate_fn=data.collate_fn{words})")
     return "\n".join(lines)

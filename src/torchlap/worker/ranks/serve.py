@@ -194,7 +194,7 @@ class RankServer(CellServer):
     def _turn(self, shared: Shared, request: RunLaps) -> LapsDone:
         """Laps that all ranks begin together; a failure ends the turn on all of them, because the others would wait."""
         step, bench, together = shared.step, shared.bench, self._together
-        rows = bench.cell.workload.batch * bench.cell.recipe.accumulate
+        rows = bench.cell.step_rows
         for _ in range(request.lead_in):
             step()
         laps, spent = list[LapTime](), 0.0
